@@ -1,0 +1,364 @@
+r"""The guarantees: what must not change inside a ball, as sets of outcomes and a quantifier.
+
+A guarantee names *alternatives*, sets S of outcomes chosen from the clean outcomes. It holds in a
+ball when for SOME alternative, at EVERY point of the ball, the relation holds:
+
+- `every`: each outcome in S beats each outcome outside S (the set of the best is constant);
+- `some`: the winner lies in S.
+
+From that alone follow the margin that attacks minimise, the Lipschitz radius and the smoothing
+radius; attacks, certificates, records and pictures never ask which guarantee they serve.
+Ties, NaN and infinities count against the claim everywhere.
+
+Leino, Fredrikson 2021 (top-k, relaxed top-K, affinity); Cohen, Rosenfeld, Kolter 2019 (smoothing);
+Daeubener et al. 2024 (label or uncertain). Not here: finite samples (`certify.smoothing`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from surefoot.types import Model, Outcomes, Pairwise, PerAlternative, Sets, rejects
+
+Quantifier = Literal["every", "some"]
+
+
+class Guarantee(ABC):
+    """What a guarantee is: alternatives and a quantifier. Everything else follows."""
+
+    quantifier: Quantifier = "every"
+
+    @abstractmethod
+    def sets(self, outcomes: Outcomes) -> Sets:
+        """Give the alternatives at the clean outcomes; an all-False row is not available.
+
+        Ties at the border of a set and rows with a non-finite outcome make it unavailable.
+        """
+
+    def margins(
+        self, outcomes: Outcomes, sets: Sets, slack: Tensor | None = None
+    ) -> PerAlternative:
+        r"""Measure by how much the relation holds; it holds iff the margin is above 0.
+
+        $$ every: \min_{a \in S, i \notin S} f_a - f_i - T_{ai}, \qquad
+           some: \min_{i \notin S} \max_{a \in S} f_a - f_i - T_{ai} $$
+
+        Args:
+            outcomes: one column an outcome.
+            sets: the alternatives, as `sets` gave them at the clean image.
+            slack: T, `[O, O]` or `[B, O, O]`: what each member must lead each outsider by
+                (eps times pairwise Lipschitz constants give the GloRo margin).
+
+        Returns:
+            minus infinity where an alternative is not available or an outcome is not finite.
+        """
+        _check_sets(outcomes, sets)
+        if slack is None:
+            margin = _plain_margins(outcomes, sets, self.quantifier)
+        else:
+            margin = _over_pairs(outcomes, sets, self.quantifier, torch.sub, slack)
+        usable = sets.any(2) & outcomes.isfinite().all(1, keepdim=True)
+        return torch.where(usable, margin, -torch.inf)
+
+    def lipschitz_radii(self, outcomes: Outcomes, sets: Sets, pairwise: Pairwise) -> PerAlternative:
+        r"""Certify an l2 radius for each alternative from Lipschitz constants of differences.
+
+        $$ every: \min_{a \in S, i \notin S} (f_a - f_i) / K_{ai}, \qquad
+           some: \min_{i \notin S} \max_{a \in S} (f_a - f_i) / K_{ai} $$
+        Holds if `K_ai` is at least the Lipschitz constant of `f_a - f_i` (l2, pixel units).
+        With K = 0 a leading outcome leads everywhere: infinite. Float64, rounded down, 0 where the
+        relation fails at the image itself.
+
+        Reference: Leino, Wang, Fredrikson 2021 (local); closed form over sets derived here.
+        """
+        _check_sets(outcomes, sets)
+        if not bool((pairwise >= 0).all()):
+            raise ValueError("`pairwise` must hold Lipschitz constants >= 0; found negative or NaN")
+        radius = _over_pairs(
+            outcomes.double(), sets, self.quantifier, _tolerance, pairwise.double()
+        )
+        holds = self.margins(outcomes, sets) > 0
+        return torch.where(holds, (radius * (1 - 4e-16)).clamp(min=0), 0.0)
+
+    def smoothed_radii(self, masses: Tensor, sets: Sets, sigma: float) -> PerAlternative:
+        r"""Give the l2 radius of each alternative for the vote under noise N(0, sigma^2 I).
+
+        $$ every: \tfrac{\sigma}{2} [\Phi^{-1}(\min_S p_a) - \Phi^{-1}(\max_{i \notin S} p_i)],
+           \qquad some: \sigma \max_{S' \subseteq S} \rho(p_{S'}, |S'|) $$
+        where rho solves Phi(Phi^-1(p_S') - rho) / |S'| = Phi(Phi^-1(p_B) + rho) for the heaviest
+        outsider B; of the subsets of one size only the heaviest matters. Both forms are tight:
+        beyond the radius some classifier with these masses fails.
+        Holds if the masses are exact; `certify.smoothing` serves finite samples.
+
+        Args:
+            masses: shares of noisy copies with each outcome, `[B, O]`, summing to at most 1 (what
+                is missing belongs to no outcome).
+            sets: the alternatives.
+            sigma: standard deviation of the noise in pixel units.
+
+        Returns:
+            float64 radii, rounded down; 0 where the relation fails at the image itself.
+
+        Reference: Cohen et al. 2019, Theorem 1 (every, one member).
+        """
+        _check_sets(masses, sets)
+        masses = masses.double()
+        if not bool((masses >= 0).all() & (masses.sum(1) <= 1 + 1e-6).all()):
+            raise ValueError(
+                "`masses` must be shares in [0, 1] that sum to at most 1 in each row; pass joint"
+                " masses over ALL noisy copies, not shares among the accepted ones."
+            )
+        rival = _outside(masses, sets).amax(2).clamp(min=0)
+        if self.quantifier == "every":
+            shift = tolerated_shift(_inside(masses, sets).amin(2), rival)
+        else:
+            heaviest = _members(masses, sets, -torch.inf).sort(dim=2, descending=True).values
+            prefixes = heaviest.clamp(min=0).cumsum(2).clamp(max=1)
+            sizes = torch.arange(1, prefixes.shape[2] + 1, device=masses.device)
+            shift = tolerated_shift(prefixes, rival.unsqueeze(2), sizes)
+            shift = torch.where(heaviest >= 0, shift, 0.0).amax(2)
+        return torch.where(self.margins(masses, sets) > 0, sigma * shift, 0.0)
+
+
+@dataclass(frozen=True)
+class Local(Guarantee):
+    """The best outcome does not change; on a selective classifier: same label, still certain."""
+
+    def sets(self, outcomes: Outcomes) -> Sets:
+        """Give {best outcome}."""
+        return _best(outcomes, 1)[:, -1:]
+
+
+@dataclass(frozen=True)
+class TopK(Guarantee):
+    """The set of the k best outcomes does not change (their order may)."""
+
+    k: int
+
+    def __post_init__(self) -> None:
+        _check_k(self.k)
+
+    def sets(self, outcomes: Outcomes) -> Sets:
+        """Give {the k best}."""
+        return _best(outcomes, self.k)[:, -1:]
+
+
+@dataclass(frozen=True)
+class RelaxedTopK(Guarantee):
+    """For some j <= k the set of the j best outcomes does not change (RTK)."""
+
+    k: int
+
+    def __post_init__(self) -> None:
+        _check_k(self.k)
+
+    def sets(self, outcomes: Outcomes) -> Sets:
+        """Give {best}, {two best}, ..., {k best}."""
+        return _best(outcomes, self.k)
+
+
+@dataclass(frozen=True)
+class Affinity(Guarantee):
+    """For some k the set of the k best outcomes does not change and fits in an allowed group.
+
+    Args:
+        groups: allowed groups of outcomes; they may overlap and leave outcomes out.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        groups = tuple(tuple(sorted(set(group))) for group in self.groups)
+        object.__setattr__(self, "groups", groups)
+        if not groups or any(not group or min(group) < 0 for group in groups):
+            raise ValueError(f"`groups` must be non-empty groups of indices >= 0; found {groups}")
+
+    def sets(self, outcomes: Outcomes) -> Sets:
+        """Give each top-k set that fits in a group, k up to the largest group."""
+        count = outcomes.shape[1]
+        largest = max(max(group) for group in self.groups)
+        if largest >= count:
+            raise ValueError(
+                f"a group names outcome {largest}, but there are only {count} outcomes"
+            )
+        size = max(len(group) for group in self.groups)
+        best = _best(outcomes, size, "an affinity group holds {k} of {count} outcomes")
+        allowed = torch.zeros(len(self.groups), count, dtype=torch.bool, device=outcomes.device)
+        for row, group in enumerate(self.groups):
+            allowed[row, list(group)] = True
+        # A set fits iff it has no member outside the group: a product of 0/1 matrices counts those.
+        strays = best.float() @ (~allowed).float().T
+        return best & (strays == 0).any(2, keepdim=True)
+
+
+@dataclass(frozen=True)
+class LabelOrUncertain(Guarantee):
+    """The winner is the top label or "uncertain" (the last column): never another label."""
+
+    quantifier = "some"
+
+    def sets(self, outcomes: Outcomes) -> Sets:
+        """Give {top label, uncertain}; among labels that tie, the first."""
+        if outcomes.shape[1] < 3:
+            raise ValueError(
+                "LabelOrUncertain needs at least two labels and the uncertain column; found"
+                f" {outcomes.shape[1]} outcomes, where it says nothing."
+            )
+        return self.around(outcomes[:, :-1].argmax(1), outcomes)
+
+    def around(self, labels: Tensor, outcomes: Outcomes) -> Sets:
+        """Give {label, uncertain} for given labels: "not wrong" when they are the true ones."""
+        sets = torch.zeros_like(outcomes, dtype=torch.bool)
+        sets.scatter_(1, labels.unsqueeze(1), True)
+        sets[:, -1] = True
+        return (sets & outcomes.isfinite().all(1, keepdim=True)).unsqueeze(1)
+
+
+def check_model(guarantee: Guarantee, model: Model) -> None:
+    """Raise if the guarantee speaks of "uncertain" and the model has no such outcome."""
+    if isinstance(guarantee, LabelOrUncertain) and not rejects(model):
+        raise ValueError(
+            "LabelOrUncertain needs a selective classifier, whose last column means uncertain; this"
+            " model has no attribute `rejects = True`. Wrap it: uncertainty.Selective(model, ...)."
+        )
+
+
+def containing(sets: Sets, labels: Tensor) -> Sets:
+    """Keep the alternatives that contain the label of their row; the others become all-False."""
+    index = labels.view(-1, 1, 1).expand(-1, sets.shape[1], 1)
+    return sets & sets.gather(2, index)
+
+
+def tolerated_shift(mass: Tensor, rival: Tensor, size: Tensor | int = 1) -> Tensor:
+    r"""Find the shift, in units of sigma, at which a rival can catch a group of outcomes.
+
+    $$ \rho \ge 0: \quad \Phi(\Phi^{-1}(p) - \rho) / m = \Phi(\Phi^{-1}(q) + \rho) $$
+    with p the `mass` of the group, m its `size`, q the mass of the `rival`. The left side falls,
+    the right side rises: one root, closed form (Phi^-1(p) - Phi^-1(q)) / 2 for m = 1. Increasing in
+    p and decreasing in q: put a lower bound for p and an upper bound for q.
+
+    Returns:
+        float64, rounded down; 0 if the rival has caught up already (p / m <= q), infinite if q = 0.
+    """
+    mass, rival = mass.double(), rival.double()
+    size = torch.as_tensor(size, device=mass.device).double()
+    mass, rival, size = torch.broadcast_tensors(mass, rival, size)
+    lead, chase = torch.special.ndtri(mass), torch.special.ndtri(rival)
+    # The root for m = 1 is an upper end for every m; the second end keeps it finite at p = 1.
+    low = torch.zeros_like(lead)
+    high = torch.minimum((lead - chase) / 2, torch.special.ndtri(1 / size) - chase)
+    searchable = (size > 1) & high.isfinite() & (high > 0)
+    if bool(searchable.any()):
+        bracket = torch.where(searchable, high, 0.0)
+        for _ in range(60):
+            middle = (low + bracket) / 2
+            ahead = torch.special.ndtr(lead - middle) > size * torch.special.ndtr(chase + middle)
+            low = torch.where(ahead, middle, low)
+            bracket = torch.where(ahead, bracket, middle)
+    shift = torch.where(size > 1, torch.where(rival > 0, low, torch.inf), (lead - chase) / 2)
+    # Phi^-1 is good to about 1e-15 of its size; the sum of the sizes bounds the error of both.
+    error = 1e-14 * (1 + lead.abs() + chase.abs())
+    safe = torch.where(shift.isfinite(), shift - error, shift)
+    return torch.where(mass > size * rival, safe.clamp(min=0), 0.0)
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"`k` must be at least 1; found {k}")
+
+
+def _check_sets(outcomes: Outcomes, sets: Sets) -> None:
+    if sets.shape[0] != outcomes.shape[0] or sets.shape[2] != outcomes.shape[1]:
+        raise ValueError(
+            f"`sets` must be [B, A, O] for outcomes {tuple(outcomes.shape)}; found"
+            f" {tuple(sets.shape)}"
+        )
+
+
+def _best(outcomes: Outcomes, k: int, what: str = "k = {k} of {count} outcomes") -> Sets:
+    """Give the top-1 .. top-k sets [B, k, O]; without a strict gap below it a set is not there."""
+    count = outcomes.shape[1]
+    if k >= count:
+        raise ValueError(
+            f"{what.format(k=k, count=count)}: a set of all outcomes never changes, so the"
+            " guarantee would say nothing. Take fewer."
+        )
+    values, order = outcomes.topk(k + 1, dim=1)
+    rank = torch.full_like(outcomes, k + 1, dtype=torch.long)
+    rank.scatter_(1, order, torch.arange(k + 1, device=outcomes.device).expand_as(order))
+    sets = rank.unsqueeze(1) <= torch.arange(k, device=outcomes.device).view(1, k, 1)
+    strict = values[:, :-1] > values[:, 1:]
+    usable = strict & outcomes.isfinite().all(1, keepdim=True)
+    return sets & usable.unsqueeze(2)
+
+
+def _inside(outcomes: Tensor, sets: Sets) -> Tensor:
+    return outcomes.unsqueeze(1).masked_fill(~sets, torch.inf)
+
+
+def _outside(outcomes: Tensor, sets: Sets) -> Tensor:
+    return outcomes.unsqueeze(1).masked_fill(sets, -torch.inf)
+
+
+def _plain_margins(outcomes: Outcomes, sets: Sets, quantifier: Quantifier) -> PerAlternative:
+    if quantifier == "every":
+        member = _inside(outcomes, sets).amin(2)
+    else:
+        member = outcomes.unsqueeze(1).masked_fill(~sets, -torch.inf).amax(2)
+    return member - _outside(outcomes, sets).amax(2)
+
+
+def _members(values: Tensor, sets: Sets, fill: float) -> Tensor:
+    """Gather the values of the members, [B, A, M] with M the largest set; the rest is `fill`."""
+    index, present = _member_index(sets)
+    gathered = values.unsqueeze(1).expand(-1, sets.shape[1], -1).gather(2, index)
+    return gathered.masked_fill(~present, fill)
+
+
+def _member_index(sets: Sets) -> tuple[Tensor, Tensor]:
+    size = max(int(sets.sum(2).max()), 1)
+    present, index = sets.float().topk(size, dim=2)
+    return index, present > 0
+
+
+def _tolerance(lead: Tensor, constant: Tensor) -> Tensor:
+    """Give how far a lead lasts; an outcome that cannot be caught lasts for ever."""
+    return torch.where(lead > 0, lead / constant, lead.clamp(max=0))
+
+
+def _over_pairs(
+    outcomes: Tensor,
+    sets: Sets,
+    quantifier: Quantifier,
+    measure: Callable[[Tensor, Tensor], Tensor],
+    matrix: Tensor,
+) -> PerAlternative:
+    """Reduce `measure(f_a - f_i, matrix_ai)` over members a and outsiders i, one member at a time.
+
+    O(B A M O) work and O(B A O) memory: the [O, O] matrix is never expanded over the batch.
+    """
+    index, present = _member_index(sets)
+    every = quantifier == "every"
+    worst = torch.full(sets.shape, torch.inf if every else -torch.inf, device=outcomes.device)
+    worst = worst.to(outcomes.dtype)
+    values = _members(outcomes, sets, 0.0)
+    for member in range(index.shape[2]):
+        lead = values[:, :, member, None] - outcomes.unsqueeze(1)
+        rows = _rows(matrix, index[:, :, member])
+        found = measure(lead, rows)
+        there = present[:, :, member, None]
+        if every:
+            worst = torch.minimum(worst, torch.where(there, found, torch.inf))
+        else:
+            worst = torch.maximum(worst, torch.where(there, found, -torch.inf))
+    return worst.masked_fill(sets, torch.inf).amin(2)
+
+
+def _rows(matrix: Tensor, index: Tensor) -> Tensor:
+    if matrix.ndim == 2:
+        return matrix[index]
+    return matrix.gather(1, index.unsqueeze(2).expand(-1, -1, matrix.shape[2]))

@@ -1,0 +1,27 @@
+"""Networks, their first layer, and how they are saved, loaded and kept still."""
+
+from surefoot.models.frozen import device_of, frozen
+from surefoot.models.io import build, fingerprint, load, save
+from surefoot.models.lenet import LeNet
+from surefoot.models.lipschitz import LipschitzMLP, MinMax, Scale
+from surefoot.models.mlp import MLP
+from surefoot.models.normalize import Normalize
+from surefoot.models.outside import open_model
+from surefoot.models.preactresnet import PreActResNet18
+
+__all__ = [
+    "MLP",
+    "LeNet",
+    "LipschitzMLP",
+    "MinMax",
+    "Normalize",
+    "PreActResNet18",
+    "Scale",
+    "build",
+    "device_of",
+    "fingerprint",
+    "frozen",
+    "load",
+    "open_model",
+    "save",
+]

@@ -1,0 +1,121 @@
+"""Save and load: `model.safetensors` and `config.json`, never a pickle."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from surefoot.models.lenet import LeNet
+from surefoot.models.lipschitz import LipschitzMLP
+from surefoot.models.mlp import MLP
+from surefoot.models.normalize import Normalize
+from surefoot.models.preactresnet import PreActResNet18
+
+NETS: dict[str, Callable[..., nn.Sequential]] = {
+    "mlp": MLP,
+    "lenet": LeNet,
+    "preactresnet18": PreActResNet18,
+    "lipschitz-mlp": LipschitzMLP,
+}
+
+
+def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
+    """Build a net by its name; the model remembers how, so that `save` can write it down.
+
+    Args:
+        name: one of "mlp", "lenet", "preactresnet18", "lipschitz-mlp".
+        normalize: (means, deviations) a plane: a `Normalize` layer goes first.
+        arguments: of the net's constructor.
+    """
+    if name not in NETS:
+        raise ValueError(f"`name` must be one of {', '.join(NETS)}; found {name!r}")
+    try:
+        net: nn.Module = NETS[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"the net {name!r} does not take these arguments: {error}") from error
+    if normalize is not None:
+        net = nn.Sequential(Normalize(*normalize), net)
+        arguments["normalize"] = normalize
+    net.config = {"name": name, **arguments}  # pyright: ignore[reportArgumentType]
+    return net
+
+
+def save(model: nn.Module, folder: Path, **more: Any) -> None:
+    """Write `model.safetensors` and `config.json` into the folder, each all or nothing.
+
+    Args:
+        model: a module; one made by `build` can be loaded from the folder alone.
+        folder: made if missing.
+        more: further JSON entries of the configuration (recipe, data, versions).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    partial = folder / "model.safetensors.partial"
+    save_file(weights, partial)
+    os.replace(partial, folder / "model.safetensors")
+    write_json({"model": getattr(model, "config", None), **more}, folder / "config.json")
+
+
+def load(folder: Path) -> nn.Module:
+    """Read back what `save` wrote, in eval mode."""
+    config = read_config(folder)
+    if config.get("model") is None:
+        raise ValueError(
+            f"{folder / 'config.json'} does not say how to build the net: it was not made by"
+            " models.build. Load it with package.module:factory and its weights instead."
+        )
+    arguments = dict(config["model"])
+    model = build(arguments.pop("name"), **arguments)
+    load_weights(model, folder / "model.safetensors")
+    return model.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json` of a run folder."""
+    path = folder / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{folder} is not a run folder: expected config.json and model.safetensors in it."
+            " Train a model with `surefoot train`, or give package.module:factory."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); the file is damaged") from error
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a safetensors file into the model; names and shapes must match."""
+    try:
+        weights = load_file(path)
+    except FileNotFoundError as error:
+        raise ValueError(f"no weights at {path}: expected a safetensors file") from error
+    except Exception as error:  # safetensors raises its own class, made in Rust
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise ValueError(f"the weights in {path} do not fit the net: {first}") from error
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Hash names and values of all weights and buffers: 16 hex digits."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write JSON all or nothing."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)

@@ -1,0 +1,123 @@
+"""What the attacker may do: move an image inside a norm ball and inside the box of legal pixels.
+
+Not here: how the attacker looks for the move (`attacks`).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from surefoot.types import Images, PerExample
+
+Norm = Literal["linf", "l2"]
+
+
+@dataclass(frozen=True)
+class Threat:
+    """A ball of radius `eps` in `norm` around each image, cut with the box `[low, high]`.
+
+    Args:
+        norm: "linf" or "l2", over all pixels of an image.
+        eps: radius in pixel units (an image spans `[low, high]`); 0 allows no change.
+        low: smallest legal pixel.
+        high: largest legal pixel.
+
+    Example:
+        >>> Threat("linf", 0.1).project(torch.tensor([[0.9]]), torch.tensor([[0.5]]))
+        tensor([[0.6000]])
+    """
+
+    norm: Norm = "linf"
+    eps: float = 8 / 255
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2"):
+            raise ValueError(f'`norm` must be "linf" or "l2"; found {self.norm!r}')
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise ValueError(f"`eps` must be finite and at least 0; found {self.eps}")
+        if not self.low < self.high:
+            raise ValueError(f"`low` must be below `high`; found {self.low} and {self.high}")
+
+    def distance(self, images: Images, origins: Images) -> PerExample:
+        """Measure how far each image is from its origin, in the norm, in float64."""
+        difference = (images.double() - origins.double()).flatten(1)
+        if self.norm == "linf":
+            return difference.abs().amax(1)
+        return torch.linalg.vector_norm(difference, dim=1)
+
+    def inside(self, images: Images, origins: Images) -> Tensor:
+        """Say for each image whether it lies in the ball and in the box; NaN does not."""
+        pixels = images.flatten(1)
+        in_box = ((pixels >= self.low) & (pixels <= self.high)).all(1)
+        return in_box & (self.distance(images, origins) <= self.eps)
+
+    def project(self, images: Images, origins: Images) -> Images:
+        r"""Bring each image into the ball around its origin and into the box.
+
+        $$ P(z) = P_{box}(P_{ball}(z)) $$
+        Holds if the origin lies in the box: then the second step cannot leave the ball, and the
+        result is idempotent, non-expansive and inside (for linf the nearest point; for l2 a point
+        of the intersection, as in AutoAttack). The radius is shrunk by the rounding unit, so that
+        the result is inside by exact arithmetic too.
+        """
+        offset = images - origins
+        radius = self._safe_radius(origins)
+        if self.norm == "linf":
+            offset = offset.clamp(-radius, radius)
+        else:
+            length = torch.linalg.vector_norm(offset.flatten(1), dim=1)
+            offset = offset * spread(radius / length.clamp(min=radius + _TINY), offset)
+        return (origins + offset).clamp(self.low, self.high)
+
+    def steepest(self, gradients: Images) -> Images:
+        r"""Give the direction of unit norm that climbs fastest.
+
+        $$ \arg\max_{\|v\| \le 1} \langle g, v \rangle $$
+        The sign of the gradient for linf, the normalised gradient for l2; 0 where the gradient
+        vanishes or is not finite.
+        """
+        gradients = gradients.nan_to_num(0.0, 0.0, 0.0)
+        if self.norm == "linf":
+            return gradients.sign()
+        # Scaled by the largest entry first: squares of tiny gradients would underflow to 0.
+        largest = gradients.flatten(1).abs().amax(1)
+        scaled = gradients / spread(largest.clamp(min=_TINY), gradients)
+        length = torch.linalg.vector_norm(scaled.flatten(1), dim=1)
+        return scaled / spread(length.clamp(min=_TINY), gradients)
+
+    def random_point(self, origins: Images, generator: torch.Generator | None = None) -> Images:
+        """Draw uniformly from the ball around each origin, then clip to the box.
+
+        The numbers come from the CPU, so that a seed means the same on every device.
+        """
+        shape = origins.shape
+        if self.norm == "linf":
+            offset = torch.rand(shape, generator=generator) * 2 - 1
+        else:
+            direction = torch.randn(shape, generator=generator).flatten(1)
+            share = torch.rand(len(direction), 1, generator=generator) ** (1 / direction.shape[1])
+            length = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
+            offset = (share * direction / length).view(shape)
+        return self.project(origins + self.eps * offset.to(origins), origins)
+
+    def l2_radius(self, dimension: int) -> float:
+        """Give the radius of the smallest l2 ball that holds this ball: eps, or eps sqrt(d)."""
+        return self.eps if self.norm == "l2" else self.eps * math.sqrt(dimension)
+
+    def _safe_radius(self, origins: Images) -> float:
+        unit = torch.finfo(origins.dtype).eps * max(abs(self.low), abs(self.high))
+        pixels = origins[0].numel() if self.norm == "l2" else 1
+        return max(self.eps - unit * math.sqrt(pixels), 0.0)
+
+
+_TINY = 1e-38
+
+
+def spread(values: PerExample, images: Images) -> Tensor:
+    """Reshape one value an example so that it multiplies whole images."""
+    return values.view(-1, *(1,) * (images.ndim - 1))

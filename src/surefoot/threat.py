@@ -118,6 +118,6 @@ class Threat:
 _TINY = 1e-38
 
 
-def spread(values: PerExample, images: Images) -> Tensor:
+def spread(values: Tensor, images: Tensor) -> Tensor:
     """Reshape one value an example so that it multiplies whole images."""
     return values.view(-1, *(1,) * (images.ndim - 1))

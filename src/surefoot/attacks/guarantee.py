@@ -1,0 +1,157 @@
+"""Break any guarantee: minimise its margins until every alternative has fallen.
+
+One search for every guarantee and every classifier, with or without "uncertain": Auto-PGD on smooth
+and hard margins and on one outsider after the other, success = the margin is 0 or less. For `Local`
+these are cross-entropy, margin and targeted Auto-PGD. Not here: attacks on votes (`attacks.vote`).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from surefoot.attacks.apgd import random_starts, search
+from surefoot.attacks.counted import Counted
+from surefoot.attacks.result import AttackResult, Findings, legal
+from surefoot.guarantees import Guarantee, check_model, containing
+from surefoot.models.frozen import frozen
+from surefoot.threat import Threat
+from surefoot.types import Images, Labels, Model, Sets, check_images, check_labels, rejects
+
+MOST_TARGETS = 9
+
+
+def break_guarantee(
+    model: Model,
+    images: Images,
+    *,
+    guarantee: Guarantee,
+    threat: Threat,
+    labels: Labels | None = None,
+    seed: int = 0,
+    steps: int = 100,
+    batch_size: int = 250,
+) -> AttackResult:
+    """Search for images at which the guarantee fails.
+
+    An example is broken when each of its available alternatives has a counterexample, perhaps each
+    another one. An example without an available alternative claims nothing and counts as broken.
+
+    Args:
+        model: maps images to outcomes.
+        images: origins, inside the box.
+        guarantee: what must not change.
+        threat: ball and box.
+        labels: if given, only alternatives that contain the label are attacked; the others claim
+            nothing about being right.
+        seed: of the random starts, one stream an example: results do not depend on `batch_size`,
+            save where rounding decides.
+        steps: iterations of each search.
+        batch_size: images in one pass.
+
+    Returns:
+        the result with `witnesses` and `broken`.
+    """
+    check_images(images, threat.low, threat.high)
+    check_model(guarantee, model)
+    with frozen(model):
+        counted = Counted(model)
+        outcomes = torch.cat([counted(part) for part in images.split(batch_size)])
+    sets = guarantee.sets(outcomes)
+    if labels is not None:
+        check_labels(labels, images, outcomes.shape[1] - rejects(model))
+        sets = containing(sets, labels)
+    return break_sets(
+        model, images, sets, guarantee, threat, seed=seed, steps=steps, batch_size=batch_size
+    )
+
+
+def break_sets(
+    model: Model,
+    images: Images,
+    sets: Sets,
+    guarantee: Guarantee,
+    threat: Threat,
+    *,
+    seed: int = 0,
+    steps: int = 100,
+    batch_size: int = 250,
+) -> AttackResult:
+    """Break given alternatives under the guarantee's quantifier: the core of `break_guarantee`.
+
+    All open pairs (example, alternative) form one pool; each objective goes over what is left of it
+    in full batches, so leftovers merge.
+    """
+    began = time.perf_counter()
+    with frozen(model):
+        counted = Counted(model)
+        findings = Findings.of(images, sets)
+        every_pair = torch.arange(len(findings.origins), device=images.device)
+        outcomes = [counted(part) for part in findings.origins.split(batch_size)]
+        clean = torch.cat(outcomes) if outcomes else images.new_zeros(0, sets.shape[2])
+        holds = guarantee.margins(clean, findings.sets).squeeze(1) > 0
+        findings.note(~holds, findings.origins, "clean", every_pair)
+        for stream, goal in enumerate(_goals(guarantee, sets.shape[2])):
+            for part in findings.open_parts(batch_size, goal.outsiders):
+                origins, members, start = findings.origins[part], findings.sets[part], clean[part]
+                found = search(
+                    counted,
+                    lambda out, rows, g=goal, m=members, c=start: g.climb(out, m[rows], c[rows]),
+                    lambda out, rows, m=members: guarantee.margins(out, m[rows]).squeeze(1) <= 0,
+                    random_starts(origins, threat, seed, stream),
+                    origins,
+                    threat=threat,
+                    steps=steps,
+                )
+                margin = guarantee.margins(counted(found.images), members).squeeze(1)
+                proven = (margin <= 0) & legal(threat, found.images, origins)
+                findings.note(proven, found.images, goal.name, part)
+    seconds = time.perf_counter() - began
+    return findings.result(images, sets, counted.forwards, counted.backwards, seconds)
+
+
+class _Goal(NamedTuple):
+    """What one search climbs, for sets that leave out at least so many outcomes."""
+
+    name: str
+    outsiders: int
+    climb: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(outcomes `[b, O]`, sets `[b, 1, O]`, clean outcomes `[b, O]`) -> `[b]`"""
+
+
+def _goals(guarantee: Guarantee, outcomes: int) -> Iterator[_Goal]:
+    """Yield goals from the cheapest and most fruitful on.
+
+    With one outsider the targeted goal is the margin again: targets ask for two.
+    """
+    every = guarantee.quantifier == "every"
+    yield _Goal("apgd-soft", 1, lambda out, sets, _: _soft_lead(out, sets[:, 0], every))
+    yield _Goal("apgd-margin", 1, lambda out, sets, _: -guarantee.margins(out, sets)[:, 0])
+    for rank in range(1, min(MOST_TARGETS + 1, outcomes)):
+        yield _Goal(
+            f"apgd-target-{rank}",
+            max(rank, 2),
+            lambda out, sets, clean, rank=rank: _lead(out, sets[:, 0], clean, every, rank),
+        )
+
+
+def _soft_lead(outcomes: Tensor, sets: Tensor, every: bool) -> Tensor:
+    r"""Give $\mathrm{LSE}_{i \notin S} f_i - m(f_S)$, m a soft minimum (every) or maximum (some).
+
+    For one member it is a monotone function of the cross-entropy, so the steepest steps agree.
+    """
+    outside = outcomes.masked_fill(sets, -torch.inf).logsumexp(1)
+    if every:
+        return outside + (-outcomes).masked_fill(~sets, -torch.inf).logsumexp(1)
+    return outside - outcomes.masked_fill(~sets, -torch.inf).logsumexp(1)
+
+
+def _lead(outcomes: Tensor, sets: Tensor, clean: Tensor, every: bool, rank: int) -> Tensor:
+    """Give the lead over the set of the outsider that has this rank at the clean image."""
+    order = clean.masked_fill(sets, -torch.inf).argsort(1, descending=True)
+    target = outcomes.gather(1, order[:, rank - 1 : rank]).squeeze(1)
+    if every:
+        return target - outcomes.masked_fill(~sets, torch.inf).amin(1)
+    return target - outcomes.masked_fill(~sets, -torch.inf).amax(1)

@@ -1,0 +1,107 @@
+"""What an attack brings back, and the check that every counterexample must pass again."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surefoot.threat import Threat, spread
+from surefoot.types import Images, Sets
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """Counterexamples and what they cost.
+
+    Args:
+        images: `[B, ...]`, a counterexample where `success`, the original elsewhere.
+        success: `[B]`, every available alternative is broken; re-checked counterexamples are held.
+        by: name of the attack that decided the example; "clean" where the relation fails without
+            any change, "" where nothing was found.
+        forwards: images sent through the model.
+        backwards: images with a gradient.
+        seconds: wall time.
+        witnesses: `[B, A, ...]`, one counterexample for each broken alternative.
+        broken: `[B, A]`.
+    """
+
+    images: Tensor
+    success: Tensor
+    by: list[str]
+    forwards: int
+    backwards: int
+    seconds: float
+    witnesses: Tensor
+    broken: Tensor
+
+
+def legal(threat: Threat, images: Images, origins: Images) -> Tensor:
+    """Say which images are legal moves: finite, in the ball and the box by exact arithmetic."""
+    return threat.inside(images, origins) & images.flatten(1).isfinite().all(1)
+
+
+@dataclass
+class Findings:
+    """All pairs (example, available alternative) in one pool, and which of them have fallen.
+
+    Args:
+        example: `[P]` row of the example.
+        alternative: `[P]` index of the alternative.
+        origins: `[P, ...]` clean images.
+        sets: `[P, 1, O]` the alternative.
+        witnesses: `[P, ...]` counterexamples, where broken.
+        broken: `[P]`.
+        by: what broke the pair, "" if nothing did.
+    """
+
+    example: Tensor
+    alternative: Tensor
+    origins: Tensor
+    sets: Tensor
+    witnesses: Tensor
+    broken: Tensor
+    by: list[str]
+
+    @classmethod
+    def of(cls, images: Images, sets: Sets) -> "Findings":
+        """Lay out the pool: nothing has fallen yet."""
+        example, alternative = sets.any(2).nonzero(as_tuple=True)
+        origins = images[example]
+        members = sets[example, alternative].unsqueeze(1)
+        broken = torch.zeros_like(example, dtype=torch.bool)
+        return cls(
+            example, alternative, origins, members, origins.clone(), broken, [""] * len(example)
+        )
+
+    def open_parts(self, batch_size: int, outsiders: int = 0) -> list[Tensor]:
+        """Give batches of the unbroken pairs whose set leaves out at least so many outcomes."""
+        enough = (~self.sets).sum((1, 2)) >= outsiders
+        rows = (~self.broken & enough).nonzero().flatten()
+        return list(rows.split(batch_size)) if len(rows) else []
+
+    def note(self, proven: Tensor, images: Images, name: str, rows: Tensor) -> None:
+        """Take down which of the pairs `rows` have fallen, at which images, to which attack."""
+        for row in rows[proven].tolist():
+            self.by[row] = name
+        self.broken[rows[proven]] = True
+        self.witnesses[rows[proven]] = images[proven]
+
+    def result(
+        self, images: Images, sets: Sets, forwards: int, backwards: int, seconds: float
+    ) -> AttackResult:
+        """Bring the pairs together: an example falls with its last available alternative."""
+        available = sets.any(2)
+        broken = torch.zeros_like(available)
+        broken[self.example, self.alternative] = self.broken
+        shape = (*available.shape, *images.shape[1:])
+        witnesses = images.unsqueeze(1).expand(shape).clone()
+        witnesses[self.example, self.alternative] = self.witnesses
+        success = (broken | ~available).all(1)
+        by = ["clean" if won else "" for won in success.tolist()]
+        for row, example in enumerate(self.example.tolist()):
+            if by[example] and self.by[row] != "clean":
+                by[example] = self.by[row]
+        first = available.float().argmax(1)
+        shown = witnesses[torch.arange(len(images), device=images.device), first]
+        shown = torch.where(spread(success, images), shown, images)
+        return AttackResult(shown, success, by, forwards, backwards, seconds, witnesses, broken)

@@ -1,0 +1,65 @@
+"""Uncertainty driven perturbations: climb what the model is unsure of, not what it gets wrong.
+
+Pagliardini, Manunza, Jaggi, Jordan, Chavdarova 2022, Algorithm 1. Uncertainty peaks at the decision
+boundary and falls behind it, so the ascent stops there; no label is used.
+"""
+
+from typing import Literal
+
+import torch
+
+from surefoot.attacks.counted import Counted
+from surefoot.attacks.objectives import entropy
+from surefoot.attacks.pgd import ascend
+from surefoot.models.frozen import frozen
+from surefoot.threat import Threat
+from surefoot.types import Images, Model, check_images, rejects
+
+
+def udp(
+    model: Model,
+    images: Images,
+    *,
+    threat: Threat,
+    steps: int,
+    step_size: float,
+    step_counts: Literal["uniform", "fixed"] = "uniform",
+    generator: torch.Generator | None = None,
+) -> Images:
+    r"""Climb the predictive entropy for a random number of steps, drawn for each example.
+
+    $$ x_{t+1} = P(x_t + \mathrm{step\_size} \cdot s(\nabla_x H(p(x_t)))), \quad
+       k \sim U\{1, \dots, \mathrm{steps}\} $$
+    Examples whose count is used up leave the batch. The column "uncertain" of a selective
+    classifier takes no part in the entropy.
+
+    Args:
+        model: maps images to outcomes.
+        images: origins, inside the box.
+        threat: ball and box.
+        steps: largest number of steps.
+        step_size: length of a step in pixel units; the boundary is overshot by up to this much.
+        step_counts: "uniform" draws the counts, "fixed" takes `steps` for all.
+        generator: source of the counts.
+
+    Returns:
+        images inside the threat.
+    """
+    check_images(images, threat.low, threat.high)
+    if steps < 1 or not step_size > 0:
+        raise ValueError(f"need steps >= 1 and step_size > 0; found {steps} and {step_size}")
+    classes = -1 if rejects(model) else None
+    if step_counts == "uniform":
+        counts = torch.randint(1, steps + 1, (len(images),), generator=generator)
+    else:
+        counts = torch.full((len(images),), steps)
+    with frozen(model):
+        return ascend(
+            Counted(model),
+            lambda outcomes, rows: entropy(outcomes[:, :classes]),
+            images,
+            images,
+            threat=threat,
+            step_size=step_size,
+            counts=counts,
+        )

@@ -1,0 +1,136 @@
+"""Break a guarantee of a noise vote: average gradients over draws, prove success on fresh noise.
+
+Salman et al. 2019 (gradients of the mean softmax). A vote is random to whoever watches it, so one
+lucky count proves nothing: a success is claimed only when an exact binomial test on noise that the
+search has never seen refuses, at level `alpha`, that the guarantee holds there.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surefoot.attacks.counted import Counted
+from surefoot.attacks.result import AttackResult, Findings, legal
+from surefoot.guarantees import Guarantee
+from surefoot.models.frozen import frozen
+from surefoot.stats import binomial_p_value
+from surefoot.streams import generator, keys
+from surefoot.threat import Threat, spread
+from surefoot.types import Images, Sets, check_images
+from surefoot.uncertainty.vote import Vote
+
+SEARCH, CHOOSE, CONFIRM = 11, 12, 13
+"""Purposes of the noise streams: three that never meet."""
+
+
+@dataclass(frozen=True)
+class VoteSearch:
+    """How hard to look and how sure to be.
+
+    Args:
+        steps: of PGD, each of length 2.5 eps / steps.
+        draws: noisy copies a gradient is averaged over; the same in every step.
+        n_choose: copies that choose which outcome to test against which.
+        n_confirm: fresh copies that must confirm it.
+        alpha: level of that test: the probability that a claimed success is none.
+        batch_size: images in one pass, each with `draws` copies.
+    """
+
+    steps: int = 20
+    draws: int = 8
+    n_choose: int = 200
+    n_confirm: int = 1000
+    alpha: float = 1e-3
+    batch_size: int = 100
+
+
+def break_vote(
+    vote: Vote,
+    images: Images,
+    sets: Sets,
+    guarantee: Guarantee,
+    threat: Threat,
+    *,
+    how: VoteSearch | None = None,
+    seed: int = 0,
+) -> AttackResult:
+    """Search for images at which the vote breaks the alternatives, by PGD on the mean softmax.
+
+    Args:
+        vote: the classifier under attack.
+        images: origins, inside the box.
+        sets: alternatives at the clean images, of the vote.
+        guarantee: gives the quantifier and the margin that is climbed.
+        threat: ball and box.
+        how: effort and level.
+        seed: of all noise, one stream an example.
+
+    Returns:
+        the result with `witnesses` and `broken`.
+    """
+    check_images(images, threat.low, threat.high)
+    how = how or VoteSearch()
+    began = time.perf_counter()
+    findings = Findings.of(images, sets)
+    with frozen(vote.model):
+        for part in findings.open_parts(how.batch_size):
+            origins, members = findings.origins[part], findings.sets[part]
+            found = _climb(vote, origins, members, guarantee, threat, how, seed)
+            proven = vote_fails(vote, found, members, guarantee, how, seed)
+            findings.note(proven & legal(threat, found, origins), found, "pgd-vote", part)
+    climbs = len(findings.origins) * how.steps * how.draws
+    counts = len(findings.origins) * (how.n_choose + how.n_confirm)
+    return findings.result(images, sets, climbs + counts, climbs, time.perf_counter() - began)
+
+
+def vote_fails(
+    vote: Vote, images: Images, sets: Sets, guarantee: Guarantee, how: VoteSearch, *key: int
+) -> Tensor:
+    r"""Say for which images the vote breaks its one alternative `[B, 1, O]`, at level alpha.
+
+    every: the strongest outsider b and the weakest member a among `n_choose` copies are compared on
+    fresh copies; among those that vote for either, b has more than half iff $P_b > P_a$.
+    some: b must beat every member so; each test has level alpha (intersection-union).
+    """
+    first = vote.counts(images, how.n_choose, CHOOSE, *key)
+    second = vote.counts(images, how.n_confirm, CONFIRM, *key)
+    # Copies with a non-finite outcome are in the last column, outside every set.
+    inside = torch.cat([sets[:, 0], torch.zeros_like(sets[:, 0, :1])], 1)
+    rival = first.masked_fill(inside, -1).argmax(1, keepdim=True)
+    votes = second.gather(1, rival)
+    p_values = binomial_p_value(votes.expand_as(second), votes + second)
+    if guarantee.quantifier == "every":
+        weakest = first.masked_fill(~inside, how.n_choose + 1).argmin(1, keepdim=True)
+        return p_values.gather(1, weakest).squeeze(1) <= how.alpha
+    return (p_values.masked_fill(~inside, 0.0) <= how.alpha).all(1)
+
+
+def _climb(
+    vote: Vote,
+    origins: Images,
+    sets: Sets,
+    guarantee: Guarantee,
+    threat: Threat,
+    how: VoteSearch,
+    seed: int,
+) -> Images:
+    """Minimise the margin of the log mean softmax; the best point on the way is returned."""
+    shape = (how.draws, *origins.shape[1:])
+    streams = [generator(SEARCH, seed, name) for name in keys(origins)]
+    noise = torch.stack([torch.randn(shape, generator=stream) for stream in streams]).to(origins)
+    smooth = Counted(lambda images: vote.soft(images, noise))
+    rows = torch.arange(len(origins), device=origins.device)
+    images, best = origins, origins
+    best_value = torch.full((len(origins),), -torch.inf, device=origins.device)
+    for _ in range(how.steps + 1):
+        slope = smooth.slope(
+            lambda outcomes, _: -guarantee.margins(outcomes, sets).squeeze(1), images, rows
+        )
+        better = slope.value > best_value
+        best = torch.where(spread(better, images), images, best)
+        best_value = torch.maximum(best_value, slope.value)
+        step = 2.5 * threat.eps / how.steps * threat.steepest(slope.gradient)
+        images = threat.project(images + step, origins)
+    return best

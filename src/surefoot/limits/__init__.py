@@ -1,0 +1,11 @@
+"""What no classifier could beat on this data: limits of robustness.
+
+`concentration` searches a region of given measure and label uncertainty whose expansion is small:
+an estimate for the distribution, never a proof. `label_uncertainty` measures how far people
+disagree about the points.
+"""
+
+from surefoot.limits.concentration import Estimate, concentration
+from surefoot.limits.label_uncertainty import label_uncertainty, largest_gamma
+
+__all__ = ["Estimate", "concentration", "label_uncertainty", "largest_gamma"]

@@ -1,0 +1,88 @@
+"""Attacks on a vote: a linear vote has a known boundary; a lucky count is not a success."""
+
+import pytest
+import torch
+from oracles import Linear
+
+from surefoot.attacks import VoteSearch, break_vote
+from surefoot.attacks.vote import vote_fails
+from surefoot.guarantees import LabelOrUncertain, Local
+from surefoot.threat import Threat
+from surefoot.uncertainty.vote import Vote
+
+
+def one(*members, outcomes):
+    sets = torch.zeros(1, 1, outcomes, dtype=torch.bool)
+    sets[..., list(members)] = True
+    return sets
+
+
+@pytest.mark.parametrize(("eps", "falls"), [(0.1, False), (0.3, True)])
+def test_a_linear_vote_falls_beyond_its_distance(eps, falls):
+    model = Linear(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.tensor([-0.5, 0.5]))
+    images = torch.tensor([[0.7, 0.5]] * 5) + torch.linspace(0, 0.01, 5).unsqueeze(1)
+    sets = one(0, outcomes=2).expand(5, -1, -1)
+    result = break_vote(Vote(model, 0.25), images, sets, Local(), Threat("l2", eps))
+    assert result.success.tolist() == [falls] * 5
+    assert result.forwards > result.backwards > 0
+
+
+def test_a_tie_is_confirmed_at_most_at_level_alpha():
+    """At the boundary itself the vote is a fair coin: false successes stay below alpha."""
+    model = Linear(torch.tensor([[1.0], [-1.0]]), torch.tensor([-0.5, 0.5]))
+    generator = torch.Generator().manual_seed(0)
+    images = 0.5 + 1e-5 * torch.rand(300, 1, generator=generator)  # one stream each
+    how = VoteSearch(n_choose=50, n_confirm=200, alpha=0.05)
+    fails = vote_fails(
+        Vote(model, 0.25), images, one(0, outcomes=2).expand(300, -1, -1), Local(), how, 0
+    )
+    assert fails.float().mean().item() < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+
+
+class Fixed(torch.nn.Module):
+    """Outcomes by the first pixel, whatever the rest: masses of a Gaussian's slices."""
+
+    rejects = True
+
+    def __init__(self, edges):
+        super().__init__()
+        self.edges = edges
+
+    def forward(self, images):
+        place = torch.bucketize(images.flatten(1)[:, 0].contiguous(), self.edges)
+        return torch.nn.functional.one_hot(place, len(self.edges) + 1).float()
+
+
+def test_some_needs_a_rival_that_beats_every_member():
+    edges = torch.special.ndtri(torch.tensor([0.45, 0.75]))  # masses .45 (0), .30 (1), .25 (2 = U)
+    vote = Vote(Fixed(edges), 1.0)
+    images = torch.zeros(1, 1)
+    how = VoteSearch(n_choose=500, n_confirm=4000)
+    guarded = one(1, 2, outcomes=3)
+    assert bool(vote_fails(vote, images, guarded, LabelOrUncertain(), how, 0))
+    safe = one(0, 2, outcomes=3)
+    assert not bool(vote_fails(vote, images, safe, LabelOrUncertain(), how, 0))
+    assert not bool(vote_fails(vote, images, one(0, outcomes=3), Local(), how, 0))
+    assert bool(vote_fails(vote, images, one(1, outcomes=3), Local(), how, 0))
+
+
+def test_copies_without_a_finite_outcome_are_a_rival():
+    class Half(torch.nn.Module):
+        def forward(self, images):
+            logits = torch.stack([images[:, 0] * 0 + 1, images[:, 0] * 0], 1)
+            return torch.where(images[:, :1] > 0.5, torch.nan, logits)
+
+    images = torch.tensor([[0.45], [0.6]])
+    sets = one(0, outcomes=2).expand(2, -1, -1)
+    fails = vote_fails(Vote(Half(), 0.1), images, sets, Local(), VoteSearch(), 0)
+    assert fails.tolist() == [False, True]
+
+
+def test_counts_do_not_depend_on_the_batch(generator):
+    model = Linear(torch.randn(3, 6, generator=generator))
+    vote, images = Vote(model, 0.5), torch.rand(4, 6, generator=generator)
+    whole = vote.counts(images, 1200, 7)
+    assert whole.sum(1).tolist() == [1200] * 4
+    single = torch.cat([vote.counts(image, 1200, 7, batch_size=33) for image in images.split(1)])
+    assert torch.equal(whole, single)
+    assert not torch.equal(whole, vote.counts(images, 1200, 8))

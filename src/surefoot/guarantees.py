@@ -245,25 +245,25 @@ def tolerated_shift(mass: Tensor, rival: Tensor, size: Tensor | int = 1) -> Tens
         float64, rounded down; 0 if the rival has caught up already (p / m <= q), infinite if q = 0.
     """
     mass, rival = mass.double(), rival.double()
-    size = torch.as_tensor(size, device=mass.device).double()
-    mass, rival, size = torch.broadcast_tensors(mass, rival, size)
+    many = torch.as_tensor(size, device=mass.device).double()
+    mass, rival, many = torch.broadcast_tensors(mass, rival, many)
     lead, chase = torch.special.ndtri(mass), torch.special.ndtri(rival)
     # The root for m = 1 is an upper end for every m; the second end keeps it finite at p = 1.
     low = torch.zeros_like(lead)
-    high = torch.minimum((lead - chase) / 2, torch.special.ndtri(1 / size) - chase)
-    searchable = (size > 1) & high.isfinite() & (high > 0)
+    high = torch.minimum((lead - chase) / 2, torch.special.ndtri(1 / many) - chase)
+    searchable = (many > 1) & high.isfinite() & (high > 0)
     if bool(searchable.any()):
         bracket = torch.where(searchable, high, 0.0)
         for _ in range(60):
             middle = (low + bracket) / 2
-            ahead = torch.special.ndtr(lead - middle) > size * torch.special.ndtr(chase + middle)
+            ahead = torch.special.ndtr(lead - middle) > many * torch.special.ndtr(chase + middle)
             low = torch.where(ahead, middle, low)
             bracket = torch.where(ahead, bracket, middle)
-    shift = torch.where(size > 1, torch.where(rival > 0, low, torch.inf), (lead - chase) / 2)
+    shift = torch.where(many > 1, torch.where(rival > 0, low, torch.inf), (lead - chase) / 2)
     # Phi^-1 is good to about 1e-15 of its size; the sum of the sizes bounds the error of both.
     error = 1e-14 * (1 + lead.abs() + chase.abs())
     safe = torch.where(shift.isfinite(), shift - error, shift)
-    return torch.where(mass > size * rival, safe.clamp(min=0), 0.0)
+    return torch.where((mass - many * rival) > 0, safe.clamp(min=0), 0.0)
 
 
 def _check_k(k: int) -> None:

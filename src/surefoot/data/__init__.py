@@ -1,0 +1,67 @@
+"""Data sets behind one front door, `load`: bundled, toys, named sets, files, folders, the hub."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+from surefoot.data import digits, folder, hub, named, npz, toys
+from surefoot.data.dataset import Data
+from surefoot.data.fetch import fetch
+from surefoot.data.named import data_folder
+
+__all__ = ["NAMES", "Data", "data_folder", "fetch", "load"]
+
+SPLITS = ("train", "test")
+SOURCES: dict[str, tuple[Callable[[str], Data], tuple[str, ...]]] = {
+    "digits": (digits.load, SPLITS),
+    "moons": (toys.moons, SPLITS),
+    "mnist": (named.mnist, SPLITS),
+    "fashion-mnist": (named.fashion_mnist, SPLITS),
+    "cifar10": (named.cifar10, SPLITS),
+    "cifar10h": (named.cifar10h, ("test",)),
+    "cifar10n": (named.cifar10n, ("train",)),
+    "cifar100-ood": (named.cifar100_ood, ("test",)),
+}
+NAMES = tuple(SOURCES)
+FORMS = "a path ending in .npz, a folder of images by class, or hf:owner/name"
+
+
+def load(name: str, split: str = "test") -> Data:
+    """Read one split of a data set, by name or by place.
+
+    Names: digits, moons (no file needed); mnist, fashion-mnist, cifar10, cifar10h, cifar10n,
+    cifar100-ood (files of `$SUREFOOT_DATA`). Places: a path ending in .npz, a folder of images by
+    class, `hf:owner/name` (the only form that may use the network). An .npz file, or a folder
+    without `train` and `test`, is one set: it is the same for either split.
+
+    Raises:
+        FileNotFoundError: a file of the set is not there; says what to do.
+        ImportError: `hf:` without the extra `hf`.
+        ValueError: unknown name or split, or faulty data; says which and why.
+
+    Example:
+        >>> data = load("digits")
+        >>> images, labels = data.batch(slice(0, 2))
+        >>> tuple(images.shape), len(data), len(data.classes)
+        ((2, 1, 8, 8), 500, 10)
+    """
+    if name.startswith("hf:"):
+        return hub.load(name.removeprefix("hf:"), split)
+    source, splits = SOURCES.get(name, (None, SPLITS))
+    if split not in splits:
+        raise ValueError(f"`{name}` has only the splits {list(splits)}; asked for `{split}`.")
+    if source is not None:
+        return source(split)
+    path = Path(name).expanduser()
+    if name.endswith(".npz"):
+        return npz.load(path)
+    if path.is_dir():
+        return folder.load(path, split)
+    raise ValueError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name.lower(), NAMES, n=1)
+    hint = f" Did you mean `{near[0]}`?" if near else ""
+    names = ", ".join(NAMES)
+    return f"no data set `{name}`, and no such folder.{hint} Names: {names}; or give {FORMS}."

@@ -1,0 +1,139 @@
+"""Read data sets from numpy archives, without ever unpickling anything."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.data.dataset import Data
+
+PLANES = (1, 3)
+Arrays = dict[str, np.ndarray]
+
+
+def load(path: Path) -> Data:
+    """Read a data set from an .npz archive with `x`, `y` and, where wanted, more.
+
+    Args:
+        path: archive with `x` (uint8, or float in [0, 1]: (N, H, W), (N, H, W, C), (N, C, H, W) or
+            (N, D), with C = 1 or 3), `y` (N,) class indices, and the optional `classes` (names)
+            and `probabilities` (N, classes).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read, or an array is not as above.
+    """
+    arrays = read(path, ("x", "y"))
+    try:
+        return build(path.stem, arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def build(name: str, arrays: Arrays) -> Data:
+    """Make a data set of the arrays of one archive."""
+    labels = labels_tensor(arrays["y"])
+    probabilities = arrays.get("probabilities")
+    return Data(
+        name=name,
+        images=images_tensor(arrays["x"]),
+        labels=labels,
+        classes=_classes(arrays, labels),
+        probabilities=None if probabilities is None else _floats("probabilities", probabilities),
+    )
+
+
+def read(path: Path, needed: tuple[str, ...]) -> Arrays:
+    """Read every array of an archive; `needed` names those that must be there."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}. Check the path (folder: {path.parent}).")
+    try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("not a zip archive, or cut short")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    # A damaged or foreign file raises whatever the zip, the decompressor or the header parser does.
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not a readable .npz archive of plain arrays ({error})."
+            " Write it with np.savez(path, x=images, y=labels); object arrays are never unpickled."
+        ) from error
+    missing = [key for key in needed if key not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path} must hold the arrays {list(needed)}; found {sorted(arrays)},"
+            f" without {missing}."
+        )
+    return arrays
+
+
+def images_tensor(x: np.ndarray) -> Tensor:
+    """Turn images of any allowed layout into uint8 or float32 `[N, C, H, W]` or `[N, D]`."""
+    found = f"found shape {x.shape}, {x.dtype}"
+    if x.dtype.kind != "f" and x.dtype != np.uint8:
+        raise ValueError(
+            f"`x` must be uint8, or float in [0, 1]; {found}. Pixels from 0 to 255 need"
+            " x.astype(np.uint8)."
+        )
+    if x.dtype == np.uint8 and x.size and x.max() <= 1:
+        raise ValueError(
+            f"uint8 `x` means pixels from 0 to 255; found max {x.max()}, an all but black set."
+            " Images in [0, 1] need x.astype(np.float32)."
+        )
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and _planes_last(x.shape, found):
+        x = x.transpose(0, 3, 1, 2)
+    elif x.ndim not in (2, 4):
+        raise ValueError(
+            f"`x` must be (N, H, W), (N, H, W, C), (N, C, H, W) or (N, D); {found}."
+            " A single image needs x[None]."
+        )
+    return torch.from_numpy(np.ascontiguousarray(x if x.dtype == np.uint8 else _single(x)))
+
+
+def labels_tensor(y: np.ndarray) -> Tensor:
+    """Turn an array of class indices of any integer type into int64 `[N]`."""
+    if y.dtype.kind not in "iu":
+        raise ValueError(
+            f"`y` must hold integers, the class indices; found shape {y.shape}, {y.dtype}."
+            " Whole numbers need y.astype(np.int64); class names belong into `classes`."
+        )
+    return torch.from_numpy(y.astype(np.int64))
+
+
+def _planes_last(shape: tuple[int, ...], found: str) -> bool:
+    first, last = shape[1] in PLANES, shape[3] in PLANES
+    if first == last:
+        cause = "both fit, so the layout is ambiguous" if first else "neither axis fits"
+        raise ValueError(
+            "`x` with four axes must have 1 or 3 planes, as axis 1 (N, C, H, W) or as axis 3"
+            f" (N, H, W, C); {found}: {cause}. Flatten to (N, D), or keep grey or RGB alone."
+        )
+    return last
+
+
+def _classes(arrays: Arrays, labels: Tensor) -> tuple[str, ...]:
+    if "classes" in arrays:
+        return tuple(str(name) for name in arrays["classes"].ravel())
+    probabilities = arrays.get("probabilities")
+    if probabilities is not None and probabilities.ndim == 2:
+        return tuple(str(index) for index in range(probabilities.shape[1]))
+    return tuple(str(index) for index in range(int(labels.max()) + 1 if labels.numel() else 0))
+
+
+def _floats(name: str, values: np.ndarray) -> Tensor:
+    if values.dtype.kind != "f":
+        raise ValueError(
+            f"`{name}` must be float; found shape {values.shape}, {values.dtype}."
+            " Divide vote counts by their row sums."
+        )
+    return torch.from_numpy(_single(values))
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    # What is too large for float32 becomes infinite, and the check of the range names it.
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)

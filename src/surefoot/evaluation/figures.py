@@ -1,0 +1,95 @@
+"""The figures of a record, each a pure function of its rows, each with an exact interval.
+
+For every record and radius: certified <= attacked <= clean, by construction.
+"""
+
+import numpy as np
+import pandas as pd
+
+from surefoot.evaluation.record import Record
+from surefoot.stats import Interval, interval
+
+
+def share(flags: pd.Series, alpha: float = 0.05) -> Interval:
+    """Give the share of True with its two-sided Clopper-Pearson interval."""
+    return interval(int(flags.sum()), len(flags), alpha)
+
+
+def clean_accuracy(record: Record) -> Interval:
+    """Give the share of examples that are right without any change."""
+    return share(record.rows["clean"])
+
+
+def attacked_accuracy(record: Record, radius: float) -> Interval:
+    """Give the share that no attack broke up to the radius: an upper bound on robust accuracy."""
+    return share(attacked_right(record.rows, radius))
+
+
+def certified_accuracy(record: Record, radius: float) -> Interval | None:
+    """Give the share that is certified to the radius; None without a certificate."""
+    if record.rows["certified"].isna().all():
+        return None
+    return share(certified_right(record.rows, radius))
+
+
+def attacked_right(rows: pd.DataFrame, radius: float) -> pd.Series:
+    """Flag the examples that stood at every tested radius up to this one."""
+    return rows["clean"] & (rows["attacked"] > radius)
+
+
+def certified_right(rows: pd.DataFrame, radius: float) -> pd.Series:
+    """Flag the examples certified to the radius; at 0 anything certified counts."""
+    certified = rows["certified"].fillna(0.0)
+    return rows["clean"] & (certified > 0) & (certified >= radius)
+
+
+def contradictions(record: Record) -> list[int]:
+    """List the rows that are certified at a radius at which an attack broke them."""
+    rows = record.rows
+    broken = np.isfinite(rows["attacked"]) & (rows["attacked"] > 0)
+    return rows.index[broken & (rows["certified"] >= rows["attacked"])].tolist()
+
+
+def coverage(record: Record) -> Interval:
+    """Give the share of accepted examples."""
+    return share(record.rows["accepted"])
+
+
+def accepted_and_right(record: Record, radius: float) -> tuple[Interval, Interval | None]:
+    """Restrict (attacked, certified) accuracy to examples accepted with the right label."""
+    rows = record.rows
+    kept = rows["accepted"] & (rows["prediction"] == rows["label"])
+    attacked = share(kept & attacked_right(rows, radius))
+    if rows["certified"].isna().all():
+        return attacked, None
+    return attacked, share(kept & certified_right(rows, radius))
+
+
+def mean_set_size(record: Record) -> float:
+    """Average the size of the sets that carry a claim; NaN if none does."""
+    sizes = record.rows["set_size"]
+    return float(sizes[sizes > 0].mean()) if bool((sizes > 0).any()) else float("nan")
+
+
+def risk_coverage(right: pd.Series, score: pd.Series) -> pd.DataFrame:
+    """Give the error among the kept examples when the most uncertain ones are dropped first.
+
+    Examples of equal score are kept or dropped together.
+
+    Returns:
+        one row a threshold: `threshold`, `coverage`, `risk`, from few kept to all.
+    """
+    order = score.argsort(kind="stable").to_numpy()
+    ranked, wrong = score.to_numpy()[order], (~right).to_numpy()[order]
+    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
+    kept = np.arange(1, len(ranked) + 1)
+    risk = np.cumsum(wrong) / kept
+    return pd.DataFrame({"threshold": ranked, "coverage": kept / len(ranked), "risk": risk})[
+        last_of_tie
+    ].reset_index(drop=True)
+
+
+def area_under_risk_coverage(curve: pd.DataFrame) -> float:
+    """Average the risk over the coverage (AURC): the step function of the curve."""
+    steps = np.diff(np.append(0.0, curve["coverage"].to_numpy()))
+    return float((steps * curve["risk"].to_numpy()).sum())

@@ -1,0 +1,133 @@
+"""The record: one row an example, one header; every figure and picture is a pure function of it.
+
+Columns of `rows`:
+    index: row of the data set.
+    label: true label.
+    prediction: most likely label (of a selective classifier too).
+    accepted: a label wins; False where "uncertain" does, or a tie.
+    score: how unsure the classifier is, higher = less certain.
+    set: the alternative that carries the claim, outcomes joined by "|"; "" if none.
+    set_size: its size.
+    clean: some alternative that contains the true label holds at the image itself.
+    certified: largest radius, in the norm of the threat, at which such an alternative is certified;
+        0 = nothing; NaN = no certificate was asked for.
+    attacked: smallest radius of the grid at which all such alternatives were broken; 0 where `clean`
+        is False, infinite where some stood at every radius.
+    attack: what broke it; "" if nothing did.
+    samples: noise draws of the certificate.
+"""
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+SCHEMA = 1
+COLUMNS = (
+    "index",
+    "label",
+    "prediction",
+    "accepted",
+    "score",
+    "set",
+    "set_size",
+    "clean",
+    "certified",
+    "attacked",
+    "attack",
+    "samples",
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an evaluation writes.
+
+    Args:
+        rows: one row an example, columns as in the module's docstring.
+        header: JSON: schema, name, config, threat, guarantee, radii, certificate, limit, versions,
+            seeds, hashes, warnings, command.
+        witnesses: tensors of the broken examples: `index` `[n]`, `images` and `adversarial`
+            `[n, ...]`, `radius` `[n]`, `before` and `after` (shares of the outcomes, `[n, O]`).
+    """
+
+    rows: pd.DataFrame
+    header: dict[str, Any]
+    witnesses: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        missing = [name for name in COLUMNS if name not in self.rows]
+        if missing:
+            raise ValueError(f"a record needs the columns {', '.join(missing)}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def save(self, folder: Path) -> None:
+        """Write `record.csv`, `record.json` and `witnesses.safetensors`, each all or nothing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "record.csv", self.rows.to_csv(index=False).encode())
+        write_whole(folder / "record.json", (json.dumps(self.header, indent=2) + "\n").encode())
+        if self.witnesses:
+            tensors = {name: value.contiguous() for name, value in self.witnesses.items()}
+            write_whole(folder / "witnesses.safetensors", save(tensors))
+
+
+def read(folder: Path) -> Record:
+    """Read a record from the folder it was saved in."""
+    try:
+        header = json.loads((folder / "record.json").read_text())
+        rows = read_rows((folder / "record.csv").read_text())
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{folder} holds no record: expected record.csv and record.json, as `surefoot evaluate`"
+            f" writes them; missing {Path(error.filename).name}"
+        ) from error
+    except (json.JSONDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"the record in {folder} is damaged: {error}") from error
+    if header.get("schema") != SCHEMA:
+        raise ValueError(
+            f"the record in {folder} has schema {header.get('schema')}; this version reads {SCHEMA}"
+        )
+    path = folder / "witnesses.safetensors"
+    return Record(rows, header, load_file(path) if path.exists() else {})
+
+
+def read_rows(text: str) -> pd.DataFrame:
+    """Parse rows from CSV; numbers come back bit for bit."""
+    types = {"set": str, "attack": str, "accepted": bool, "clean": bool}
+    return pd.read_csv(
+        io.StringIO(text),
+        dtype=types,  # pyright: ignore[reportArgumentType]
+        keep_default_na=False,
+        na_values={"certified": [""], "score": [""]},
+        float_precision="round_trip",
+    )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file all or nothing."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def join_set(members: Tensor) -> str:
+    """Write a set of outcomes `[O]` as text: "3|5"."""
+    return "|".join(str(member) for member in members.nonzero().flatten().tolist())
+
+
+def concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Join the witnesses of several shards."""
+    filled = [part for part in parts if part]
+    if not filled:
+        return {}
+    return {name: torch.cat([part[name] for part in filled]) for name in filled[0]}

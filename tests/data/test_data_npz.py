@@ -1,0 +1,176 @@
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from surefoot.data import load
+
+RANDOM = np.random.default_rng(0)
+GREY = RANDOM.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+RGB = RANDOM.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+Y = np.array([0, 1, 2, 2, 1, 0], dtype=np.uint8)
+
+LAYOUTS = {
+    "grey": (GREY, GREY[:, None]),
+    "grey, plane last": (GREY[..., None], GREY[:, None]),
+    "grey, plane first": (GREY[:, None], GREY[:, None]),
+    "RGB, planes last": (RGB, RGB.transpose(0, 3, 1, 2)),
+    "RGB, planes first": (RGB.transpose(0, 3, 1, 2), RGB.transpose(0, 3, 1, 2)),
+    "flat": (GREY.reshape(6, 20), GREY.reshape(6, 20)),
+    "Fortran order": (np.asfortranarray(RGB), RGB.transpose(0, 3, 1, 2)),
+}
+
+
+def save(folder: Path, **arrays) -> str:
+    np.savez(folder / "set.npz", **arrays)
+    return str(folder / "set.npz")
+
+
+@pytest.mark.parametrize(("x", "expected"), LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_layouts(x, expected, tmp_path):
+    data = load(save(tmp_path, x=x, y=Y))
+    np.testing.assert_array_equal(data.images.numpy(), expected)
+    assert data.labels.tolist() == Y.tolist()
+    assert (data.name, data.classes, data.levels) == ("set", ("0", "1", "2"), 255)
+    floats = load(save(tmp_path, x=x / 255, y=Y.astype(np.int32)))
+    np.testing.assert_array_equal(floats.images.numpy(), (expected / 255).astype(np.float32))
+
+
+def test_half_precision_is_widened(tmp_path):
+    x = np.array([[0.25], [0.5]], dtype=np.float16)
+    assert load(save(tmp_path, x=x, y=Y[:2])).images.tolist() == [[0.25], [0.5]]
+
+
+def test_classes_and_probabilities(tmp_path):
+    shares = np.full((6, 4), 0.25)
+    data = load(save(tmp_path, x=GREY, y=Y, classes=np.array(list("abcd")), probabilities=shares))
+    assert data.classes == ("a", "b", "c", "d")
+    assert data.probabilities is not None
+    assert data.probabilities.dtype == torch.float32
+    assert data.probabilities.tolist() == shares.tolist()
+    assert len(load(save(tmp_path, x=GREY, y=Y, probabilities=shares)).classes) == 4
+
+
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path, x=GREY, y=Y)
+    assert len(load("~/set.npz")) == 6
+
+
+def test_either_split_is_the_whole_file(tmp_path):
+    path = save(tmp_path, x=GREY, y=Y)
+    assert load(path, "train").fingerprint() == load(path, "test").fingerprint()
+
+
+class Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("unpickled",))
+
+
+def with_value(value: float) -> np.ndarray:
+    x = GREY / 255
+    x[3, 2, 1] = value
+    return x
+
+
+ARRAYS = {
+    "no y": ({"x": GREY}, r"must hold the arrays \['x', 'y'\].*without \['y'\]"),
+    "no x": ({"images": GREY, "y": Y}, r"found \['images', 'y'\], without \['x'\]"),
+    "bomb": ({"x": GREY, "y": np.array([Bomb()] * 6)}, "plain arrays.*never unpickled"),
+    "object x": ({"x": np.array([None, "x"]), "y": Y[:2]}, "never unpickled"),
+    "object classes": ({"x": GREY, "y": Y, "classes": np.array([None])}, "never unpickled"),
+    "one axis": ({"x": GREY[:, 0, 0], "y": Y}, r"\(N, H, W\).*found shape \(6,\)"),
+    "five axes": ({"x": RGB[None], "y": Y[:1]}, r"found shape \(1, 6, 5, 4, 3\)"),
+    "scalar": ({"x": np.uint8(200), "y": Y}, r"found shape \(\)"),
+    "four planes": ({"x": RANDOM.random((6, 5, 4, 4)), "y": Y}, "neither axis fits"),
+    "ambiguous": ({"x": RGB[:, :3], "y": Y}, "ambiguous"),
+    "int64 x": ({"x": GREY.astype(np.int64), "y": Y}, r"int64.*astype\(np.uint8\)"),
+    "bool x": ({"x": GREY > 9, "y": Y}, "uint8, or float.*bool"),
+    "text x": ({"x": np.array(["a", "b"]), "y": Y[:2]}, "uint8, or float"),
+    "uint8 of 0 and 1": ({"x": GREY // 128, "y": Y}, r"found max 1.*astype\(np.float32\)"),
+    "0..255 float": ({"x": GREY.astype(np.float32), "y": Y}, "max 248.*divide by 255"),
+    "normalised": ({"x": with_value(-1.5), "y": Y}, "min -1.5.*normalisation inside"),
+    "NaN": ({"x": with_value(np.nan), "y": Y}, "min nan"),
+    "infinite": ({"x": with_value(np.inf), "y": Y}, "max inf"),
+    "too large for float32": ({"x": with_value(1e300), "y": Y}, "max inf"),
+    "empty": ({"x": GREY[:0], "y": Y[:0]}, r"at least one image|at least two classes"),
+    "float y": ({"x": GREY, "y": Y.astype(float)}, r"integers.*float64.*astype\(np.int64\)"),
+    "text y": ({"x": GREY, "y": np.array(list("abcabc"))}, "class names belong into `classes`"),
+    "bool y": ({"x": GREY, "y": Y > 1}, "integers.*bool"),
+    "one-hot y": ({"x": GREY, "y": np.eye(6, dtype=int)}, r"each of 6 images.*\(6, 6\).*argmax"),
+    "y of other length": ({"x": GREY, "y": Y[:5]}, r"each of 6 images; found shape \(5,\)"),
+    "negative y": ({"x": GREY, "y": Y.astype(int) - 1}, "found min -1"),
+    "y too large": ({"x": GREY, "y": Y, "classes": np.array(["a", "b"])}, r"\[0, 1\].*max 2"),
+    "one class": ({"x": GREY, "y": Y * 0}, "at least two classes"),
+    "counts": ({"x": GREY, "y": Y, "probabilities": np.ones((6, 3), int)}, "vote counts"),
+    "wrong shares": ({"x": GREY, "y": Y, "probabilities": np.ones((6, 3))}, "row 0 .*sum 3"),
+    "shares of another set": (
+        {"x": GREY, "y": Y, "probabilities": np.full((7, 4), 0.25)},
+        r"float32 \[6, 4\].*found shape \(7, 4\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), ARRAYS.values(), ids=ARRAYS.keys())
+def test_faulty_arrays_are_refused(arrays, message, tmp_path):
+    path = save(tmp_path, **arrays)
+    with pytest.raises(ValueError, match=message) as caught:
+        load(path)
+    assert "set.npz" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def archive_bytes() -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, x=GREY, y=Y)
+    return buffer.getvalue()
+
+
+def array_bytes() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, GREY)
+    return buffer.getvalue()
+
+
+def damaged_bytes() -> bytes:
+    content = bytearray(archive_bytes())
+    content[120:160] = bytes(40)
+    return bytes(content)
+
+
+def foreign_zip_bytes() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("x.npy", "not an array")
+    return buffer.getvalue()
+
+
+CONTENTS = {
+    "text": b"x,y\n1,2\n",
+    "nothing": b"",
+    "truncated": archive_bytes()[:-100],
+    "damaged": damaged_bytes(),
+    "single array": array_bytes(),
+    "foreign zip": foreign_zip_bytes(),
+    "pickle": b"\x80\x04K\x01.",
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
+def test_faulty_files_are_refused(content, tmp_path):
+    path = tmp_path / "faulty.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"faulty\.npz (is not a readable|must hold)") as caught:
+        load(str(path))
+    assert "allow_pickle" not in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nothing\.npz"):
+        load(str(tmp_path / "nothing.npz"))
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*folder\.npz"):
+        load(str(tmp_path / "folder.npz"))

@@ -94,17 +94,22 @@ def vote_fails(
     fresh copies; among those that vote for either, b has more than half iff $P_b > P_a$.
     some: b must beat every member so; each test has level alpha (intersection-union).
     """
-    first = vote.counts(images, how.n_choose, CHOOSE, *key)
-    second = vote.counts(images, how.n_confirm, CONFIRM, *key)
     # Copies with a non-finite outcome are in the last column, outside every set.
     inside = torch.cat([sets[:, 0], torch.zeros_like(sets[:, 0, :1])], 1)
+    first = vote.counts(images, how.n_choose, CHOOSE, *key)
     rival = first.masked_fill(inside, -1).argmax(1, keepdim=True)
-    votes = second.gather(1, rival)
-    p_values = binomial_p_value(votes.expand_as(second), votes + second)
+    weakest = first.masked_fill(~inside, how.n_choose + 1).argmin(1, keepdim=True)
     if guarantee.quantifier == "every":
-        weakest = first.masked_fill(~inside, how.n_choose + 1).argmin(1, keepdim=True)
-        return p_values.gather(1, weakest).squeeze(1) <= how.alpha
-    return (p_values.masked_fill(~inside, 0.0) <= how.alpha).all(1)
+        inside = torch.zeros_like(inside).scatter(1, weakest, True)
+    # Where the rival trails already, confirming would be a waste: such an image does not fail.
+    ahead = (first.gather(1, rival) > first.masked_fill(~inside, -1)).all(1)
+    fails = torch.zeros_like(ahead)
+    if bool(ahead.any()):
+        second = vote.counts(images[ahead], how.n_confirm, CONFIRM, *key)
+        votes = second.gather(1, rival[ahead])
+        p_values = binomial_p_value(votes.expand_as(second), votes + second)
+        fails[ahead] = (p_values.masked_fill(~inside[ahead], 0.0) <= how.alpha).all(1)
+    return fails
 
 
 def _climb(

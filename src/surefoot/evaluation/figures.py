@@ -74,13 +74,14 @@ def mean_set_size(record: Record) -> float:
 def risk_coverage(right: pd.Series, score: pd.Series) -> pd.DataFrame:
     """Give the error among the kept examples when the most uncertain ones are dropped first.
 
-    Examples of equal score are kept or dropped together.
+    Examples of equal score are kept or dropped together; a NaN score is the least certain of all.
 
     Returns:
         one row a threshold: `threshold`, `coverage`, `risk`, from few kept to all.
     """
-    order = score.argsort(kind="stable").to_numpy()
-    ranked, wrong = score.to_numpy()[order], (~right).to_numpy()[order]
+    filled = score.fillna(np.inf).to_numpy()
+    order = filled.argsort(kind="stable")
+    ranked, wrong = filled[order], (~right).to_numpy()[order]
     last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
     kept = np.arange(1, len(ranked) + 1)
     risk = np.cumsum(wrong) / kept

@@ -9,10 +9,10 @@ Columns of `rows`:
     set: the alternative that carries the claim, outcomes joined by "|"; "" if none.
     set_size: its size.
     clean: some alternative that contains the true label holds at the image itself.
-    certified: largest radius, in the norm of the threat, at which such an alternative is certified;
+    certified: largest radius, in the norm of the threat, to which such an alternative is certified;
         0 = nothing; NaN = no certificate was asked for.
-    attacked: smallest radius of the grid at which all such alternatives were broken; 0 where `clean`
-        is False, infinite where some stood at every radius.
+    attacked: smallest radius of the grid at which all such alternatives were broken; 0 where
+        `clean` is False, infinite where some stood at every radius.
     attack: what broke it; "" if nothing did.
     samples: noise draws of the certificate.
 """
@@ -109,7 +109,6 @@ def read_rows(text: str) -> pd.DataFrame:
         dtype=types,  # pyright: ignore[reportArgumentType]
         keep_default_na=False,
         na_values={"certified": [""], "score": [""]},
-        float_precision="round_trip",
     )
 
 

@@ -51,7 +51,7 @@ class LipschitzMLP(nn.Sequential):
         inputs: int,
         hidden: Sequence[int] = (128, 128),
         classes: int = 10,
-        scale: float = 8.0,
+        scale: float = 4.0,
     ) -> None:
         if any(width % 2 for width in hidden):
             raise ValueError(f"MinMax sorts pairs: hidden widths must be even; found {hidden}")

@@ -1,0 +1,81 @@
+"""The command line: one file a command; a command is a frozen dataclass that can be run.
+
+Nothing heavy is imported before a command is chosen, so `surefoot --help` answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "demo": "train four digit classifiers and show the four answers for each (2 minutes)",
+    "train": "train a net with a recipe: standard, pgd, udp, noise",
+    "attack": "search for counterexamples: the upper end of the bracket",
+    "certify": "prove radii, by Lipschitz constants or by smoothing: the lower end",
+    "limit": "estimate how robust any classifier could be on a data set",
+    "label-uncertainty": "measure how unsure people are of the labels",
+    "evaluate": "attack, certify and limit in one record, with a report",
+    "report": "draw the page of one or several records again",
+    "reproduce": "run an experiment of a paper and compare with its figures",
+    "data": "list, describe or fetch data sets",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `surefoot COMMAND ...`; a fault of the caller ends in one line and exit status 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(_help())
+        return
+    if name == "--version":
+        from surefoot import __version__
+
+        print(f"surefoot {__version__}")
+        return
+    if name not in COMMANDS:
+        _fail(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
+    import tyro
+
+    module = import_module(f"surefoot.cli.{name.replace('-', '_')}")
+    # Flags carry no prefix, and may stand before or behind the name of a recipe.
+    style = (
+        tyro.conf.OmitArgPrefixes,
+        tyro.conf.OmitSubcommandPrefixes,
+        tyro.conf.CascadeSubcommandArgs,
+    )
+    from surefoot.evaluation.fall import Contradiction
+
+    try:
+        command = tyro.cli(
+            module.Command, prog=f"surefoot {name}", args=arguments[1:], config=style
+        )
+        command.run()
+    except (ValueError, OSError, ImportError) as error:
+        _fail(str(error))
+    except Contradiction as error:
+        print(f"surefoot: SOUNDNESS ALARM: {error}", file=sys.stderr)
+        raise SystemExit(3) from error
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: surefoot COMMAND [options]",
+            "",
+            'Classifiers that must be robust and may say "I am not sure": certified <= true robust',
+            "accuracy <= attacked <= clean, and what the data allow.",
+            "",
+            *lines,
+            "",
+            "surefoot COMMAND --help lists the options of a command.",
+        ]
+    )
+
+
+def _fail(message: str) -> None:
+    text = " ".join(message.split())
+    print(f"surefoot: error: {text}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,46 @@
+"""`surefoot data`: list, describe and fetch data sets."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Command:
+    """List the data sets, describe one, or fetch one into SUREFOOT_DATA (the network is used).
+
+    Args:
+        action: list, show or fetch.
+        name: of the data set, for show and fetch.
+        split: for show.
+    """
+
+    action: tyro.conf.Positional[Literal["list", "show", "fetch"]] = "list"
+    name: tyro.conf.Positional[str] = ""
+    split: Literal["train", "test"] = "test"
+
+    def run(self) -> None:
+        """Do it."""
+        from surefoot import data
+
+        if self.action != "list" and not self.name:
+            raise ValueError(f"`surefoot data {self.action}` needs the name of a data set")
+        if self.action == "list":
+            print("\n".join(data.NAMES))
+            print("and any .npz (x, y), folder of images by class, or hf:owner/name")
+        elif self.action == "fetch":
+            for path in data.fetch(self.name):
+                print(path)
+        else:
+            _show(data.load(self.name, self.split))
+
+
+def _show(found) -> None:
+    from surefoot.cli.show import table
+
+    counts = found.labels.bincount(minlength=len(found.classes)).tolist()
+    shape = "x".join(str(size) for size in found.images.shape[1:])
+    title = f"{found.name}: {len(found)} images {shape}, hash {found.fingerprint()}"
+    named = zip(found.classes, counts, strict=True)
+    table(title, ("class", "images"), [(name, str(count)) for name, count in named])

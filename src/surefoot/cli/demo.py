@@ -1,0 +1,140 @@
+"""`surefoot demo`: the four answers for four digit classifiers, in one table and one page.
+
+Every row is about one classifier: the standard, PGD and UDP nets are judged as votes under noise
+(clean, attacked and certified figures of the vote), the Lipschitz net as it stands.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from surefoot.cli.show import percent, table
+from surefoot.data import load
+from surefoot.evaluation import Plain, Record, Smoothed, bracket, figures
+from surefoot.evaluation.classifiers import Classifier
+from surefoot.evaluation.record import write_whole
+from surefoot.guarantees import Local
+from surefoot.models import build
+from surefoot.report import write_markdown, write_page
+from surefoot.stats import Interval
+from surefoot.threat import Threat
+from surefoot.training import PGD, UDP, Recipe, Standard, Training, fit
+from surefoot.uncertainty.vote import Vote
+
+EPS = 0.5
+RADII = (0.125, 0.25, 0.375, 0.5, 0.75)
+PLAIN: dict[str, Any] = {"name": "mlp", "inputs": 64, "hidden": (256, 256)}
+SMOOTH: dict[str, Any] = {"name": "lipschitz-mlp", "inputs": 64}
+
+
+@dataclass(frozen=True)
+class Command:
+    """Train, attack, certify and bound four classifiers of the bundled digits.
+
+    Args:
+        folder: receives report.html, summary.json and a run folder a model; a second call goes on
+            where the first was killed.
+        count: test images (500 at most).
+        epochs: of each training; the Lipschitz net takes twice as many of its cheap ones.
+        n_certify: noisy copies of each image.
+        sigma: noise of the votes.
+        seed: of everything.
+    """
+
+    folder: Path = Path("runs/demo")
+    count: int = 500
+    epochs: int = 30
+    n_certify: int = 10_000
+    sigma: float = 0.25
+    seed: int = 0
+
+    def run(self) -> None:
+        """Train, evaluate, write, show."""
+        threat = Threat("l2", EPS)
+        records = [
+            self._row("standard", PLAIN, Standard(), self.epochs, 3e-3),
+            self._row("pgd", PLAIN, PGD(threat, steps=7), self.epochs, 3e-3),
+            self._row("udp", PLAIN, UDP(Threat("l2", 2 * EPS), steps=10), self.epochs, 3e-3),
+            self._row("lipschitz", SMOOTH, Standard(), 2 * self.epochs, 1e-2),
+        ]
+        page = write_page(records, self.folder / "report.html", title="surefoot demo: digits")
+        write_markdown(records, self.folder / "report.md")
+        summary = {"models": {record.header["name"]: summarise(record) for record in records}}
+        text = json.dumps(summary, indent=2) + "\n"
+        write_whole(self.folder / "summary.json", text.encode())
+        show(records)
+        print(f"page: {page}")
+
+    def _row(
+        self, name: str, net: dict[str, Any], recipe: Recipe, epochs: int, peak: float
+    ) -> Record:
+        """Train one net and evaluate it; both go on after a kill."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            model = build(**net)
+        training = Training(epochs=epochs, batch_size=64, learning_rate=peak, seed=self.seed)
+        fit(model, load("digits", "train"), recipe, self.folder / name, training=training)
+        classifier: Classifier = Plain(model, "lipschitz", seed=self.seed)
+        if name != "lipschitz":
+            vote = Vote(model, self.sigma)
+            classifier = Smoothed(vote, n_certify=self.n_certify, seed=self.seed)
+        return bracket(
+            classifier,
+            load("digits").first(self.count),
+            guarantee=Local(),
+            threat=Threat("l2", EPS),
+            radii=RADII,
+            folder=self.folder / name,
+            name=name,
+            command="surefoot demo",
+        )
+
+
+def limit_at(record: Record, radius: float) -> Interval | None:
+    """Give the estimated limit at a radius of the grid, if there is one."""
+    for entry in record.header["limit"]:
+        if entry["radius"] == radius and entry["feasible"]:
+            return Interval(**entry["robustness"])
+    return None
+
+
+def summarise(record: Record) -> dict[str, Any]:
+    """Give the four answers at the headline radius, as shares."""
+    certified = figures.certified_accuracy(record, EPS)
+    limit = limit_at(record, EPS)
+    return {
+        "clean": figures.clean_accuracy(record).value,
+        "attacked": figures.attacked_accuracy(record, EPS).value,
+        "certified": certified.value if certified else None,
+        "limit": limit.value if limit else None,
+        "eps": EPS,
+        "norm": record.header["threat"]["norm"],
+    }
+
+
+def show(records: list[Record]) -> None:
+    """Print one table of the four answers."""
+    rows = []
+    for record in records:
+        certificate = record.header["certificate"]
+        how = certificate["method"]
+        if how == "smoothing":
+            how = f"vote, sigma {certificate['sigma']:g}"
+        rows.append(
+            (
+                record.header["name"],
+                how,
+                percent(figures.certified_accuracy(record, EPS)),
+                percent(figures.attacked_accuracy(record, EPS)),
+                percent(figures.clean_accuracy(record)),
+                percent(limit_at(record, EPS)),
+            )
+        )
+    names = ("model", "certificate", "certified", "attacked", "clean", "limit (estimate)")
+    table(f"Digits, l2 radius {EPS:g}, {len(records[0])} images, 95 % intervals", names, rows)
+    for record in records:
+        for warning in record.header["warnings"]:
+            print(f"warning ({record.header['name']}): {warning}")

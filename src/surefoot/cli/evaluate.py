@@ -1,0 +1,112 @@
+"""`surefoot evaluate`: attack, certify and limit one classifier; write record and page."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from surefoot.cli.options import Claim, Rows, Subject, command_line
+from surefoot.cli.show import show_record
+from surefoot.threat import Threat
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How to certify and how hard to attack.
+
+    Args:
+        certificate: lipschitz (dense MinMax nets), smoothing (then all figures are about the vote
+            under noise), none, or auto: lipschitz where a bound is known, else none.
+        sigma: noise of the vote.
+        alpha: error probability of a smoothing certificate, for each image.
+        n_select: noisy copies that fix the sets.
+        n_certify: noisy copies that are counted.
+        steps: of each attack on a net (a vote is attacked in 20 steps).
+        seed: of noise and random starts.
+    """
+
+    certificate: Literal["auto", "none", "lipschitz", "smoothing"] = "auto"
+    sigma: float = 0.25
+    alpha: float = 1e-3
+    n_select: int = 100
+    n_certify: int = 10_000
+    steps: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Command:
+    """Evaluate one classifier: certified <= true robust accuracy <= attacked <= clean.
+
+    Args:
+        subject: which model.
+        rows: which data.
+        claim: what must not change.
+        threat: norm and headline radius.
+        radii: grid of radii; the headline radius is always in it.
+        effort: certificate and attack.
+        folder: receives record.csv, record.json, witnesses.safetensors, report.html and report.md;
+            a second call goes on where the first was killed.
+    """
+
+    subject: Subject
+    rows: Rows = field(default_factory=Rows)
+    claim: Claim = field(default_factory=Claim)
+    threat: Threat = field(default_factory=Threat)
+    radii: tuple[float, ...] = ()
+    effort: Effort = field(default_factory=Effort)
+    folder: Path = Path("runs/evaluation")
+
+    def run(self) -> None:
+        """Evaluate, write, show."""
+        evaluate(self)
+
+
+def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> None:
+    """Run the bracket that the options describe."""
+    from surefoot.evaluation import bracket
+    from surefoot.report import write_markdown, write_page
+
+    data, others = command.rows.load()
+    model = command.subject.open(others)
+    record = bracket(
+        classifier_of(model, command.effort),
+        data,
+        guarantee=command.claim.build(data.classes),
+        threat=command.threat,
+        radii=command.radii,
+        attack=attack,
+        limits=limits,
+        folder=command.folder,
+        name=Path(command.subject.model).name,
+        command=command_line(),
+    )
+    write_page([record], command.folder / "report.html")
+    write_markdown([record], command.folder / "report.md")
+    show_record(record)
+    print(f"record and page: {command.folder / 'report.html'}")
+
+
+def classifier_of(model, effort: Effort):
+    """Give the classifier the row is about."""
+    from surefoot.attacks import VoteSearch
+    from surefoot.certify.lipschitz import pairwise
+    from surefoot.evaluation import Plain, Smoothed
+    from surefoot.uncertainty.vote import Vote
+
+    if effort.certificate == "smoothing":
+        return Smoothed(
+            Vote(model, effort.sigma),
+            alpha=effort.alpha,
+            n_select=effort.n_select,
+            n_certify=effort.n_certify,
+            search=VoteSearch(alpha=effort.alpha),
+            seed=effort.seed,
+        )
+    certificate = effort.certificate
+    if certificate == "auto":
+        try:
+            pairwise(model)
+            certificate = "lipschitz"
+        except ValueError:
+            certificate = "none"
+    return Plain(model, certificate, steps=effort.steps, seed=effort.seed)

@@ -1,0 +1,204 @@
+"""Options that several commands share, as frozen dataclasses, and what they stand for."""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from surefoot.data import Data, load
+from surefoot.guarantees import (
+    Affinity,
+    Guarantee,
+    LabelOrUncertain,
+    Local,
+    RelaxedTopK,
+    TopK,
+)
+from surefoot.models import build, open_model
+from surefoot.models.frozen import device_of
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which data.
+
+    Args:
+        data: digits, moons, mnist, fashion-mnist, cifar10, cifar10h, ..., a .npz file, a folder of
+            images by class, or hf:owner/name.
+        split: train or test.
+        count: how many images; they are drawn by `data_seed`. 0 takes all.
+        data_seed: of the draw.
+    """
+
+    data: str = "digits"
+    split: Literal["train", "test"] = "test"
+    count: int = 500
+    data_seed: int = 0
+
+    def load(self) -> tuple[Data, Data | None]:
+        """Load the images asked for, and the others of the split (None if none are left)."""
+        whole = load(self.data, self.split)
+        if self.count < 0:
+            raise ValueError(f"--count must be at least 0; found {self.count}")
+        if self.count == 0 or self.count >= len(whole):
+            return whole, None
+        return whole.split(self.count, self.data_seed)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Which model, and whether it may reject.
+
+    Args:
+        model: a run folder, package.module:factory, or a .pt2 file.
+        weights: safetensors file for a factory.
+        trust_pickle: allow a .pt2 file whose loading executes pickled code.
+        reject: let the model answer "uncertain" by this score.
+        threshold: largest accepted score.
+        coverage: instead of a threshold: accept this share of the images of the split that are not
+            evaluated.
+    """
+
+    model: str
+    weights: Path | None = None
+    trust_pickle: bool = False
+    reject: Literal["none", "max-probability", "entropy", "margin", "energy"] = "none"
+    threshold: float | None = None
+    coverage: float | None = None
+
+    def open(self, others: Data | None) -> nn.Module:
+        """Open the model; wrap it if it is to reject."""
+        model = open_model(self.model, self.weights, trust_pickle=self.trust_pickle)
+        if self.reject == "none":
+            if self.threshold is not None or self.coverage is not None:
+                raise ValueError("--threshold and --coverage need --reject SCORE")
+            return model
+        from surefoot.uncertainty import Selective
+
+        if (self.threshold is None) == (self.coverage is None):
+            raise ValueError("--reject needs either --threshold or --coverage")
+        threshold = self.threshold
+        if threshold is None:
+            threshold = self._threshold(model, others)
+        return Selective(model, self.reject, threshold).eval()
+
+    def _threshold(self, model: nn.Module, others: Data | None) -> float:
+        import torch
+
+        from surefoot.uncertainty import SCORES, threshold_at_coverage
+
+        if others is None:
+            raise ValueError(
+                "--coverage chooses the threshold on images that are not evaluated, but all are:"
+                " lower --count, or give --threshold"
+            )
+        images, _ = others.first(min(2000, len(others))).batch(slice(None))
+        with torch.inference_mode():
+            scores = SCORES[self.reject](model(images.to(device_of(model))))
+        return threshold_at_coverage(scores, self.coverage or 1.0)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What must not change inside the ball.
+
+    Args:
+        guarantee: which guarantee.
+        k: size for topk and relaxed-topk.
+        groups: JSON file with a list of lists of class indices or names, for affinity.
+    """
+
+    guarantee: Literal["local", "topk", "relaxed-topk", "affinity", "label-or-uncertain"] = "local"
+    k: int = 2
+    groups: Path | None = None
+
+    def build(self, classes: tuple[str, ...]) -> Guarantee:
+        """Make the guarantee."""
+        if self.guarantee == "topk":
+            return TopK(self.k)
+        if self.guarantee == "relaxed-topk":
+            return RelaxedTopK(self.k)
+        if self.guarantee == "label-or-uncertain":
+            return LabelOrUncertain()
+        if self.guarantee == "affinity":
+            if self.groups is None:
+                raise ValueError("--guarantee affinity needs --groups FILE (JSON)")
+            return Affinity(read_groups(self.groups, classes))
+        return Local()
+
+
+def read_groups(path: Path, classes: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """Read affinity groups: a JSON list of lists of class indices or class names."""
+    try:
+        groups: Any = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"cannot read the groups in {path}: {error}") from error
+    names = {name: index for index, name in enumerate(classes)}
+    try:
+        return tuple(
+            tuple(names[item] if isinstance(item, str) else int(item) for item in group)
+            for group in groups
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} must hold a list of lists of class indices or names ({', '.join(classes)});"
+            f" trouble with {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Net:
+    """Which net to build.
+
+    Args:
+        net: mlp, lenet, preactresnet18 or lipschitz-mlp.
+        width: multiplier of lenet (default 1), channels of preactresnet18 (default 16).
+        hidden: widths of the hidden layers of the dense nets.
+        dropout: of preactresnet18.
+        scale: factor on the logits of lipschitz-mlp.
+        init_seed: of the initial weights.
+    """
+
+    net: Literal["mlp", "lenet", "preactresnet18", "lipschitz-mlp"] = "lenet"
+    width: int | None = None
+    hidden: tuple[int, ...] = (128, 128)
+    dropout: float = 0.0
+    scale: float = 4.0
+    init_seed: int = 0
+
+    def build(self, data: Data) -> nn.Module:
+        """Build the net for images of this data set."""
+        import torch
+
+        images, _ = data.batch(slice(0, 1))
+        shape, classes = images.shape[1:], len(data.classes)
+        dense = {"inputs": images[0].numel(), "hidden": self.hidden, "classes": classes}
+        if self.net in ("lenet", "preactresnet18") and len(shape) != 3:
+            raise ValueError(f"--net {self.net} needs images; {data.name} holds {tuple(shape)}")
+        with torch.random.fork_rng():
+            torch.manual_seed(self.init_seed)
+            if self.net == "mlp":
+                return build("mlp", **dense)
+            if self.net == "lipschitz-mlp":
+                return build("lipschitz-mlp", **dense, scale=self.scale)
+            if self.net == "lenet":
+                size = shape[-1]
+                return build(
+                    "lenet", planes=shape[0], size=size, classes=classes, width=self.width or 1
+                )
+            return build(
+                "preactresnet18",
+                planes=shape[0],
+                classes=classes,
+                width=self.width or 16,
+                dropout=self.dropout,
+            )
+
+
+def command_line() -> str:
+    """Give the command as it was typed."""
+    return "surefoot " + shlex.join(sys.argv[1:])

@@ -1,0 +1,57 @@
+"""What commands print: tables on the terminal, from records."""
+
+from collections.abc import Iterable, Sequence
+
+from surefoot.evaluation import figures
+from surefoot.evaluation.record import Record
+from surefoot.stats import Interval
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; the first column is left, the others right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*row)
+    console = Console()
+    # A pipe has no width: never fold a table there.
+    console.width = console.width if console.is_terminal else 200
+    console.print(drawn)
+
+
+def percent(value: Interval | None) -> str:
+    """Write a share with its interval: "93.2 % [90.1, 95.6]"."""
+    if value is None:
+        return "-"
+    return f"{100 * value.value:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+
+
+def show_record(record: Record) -> None:
+    """Print the figures of one record by radius, and its warnings."""
+    header = record.header
+    limits = {entry["radius"]: entry for entry in header["limit"]}
+    rows = []
+    for radius in header["radii"]:
+        found = limits.get(radius, {}).get("robustness")
+        rows.append(
+            (
+                f"{radius:g}",
+                percent(figures.certified_accuracy(record, radius)),
+                percent(figures.attacked_accuracy(record, radius)),
+                percent(Interval(**found) if found else None),
+            )
+        )
+    norm, guarantee = header["threat"]["norm"], header["guarantee"]["name"]
+    clean = percent(figures.clean_accuracy(record))
+    table(
+        f"{header['name']}: {guarantee} on {len(record)} images of {header['data']['name']},"
+        f" clean {clean}, accepted {percent(figures.coverage(record))}",
+        (f"{norm} radius", "certified", "attacked", "limit (estimate)"),
+        rows,
+    )
+    for warning in header["warnings"]:
+        print(f"warning: {warning}")

@@ -1,0 +1,260 @@
+"""The bracket: certified <= true robust <= attacked <= clean, for one classifier on one data set.
+
+Examples are worked off in shards. A shard is written as soon as it is done, so a killed run goes on
+where it stood, and several processes (`accelerate launch`) share the work.
+"""
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import PartialState
+from torch import nn
+
+from surefoot import __version__
+from surefoot.data import Data
+from surefoot.evaluation import figures, limit
+from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed
+from surefoot.evaluation.fall import Fall
+from surefoot.evaluation.record import SCHEMA, Record, join_set
+from surefoot.evaluation.shards import Shard, Shards
+from surefoot.guarantees import Guarantee, LabelOrUncertain, check_model, containing
+from surefoot.models import fingerprint
+from surefoot.models.frozen import device_of, frozen
+from surefoot.progress import track
+from surefoot.threat import Threat
+from surefoot.types import Labels, Model, Sets, check_images, check_labels
+
+
+def bracket(
+    model: Model | Classifier,
+    data: Data,
+    *,
+    guarantee: Guarantee,
+    threat: Threat,
+    radii: Sequence[float] | None = None,
+    attack: bool = True,
+    limits: bool = True,
+    folder: Path | None = None,
+    name: str = "model",
+    command: str = "",
+) -> Record:
+    """Attack, certify and bound one classifier, one row an example.
+
+    Args:
+        model: a model as it stands, or a `Plain` or `Smoothed` classifier with its settings.
+        data: evaluated whole; take a part of it before the call.
+        guarantee: what must not change.
+        threat: norm and box; `eps` is the radius of the headline.
+        radii: grid of radii, in the norm of the threat; None: `threat.eps` alone.
+        attack: False leaves the upper end to clean accuracy.
+        limits: False leaves the limit out.
+        folder: if given, shards are kept there until the record is complete, and the record is
+            saved there; a second call goes on where the first was killed.
+        name: of the row.
+        command: that reproduces it.
+
+    Returns:
+        the record.
+
+    Raises:
+        Contradiction: a certificate and a confirmed attack disagree; the witness is in the folder.
+    """
+    began = time.perf_counter()
+    classifier = model if isinstance(model, Plain | Smoothed) else Plain(model)
+    grid = sorted({float(radius) for radius in (radii or ()) if radius > 0} | {threat.eps})
+    _check(classifier, data, guarantee, threat)
+    header = _header(classifier, data, guarantee, threat, grid)
+    header |= {"name": name, "command": command}
+    header["attack"] = classifier.describe() if attack else None
+    shards = Shards(folder, header)
+    state = PartialState()
+    places = range(0, len(data), classifier.shard)
+    own = places[state.process_index :: state.num_processes]
+    for first in track(own, f"evaluate {name}", len(own)):
+        if not shards.done(first):
+            rows = slice(first, first + classifier.shard)
+            attacks = grid if attack else []
+            shards.write(first, _shard(classifier, data, rows, guarantee, threat, attacks, folder))
+    state.wait_for_everyone()
+    rows, witnesses, ledger = shards.collect(places)
+    header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
+    header["certificate"] = ledger.pop("certificate")
+    if attack:
+        header["attack"] = {**classifier.describe(), **ledger}
+    header["seconds"] = round(time.perf_counter() - began, 3)
+    record = Record(rows, header, witnesses)
+    header["warnings"] += _doubts(record)
+    if folder is not None and state.is_main_process:
+        record.save(folder)
+        shards.clear()
+    return record
+
+
+def _doubts(record: Record) -> list[str]:
+    """List what a reader must know before trusting a figure."""
+    found = []
+    if len(record) < 100:
+        found.append(f"only {len(record)} examples: the intervals are wide")
+    for entry in record.header["limit"]:
+        certified = figures.certified_accuracy(record, entry["radius"])
+        if certified and entry["feasible"] and certified.value > entry["robustness"]["high"]:
+            found.append(
+                f"certified accuracy {certified.value:.1%} at radius {entry['radius']:g} lies above"
+                f" the estimated limit {entry['robustness']['value']:.1%}: the estimate comes from"
+                " one found region and is no proof"
+            )
+    return found
+
+
+def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> None:
+    model = classifier.net
+    check_model(guarantee, model)
+    images, labels = data.batch(slice(0, 8))
+    check_images(images, threat.low, threat.high)
+    with torch.inference_mode(), frozen(model):
+        outcomes = model(images.to(device_of(model))).cpu()
+    if outcomes.ndim != 2 or len(outcomes) != len(images):
+        raise ValueError(
+            f"the model must map images to outcomes [B, O]; {tuple(images.shape)} gave"
+            f" {tuple(outcomes.shape)}"
+        )
+    check_labels(labels, images, outcomes.shape[1] - classifier.rejects)
+    if len(data.classes) > outcomes.shape[1] - classifier.rejects:
+        raise ValueError(
+            f"the data set has {len(data.classes)} classes, the model"
+            f" {outcomes.shape[1] - classifier.rejects}: they do not belong together"
+        )
+    sums = outcomes.sum(1)
+    if bool((outcomes >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
+        raise ValueError(
+            "the model returns rows that sum to one; certificates and attacks need logits."
+            " Remove the final softmax."
+        )
+
+
+def _shard(
+    classifier: Classifier,
+    data: Data,
+    rows: slice,
+    guarantee: Guarantee,
+    threat: Threat,
+    grid: list[float],
+    folder: Path | None,
+) -> Shard:
+    """Evaluate some examples: what holds, what is certified, what falls at which radius."""
+    images, labels = data.batch(rows)
+    device = device_of(classifier.net)
+    images, labels = images.to(device), labels.to(device)
+    look = classifier.look(images, guarantee)
+    right = containing(look.sets, labels)
+    sets = right
+    if isinstance(guarantee, LabelOrUncertain):
+        sets = guarantee.around(labels, look.outcomes)  # not wrong: rejections count
+    sets = sets & (guarantee.margins(look.outcomes, sets) > 0).unsqueeze(2)
+    certified = None
+    if look.radii is not None:
+        certified = torch.where(right.any(2) & sets.any(2), look.radii, 0.0)
+    fall = Fall(classifier, images, sets, certified, guarantee, threat, folder)
+    for radius in grid:
+        fall.attack(radius)
+    table = _rows(look, labels, sets, fall, threat, images[0].numel(), rows.start)
+    ledger = {
+        "certificate": look.details,
+        "forwards": fall.forwards,
+        "backwards": fall.backwards,
+        "seconds": round(fall.seconds, 3),
+    }
+    return Shard(table, fall.witnesses(look.shares, rows.start), ledger)
+
+
+def _rows(
+    look: Look,
+    labels: Labels,
+    sets: Sets,
+    fall: Fall,
+    threat: Threat,
+    dimension: int,
+    first: int,
+) -> pd.DataFrame:
+    scale = Threat(threat.norm, 1.0).l2_radius(dimension)
+    selective = fall.classifier.rejects
+    names = look.outcomes[:, :-1] if selective else look.outcomes
+    best = names.nan_to_num(-torch.inf).argmax(1)
+    wins = look.outcomes.isfinite().all(1)
+    if selective:
+        wins = wins & (names.amax(1) > look.outcomes[:, -1])
+    clean = sets.any(2).any(1)
+    if fall.certified is None:
+        certified = torch.full((len(labels),), torch.nan, dtype=torch.float64)
+        carrier = sets.any(2).float().argmax(1)
+    else:
+        certified = fall.certified.amax(1) / scale * (1 - 1e-15)
+        carrier = torch.where(
+            certified > 0, fall.certified.argmax(1), sets.any(2).float().argmax(1)
+        )
+    carried = sets[torch.arange(len(labels), device=sets.device), carrier]
+    return pd.DataFrame(
+        {
+            "index": range(first, first + len(labels)),
+            "label": labels.cpu().numpy(),
+            "prediction": best.cpu().numpy(),
+            "accepted": wins.cpu().numpy(),
+            "score": look.score.double().cpu().numpy(),
+            "set": [join_set(members) for members in carried],
+            "set_size": carried.sum(1).cpu().numpy(),
+            "clean": clean.cpu().numpy(),
+            "certified": certified.cpu().numpy(),
+            "attacked": fall.radius.cpu().numpy(),
+            "attack": fall.by,
+            "samples": look.samples.cpu().numpy(),
+        }
+    )
+
+
+def _header(
+    classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat, grid: list[float]
+) -> dict[str, Any]:
+    """Everything that decides the rows."""
+    model = classifier.net
+    images, _ = data.batch(slice(0, 1))
+    return {
+        "schema": SCHEMA,
+        "model": {
+            "name": _net_name(model),
+            "hash": fingerprint(model) if isinstance(model, nn.Module) else None,
+            "classifier": "base" if isinstance(classifier, Plain) else "vote",
+        },
+        "data": {
+            "name": data.name,
+            "hash": data.fingerprint(),
+            "count": len(data),
+            "classes": list(data.classes),
+        },
+        "config": classifier.settings(),
+        "guarantee": {"name": type(guarantee).__name__, **vars(guarantee)},
+        "threat": asdict(threat),
+        "radii": grid,
+        "dimension": images[0].numel(),
+        "seeds": {"noise and starts": classifier.seed},
+        "versions": {
+            "surefoot": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "platform": f"{sys.platform} {platform.machine()}",
+        },
+        "warnings": [],
+    }
+
+
+def _net_name(model: Model) -> str:
+    config = getattr(model, "config", None)
+    return config["name"] if config else type(model).__name__

@@ -1,0 +1,86 @@
+"""The limit of the data beside a record: always an estimate, never a proof.
+
+The error region of the model is what counts: risk = its clean error on the search half, gamma = the
+label uncertainty of that region (0 without soft labels). Adversarial risk is the error-region kind
+(the label is compared at the perturbed point), unlike the attacked figure.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import torch
+
+from surefoot.data import Data
+from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
+from surefoot.limits import concentration, label_uncertainty
+from surefoot.stats import Interval
+from surefoot.streams import generator
+from surefoot.threat import Threat
+
+
+def estimates(
+    data: Data, rows: pd.DataFrame, guarantee: Guarantee, threat: Threat, radii: list[float]
+) -> list[dict[str, Any]]:
+    """Estimate the limit at each radius, for a classifier with the errors of these rows.
+
+    The limit cannot rise with the radius; where a search found a worse region at a larger radius,
+    the estimate of the smaller one is quoted.
+
+    Returns:
+        one entry a radius; empty for guarantees about sets (the limit speaks of single labels), for
+        a model without an error on the search half, and for fewer than 20 rows.
+    """
+    if not isinstance(guarantee, Local | LabelOrUncertain) or len(rows) < 20:
+        return []
+    images, labels = data.batch(slice(None))
+    points = images.flatten(1)
+    unsure = torch.zeros(len(points))
+    if data.probabilities is not None:
+        unsure = label_uncertainty(data.probabilities, labels)
+    order = torch.randperm(len(points), generator=generator(0, len(points)))
+    search, report = order[: len(order) // 2], order[len(order) // 2 :]
+    wrong = ~torch.from_numpy(rows["clean"].to_numpy().copy())
+    risk = wrong[search].double().mean().item()
+    if risk == 0:
+        return []
+    gamma = unsure[search][wrong[search]].mean().item()
+    entries = []
+    for radius in radii:
+        found = concentration(
+            points,
+            unsure,
+            risk=risk,
+            gamma=gamma,
+            eps=radius,
+            norm=threat.norm,
+            search=search,
+            report=report,
+        )
+        entry = {
+            "radius": radius,
+            "feasible": found.feasible,
+            "valid": found.valid,
+            "demanded_risk": risk,
+            "gamma": gamma,
+            "risk": _plain(found.risk),
+            "adversarial_risk": _plain(found.adversarial_risk),
+            "label_uncertainty": _plain(found.label_uncertainty),
+            "robustness": _plain(found.robustness),
+        }
+        entries.append(_no_higher(entry, entries[-1]) if entries else entry)
+    return entries
+
+
+def _no_higher(entry: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Quote the entry of a smaller radius where this one is higher or missing."""
+    if not before["feasible"]:
+        return entry
+    if entry["feasible"] and entry["robustness"]["value"] <= before["robustness"]["value"]:
+        return entry
+    quoted = before.get("quoted_from", before["radius"])
+    return before | {"radius": entry["radius"], "quoted_from": quoted}
+
+
+def _plain(value: Interval | None) -> dict[str, float] | None:
+    return None if value is None else asdict(value)

@@ -1,0 +1,75 @@
+"""Finished parts of an evaluation, so that a killed run goes on where it stood."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from surefoot.evaluation.record import concatenate, read_rows, write_whole
+
+
+class Shard(NamedTuple):
+    """Some rows of a record, their witnesses, and what they cost."""
+
+    rows: pd.DataFrame
+    witnesses: dict[str, Tensor]
+    ledger: dict[str, Any]
+
+
+class Shards:
+    """A store of shards: on disk if there is a folder, else in memory.
+
+    Args:
+        folder: of the run, or None.
+        header: everything that decides the rows; another header is another store.
+    """
+
+    def __init__(self, folder: Path | None, header: dict[str, Any]) -> None:
+        text = json.dumps(header, sort_keys=True, default=str)
+        identity = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        self.folder = None if folder is None else folder / "shards" / identity
+        self.memory: dict[int, Shard] = {}
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def done(self, first: int) -> bool:
+        """Say whether the shard that begins at row `first` is complete."""
+        return self.folder is not None and (self.folder / f"{first}.json").exists()
+
+    def write(self, first: int, shard: Shard) -> None:
+        """Keep a shard."""
+        if self.folder is None:
+            self.memory[first] = shard
+            return
+        tensors = {name: value.contiguous() for name, value in shard.witnesses.items()}
+        write_whole(self.folder / f"{first}.csv", shard.rows.to_csv(index=False).encode())
+        write_whole(self.folder / f"{first}.safetensors", save(tensors))
+        # Last, because it says that the shard is complete.
+        write_whole(self.folder / f"{first}.json", json.dumps(shard.ledger).encode())
+
+    def read(self, first: int) -> Shard:
+        """Give a shard back."""
+        if self.folder is None:
+            return self.memory[first]
+        rows = read_rows((self.folder / f"{first}.csv").read_text())
+        ledger = json.loads((self.folder / f"{first}.json").read_text())
+        return Shard(rows, load_file(self.folder / f"{first}.safetensors"), ledger)
+
+    def collect(self, places: range) -> Shard:
+        """Join all shards; costs are added, what the certificate rests on is taken from one."""
+        parts = [self.read(first) for first in places]
+        ledger = {"certificate": parts[0].ledger["certificate"]}
+        for name in ("forwards", "backwards", "seconds"):
+            ledger[name] = sum(part.ledger[name] for part in parts)
+        rows = pd.concat([part.rows for part in parts], ignore_index=True)
+        return Shard(rows, concatenate([part.witnesses for part in parts]), ledger)
+
+    def clear(self) -> None:
+        """Remove the store; the record has everything."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder.parent)

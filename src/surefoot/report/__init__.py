@@ -1,0 +1,22 @@
+"""The report: tables, pictures, the page and the model card; pure functions of records.
+
+Nothing here runs a model. matplotlib and jinja2 are imported by the functions that need them.
+"""
+
+from surefoot.report.bracket import bracket_chart, comparison_chart
+from surefoot.report.card import model_card, write_markdown
+from surefoot.report.page import write_page
+from surefoot.report.perturbations import perturbation_grid
+from surefoot.report.rejection import rejection_curve
+from surefoot.report.tables import headline
+
+__all__ = [
+    "bracket_chart",
+    "comparison_chart",
+    "headline",
+    "model_card",
+    "perturbation_grid",
+    "rejection_curve",
+    "write_markdown",
+    "write_page",
+]

@@ -1,0 +1,108 @@
+"""The same figures as Markdown: a summary of several records, a model card of one."""
+
+import json
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from surefoot.evaluation.figures import (
+    attacked_accuracy,
+    certified_accuracy,
+    clean_accuracy,
+    coverage,
+    mean_set_size,
+)
+from surefoot.evaluation.record import Record, write_whole
+from surefoot.report.tables import by_class, by_radius, headline, plain, to_markdown, warnings_of
+from surefoot.report.words import claim, grounds, norm_name, radius_text
+
+GUIDE = (
+    "Certified ≤ true robust accuracy ≤ attacked ≤ clean: certified accuracy is proven, attacked "
+    "accuracy is what the attacks left standing, and what lies between is unknown; brackets hold "
+    "95 % intervals for the size of the test set."
+)
+
+
+def write_markdown(records: Sequence[Record], path: Path) -> Path:
+    """Write a summary of the records, all or nothing."""
+    parts = ["# Robustness report", GUIDE, _warning_list(records), to_markdown(headline(records))]
+    for record in records:
+        parts += [f"## {plain(record.header['name'])}", *_body(record)]
+    write_whole(path, ("\n\n".join(part.strip() for part in parts if part) + "\n").encode())
+    return path
+
+
+def model_card(record: Record) -> str:
+    """Write a model card whose front matter holds the same figures as Hub `model-index`."""
+    matter = {
+        "library_name": "surefoot",
+        "tags": ["robustness", "image-classification"],
+        "model-index": [{"name": record.header["name"], "results": [_result(record)]}],
+    }
+    title = f"# {plain(record.header['name'])}"
+    parts = [title, GUIDE, _warning_list([record]), to_markdown(headline([record]))]
+    parts += _body(record)
+    text = "\n\n".join(part.strip() for part in parts if part)
+    return f"---\n{_front_matter(matter)}---\n\n{text}\n"
+
+
+def _warning_list(records: Sequence[Record]) -> str:
+    found = warnings_of(records)
+    lines = "\n".join(f"- {plain(text)}" for text in found)
+    return f"**Warnings: do not trust the figures before you have read these.**\n\n{lines}" * (
+        len(found) > 0
+    )
+
+
+def _body(record: Record) -> list[str]:
+    rests = "\n".join(f"- **{topic}**: {plain(text)}" for topic, text in grounds(record).items())
+    command = textwrap.indent(str(record.header.get("command", "")), "    ")
+    return [
+        "### By radius",
+        to_markdown(by_radius(record)),
+        "### By class",
+        to_markdown(by_class(record)),
+        "### What the figures rest on",
+        rests,
+        *(["### Reproduce", f"```\n{command.strip()}\n```"] if command.strip() else []),
+    ]
+
+
+def _result(record: Record) -> dict[str, Any]:
+    data = record.header["data"]["name"]
+    return {
+        "task": {"type": "image-classification", "name": "Robust image classification"},
+        "dataset": {"type": data, "name": data},
+        "metrics": [
+            {"type": kind, "name": name, "value": value} for kind, name, value in _metrics(record)
+        ],
+    }
+
+
+def _metrics(record: Record) -> list[tuple[str, str, float]]:
+    norm = record.header["threat"]["norm"]
+    found = [("accuracy", "clean accuracy", clean_accuracy(record).value)]
+    for radius in record.header["radii"]:
+        at = f"at {norm_name(record)} radius {radius_text(radius, norm)}"
+        found.append(
+            ("accuracy", f"attacked accuracy {at}", attacked_accuracy(record, radius).value)
+        )
+        certified = certified_accuracy(record, radius)
+        if certified is not None:
+            found.append(("accuracy", f"certified accuracy {at}", certified.value))
+    found.append(("coverage", f"coverage ({claim(record)})", coverage(record).value))
+    found.append(("set_size", "mean set size", mean_set_size(record)))
+    return [metric for metric in found if not math.isnan(metric[2])]
+
+
+def _front_matter(matter: dict[str, Any]) -> str:
+    """Write YAML as JSON values under plain keys: JSON is YAML, and needs no further package."""
+    lines = []
+    for key, value in matter.items():
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        lines.append(
+            f"{key}: {text}" if isinstance(value, str) else f"{key}:\n{textwrap.indent(text, '  ')}"
+        )
+    return "\n".join(lines) + "\n"

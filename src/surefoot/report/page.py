@@ -1,0 +1,111 @@
+"""The report as one HTML page that needs no other file, no script and no network."""
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from surefoot.evaluation.record import Record, write_whole
+from surefoot.report.bracket import bracket_chart, comparison_chart
+from surefoot.report.card import GUIDE
+from surefoot.report.perturbations import perturbation_grid
+from surefoot.report.rejection import rejection_curve
+from surefoot.report.style import to_data_uri
+from surefoot.report.tables import (
+    accepted_right_only,
+    by_class,
+    by_radius,
+    headline,
+    may_refuse,
+    warnings_of,
+)
+from surefoot.report.words import claim, grounds
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+_BEFORE_BRACKET = re.compile(r" (?=[\[(])")
+
+
+def write_page(records: Sequence[Record], path: Path, *, title: str = "Robustness report") -> Path:
+    """Write the page, all or nothing.
+
+    Args:
+        records: one a classifier, in the order of the page.
+        path: of the HTML file; its folder exists.
+        title: at the head.
+
+    Raises:
+        ValueError: without records, or with one that has no rows.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    _check(records)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("surefoot.report").joinpath("template.html").read_text(encoding="utf-8")
+    text = environment.from_string(source).render(title=title, guide=GUIDE, **_content(records))
+    write_whole(path, text.encode())
+    return path
+
+
+def _check(records: Sequence[Record]) -> None:
+    if not records:
+        raise ValueError("a report needs at least one record; found none")
+    empty = [record.header["name"] for record in records if len(record) == 0]
+    if empty:
+        raise ValueError(f"a report needs examples; no rows in: {', '.join(empty)}")
+
+
+def _content(records: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "warnings": warnings_of(records),
+        "headline": _table(headline(records), stacked=True),
+        "refusals": any(map(may_refuse, records)),
+        "comparison": to_data_uri(comparison_chart(records)) if len(records) > 1 else None,
+        "sections": [_section(record, place) for place, record in enumerate(records, 1)],
+    }
+
+
+def _section(record: Record, place: int) -> dict[str, Any]:
+    grid = perturbation_grid(record)
+    return {
+        "anchor": f"record-{place}",
+        "name": record.header["name"],
+        "claim": claim(record),
+        "refuses": may_refuse(record),
+        "bracket": to_data_uri(_bracket(record)),
+        "rejection": to_data_uri(_figure(rejection_curve(record))),
+        "grid": to_data_uri(grid) if grid else None,
+        "by_radius": _table(by_radius(record), stacked=may_refuse(record)),
+        "by_class": _table(by_class(record)),
+        "grounds": grounds(record),
+        "command": record.header.get("command", ""),
+    }
+
+
+def _bracket(record: Record) -> "matplotlib.figure.Figure":
+    """Draw the bracket; where refusals count as not wrong, the one without them beside it."""
+    if not may_refuse(record):
+        return _figure(bracket_chart(record))
+    not_wrong = Record(record.rows, {**record.header, "name": "not wrong"}, record.witnesses)
+    return comparison_chart([not_wrong, accepted_right_only(record)])
+
+
+def _figure(ax: "matplotlib.axes.Axes") -> "matplotlib.figure.Figure":
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("the axes belong to no figure")
+    return figure
+
+
+def _table(frame: pd.DataFrame, *, stacked: bool = False) -> dict[str, Any]:
+    """Give column names and cells; each cell is a list of lines, one unless `stacked`."""
+    cells = [[str(cell) for cell in row] for row in frame.to_numpy().tolist()]
+    lines = [[_BEFORE_BRACKET.split(cell) if stacked else [cell] for cell in row] for row in cells]
+    return {"columns": [str(name) for name in frame.columns], "rows": lines}

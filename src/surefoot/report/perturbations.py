@@ -1,0 +1,96 @@
+"""The perturbation grid: what the attack did to the first examples that it broke."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.evaluation.record import Record
+from surefoot.report import style
+from surefoot.report.words import class_name, norm_name, radius_text
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+MOST_EXAMPLES = 6
+
+
+def chosen(witnesses: dict[str, Tensor]) -> list[int]:
+    """Choose the broken examples of lowest index, each at the smallest radius that broke it."""
+    index, radius = witnesses["index"].tolist(), witnesses["radius"].tolist()
+    order = sorted(range(len(index)), key=lambda row: (index[row], radius[row]))
+    first = {index[row]: row for row in reversed(order)}
+    return [first[key] for key in sorted(first)][:MOST_EXAMPLES]
+
+
+def perturbation_grid(record: Record) -> "matplotlib.figure.Figure | None":
+    """Draw image, perturbation and result of up to six examples; None if there are no pictures."""
+    witnesses = record.witnesses
+    if not witnesses or witnesses["images"].ndim != 4 or len(witnesses["images"]) == 0:
+        return None
+    rows = chosen(witnesses)
+    images = witnesses["images"][rows].detach().float().cpu()
+    changes = witnesses["adversarial"][rows].detach().float().cpu() - images
+    scale = max(float(changes.abs().max()), 1e-12)
+    figure = style.new_figure(6.4, 1.25 * len(rows) + 0.75)
+    grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 1.7])
+    for axes, row, image, change in zip(grid, rows, images, changes, strict=True):
+        _show(axes[0], image, record)
+        _show_change(axes[1], change, scale)
+        _show(axes[2], image + change, record)
+        _tell(axes[3], record, row, change)
+    for ax, text in zip(grid[0], ["image", f"change (±{scale:.2g})", "result", ""], strict=True):
+        ax.set_title(text, fontsize=9)
+    style.sign(figure, [record])
+    return figure
+
+
+def _show(ax: "matplotlib.axes.Axes", image: Tensor, record: Record) -> None:
+    threat = record.header["threat"]
+    low, high = threat.get("low"), threat.get("high")
+    low, high = (0.0 if low is None else low), (1.0 if high is None else high)
+    pixels = ((image - low) / (high - low)).clamp(0, 1)
+    ax.imshow(_planes_last(pixels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.axis("off")
+
+
+def _show_change(ax: "matplotlib.axes.Axes", change: Tensor, scale: float) -> None:
+    """Show grey images from blue (darker) to red (lighter); colours around middle grey."""
+    if len(change) == 3:
+        ax.imshow(_planes_last(0.5 + change / (2 * scale)), interpolation="nearest")
+    else:
+        ax.imshow(
+            _planes_last(change), cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest"
+        )
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_color("#CCCCCC")
+
+
+def _planes_last(image: Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).numpy() if len(image) == 3 else image.mean(0).numpy()
+
+
+def _tell(ax: "matplotlib.axes.Axes", record: Record, row: int, change: Tensor) -> None:
+    ax.axis("off")
+    before = _answer(record, record.witnesses["before"][row])
+    after = _answer(record, record.witnesses["after"][row])
+    norm = record.header["threat"]["norm"]
+    size = torch.linalg.vector_norm(change.double(), float("inf") if norm == "linf" else 2).item()
+    radius = radius_text(record.witnesses["radius"][row].item(), norm)
+    lines = [
+        (0.78, before, 9.5, style.CLEAN),
+        (0.56, f"→ {after}", 9.5, style.ATTACKED),
+        (0.30, f"{norm_name(record)} {size:.3g}, tested {radius}", 8, style.QUIET),
+        (0.12, f"example {int(record.witnesses['index'][row])}", 8, style.QUIET),
+    ]
+    for height, text, fontsize, color in lines:
+        ax.text(
+            0, height, text, fontsize=fontsize, color=color, va="center", transform=ax.transAxes
+        ).set_parse_math(False)
+
+
+def _answer(record: Record, shares: Tensor) -> str:
+    outcome = int(shares.argmax())
+    return f"{style.short(class_name(record, outcome), 18)}, {100 * shares[outcome].item():.0f} %"

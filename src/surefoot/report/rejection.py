@@ -1,0 +1,112 @@
+"""The rejection curve: how fast errors vanish when the least certain examples are refused."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from surefoot.evaluation.figures import (
+    area_under_risk_coverage,
+    attacked_right,
+    certified_right,
+    coverage,
+    risk_coverage,
+)
+from surefoot.evaluation.record import Record
+from surefoot.report import style
+from surefoot.report.words import claim, percent, radius_text
+from surefoot.stats import interval
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+
+BAND_POINTS = 60
+
+
+def right_by_kind(record: Record) -> dict[str, pd.Series]:
+    """Flag the right examples: clean, attacked at eps and, with a certificate, certified at eps."""
+    rows, threat = record.rows, record.header["threat"]
+    at = f"at {radius_text(threat['eps'], threat['norm'])}"
+    kinds = {"clean": rows["clean"], f"attacked {at}": attacked_right(rows, threat["eps"])}
+    if not rows["certified"].isna().all():
+        kinds[f"not certified {at}"] = certified_right(rows, threat["eps"])
+    return kinds
+
+
+def curves(record: Record) -> dict[str, pd.DataFrame]:
+    """Give one risk-coverage curve a kind; a missing score counts as the least certain."""
+    score = record.rows["score"].astype(float).fillna(np.inf)
+    return {kind: risk_coverage(right, score) for kind, right in right_by_kind(record).items()}
+
+
+def rejection_curve(
+    record: Record, ax: "matplotlib.axes.Axes | None" = None
+) -> "matplotlib.axes.Axes":
+    """Draw the error among the kept examples over the coverage, with AURC in the legend.
+
+    The order is that of `score` on the unchanged image; the thin level lines are what a random
+    order would give. A curve that ends in one step has scores that are all equal.
+
+    Args:
+        record: of one classifier.
+        ax: draw here; None makes a signed figure (`ax.figure`).
+    """
+    if ax is None:
+        figure = style.new_figure(6.4, 4.5)
+        ax = figure.add_subplot()
+        style.sign(figure, [record])
+    looks = [(style.CLEAN, "-"), (style.ATTACKED, (0, (4, 2))), (style.CERTIFIED, "-")]
+    for (kind, curve), look in zip(curves(record).items(), looks, strict=False):
+        _draw(kind, curve, look, len(record), ax)
+    ax.plot([], [], color=style.QUIET, linewidth=0.7, label="random order (thin lines)")
+    _mark_operating_point(record, ax)
+    _finish(record, ax)
+    return ax
+
+
+def _draw(
+    kind: str, curve: pd.DataFrame, look: tuple, count: int, ax: "matplotlib.axes.Axes"
+) -> None:
+    color, dashes = look
+    kept, risk = curve["coverage"].to_numpy(), curve["risk"].to_numpy()
+    label = f"{kind}: AURC {area_under_risk_coverage(curve):.3f}"
+    ax.stairs(
+        risk,
+        np.append(0.0, kept),
+        baseline=None,
+        color=color,
+        linestyle=dashes,
+        linewidth=1.6,
+        label=label,
+    )
+    ax.axhline(risk[-1], color=color, linewidth=0.7, alpha=0.6)
+    chosen = np.unique(np.linspace(0, len(kept) - 1, BAND_POINTS).astype(int))
+    numbers = np.rint(kept[chosen] * count).astype(int)
+    bands = [
+        interval(round(value * number), number)
+        for value, number in zip(risk[chosen].tolist(), numbers.tolist(), strict=True)
+    ]
+    low, high = [band.low for band in bands], [band.high for band in bands]
+    ax.fill_between(kept[chosen], low, high, color=color, alpha=0.09, linewidth=0)
+
+
+def _mark_operating_point(record: Record, ax: "matplotlib.axes.Axes") -> None:
+    accepted = coverage(record).value
+    if accepted < 1:
+        label = f"accepts {percent(accepted)}"
+        ax.axvline(accepted, color=style.QUIET, linestyle=(0, (1, 2)), linewidth=1, label=label)
+
+
+def _finish(record: Record, ax: "matplotlib.axes.Axes") -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    found = curves(record).values()
+    # The first few kept examples say little; their wild errors must not set the scale.
+    worst = max(curve["risk"].to_numpy()[curve["coverage"] >= 0.1].max() for curve in found)
+    style.tidy(ax)
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    ax.set(xlim=(0, 1), ylim=(0, min(1.0, max(0.05, 1.3 * worst))))
+    ax.set_xlabel("coverage: share kept, most certain first", fontsize=9)
+    ax.set_ylabel("error among the kept", fontsize=9)
+    style.title(ax, f"{record.header['name']}: {claim(record)}")
+    style.legend_below(ax, f"n = {len(record)}; bands: 95 % intervals")

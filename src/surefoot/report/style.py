@@ -1,0 +1,88 @@
+"""The look of every picture: one palette, one way to make, sign and save a figure.
+
+A kind of answer always looks the same: certified solid, attacked dashed, estimated dotted.
+Colours of Okabe and Ito, told apart by colour-blind readers. No pyplot: no global state.
+"""
+
+import base64
+import io
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from surefoot.evaluation.record import Record
+from surefoot.report.words import provenance
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+CERTIFIED, ATTACKED, ESTIMATED = "#0072B2", "#D55E00", "#8C3B73"
+CLEAN, UNKNOWN, QUIET = "#3A3A3A", "#ECECEC", "#6B6B6B"
+ALARM = "#B3261E"
+BAND = 0.22
+
+
+def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
+    """Make an empty figure, in inches, that keeps its labels apart."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def sign(figure: "matplotlib.figure.Figure", records: Sequence[Record]) -> None:
+    """Write configuration hash and versions of each record below the figure."""
+    lines = "\n".join(short(provenance(record), 110) for record in records)
+    label = figure.supxlabel(lines, x=0.012, ha="left", fontsize=6.5, color=QUIET)
+    label.set_parse_math(False)
+
+
+def title(ax: "matplotlib.axes.Axes", text: str, color: str = "black") -> None:
+    """Write a title, flush left; no sign in it is read as mathematics."""
+    label = ax.set_title(short(text, 60), loc="left", fontsize=10.5, pad=8, color=color)
+    label.set_parse_math(False)
+
+
+def tidy(ax: "matplotlib.axes.Axes") -> None:
+    """Remove the frame, keep a faint grid behind, write shares in percent."""
+    from matplotlib.ticker import PercentFormatter
+
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color("#999999")
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    ax.tick_params(labelsize=8.5, color="#999999")
+    ax.grid(axis="y", color="#E3E3E3", linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def legend_below(ax: "matplotlib.axes.Axes", heading: str, drop: float = -0.17) -> None:
+    """Put the legend under the axes, where it can hide nothing."""
+    options: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, drop), "ncols": 2}
+    legend = ax.legend(
+        title=heading, alignment="left", frameon=False, fontsize=8.5, title_fontsize=8.5, **options
+    )
+    legend.get_title().set_color(QUIET)
+
+
+def short(text: str, length: int) -> str:
+    """Cut a text that would not fit, with an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def to_svg(figure: "matplotlib.figure.Figure") -> bytes:
+    """Render a figure; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "surefoot"}), warnings.catch_warnings():
+        # A class name may be in a script that the bundled font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def to_data_uri(figure: "matplotlib.figure.Figure") -> str:
+    """Render a figure as the `src` of an image that needs no other file."""
+    return "data:image/svg+xml;base64," + base64.b64encode(to_svg(figure)).decode()

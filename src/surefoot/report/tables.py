@@ -1,0 +1,173 @@
+"""The tables of a report: text cells, each from one figure; a missing figure is `-`."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from surefoot.evaluation.figures import (
+    accepted_and_right,
+    attacked_accuracy,
+    certified_accuracy,
+    clean_accuracy,
+    contradictions,
+    coverage,
+    mean_set_size,
+)
+from surefoot.evaluation.record import Record
+from surefoot.report.words import (
+    NONE,
+    claim,
+    class_name,
+    limit_text,
+    percent,
+    radius_text,
+    with_interval,
+)
+
+
+def headline(records: Sequence[Record]) -> pd.DataFrame:
+    """Give one row a record: its figures at the eps of its threat.
+
+    With a `LabelOrUncertain` record, two columns more: there attacked and certified count what is
+    not wrong, refusals included; the additional ones only what is accepted and right.
+    """
+    frame = pd.DataFrame([_headline_row(record) for record in records])
+    return frame if any(map(may_refuse, records)) else frame.drop(columns=list(_KEPT))
+
+
+def by_radius(record: Record) -> pd.DataFrame:
+    """Give one row a radius of the grid: attacked, certified, the gap between, the limit."""
+    frame = pd.DataFrame([_radius_row(record, radius) for radius in record.header["radii"]])
+    if not may_refuse(record):
+        return frame.drop(columns=list(_KEPT))
+    return frame.rename(columns={name: f"{name}, not wrong" for name in ("attacked", "certified")})
+
+
+def by_class(record: Record) -> pd.DataFrame:
+    """Give one row a class that occurs: its figures at the eps of the threat."""
+    rows, eps = record.rows, record.header["threat"]["eps"]
+    labels = sorted(set(rows["label"].tolist()))
+    parts = [replace(record, rows=rows[rows["label"] == label]) for label in labels]
+    table = [
+        {"class": class_name(record, label), "n": len(part), **_shares(part, eps)}
+        for label, part in zip(labels, parts, strict=True)
+    ]
+    return pd.DataFrame(table)
+
+
+def may_refuse(record: Record) -> bool:
+    """Say whether the guarantee counts "uncertain" as an answer that is not wrong."""
+    return record.header["guarantee"]["name"] == "LabelOrUncertain"
+
+
+def accepted_right_only(record: Record) -> Record:
+    """Restrict a record to answers that are accepted and right; the others count as failed."""
+    rows = record.rows
+    kept = rows["accepted"] & (rows["prediction"] == rows["label"])
+    header = {**record.header, "name": "accepted and right"}
+    return replace(record, rows=rows.assign(clean=rows["clean"] & kept), header=header)
+
+
+def alarms(record: Record) -> list[str]:
+    """Say where a record contradicts itself: a certificate and an attack cannot both be right."""
+    name, found = record.header["name"], []
+    broken = record.rows.loc[contradictions(record), "index"].tolist()
+    if broken:
+        listed = ", ".join(map(str, broken[:10])) + (", …" if len(broken) > 10 else "")
+        found.append(
+            f"{name}: {len(broken)} examples are certified at a radius at which an attack broke "
+            f"them (index {listed}). The certificate or the attack is wrong; trust no figure."
+        )
+    for radius in record.header["radii"]:
+        certified, attacked = certified_accuracy(record, radius), attacked_accuracy(record, radius)
+        if certified is not None and certified.value > attacked.value:
+            at = radius_text(radius, record.header["threat"]["norm"])
+            found.append(
+                f"{name}: at radius {at} the certified share {percent(certified.value)} exceeds "
+                f"the attacked share {percent(attacked.value)}."
+            )
+    return found
+
+
+def warnings_of(records: Sequence[Record]) -> list[str]:
+    """Collect the alarms of all records, then the warnings that they hold."""
+    said = [
+        f"{record.header['name']}: {text}"
+        for record in records
+        for text in record.header.get("warnings") or []
+    ]
+    return [text for record in records for text in alarms(record)] + said
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """Write a table as Markdown; no cell can break out of it."""
+    head = [str(name) for name in frame.columns]
+    lines = [head, ["---"] * len(head), *frame.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(map(plain, line)) + " |" for line in lines) + "\n"
+
+
+def plain(cell: object) -> str:
+    """Escape what Markdown would read as table or HTML."""
+    text = " ".join(str(cell).split()).replace("\\", "\\\\")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+_KEPT = {"attacked, accepted and right": 0, "certified, accepted and right": 1}
+"""The column and its place in what `accepted_and_right` gives."""
+
+
+def _headline_row(record: Record) -> dict[str, Any]:
+    header = record.header
+    eps, size = header["threat"]["eps"], mean_set_size(record)
+    shares = _shares(record, eps)
+    covered = shares.pop("coverage")
+    return {
+        "name": header["name"],
+        "classifier": header["model"].get("classifier", "base"),
+        "claim": claim(record),
+        "n": len(record),
+        "clean": shares["clean"],
+        "attacked @ eps": shares["attacked"],
+        "certified @ eps": shares["certified"],
+        **_kept_shares(record, eps),
+        "limit @ eps": limit_text(_limit_at(record, eps)),
+        "coverage": covered,
+        "set size": NONE if math.isnan(size) else f"{size:.2f}",
+    }
+
+
+def _radius_row(record: Record, radius: float) -> dict[str, str]:
+    certified, attacked = certified_accuracy(record, radius), attacked_accuracy(record, radius)
+    gap = attacked.value - (certified.value if certified else 0.0)
+    return {
+        "radius": radius_text(radius, record.header["threat"]["norm"]),
+        "attacked": with_interval(attacked),
+        "certified": with_interval(certified),
+        **_kept_shares(record, radius),
+        "unknown": percent(gap),
+        "limit": limit_text(_limit_at(record, radius)),
+    }
+
+
+def _shares(record: Record, eps: float) -> dict[str, str]:
+    return {
+        "clean": with_interval(clean_accuracy(record)),
+        "attacked": with_interval(attacked_accuracy(record, eps)),
+        "certified": with_interval(certified_accuracy(record, eps)),
+        "coverage": with_interval(coverage(record)),
+    }
+
+
+def _kept_shares(record: Record, radius: float) -> dict[str, str]:
+    if not may_refuse(record):
+        return dict.fromkeys(_KEPT, NONE)
+    shares = accepted_and_right(record, radius)
+    return {name: with_interval(shares[place]) for name, place in _KEPT.items()}
+
+
+def _limit_at(record: Record, radius: float) -> dict[str, Any] | None:
+    entries = record.header.get("limit") or []
+    return next((entry for entry in entries if math.isclose(entry["radius"], radius)), None)

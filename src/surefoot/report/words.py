@@ -1,0 +1,224 @@
+"""The words of a report: how shares, radii, guarantees and methods read; one formatter each."""
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from surefoot.evaluation.record import Record
+from surefoot.stats import Interval
+
+NONE = "-"
+NORMS = {"l2": "ℓ₂", "linf": "\u2113∞"}
+GUARANTEES = {
+    "Local": "the label does not change",
+    "TopK": "the set of the {k} most likely labels does not change",
+    "RelaxedTopK": "for some k up to {k}, the set of the k most likely labels does not change",
+    "Affinity": "a set of the most likely labels that fits in an allowed group does not change",
+    "LabelOrUncertain": "the answer stays the same label or becomes “uncertain”",
+}
+
+
+def percent(value: float) -> str:
+    """Write a share.
+
+    >>> percent(0.932)
+    '93.2 %'
+    """
+    return f"{100 * value:.1f} %"
+
+
+def with_interval(share: Interval | None) -> str:
+    """Write a share with its interval, the ends rounded outwards; `-` for None.
+
+    >>> with_interval(Interval(0.9321, 0.9016, 0.9551))
+    '93.2 % [90.1, 95.6]'
+    """
+    if share is None:
+        return NONE
+    low, high = math.floor(1000 * share.low) / 10, math.ceil(1000 * share.high) / 10
+    return f"{percent(share.value)} [{low:.1f}, {high:.1f}]"
+
+
+def to_interval(numbers: dict[str, float] | None) -> Interval | None:
+    """Read an interval of the header; None where a bound is missing."""
+    if not numbers or any(numbers.get(end) is None for end in ("value", "low", "high")):
+        return None
+    return Interval(numbers["value"], numbers["low"], numbers["high"])
+
+
+def radius_text(radius: float, norm: str) -> str:
+    """Write a radius; whole multiples of 1/255 in the linf norm as such.
+
+    >>> radius_text(8 / 255, "linf"), radius_text(0.25, "l2")
+    ('8/255', '0.25')
+    """
+    levels = radius * 255
+    if norm == "linf" and levels > 0.5 and abs(levels - round(levels)) < 1e-6:
+        return f"{round(levels)}/255"
+    return f"{radius:.4g}"
+
+
+def norm_name(record: Record) -> str:
+    """Name the norm of the threat with its sign."""
+    return NORMS[record.header["threat"]["norm"]]
+
+
+def unit(record: Record) -> str:
+    """Name the norm and the unit of the radii."""
+    threat = record.header["threat"]
+    low, high = threat.get("low"), threat.get("high")
+    pixels = (
+        "pixel units" if low is None or high is None else f"pixel values in [{low:g}, {high:g}]"
+    )
+    return f"{norm_name(record)}, {pixels}"
+
+
+def claim(record: Record) -> str:
+    """Name the guarantee and the threat in one cell: `TopK(2), ℓ₂ ≤ 0.5`."""
+    guarantee, threat = record.header["guarantee"], record.header["threat"]
+    k = f"({guarantee['k']})" if "k" in guarantee else ""
+    eps = radius_text(threat["eps"], threat["norm"])
+    return f"{guarantee['name']}{k}, {norm_name(record)} ≤ {eps}"
+
+
+def class_name(record: Record, outcome: int) -> str:
+    """Name an outcome: a class, or "uncertain" for the one after the last class."""
+    classes = record.header["data"].get("classes") or []
+    if outcome < len(classes):
+        return str(classes[outcome])
+    return "uncertain" if classes and outcome == len(classes) else str(outcome)
+
+
+def config_hash(record: Record) -> str:
+    """Digest what was asked for, settings, guarantee and threat: 12 hexadecimal digits."""
+    asked = {name: record.header.get(name) for name in ("config", "guarantee", "threat", "radii")}
+    text = json.dumps(asked, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def pairs(values: dict[str, Any] | None) -> str:
+    """Write a small mapping: `torch 2.13.0, numpy 2.3`."""
+    return ", ".join(f"{name} {value}" for name, value in (values or {}).items()) or NONE
+
+
+def provenance(record: Record) -> str:
+    """Write the footer of a picture: name, configuration, versions."""
+    known = record.header.get("versions") or {}
+    versions = pairs(
+        {name: known[name] for name in ("surefoot", "torch", "python") if name in known}
+    )
+    return f"{record.header['name']}: config {config_hash(record)}; {versions}"
+
+
+def grounds(record: Record) -> dict[str, str]:
+    """Say in words what the figures rest on, one entry a topic."""
+    header = record.header
+    data = header["data"]
+    entries = {
+        "Classifier": _classifier(record),
+        "Data": f"{data['name']}, {len(record)} examples, hash {data.get('hash', NONE)}",
+        "Guarantee": _guarantee(record),
+        "Threat": f"{norm_name(record)} ball of radius {_eps(record)} ({unit(record)})",
+        "Certificate": _certificate(record),
+        "Attack": _attack(header.get("attack")),
+        "Limit": _limit(header.get("limit") or [], header["threat"]["norm"]),
+        "Seeds": pairs(header.get("seeds")),
+        "Versions": pairs(header.get("versions")),
+        "Configuration": f"hash {config_hash(record)}",
+    }
+    if header.get("seconds") is not None:
+        entries["Time"] = f"{header['seconds']:.1f} s"
+    return entries
+
+
+def _eps(record: Record) -> str:
+    threat = record.header["threat"]
+    return radius_text(threat["eps"], threat["norm"])
+
+
+def _classifier(record: Record) -> str:
+    model = record.header["model"]
+    named = f"{model['name']}, hash {model.get('hash', NONE)}"
+    if model.get("classifier") != "vote":
+        return f"{named}. The figures are about this model itself."
+    sigma = (record.header.get("certificate") or {}).get("sigma")
+    noise = "Gaussian noise" if sigma is None else f"Gaussian noise of sigma {sigma:g}"
+    return f"{named}. The figures are about its vote under {noise}, not about the base model."
+
+
+def _guarantee(record: Record) -> str:
+    guarantee = record.header["guarantee"]
+    name = guarantee["name"]
+    words = GUARANTEES.get(str(name), "as its class defines it")
+    words = words.format(k=guarantee.get("k", "k"))
+    certain = name == "Local" and not bool(record.rows["accepted"].all())
+    members = [
+        "{" + ", ".join(class_name(record, label) for label in sorted(group)) + "}"
+        for group in guarantee.get("groups", [])
+    ]
+    groups = f" Groups: {', '.join(members)}." if members else ""
+    return f"{name}: {words}{' and stays certain' if certain else ''}, inside the ball.{groups}"
+
+
+def _certificate(record: Record) -> str:
+    certificate = record.header.get("certificate")
+    if certificate is None:
+        return "None: nothing is proven; everything below the attacked curve is unknown."
+    if certificate["method"] == "lipschitz":
+        text = "Lipschitz bounds of the network; holds with certainty."
+    elif certificate["method"] == "smoothing":
+        text = _smoothing(certificate)
+    else:
+        text = f"{pairs(certificate)}."
+    if record.header["threat"]["norm"] != "linf":
+        return text
+    dimension = record.header.get("dimension", "d")
+    return f"{text} The certified radii are ℓ₂ radii divided by √d, d = {dimension}."
+
+
+def _smoothing(certificate: dict[str, Any]) -> str:
+    draws = f"{certificate.get('n_select', NONE)} + {certificate.get('n_certify', NONE)}"
+    text = (
+        f"Randomized smoothing, sigma {certificate['sigma']:g}, {draws} draws an example "
+        f"(selection + certification). The certificate of each example fails with probability at "
+        f"most alpha = {certificate['alpha']:g}."
+    )
+    ledger = certificate.get("ledger")
+    return f"{text} Ledger: {str(ledger).rstrip('.')}." if ledger else text
+
+
+def _attack(attack: dict[str, Any] | None) -> str:
+    if not attack:
+        return "None: the upper bound is the clean accuracy."
+    details = [f"{attack['steps']} steps"] if attack.get("steps") is not None else []
+    details += [f"{attack[key]:,} {key}" for key in ("forwards", "backwards") if key in attack]
+    details += [f"{attack['seconds']:.1f} s"] if attack.get("seconds") is not None else []
+    details += [f"seed {attack['seed']}"] if attack.get("seed") is not None else []
+    return ", ".join([str(attack["name"]), *details]) + ". An upper bound on robust accuracy."
+
+
+def _limit(limit: list[dict[str, Any]], norm: str) -> str:
+    if not limit:
+        return "Not estimated."
+    entries = "; ".join(_limit_entry(entry, norm) for entry in limit)
+    return f"ESTIMATE of the best robust accuracy on this data, not a proof. {entries}."
+
+
+def _limit_entry(entry: dict[str, Any], norm: str) -> str:
+    robustness = limit_text(entry)
+    demanded = entry.get("demanded_risk")
+    risk = "" if demanded is None else f" at risk {percent(demanded)}"
+    gamma = f", gamma {entry['gamma']:g}" if entry.get("gamma") is not None else ""
+    return f"radius {radius_text(entry['radius'], norm)}: {robustness}{risk}{gamma}"
+
+
+def limit_text(entry: dict[str, Any] | None) -> str:
+    """Write an estimated limit, always with its flag; `-` for None."""
+    if entry is None:
+        return NONE
+    robustness = to_interval(entry.get("robustness"))
+    if not entry.get("feasible", True) or robustness is None:
+        return "infeasible"
+    flag = "estimate" if entry.get("valid") else "estimate, not valid"
+    return f"{with_interval(robustness)} ({flag})"

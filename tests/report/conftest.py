@@ -1,0 +1,16 @@
+"""Fixtures of the report: three records of different kinds."""
+
+import pytest
+from report_records import SMOOTHING, make_limit, make_record, make_selective
+
+from surefoot.evaluation.record import Record
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    vote = {"name": "smooth-net", "hash": "1", "classifier": "vote"}
+    return [
+        make_record(limit=[make_limit(0.25, 0.9), make_limit(0.5, 0.82, valid=False)]),
+        make_record("smooth", certificate=SMOOTHING, model=vote, seed=1),
+        make_selective(seed=2),
+    ]

@@ -1,0 +1,151 @@
+"""Synthetic records for the report: made from numbers, no model is run."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from surefoot.evaluation.record import Record
+
+LIPSCHITZ = {"method": "lipschitz"}
+SMOOTHING = {
+    "method": "smoothing",
+    "sigma": 0.25,
+    "alpha": 0.001,
+    "n_select": 100,
+    "n_certify": 10000,
+    "ledger": "alpha is spent once an example",
+}
+
+
+def make_rows(count: int, radii: list[float], classes: int, *, seed: int = 0) -> pd.DataFrame:
+    """Draw rows that obey certified < attacked."""
+    draw = np.random.default_rng(seed)
+    label = draw.integers(0, classes, count)
+    clean = draw.random(count) < 0.93
+    score = np.clip(draw.beta(2, 6, count) + 0.25 * ~clean, 0, 1)
+    true_radius = radii[-1] * draw.gamma(3.0, 0.45, count) * (1.25 - score)
+    certified = np.where(clean, true_radius * draw.uniform(0.3, 0.9, count), 0.0)
+    first = np.array([next((r for r in radii if r >= t), np.inf) for t in true_radius])
+    attacked = np.where(clean, first, 0.0)
+    return pd.DataFrame(
+        {
+            "index": np.arange(count) * 3,
+            "label": label,
+            "prediction": np.where(clean, label, (label + 1) % classes),
+            "accepted": True,
+            "score": score,
+            "set": [str(value) for value in label],
+            "set_size": 1,
+            "clean": clean,
+            "certified": certified,
+            "attacked": attacked,
+            "attack": np.where(np.isfinite(attacked), "apgd-ce", ""),
+            "samples": 0,
+        }
+    )
+
+
+def make_header(name: str, radii: list[float], classes: list[str], **changes: Any) -> dict:
+    header: dict[str, Any] = {
+        "schema": 1,
+        "name": name,
+        "config": {"eps": radii[-1], "seed": 0},
+        "model": {"name": f"{name}-net", "hash": "9f2c41d07ab3", "classifier": "base"},
+        "data": {"name": "digits", "hash": "07aa19bb02cd", "count": 360, "classes": classes},
+        "guarantee": {"name": "Local"},
+        "threat": {"norm": "l2", "eps": radii[-1], "low": 0, "high": 1},
+        "radii": radii,
+        "dimension": 64,
+        "certificate": LIPSCHITZ,
+        "attack": {
+            "name": "apgd-ce + apgd-t",
+            "steps": 100,
+            "seed": 0,
+            "forwards": 40320,
+            "backwards": 36000,
+            "seconds": 8.2,
+        },
+        "limit": [],
+        "warnings": [],
+        "versions": {"surefoot": "0.1.0", "torch": "2.13.0", "numpy": "2.3.4", "python": "3.12.3"},
+        "seeds": {"attack": 0, "noise": 1},
+        "command": f"surefoot evaluate --model runs/{name} --data digits --eps {radii[-1]}",
+        "seconds": 12.3,
+    }
+    return header | changes
+
+
+def make_limit(radius: float, value: float, *, valid: bool = True) -> dict[str, Any]:
+    around = {"value": value, "low": value - 0.06, "high": min(value + 0.05, 1.0)}
+    return {
+        "radius": radius,
+        "feasible": True,
+        "valid": valid,
+        "risk": {"value": 0.05, "low": 0.03, "high": 0.08},
+        "adversarial_risk": {"value": 1 - value, "low": 0.0, "high": 1.0},
+        "label_uncertainty": {"value": 0.2, "low": 0.1, "high": 0.3},
+        "robustness": around,
+        "gamma": 0.0,
+        "demanded_risk": 0.03,
+    }
+
+
+def make_witnesses(shape: tuple[int, ...], outcomes: int, eps: float, count: int = 8) -> dict:
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.linspace(-1, 1, shape[-1])
+    blob = torch.exp(-4 * (rows[:, None] ** 2 + (rows - 0.2) ** 2)) if len(shape) == 3 else 0.5
+    images = (blob * torch.ones(count, *shape)).clamp(0, 1)
+    change = torch.randn(count, *shape, generator=generator)
+    change = eps * change / change.flatten(1).norm(dim=1).view(-1, *[1] * len(shape))
+    before = torch.full((count, outcomes), 0.02)
+    after = before.clone()
+    before[:, 1], after[:, -1] = 0.9, 0.6
+    return {
+        "index": torch.arange(count).flip(0) * 3,
+        "images": images,
+        "adversarial": (images + change).clamp(0, 1),
+        "radius": torch.full((count,), eps),
+        "before": before,
+        "after": after,
+    }
+
+
+def make_record(
+    name: str = "gloro",
+    *,
+    count: int = 360,
+    certificate: dict | None = LIPSCHITZ,
+    norm: str = "l2",
+    radii: list[float] | None = None,
+    classes: list[str] | None = None,
+    shape: tuple[int, ...] | None = None,
+    seed: int = 0,
+    **header: Any,
+) -> Record:
+    """Make a record; `shape` of the broken images, None for no witnesses."""
+    radii = radii or ([2 / 255, 4 / 255, 8 / 255] if norm == "linf" else [0.1, 0.25, 0.5])
+    classes = classes or [str(digit) for digit in range(10)]
+    rows = make_rows(count, radii, len(classes), seed=seed)
+    if certificate is None:
+        rows["certified"] = np.nan
+    threat = {"norm": norm, "eps": radii[-1], "low": 0, "high": 1}
+    changes = {"certificate": certificate, "threat": threat, **header}
+    witnesses = make_witnesses(shape, len(classes) + 1, radii[-1]) if shape else {}
+    return Record(rows, make_header(name, radii, classes, **changes), witnesses)
+
+
+def make_selective(name: str = "selective", **changes: Any) -> Record:
+    """Make a LabelOrUncertain record that refuses its least certain examples."""
+    record = make_record(name, guarantee={"name": "LabelOrUncertain"}, **changes)
+    accepted = record.rows["score"] < 0.4
+    prediction = record.rows["prediction"]
+    rows = record.rows.assign(
+        accepted=accepted,
+        clean=record.rows["clean"] | ~accepted,
+        set=[f"{label}|10" for label in prediction],
+        set_size=2,
+    )
+    rows.loc[~accepted, "attacked"] = np.inf
+    return Record(rows, record.header, record.witnesses)

@@ -84,6 +84,8 @@ def break_sets(
     All open pairs (example, alternative) form one pool; each objective goes over what is left of it
     in full batches, so leftovers merge.
     """
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"need steps >= 1 and batch_size >= 1; found {steps} and {batch_size}")
     began = time.perf_counter()
     with frozen(model):
         counted = Counted(model)

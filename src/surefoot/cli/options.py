@@ -19,7 +19,6 @@ from surefoot.guarantees import (
     TopK,
 )
 from surefoot.models import build, open_model
-from surefoot.models.frozen import device_of
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,7 @@ class Subject:
         return Selective(model, self.reject, threshold).eval()
 
     def _threshold(self, model: nn.Module, others: Data | None) -> float:
-        import torch
-
+        from surefoot.evaluation.bracket import try_model
         from surefoot.uncertainty import SCORES, threshold_at_coverage
 
         if others is None:
@@ -97,8 +95,7 @@ class Subject:
                 " lower --count, or give --threshold"
             )
         images, _ = others.first(min(2000, len(others))).batch(slice(None))
-        with torch.inference_mode():
-            scores = SCORES[self.reject](model(images.to(device_of(model))))
+        scores = SCORES[self.reject](try_model(model, images))
         return threshold_at_coverage(scores, self.coverage or 1.0)
 
 

@@ -12,7 +12,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(title=title, title_justify="left")
+    drawn = Table()
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
     for row in rows:
@@ -20,6 +20,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     console = Console()
     # A pipe has no width: never fold a table there.
     console.width = console.width if console.is_terminal else 200
+    console.print(title, style="bold", highlight=False)
     console.print(drawn)
 
 

@@ -30,7 +30,15 @@ from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of, frozen
 from surefoot.progress import track
 from surefoot.threat import Threat
-from surefoot.types import Labels, Model, Sets, check_images, check_labels
+from surefoot.types import (
+    Images,
+    Labels,
+    Model,
+    Outcomes,
+    Sets,
+    check_images,
+    check_labels,
+)
 
 
 def bracket(
@@ -114,18 +122,29 @@ def _doubts(record: Record) -> list[str]:
     return found
 
 
-def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> None:
-    model = classifier.net
-    check_model(guarantee, model)
-    images, labels = data.batch(slice(0, 8))
-    check_images(images, threat.low, threat.high)
-    with torch.inference_mode(), frozen(model):
-        outcomes = model(images.to(device_of(model))).cpu()
+def try_model(model: Model, images: Images) -> Outcomes:
+    """Give the outcomes of a few images, on the CPU; raise if model and images do not fit."""
+    try:
+        with torch.inference_mode(), frozen(model):
+            outcomes = model(images.to(device_of(model))).cpu()
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model does not fit images of shape {tuple(images.shape[1:])}: {error}"
+        ) from error
     if outcomes.ndim != 2 or len(outcomes) != len(images):
         raise ValueError(
             f"the model must map images to outcomes [B, O]; {tuple(images.shape)} gave"
             f" {tuple(outcomes.shape)}"
         )
+    return outcomes
+
+
+def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> None:
+    model = classifier.net
+    check_model(guarantee, model)
+    images, labels = data.batch(slice(0, 8))
+    check_images(images, threat.low, threat.high)
+    outcomes = try_model(model, images)
     check_labels(labels, images, outcomes.shape[1] - classifier.rejects)
     if len(data.classes) > outcomes.shape[1] - classifier.rejects:
         raise ValueError(

@@ -28,8 +28,8 @@ def estimates(
     the estimate of the smaller one is quoted.
 
     Returns:
-        one entry a radius; empty for guarantees about sets (the limit speaks of single labels), for
-        a model without an error on the search half, and for fewer than 20 rows.
+        one entry a radius; empty for guarantees about sets (the limit speaks of single labels),
+        for a model that is always or never right on the search half, for fewer than 20 rows.
     """
     if not isinstance(guarantee, Local | LabelOrUncertain) or len(rows) < 20:
         return []
@@ -42,7 +42,7 @@ def estimates(
     search, report = order[: len(order) // 2], order[len(order) // 2 :]
     wrong = ~torch.from_numpy(rows["clean"].to_numpy().copy())
     risk = wrong[search].double().mean().item()
-    if risk == 0:
+    if not 0 < risk < 1:
         return []
     gamma = unsure[search][wrong[search]].mean().item()
     entries = []

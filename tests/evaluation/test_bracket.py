@@ -1,0 +1,333 @@
+"""The bracket: order of its ends, planted contradictions, resuming, every guarantee."""
+
+import importlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from oracles import Linear
+from torch import nn
+
+from surefoot.attacks import VoteSearch
+from surefoot.certify import lipschitz
+from surefoot.data import Data, load
+from surefoot.evaluation import Contradiction, Plain, Smoothed, bracket, figures, read
+from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
+from surefoot.models import build
+from surefoot.threat import Threat
+from surefoot.training import Standard, Training, fit
+from surefoot.uncertainty import Selective, entropy
+from surefoot.uncertainty.vote import Vote
+
+RADII = (0.05, 0.15, 0.3)
+QUICK = VoteSearch(steps=5, draws=4, n_choose=50, n_confirm=200)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits").first(60)
+
+
+@pytest.fixture(scope="module")
+def smooth_net(tmp_path_factory):
+    torch.manual_seed(0)
+    model = build("lipschitz-mlp", inputs=64, hidden=(32,))
+    folder = tmp_path_factory.mktemp("net")
+    training = Training(epochs=15, batch_size=64, learning_rate=1e-2)
+    fit(model, load("digits", "train"), Standard(), folder, training=training)
+    return model
+
+
+def classifiers(model):
+    return [
+        Plain(model, "lipschitz", steps=15),
+        Plain(model, steps=15),
+        Smoothed(Vote(model, 0.2), n_certify=500, search=QUICK),
+    ]
+
+
+GUARANTEES = [Local(), TopK(2), RelaxedTopK(3), Affinity(((0, 6, 8), (1, 7), (3, 5, 9)))]
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES, ids=repr)
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_certified_attacked_clean_in_this_order_at_every_radius(
+    guarantee, norm, digits, smooth_net
+):
+    radii = RADII if norm == "l2" else tuple(radius / 8 for radius in RADII)
+    threat = Threat(norm, radii[-1])
+    for classifier in classifiers(smooth_net):
+        record = bracket(classifier, digits, guarantee=guarantee, threat=threat, radii=radii)
+        clean = figures.clean_accuracy(record).value
+        assert clean > 0.2  # a vote leaves rank two open where nearly all copies agree
+        last = clean
+        for radius in radii:
+            attacked = figures.attacked_accuracy(record, radius).value
+            certified = figures.certified_accuracy(record, radius)
+            assert (certified.value if certified else 0.0) <= attacked <= last
+            last = attacked
+        assert figures.contradictions(record) == []
+        assert (record.header["certificate"] is None) == (certified is None)
+
+
+def test_plain_local_figures_are_the_textbook_ones(digits, smooth_net):
+    record = bracket(
+        Plain(smooth_net, "lipschitz"), digits, guarantee=Local(), threat=Threat("l2", 0.2)
+    )
+    images, labels = digits.batch(slice(None))
+    logits = smooth_net(images)
+    assert record.rows["clean"].tolist() == (logits.argmax(1) == labels).tolist()
+    assert record.rows["prediction"].tolist() == logits.argmax(1).tolist()
+    radius = lipschitz.certify(smooth_net, images, guarantee=Local()).radius
+    right = torch.where(logits.argmax(1) == labels, radius, 0.0)
+    assert np.allclose(record.rows["certified"], right.numpy())
+    assert record.rows["set_size"].max() == 1
+    assert record.rows["accepted"].all()
+
+
+def test_witnesses_prove_what_the_rows_say(digits, smooth_net):
+    threat = Threat("l2", 0.3)
+    record = bracket(Plain(smooth_net), digits, guarantee=Local(), threat=threat, radii=RADII)
+    broken = record.rows[np.isfinite(record.rows["attacked"]) & record.rows["clean"]]
+    w = record.witnesses
+    assert w["index"].tolist() == broken["index"].tolist()
+    assert np.allclose(w["radius"].numpy(), broken["attacked"])
+    labels = torch.tensor(broken["label"].to_numpy())
+    assert bool((smooth_net(w["adversarial"]).argmax(1) != labels).all())
+    for radius in RADII:
+        at = w["radius"] == radius
+        if bool(at.any()):
+            ball = Threat("l2", radius)
+            assert bool(ball.inside(w["adversarial"][at], w["images"][at]).all())
+    assert torch.allclose(w["before"].sum(1), torch.ones(len(broken)))
+
+
+def test_selective_classifiers_get_both_figures(digits, smooth_net):
+    images, _ = digits.batch(slice(None))
+    threshold = entropy(smooth_net(images)).quantile(0.7).item()
+    model = Selective(smooth_net, "entropy", threshold)
+    threat = Threat("l2", 0.15)
+    records = {
+        name: bracket(Plain(model, steps=15), digits, guarantee=guarantee, threat=threat)
+        for name, guarantee in [("i", Local()), ("ii", LabelOrUncertain())]
+    }
+    rows = records["ii"].rows
+    assert 0.6 < rows["accepted"].mean() < 0.8
+    wrong = rows["accepted"] & (rows["prediction"] != rows["label"])
+    assert (rows["clean"] == ~wrong).all()  # rejected is not wrong
+    both, _ = figures.accepted_and_right(records["ii"], 0.15)
+    not_wrong = figures.attacked_accuracy(records["ii"], 0.15)
+    certain = figures.attacked_accuracy(records["i"], 0.15)
+    assert certain.value <= both.value <= not_wrong.value
+    assert set(rows["set_size"]) <= {0, 2}
+
+
+def test_a_smoothed_selective_vote(digits, smooth_net):
+    model = Selective(smooth_net, "entropy", 0.6)
+    classifier = Smoothed(Vote(model, 0.2), n_certify=500, search=QUICK)
+    data = digits.first(20)
+    record = bracket(classifier, data, guarantee=LabelOrUncertain(), threat=Threat("l2", 0.2))
+    attacked, certified = figures.accepted_and_right(record, 0.2)
+    assert certified.value <= attacked.value
+    assert figures.certified_accuracy(record, 0.2).value > 0
+    assert record.rows["samples"].tolist() == [600] * 20
+
+
+def test_found_stays_found_and_only_standing_alternatives_are_attacked(digits, smooth_net):
+    threat = Threat("l2", 0.3)
+    grid = bracket(Plain(smooth_net), digits, guarantee=RelaxedTopK(2), threat=threat, radii=RADII)
+    single = bracket(Plain(smooth_net), digits, guarantee=RelaxedTopK(2), threat=threat)
+    both = (grid.rows["attacked"] <= 0.3) | ~(single.rows["attacked"] <= 0.3)
+    assert both.all()
+
+
+def test_a_wrong_lipschitz_certificate_stops_the_run_and_keeps_the_witness(
+    digits, smooth_net, tmp_path, monkeypatch
+):
+    true_bound = lipschitz.pairwise
+    monkeypatch.setattr(lipschitz, "pairwise", lambda model: true_bound(model) / 100)
+    with pytest.raises(Contradiction, match="certified to l2 radius"):
+        bracket(
+            Plain(smooth_net, "lipschitz"),
+            digits,
+            guarantee=Local(),
+            threat=Threat("l2", 0.5),
+            folder=tmp_path,
+        )
+    assert (tmp_path / "contradiction.safetensors").exists()
+    assert not (tmp_path / "record.csv").exists()
+
+
+def plant(monkeypatch, wrong_at_alpha):
+    """Certify far too much, but only at the ordinary level or at every level."""
+    from surefoot.certify import smoothing
+
+    original = smoothing.radii_from_counts
+
+    def planted(counts, sets, guarantee, sigma, alpha):
+        radii, details = original(counts, sets, guarantee, sigma, alpha)
+        return (radii * 50 if wrong_at_alpha(alpha) else radii), details
+
+    monkeypatch.setattr(smoothing, "radii_from_counts", planted)
+
+
+def test_a_wrong_smoothing_certificate_is_confirmed_on_fresh_noise_before_it_stops(
+    digits, smooth_net, monkeypatch
+):
+    classifier = Smoothed(Vote(smooth_net, 0.2), n_certify=500, search=QUICK)
+    arguments = {"guarantee": Local(), "threat": Threat("l2", 1.5)}
+    plant(monkeypatch, lambda alpha: True)
+    with pytest.raises(Contradiction):
+        bracket(classifier, digits, **arguments)
+    # An accident that fresh noise does not confirm is corrected, and the run goes on.
+    monkeypatch.undo()
+    plant(monkeypatch, lambda alpha: alpha > 1e-5)
+    record = bracket(classifier, digits.first(20), **arguments)
+    assert figures.contradictions(record) == []
+    assert np.isfinite(record.rows["attacked"]).any()
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path, monkeypatch):
+    classifier = Smoothed(Vote(smooth_net, 0.2), n_certify=500, search=QUICK)
+    arguments = {"guarantee": Local(), "threat": Threat("l2", 0.2), "radii": RADII}
+    whole = bracket(classifier, digits, **arguments)
+    module = importlib.import_module("surefoot.evaluation.bracket")
+    original, worked = module._shard, []
+
+    def counting(classifier, data, rows, *rest):
+        worked.append(rows.start)
+        if worked == [0, 50]:
+            raise Killed
+        return original(classifier, data, rows, *rest)
+
+    monkeypatch.setattr(module, "_shard", counting)
+    with pytest.raises(Killed):
+        bracket(classifier, digits, folder=tmp_path, **arguments)
+    assert not (tmp_path / "record.csv").exists()
+    record = bracket(classifier, digits, folder=tmp_path, **arguments)
+    assert worked == [0, 50, 50]
+    pd.testing.assert_frame_equal(record.rows, whole.rows)
+    again = read(tmp_path)
+    pd.testing.assert_frame_equal(again.rows, whole.rows)
+    assert torch.equal(again.witnesses["adversarial"], whole.witnesses["adversarial"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "record.csv",
+        "record.json",
+        "witnesses.safetensors",
+    ]
+
+
+def test_rows_do_not_depend_on_the_shards(digits, smooth_net):
+    arguments = {"guarantee": Local(), "threat": Threat("l2", 0.2)}
+    whole = bracket(Plain(smooth_net, steps=15), digits, **arguments).rows
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    shuffled = bracket(Plain(smooth_net, steps=15), digits.take(order), **arguments).rows
+    back = shuffled.iloc[order.argsort().tolist()].reset_index(drop=True)
+    assert (back["attacked"] == whole["attacked"]).all()
+    assert (back["clean"] == whole["clean"]).all()
+
+
+def test_the_header_is_plain_json_and_says_what_the_figures_rest_on(digits, smooth_net):
+    record = bracket(
+        Smoothed(Vote(smooth_net, 0.2), n_certify=200, search=QUICK),
+        digits.first(25),
+        guarantee=Affinity(((0, 1),)),
+        threat=Threat("linf", 0.01),
+    )
+    header = json.loads(json.dumps(record.header))
+    assert header["guarantee"] == {"name": "Affinity", "groups": [[0, 1]]}
+    assert header["certificate"]["alpha"] == 1e-3
+    assert header["model"]["classifier"] == "vote"
+    assert header["limit"] == []  # no limit is known for sets
+    assert header["dimension"] == 64
+    assert any("only 25 examples" in warning for warning in header["warnings"])
+
+
+def test_the_limit_rests_on_the_errors_of_the_model_and_never_rises_with_the_radius(smooth_net):
+    data = load("digits")
+    record = bracket(
+        Plain(smooth_net),
+        data,
+        guarantee=Local(),
+        threat=Threat("l2", 0.5),
+        radii=RADII,
+        attack=False,
+    )
+    values = [entry["robustness"]["value"] for entry in record.header["limit"]]
+    assert len(values) == 4
+    assert values == sorted(values, reverse=True)
+    errors = 1 - figures.clean_accuracy(record).value
+    assert record.header["limit"][0]["demanded_risk"] == pytest.approx(errors, abs=0.03)
+    assert record.header["attack"] is None
+    assert figures.attacked_accuracy(record, 0.5) == figures.clean_accuracy(record)
+
+
+class Softmax(nn.Module):
+    def forward(self, images):
+        return images.flatten(1)[:, :10].softmax(1)
+
+
+class FewClasses(nn.Module):
+    def forward(self, images):
+        return images.flatten(1)[:, :5]
+
+
+class WrongShape(nn.Module):
+    def forward(self, images):
+        return images
+
+
+@pytest.mark.parametrize(
+    ("model", "guarantee", "message"),
+    [
+        (Softmax(), Local(), "need logits"),
+        (FewClasses(), Local(), r"must lie in \[0, 4\]|10 classes, the model 5"),
+        (WrongShape(), Local(), r"outcomes \[B, O\]"),
+        (build("mlp", inputs=64), LabelOrUncertain(), "rejects = True"),
+        (build("mlp", inputs=64), TopK(10), "10 of 10 outcomes"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_models_that_do_not_fit_are_refused(model, guarantee, message, digits):
+    with pytest.raises(ValueError, match=message):
+        bracket(model, digits, guarantee=guarantee, threat=Threat("l2", 0.1))
+
+
+def test_a_model_that_answers_nan_is_never_right(digits):
+    class Nan(nn.Module):
+        def forward(self, images):
+            return torch.full((len(images), 10), torch.nan)
+
+    for classifier in (Plain(Nan()), Smoothed(Vote(Nan(), 0.1), n_certify=50, search=QUICK)):
+        record = bracket(classifier, digits.first(5), guarantee=Local(), threat=Threat("l2", 0.1))
+        assert figures.clean_accuracy(record).value == 0
+        assert not record.rows["accepted"].any()
+
+
+def test_training_mode_is_put_back(digits, smooth_net):
+    smooth_net.train()
+    bracket(Plain(smooth_net, steps=2), digits, guarantee=Local(), threat=Threat("l2", 0.1))
+    assert smooth_net.training
+    smooth_net.eval()
+
+
+def test_one_example_and_toy_points(smooth_net):
+    toy = load("moons").first(1)
+    model = build("mlp", inputs=2, hidden=(8,), classes=2)
+    record = bracket(model, toy, guarantee=Local(), threat=Threat("linf", 0.01))
+    assert len(record) == 1
+
+
+def test_two_classes_one_alternative():
+    data = Data("two", torch.tensor([[0.2], [0.8]]), torch.tensor([0, 1]), ("a", "b"))
+    model = Linear(torch.tensor([[-1.0], [1.0]]), torch.tensor([0.5, -0.5]))
+    record = bracket(
+        Plain(model), data, guarantee=Local(), threat=Threat("linf", 0.4), radii=(0.2,)
+    )
+    assert record.rows["attacked"].tolist() == [0.4, 0.4]

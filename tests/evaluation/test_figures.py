@@ -1,0 +1,126 @@
+"""Figures and files of a record: hand-made rows with known answers."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from surefoot.evaluation import Record, figures, read
+from surefoot.evaluation.record import COLUMNS
+
+INF, NAN = float("inf"), float("nan")
+
+
+def make(**columns):
+    count = len(next(iter(columns.values())))
+    rows = {
+        "index": range(count),
+        "label": [0] * count,
+        "prediction": [0] * count,
+        "accepted": [True] * count,
+        "score": np.linspace(0, 1, count),
+        "set": ["0"] * count,
+        "set_size": [1] * count,
+        "clean": [True] * count,
+        "certified": [NAN] * count,
+        "attacked": [INF] * count,
+        "attack": [""] * count,
+        "samples": [0] * count,
+    }
+    return Record(pd.DataFrame(rows | columns), {"schema": 1})
+
+
+def test_shares_at_the_ends_of_the_radii():
+    record = make(
+        clean=[True, True, True, False],
+        certified=[0.5, 0.1, 0.0, 0.0],
+        attacked=[INF, 0.3, 0.2, 0.0],
+    )
+    assert figures.clean_accuracy(record).value == 0.75
+    shares = [figures.attacked_accuracy(record, r).value for r in (0.0, 0.1, 0.2, 0.3, 1.0)]
+    assert shares == [0.75, 0.75, 0.5, 0.25, 0.25]
+    shares = [figures.certified_accuracy(record, r).value for r in (0.0, 0.1, 0.3, 0.5, 0.51)]
+    assert shares == [0.5, 0.5, 0.25, 0.25, 0.0]
+    assert figures.contradictions(record) == []
+    assert figures.certified_accuracy(make(clean=[True]), 0.1) is None
+
+
+def test_contradictions_are_listed():
+    record = make(certified=[0.3, 0.3, 0.3], attacked=[0.3, 0.31, INF])
+    assert figures.contradictions(record) == [0]
+
+
+def test_accepted_and_right_leaves_out_rejections_and_wrong_labels():
+    record = make(accepted=[True, False, True], label=[0, 0, 1], certified=[0.5, 0.5, 0.5])
+    attacked, certified = figures.accepted_and_right(record, 0.1)
+    assert attacked.value == certified.value == pytest.approx(1 / 3)
+    assert figures.coverage(record).value == pytest.approx(2 / 3)
+
+
+def test_set_sizes_count_only_where_there_is_a_claim():
+    assert figures.mean_set_size(make(set_size=[1, 3, 0])) == 2.0
+    assert np.isnan(figures.mean_set_size(make(set_size=[0, 0])))
+
+
+def test_risk_coverage_with_ties_and_nan():
+    right = pd.Series([True, False, True, False])
+    curve = figures.risk_coverage(right, pd.Series([0.1, 0.2, 0.2, NAN]))
+    assert curve["coverage"].tolist() == [0.25, 0.75, 1.0]
+    assert curve["risk"].tolist() == pytest.approx([0.0, 1 / 3, 0.5])
+    expected = 0.25 * 0 + 0.5 / 3 + 0.25 * 0.5
+    assert figures.area_under_risk_coverage(curve) == pytest.approx(expected)
+
+
+def test_risk_coverage_area_orders_scores_as_auroc_does():
+    rng = np.random.default_rng(0)
+    right = pd.Series(rng.random(400) < 0.8)
+    good = pd.Series(rng.random(400) - 0.5 * right)
+    poor = pd.Series(rng.random(400))
+    areas = [
+        figures.area_under_risk_coverage(figures.risk_coverage(right, s)) for s in (good, poor)
+    ]
+    assert areas[0] < areas[1]
+    assert roc_auc_score(~right, good) > roc_auc_score(~right, poor)
+
+
+def test_a_record_comes_back_bit_for_bit(tmp_path):
+    rng = np.random.default_rng(1)
+    record = make(
+        score=rng.random(50) * np.logspace(-12, 12, 50),
+        certified=[NAN, *rng.random(49)],
+        attacked=[INF] * 25 + list(rng.random(25)),
+        set=["0|3", ""] * 25,
+        attack=["apgd-soft", ""] * 25,
+    )
+    record.save(tmp_path)
+    again = read(tmp_path)
+    pd.testing.assert_frame_equal(again.rows, record.rows, check_exact=True)
+    assert again.header == record.header
+    assert again.witnesses == {}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "record.csv").unlink(), "holds no record.*record.csv"),
+        (lambda run: (run / "record.json").unlink(), "holds no record.*record.json"),
+        (lambda run: (run / "record.json").write_text("{"), "damaged"),
+        (lambda run: (run / "record.csv").write_text(""), "damaged"),
+        (lambda run: (run / "record.csv").write_text("a,b\n1,2\n"), "needs the columns"),
+        (lambda run: (run / "record.json").write_text(json.dumps({"schema": 99})), "schema 99"),
+    ],
+)
+def test_damaged_records_are_named(damage, message, tmp_path):
+    make(clean=[True]).save(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path)
+
+
+def test_columns_are_documented():
+    from surefoot.evaluation import record
+
+    for column in COLUMNS:
+        assert f"    {column}: " in record.__doc__

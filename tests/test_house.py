@@ -1,0 +1,132 @@
+"""The house: floors, names, light imports, no pickles, every public name documented."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import surefoot
+
+ROOT = Path(surefoot.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+FLOORS = {
+    "cli": 7,
+    "__main__": 8,
+    "report": 6,
+    "evaluation": 5,
+    "training": 4,
+    "attacks": 3,
+    "certify": 3,
+    "limits": 3,
+    "models": 2,
+    "uncertainty": 2,
+    "data": 2,
+}
+
+
+def room(module):
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_only_downwards(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts == ("__init__",):
+        return  # the front door names every room, lazily
+    own = parts[0]
+    floor = FLOORS.get(own, 1)
+    for module in imports(path):
+        if not module.startswith("surefoot."):
+            continue
+        other = room(module)
+        above = FLOORS.get(other, 1)
+        assert above < floor or other == own or above == floor == 1 or _sideways(own, other)
+
+
+def _sideways(own, other):
+    """On floor two a vote or score may keep its net still; other rooms do not know each other."""
+    return (own, other) == ("uncertainty", "models")
+
+
+def test_there_is_no_drawer():
+    assert not [path for path in FILES if path.stem in ("utils", "helpers", "common", "misc")]
+
+
+def test_nothing_is_unpickled():
+    for path in FILES:
+        assert not re.search(
+            r"\bpickle\.loads?\b|torch\.load\(|allow_pickle=True", path.read_text()
+        )
+
+
+def test_the_front_door_is_small_and_complete():
+    assert len(surefoot.__all__) <= 30
+    assert set(surefoot.__all__) == set(surefoot._HOMES)
+    for name in surefoot.__all__:
+        assert inspect.getdoc(getattr(surefoot, name))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = surefoot.nonsense
+
+
+BANNED = {"epsilon", "step", "num_steps", "n_iter", "iterations", "lambda_", "x", "y", "batchsize"}
+
+
+def public_functions():
+    for path in FILES:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(("surefoot", *parts)).removesuffix(".__init__")
+        if parts[0] in ("__main__",):
+            continue
+        module = importlib.import_module(name)
+        for label, found in vars(module).items():
+            if label.startswith("_") or getattr(found, "__module__", None) != name:
+                continue
+            if inspect.isfunction(found) or inspect.isclass(found):
+                yield name, label, found
+
+
+def test_every_public_function_and_class_is_documented():
+    missing = [f"{m}.{n}" for m, n, found in public_functions() if not inspect.getdoc(found)]
+    assert missing == []
+
+
+def test_arguments_are_spelt_as_the_design_says():
+    for module, name, found in public_functions():
+        try:
+            parameters = inspect.signature(found).parameters
+        except ValueError:
+            continue
+        spelt = BANNED - ({"x", "y"} if module == "surefoot.data.npz" else set())  # array names
+        assert not spelt & set(parameters), f"{module}.{name}"
+        assert all(parameter.isascii() for parameter in parameters)
+
+
+def modules_after(code):
+    script = f"import sys; {code}; print(' '.join(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_help_needs_nothing_heavy():
+    loaded = modules_after("from surefoot.cli import main; main(['--help'])")
+    assert not loaded & {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "tyro"}
+
+
+def test_attacking_needs_no_plots_or_data_frames():
+    loaded = modules_after("import surefoot.attacks, surefoot.guarantees")
+    assert not loaded & {"sklearn", "pandas", "matplotlib", "accelerate", "torchvision"}

@@ -216,6 +216,10 @@ def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path
     again = read(tmp_path)
     pd.testing.assert_frame_equal(again.rows, whole.rows)
     assert torch.equal(again.witnesses["adversarial"], whole.witnesses["adversarial"])
+    assert bracket(classifier, digits, folder=tmp_path, **arguments).header == record.header
+    assert worked == [0, 50, 50]  # a finished evaluation is read, not repeated
+    bracket(classifier, digits, folder=tmp_path, **(arguments | {"radii": RADII[:1]}))
+    assert worked == [0, 50, 50, 0, 50]
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "record.csv",
         "record.json",

@@ -18,7 +18,7 @@ from surefoot.evaluation.classifiers import Classifier
 from surefoot.evaluation.record import write_whole
 from surefoot.guarantees import Local
 from surefoot.models import build
-from surefoot.report import write_markdown, write_page
+from surefoot.report import comparison_chart, write_markdown, write_page
 from surefoot.stats import Interval
 from surefoot.threat import Threat
 from surefoot.training import PGD, UDP, Recipe, Standard, Training, fit
@@ -35,8 +35,8 @@ class Command:
     """Train, attack, certify and bound four classifiers of the bundled digits.
 
     Args:
-        folder: receives report.html, summary.json and a run folder a model; a second call goes on
-            where the first was killed.
+        folder: receives report.html, bracket.png, summary.json and a run folder a model; a second
+            call goes on where the first was killed.
         count: test images (500 at most).
         epochs: of each training; the Lipschitz net takes twice as many of its cheap ones.
         n_certify: noisy copies of each image.
@@ -62,6 +62,7 @@ class Command:
         ]
         page = write_page(records, self.folder / "report.html", title="surefoot demo: digits")
         write_markdown(records, self.folder / "report.md")
+        comparison_chart(records).savefig(self.folder / "bracket.png", dpi=110)
         summary = {"models": {record.header["name"]: summarise(record) for record in records}}
         text = json.dumps(summary, indent=2) + "\n"
         write_whole(self.folder / "summary.json", text.encode())

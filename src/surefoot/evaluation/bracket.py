@@ -23,8 +23,8 @@ from surefoot.data import Data
 from surefoot.evaluation import figures, limit
 from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed
 from surefoot.evaluation.fall import Fall
-from surefoot.evaluation.record import SCHEMA, Record, join_set
-from surefoot.evaluation.shards import Shard, Shards
+from surefoot.evaluation.record import SCHEMA, Record, join_set, read
+from surefoot.evaluation.shards import Shard, Shards, identity
 from surefoot.guarantees import Guarantee, LabelOrUncertain, check_model, containing
 from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of, frozen
@@ -50,7 +50,7 @@ def bracket(
     radii: Sequence[float] | None = None,
     attack: bool = True,
     limits: bool = True,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     name: str = "model",
     command: str = "",
 ) -> Record:
@@ -76,12 +76,16 @@ def bracket(
         Contradiction: a certificate and a confirmed attack disagree; the witness is in the folder.
     """
     began = time.perf_counter()
+    folder = None if folder is None else Path(folder)
     classifier = model if isinstance(model, Plain | Smoothed) else Plain(model)
     grid = sorted({float(radius) for radius in (radii or ()) if radius > 0} | {threat.eps})
     _check(classifier, data, guarantee, threat)
     header = _header(classifier, data, guarantee, threat, grid)
     header |= {"name": name, "command": command}
     header["attack"] = classifier.describe() if attack else None
+    header["identity"] = identity(header | {"limits": limits})
+    if folder is not None and (finished := _finished(folder, header["identity"])):
+        return finished
     shards = Shards(folder, header)
     state = PartialState()
     places = range(0, len(data), classifier.shard)
@@ -104,6 +108,15 @@ def bracket(
         record.save(folder)
         shards.clear()
     return record
+
+
+def _finished(folder: Path, identity: str) -> Record | None:
+    """Read the record of this very evaluation, if the folder holds it already."""
+    try:
+        record = read(folder)
+    except ValueError:
+        return None
+    return record if record.header.get("identity") == identity else None
 
 
 def _doubts(record: Record) -> list[str]:

@@ -21,6 +21,12 @@ class Shard(NamedTuple):
     ledger: dict[str, Any]
 
 
+def identity(header: dict[str, Any]) -> str:
+    """Hash everything that decides the rows."""
+    text = json.dumps(header, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 class Shards:
     """A store of shards: on disk if there is a folder, else in memory.
 
@@ -30,9 +36,7 @@ class Shards:
     """
 
     def __init__(self, folder: Path | None, header: dict[str, Any]) -> None:
-        text = json.dumps(header, sort_keys=True, default=str)
-        identity = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        self.folder = None if folder is None else folder / "shards" / identity
+        self.folder = None if folder is None else folder / "shards" / identity(header)
         self.memory: dict[int, Shard] = {}
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)

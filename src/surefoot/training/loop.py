@@ -59,7 +59,7 @@ def fit(
     model: nn.Module,
     data: Data,
     recipe: Recipe,
-    folder: Path,
+    folder: Path | str,
     *,
     training: Training | None = None,
     validation: Data | None = None,
@@ -80,7 +80,7 @@ def fit(
     Raises:
         ValueError: the folder holds the state of another run, or the loss is not finite.
     """
-    training = training or Training()
+    training, folder = training or Training(), Path(folder)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     optimizer = _optimizer(model, training)
     wrapped, optimizer = accelerator.prepare(model, optimizer)

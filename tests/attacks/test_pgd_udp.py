@@ -147,7 +147,7 @@ def test_restarts_keep_the_best_for_each_example(model, images, generator):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"objective": "anger"}, "cross-entropy, margin, entropy"),
+        ({"objective": "anger"}, "cross-entropy, margin, dlr, entropy"),
         ({"steps": 0}, "steps >= 1"),
         ({"step_size": 0.0}, "step_size > 0"),
         ({"images": torch.full((32, 1, 8, 8), 1.5)}, r"must lie in \[0, 1\]"),

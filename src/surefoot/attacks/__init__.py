@@ -1,13 +1,18 @@
 """Attacks: the upper end of the bracket. Plain functions, `(model, images, labels, ...) -> images`.
 
-`fgsm`, `pgd`, `apgd` look for wrong labels, `udp` for uncertainty, `break_guarantee` for any
-failure of any guarantee, `break_vote` for failures of a noise vote.
+`fgsm`, `pgd`, `apgd`, `fab`, `square` look for wrong labels within a threat, `autoattack` runs the
+standard ensemble, `fmn` and `ddn` look for the nearest wrong image, `udp` for uncertainty,
+`break_guarantee` for any failure of any guarantee, `break_vote` for failures of a noise vote.
 """
 
 from surefoot.attacks.apgd import apgd
+from surefoot.attacks.autoattack import autoattack
+from surefoot.attacks.fab import fab
 from surefoot.attacks.guarantee import break_guarantee, break_sets
+from surefoot.attacks.minimal import ddn, fmn
 from surefoot.attacks.pgd import fgsm, pgd
 from surefoot.attacks.result import AttackResult
+from surefoot.attacks.square import square
 from surefoot.attacks.udp import udp
 from surefoot.attacks.vote import VoteSearch, break_vote
 
@@ -15,10 +20,15 @@ __all__ = [
     "AttackResult",
     "VoteSearch",
     "apgd",
+    "autoattack",
     "break_guarantee",
     "break_sets",
     "break_vote",
+    "ddn",
+    "fab",
     "fgsm",
+    "fmn",
     "pgd",
+    "square",
     "udp",
 ]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from surefoot.attacks.counted import Counted, Objective, Slope
+from surefoot.attacks.draws import ByExample, Draws
 from surefoot.attacks.objectives import OBJECTIVES
 from surefoot.models.frozen import frozen
-from surefoot.streams import generator, keys
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Labels, Model, check_images
 
@@ -50,7 +50,7 @@ def apgd(
         labels: true labels.
         threat: ball and box.
         steps: iterations of one search.
-        objective: "cross-entropy", "margin" or "entropy".
+        objective: "cross-entropy", "margin", "dlr" or "entropy".
         restarts: searches from different random points, until one succeeds.
         seed: of the random starts; results do not depend on the batch.
 
@@ -85,14 +85,19 @@ def apgd(
 
 
 def random_starts(origins: Images, threat: Threat, *key: int) -> Images:
-    """Give AutoAttack's start on the surface of the ball, from one stream an example."""
-    pixels = origins[0].shape
-    draw = torch.rand if threat.norm == "linf" else torch.randn
-    noise = torch.stack([draw(pixels, generator=generator(*key, k)) for k in keys(origins)])
+    """Give a start on the surface of the ball, from one stream an example."""
+    rows = torch.arange(len(origins))
+    return on_surface(origins, threat, ByExample.of(origins, *key), rows)
+
+
+def on_surface(origins: Images, threat: Threat, draws: Draws, rows: Tensor) -> Images:
+    """Give AutoAttack's start: noise of the full length eps, clipped to the box."""
+    shape = origins.shape[1:]
     if threat.norm == "linf":
-        noise = 2 * noise - 1
+        noise = 2 * draws.uniform(shape, rows) - 1
         length = noise.flatten(1).abs().amax(1)
     else:
+        noise = draws.normal(shape, rows)
         length = torch.linalg.vector_norm(noise.flatten(1), dim=1)
     noise = threat.eps * noise / spread(length.clamp(min=1e-12), noise)
     return threat.project(origins + noise.to(origins), origins)

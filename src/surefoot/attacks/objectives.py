@@ -38,8 +38,40 @@ def entropy(outcomes: Outcomes, labels: Labels | None = None) -> PerExample:
     return torch.where(lead > SATURATED_GAP, -lead, value)
 
 
+def dlr(outcomes: Outcomes, labels: Labels) -> PerExample:
+    r"""Give the difference of logits ratio, which no rescaling of the logits changes.
+
+    $$ -\frac{f_y - \max_{j \ne y} f_j}{f_{(1)} - f_{(3)}} $$
+    with f_(i) the i-th largest. Below three outcomes there is no f_(3): the margin stands in.
+
+    Reference: Croce, Hein 2020, equation 4.
+    """
+    lead = margin(outcomes, labels)
+    if outcomes.shape[1] < 3:
+        return lead
+    best = outcomes.topk(3, dim=1).values
+    return lead / (best[:, 0] - best[:, 2] + 1e-12)
+
+
+def targeted_dlr(outcomes: Outcomes, labels: Labels, targets: Labels) -> PerExample:
+    r"""Give the difference of logits ratio towards one target.
+
+    $$ -\frac{f_y - f_t}{f_{(1)} - (f_{(3)} + f_{(4)}) / 2} $$
+    Below four outcomes the lead of the target over the label stands in.
+
+    Reference: Croce, Hein 2020, equation 5.
+    """
+    pair = torch.stack([targets, labels], 1)
+    target, own = outcomes.gather(1, pair).unbind(1)
+    if outcomes.shape[1] < 4:
+        return target - own
+    best = outcomes.topk(4, dim=1).values
+    return (target - own) / (best[:, 0] - (best[:, 2] + best[:, 3]) / 2 + 1e-12)
+
+
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross-entropy": cross_entropy,
     "margin": margin,
+    "dlr": dlr,
     "entropy": entropy,
 }

@@ -1,0 +1,66 @@
+"""Where attacks take their random numbers from.
+
+`ByExample` (the default) gives every example its own stream, so verdicts depend on neither batch
+size nor order. `ByBatch` draws for a whole batch from one stream, in the order of the reference
+implementation of AutoAttack: for comparisons with it alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surefoot.streams import generator, keys
+from surefoot.types import Images
+
+
+@dataclass
+class ByExample:
+    """One stream an example, keyed by (seed, purpose, pixels)."""
+
+    streams: list[torch.Generator]
+
+    @classmethod
+    def of(cls, images: Images, *key: int) -> "ByExample":
+        """Open the streams of these images for a purpose."""
+        return cls([generator(*key, name) for name in keys(images)])
+
+    def uniform(self, shape: Sequence[int], rows: Tensor) -> Tensor:
+        """Draw from [0, 1), `[len(rows), *shape]`."""
+        return torch.stack([torch.rand(shape, generator=self.streams[r]) for r in rows.tolist()])
+
+    def normal(self, shape: Sequence[int], rows: Tensor) -> Tensor:
+        """Draw standard normal numbers, `[len(rows), *shape]`."""
+        return torch.stack([torch.randn(shape, generator=self.streams[r]) for r in rows.tolist()])
+
+    def shared(self, count: int, rows: Tensor) -> Tensor:
+        """Draw what the reference shares over the batch: here each example has its own."""
+        return self.uniform((count,), rows)
+
+
+@dataclass
+class ByBatch:
+    """One stream for the batch, as the reference draws."""
+
+    stream: torch.Generator
+
+    @classmethod
+    def of(cls, seed: int) -> "ByBatch":
+        """Open the stream as `torch.manual_seed(seed)` would."""
+        return cls(torch.Generator().manual_seed(seed))
+
+    def uniform(self, shape: Sequence[int], rows: Tensor) -> Tensor:
+        """Draw from [0, 1), `[len(rows), *shape]`."""
+        return torch.rand((len(rows), *shape), generator=self.stream)
+
+    def normal(self, shape: Sequence[int], rows: Tensor) -> Tensor:
+        """Draw standard normal numbers, `[len(rows), *shape]`."""
+        return torch.randn((len(rows), *shape), generator=self.stream)
+
+    def shared(self, count: int, rows: Tensor) -> Tensor:
+        """Draw once for all, `[1, count]`."""
+        return torch.rand((1, count), generator=self.stream)
+
+
+Draws = ByExample | ByBatch

@@ -1,0 +1,178 @@
+"""FAB: walk along the linearised boundary towards the original image.
+
+Croce, Hein 2020b, "Minimally distorted adversarial examples with a fast adaptive boundary attack",
+in the version that AutoAttack runs; a search ends as soon as its distance is at most eps.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from surefoot.attacks.apgd import Found
+from surefoot.attacks.counted import Counted
+from surefoot.attacks.draws import Draws
+from surefoot.attacks.hyperplane import to_hyperplane
+from surefoot.models.frozen import frozen
+from surefoot.threat import Threat, spread
+from surefoot.types import Images, Labels, Model, check_images
+
+MOST_TARGETS = 9
+MOST_ORIGINAL = 0.1
+OVERSHOOT = 1.05
+BACK = 0.9
+
+
+class Plane(NamedTuple):
+    """The linearised boundary at an image: value of the rival's lead, and its gradient `[b, D]`."""
+
+    lead: Tensor
+    normal: Tensor
+
+
+Linearise = Callable[[Images, Tensor], Plane]
+"""(images, rows they belong to) -> the nearest linearised boundary."""
+
+
+def towards(model: Counted, labels: Labels, targets: Labels) -> Linearise:
+    """Linearise the boundary between label and target."""
+
+    def plane(images: Images, rows: Tensor) -> Plane:
+        pair = torch.stack([targets[rows], labels[rows]], 1)
+        slope = model.slope(
+            lambda out, _: out.gather(1, pair[:, :1])[:, 0] - out.gather(1, pair[:, 1:])[:, 0],
+            images,
+            rows,
+        )
+        return Plane(slope.value, slope.gradient.flatten(1))
+
+    return plane
+
+
+def nearest(model: Counted, labels: Labels, threat: Threat) -> Linearise:
+    """Linearise the boundaries to all classes and take the nearest: one backward pass a class."""
+    dual = 1 if threat.norm == "linf" else 2
+
+    def plane(images: Images, rows: Tensor) -> Plane:
+        rivals = range(model(images[:1]).shape[1])
+        found = [towards(model, labels, labels * 0 + c)(images, rows) for c in rivals]
+        lead = torch.stack([one.lead for one in found])
+        normal = torch.stack([one.normal for one in found])
+        length = torch.linalg.vector_norm(normal, ord=dual, dim=2)
+        distance = lead.abs() / (length + 1e-12)
+        distance.scatter_(0, labels[rows].unsqueeze(0), torch.inf)
+        closest, row = distance.argmin(0), torch.arange(len(rows), device=rows.device)
+        return Plane(lead[closest, row], normal[closest, row])
+
+    return plane
+
+
+def fab_start(origins: Images, threat: Threat, draws: Draws, rows: Tensor) -> Images:
+    """Give a random point at distance eps / 2."""
+    shape = origins.shape[1:]
+    if threat.norm == "linf":
+        noise = 2 * draws.uniform(shape, rows) - 1
+        length = noise.flatten(1).abs().amax(1)
+    else:
+        noise = draws.normal(shape, rows)
+        length = torch.linalg.vector_norm(noise.flatten(1), dim=1)
+    offset = threat.eps / 2 * noise / spread(length, noise)
+    return (origins + offset.to(origins)).clamp(threat.low, threat.high)
+
+
+def fab_search(
+    model: Counted,
+    linearise: Linearise,
+    start: Images,
+    origins: Images,
+    labels: Labels,
+    *,
+    threat: Threat,
+    steps: int,
+) -> Found:
+    """Look for a misclassified image within eps; examples leave as soon as theirs is close enough.
+
+    Each step moves a mixture of the iterate and the original a little beyond the linearised
+    boundary; a misclassified iterate is kept if it is the closest, and drawn back to the original.
+
+    Returns:
+        the closest misclassified image found (the original where none), and whether it is in reach.
+    """
+    rows = torch.arange(len(start), device=start.device)
+    images, best = start.clone(), origins.clone()
+    best_distance = torch.full((len(start),), torch.inf, device=start.device, dtype=torch.float64)
+    for _ in range(steps):
+        here, anchors = images[rows], origins[rows]
+        plane = linearise(here, rows)
+        moved = _step(here, anchors, plane, threat)
+        wrong = model(moved).argmax(1) != labels[rows]
+        distance = threat.distance(moved, anchors)
+        better = wrong & (distance < best_distance[rows])
+        best[rows[better]] = moved[better]
+        best_distance[rows[better]] = distance[better]
+        drawn = anchors + BACK * (moved - anchors)
+        images[rows] = torch.where(spread(wrong, moved), drawn, moved)
+        rows = rows[best_distance[rows] > threat.eps]
+        if len(rows) == 0:
+            break
+    return Found(best, best_distance <= threat.eps)
+
+
+def _step(images: Images, origins: Images, plane: Plane, threat: Threat) -> Images:
+    flat = torch.cat([images, origins]).flatten(1)
+    offset = (plane.normal * images.flatten(1)).sum(1) - plane.lead
+    moves = to_hyperplane(
+        flat, plane.normal.repeat(2, 1), offset.repeat(2), threat.norm, threat.low, threat.high
+    )
+    order = torch.inf if threat.norm == "linf" else 2
+    lengths = torch.linalg.vector_norm(moves, ord=order, dim=1).clamp(min=1e-8)
+    own, original = lengths.chunk(2)
+    share = (own / (own + original)).clamp(max=MOST_ORIGINAL).unsqueeze(1)
+    ahead, back = (flat + OVERSHOOT * moves).chunk(2)
+    mixed = (1 - share) * ahead + share * back
+    return mixed.clamp(threat.low, threat.high).view_as(images)
+
+
+def fab(
+    model: Model,
+    images: Images,
+    labels: Labels,
+    *,
+    threat: Threat,
+    steps: int = 100,
+    targeted: bool = True,
+) -> Images:
+    """Search for misclassified images close to the originals, in reach of the threat.
+
+    Args:
+        model: maps images to logits.
+        images: origins, inside the box.
+        labels: true labels.
+        threat: ball and box.
+        steps: iterations for each target.
+        targeted: go for one class after the other, at most 9, best first; else for the nearest
+            linearised boundary (a backward pass for each class and step).
+
+    Returns:
+        a misclassified image inside the threat where one was found, else the original.
+    """
+    check_images(images, threat.low, threat.high)
+    with frozen(model):
+        counted = Counted(model)
+        order = counted(images).sort(dim=1, descending=True).indices
+        result, standing = images.clone(), order[:, 0] == labels
+        ranks = range(1, min(MOST_TARGETS, order.shape[1] - 1) + 1) if targeted else [0]
+        for rank in ranks:
+            rows = standing.nonzero().flatten()
+            if len(rows) == 0:
+                break
+            origins, own = images[rows], labels[rows]
+            plane = nearest(counted, own, threat)
+            if targeted:
+                plane = towards(counted, own, order[rows, rank])
+            found = fab_search(counted, plane, origins, origins, own, threat=threat, steps=steps)
+            settled = threat.project(found.images, origins)
+            won = found.success & (counted(settled).argmax(1) != own)
+            result[rows[won]], standing[rows[won]] = settled[won], False
+    return result

@@ -1,0 +1,159 @@
+"""Minimal-norm attacks: the nearest misclassified image, without a budget.
+
+Rony et al. 2019 (DDN, l2); Pintor et al. 2021 (FMN, l2 and linf). They bound the distance to the
+boundary from above; an image they find for a distance is a counterexample at every larger eps.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from surefoot.attacks.counted import Counted
+from surefoot.attacks.objectives import cross_entropy, margin
+from surefoot.models.frozen import frozen
+from surefoot.threat import Norm, Threat, spread
+from surefoot.types import Images, Labels, Model, check_images
+
+
+def ddn(
+    model: Model,
+    images: Images,
+    labels: Labels,
+    *,
+    steps: int = 100,
+    factor: float = 0.05,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Images:
+    """Search the nearest misclassified image in l2 by decoupling direction and length.
+
+    Each step follows the normalised gradient of the cross-entropy, then takes exactly the length
+    of the budget, which shrinks by `factor` where the iterate is misclassified and grows where not.
+    No rounding to grey levels.
+
+    Args:
+        model: maps images to logits.
+        images: origins, inside the box.
+        labels: true labels.
+        steps: gradient steps.
+        factor: of the budget.
+        low: smallest legal pixel.
+        high: largest legal pixel.
+
+    Returns:
+        the nearest misclassified image found; the original where it is misclassified already, or
+        where nothing was found (ask the model which).
+    """
+    check_images(images, low, high)
+    ball = Threat("l2", 1.0, low, high)
+    keep = _Nearest(images, "l2")
+    offset = torch.zeros_like(images)
+    budget = torch.ones(len(images), device=images.device)
+    limit = _length((images - low).maximum(high - images), "l2")
+    rows = torch.arange(len(images), device=images.device)
+    with frozen(model):
+        counted = Counted(model)
+        for step in range(steps):
+            here = images + offset
+            slope = counted.slope(lambda out, _: cross_entropy(out, labels), here, rows)
+            wrong = slope.outcomes.argmax(1) != labels
+            keep.note(here, wrong)
+            offset = offset + _cosine(step, steps, 1.0, 0.01) * ball.steepest(slope.gradient)
+            budget = torch.where(wrong, budget * (1 - factor), budget * (1 + factor))
+            budget = torch.minimum(budget, limit)
+            length = _length(offset, "l2").clamp(min=1e-12)
+            offset = offset * spread(budget / length, offset)
+            offset = (images + offset).clamp(low, high) - images
+        keep.note(images + offset, counted(images + offset).argmax(1) != labels)
+    return keep.images
+
+
+def fmn(
+    model: Model,
+    images: Images,
+    labels: Labels,
+    *,
+    norm: Norm = "l2",
+    steps: int = 100,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Images:
+    """Search the nearest misclassified image by a shrinking and growing ball (FMN).
+
+    Until an example is found its budget is the distance to the linearised boundary; afterwards it
+    shrinks below the best distance, or grows while the iterate is right again.
+
+    Args:
+        model: maps images to logits.
+        images: origins, inside the box.
+        labels: true labels.
+        norm: "l2" or "linf".
+        steps: gradient steps.
+        low: smallest legal pixel.
+        high: largest legal pixel.
+
+    Returns:
+        as `ddn`.
+    """
+    check_images(images, low, high)
+    keep = _Nearest(images, norm)
+    offset = torch.zeros_like(images)
+    budget = torch.full((len(images),), torch.inf, device=images.device)
+    climb = Threat("l2", 1.0, low, high)
+    dual = 1 if norm == "linf" else 2
+    rows = torch.arange(len(images), device=images.device)
+    with frozen(model):
+        counted = Counted(model)
+        for step in range(steps):
+            here = images + offset
+            slope = counted.slope(lambda out, _: margin(out, labels), here, rows)
+            wrong = slope.value > 0
+            keep.note(here, wrong)
+            steep = torch.linalg.vector_norm(slope.gradient.flatten(1), ord=dual, dim=1)
+            linear = _length(offset, norm) + slope.value.abs() / steep.clamp(min=1e-12)
+            rate = _cosine(step, steps, 0.05, 0.001)
+            shrunk = torch.minimum(budget * (1 - rate), keep.distance.to(budget))
+            grown = torch.where(keep.distance.isfinite(), budget * (1 + rate), linear)
+            budget = torch.where(wrong, shrunk, grown)
+            size = _cosine(step, steps, 1.0, 0.01)
+            offset = offset + size * climb.steepest(slope.gradient)
+            offset = _shrink(offset, budget, norm)
+            offset = (images + offset).clamp(low, high) - images
+        keep.note(images + offset, counted(images + offset).argmax(1) != labels)
+    return keep.images
+
+
+class _Nearest:
+    """The nearest misclassified image so far."""
+
+    def __init__(self, origins: Images, norm: Norm) -> None:
+        self.origins, self.images = origins, origins.clone()
+        self.ruler = Threat(norm, 0.0)
+        self.distance = torch.full(
+            (len(origins),), torch.inf, device=origins.device, dtype=torch.float64
+        )
+
+    def note(self, images: Images, wrong: Tensor) -> None:
+        distance = self.ruler.distance(images, self.origins)
+        better = wrong & (distance < self.distance)
+        self.distance = torch.where(better, distance, self.distance)
+        self.images = torch.where(spread(better, images), images, self.images)
+
+
+def _length(offset: Tensor, norm: Norm) -> Tensor:
+    order = torch.inf if norm == "linf" else 2
+    return torch.linalg.vector_norm(offset.flatten(1), ord=order, dim=1)
+
+
+def _shrink(offset: Tensor, budget: Tensor, norm: Norm) -> Tensor:
+    """Bring each offset into the ball of its own budget."""
+    wall = spread(budget, offset)
+    if norm == "linf":
+        return torch.minimum(torch.maximum(offset, -wall), wall)
+    length = _length(offset, norm).clamp(min=1e-12)
+    return offset * spread((budget / length).clamp(max=1.0), offset)
+
+
+def _cosine(step: int, steps: int, first: float, last: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * step / steps)) / 2

@@ -139,7 +139,7 @@ def test_square_finds_easy_images_and_stays_legal(norm, planes, generator):
     model = build("mlp", inputs=100 * planes, hidden=(16,)).eval()
     images = torch.rand(20, planes, 10, 10, generator=generator)
     labels = model(images).argmax(1)
-    threat = Threat(norm, 0.3 if norm == "linf" else 3.0)
+    threat = Threat(norm, 0.3 if norm == "linf" else 6.0)
     found = square(model, images, labels, threat=threat, queries=200)
     assert bool(threat.inside(found, images).all())
     assert (model(found).argmax(1) != labels).float().mean().item() > 0.8

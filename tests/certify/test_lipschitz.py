@@ -126,6 +126,43 @@ def test_no_attack_succeeds_inside_a_certified_radius(guarantee, generator):
             assert not bool(result.success.any())
 
 
+class Louder(nn.Sequential):
+    def forward(self, images):
+        return 10 * super().forward(images)
+
+
+class FastReLU(nn.ReLU):
+    def forward(self, features):
+        return 5 * features.relu()
+
+
+def with_hook(kind):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+    if kind == "hook":
+        model[1].register_forward_hook(lambda module, inputs, output: 10 * output)
+    elif kind == "pre-hook":
+        model.register_forward_pre_hook(lambda module, inputs: (10 * inputs[0],))
+    else:
+        model[1].forward = lambda features: 10 * features[:, :4]
+    return model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Louder(nn.Flatten(), nn.Linear(16, 4)),
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 16), FastReLU(), nn.Linear(16, 4)),
+        with_hook("hook"),
+        with_hook("pre-hook"),
+        with_hook("patched"),
+    ],
+    ids=["own forward", "own activation", "hook", "pre-hook", "patched"],
+)
+def test_what_computes_something_else_is_not_taken_for_its_kind(model):
+    with pytest.raises(ValueError, match=r"no Lipschitz bound|no dense layer"):
+        pairwise(model)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [

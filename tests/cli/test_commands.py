@@ -113,6 +113,7 @@ def test_attack_and_certify_for_every_guarantee(claim, run, tmp_path, capsys):
     )
     printed = capsys.readouterr().out
     assert printed.count("certified") >= 2
+    assert re.search(r"0\.2 .*% \[.*│ +- │ +- │", printed)  # nothing attacked, no limit
     attack, certificates = read(tmp_path / "attack"), read(tmp_path / "certificates")
     assert attack.rows["certified"].isna().all()
     assert certificates.header["attack"] is None
@@ -282,7 +283,10 @@ BAD = [
     ("certify --model {run} --certificate none", "nothing to certify"),
     ("attack --model {run} --count -1", "at least 0"),
     ("attack --model {run} --steps 0", "steps"),
+    ("attack --model {run} --radii -1", "above 0"),
+    ("evaluate --model {run} --reject entropy --threshold nan", "NaN"),
     ("limit --data digits --risk 0", "risk"),
+    ("limit --data digits --radii 0", "above 0"),
     ("limit --data digits --gamma 3", "gamma"),
     ("label-uncertainty --data digits", "no soft labels"),
     ("report {bad}/empty", "holds no record"),

@@ -15,7 +15,7 @@ from surefoot.certify import lipschitz
 from surefoot.data import Data, load
 from surefoot.evaluation import Contradiction, Plain, Smoothed, bracket, figures, read
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
-from surefoot.models import build
+from surefoot.models import build, open_model
 from surefoot.threat import Threat
 from surefoot.training import Standard, Training, fit
 from surefoot.uncertainty import Selective, entropy
@@ -158,6 +158,71 @@ def test_a_wrong_lipschitz_certificate_stops_the_run_and_keeps_the_witness(
         )
     assert (tmp_path / "contradiction.safetensors").exists()
     assert not (tmp_path / "record.csv").exists()
+
+
+def test_settling_looks_at_the_disputed_alternative_alone():
+    """{0} is weak, {0, 1} strong: a witness against {0} is no contradiction beyond its radius."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 3))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[1.0, 0.0], [0.9, 0.0], [-5.0, 0.0]]))
+        model[1].bias.zero_()
+    image, witness = torch.tensor([[0.5, 0.5]]), torch.tensor([[-0.1, 0.5]])
+    first = torch.tensor([[[True, False, False]]])
+    for classifier in (
+        Plain(model, "lipschitz"),
+        Smoothed(Vote(model, 0.05), n_certify=2000, search=QUICK),
+    ):
+        radius, real = classifier.settle(image, witness, first, RelaxedTopK(2))
+        assert 0 < radius <= 0.5
+        assert real
+
+
+def test_another_threshold_is_another_evaluation(digits, smooth_net, tmp_path):
+    data = digits.first(20)
+    arguments = {"guarantee": Local(), "threat": Threat("l2", 0.1), "folder": tmp_path}
+    shares = [
+        bracket(Plain(Selective(smooth_net, "entropy", threshold), steps=2), data, **arguments)
+        .rows["accepted"]
+        .mean()
+        for threshold in (1.0, 0.0)
+    ]
+    assert shares == [1.0, 0.0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_exported_program_can_be_evaluated(digits, smooth_net, tmp_path):
+    net = build("mlp", inputs=64, hidden=(8,)).eval()
+    batch = torch.export.Dim("batch", min=1, max=512)
+    program = torch.export.export(net, (torch.rand(2, 1, 8, 8),), dynamic_shapes=({0: batch},))
+    program.example_inputs = None
+    torch.export.save(program, tmp_path / "net.pt2")
+    model = open_model(str(tmp_path / "net.pt2"))
+    arguments = {"guarantee": Local(), "threat": Threat("linf", 0.01)}
+    found = bracket(Plain(model, steps=5), digits, **arguments).rows
+    plain = bracket(Plain(net, steps=5), digits, **arguments).rows
+    assert found["attacked"].tolist() == plain["attacked"].tolist()
+
+
+def test_a_record_without_witnesses_does_not_keep_old_ones(digits, smooth_net, tmp_path):
+    arguments = {"guarantee": Local(), "folder": tmp_path}
+    bracket(Plain(smooth_net, steps=5), digits, threat=Threat("l2", 0.5), **arguments)
+    assert read(tmp_path).witnesses
+    bracket(Plain(smooth_net, steps=5), digits, threat=Threat("l2", 1e-6), **arguments)
+    assert read(tmp_path).witnesses == {}
+
+
+def test_radii_that_no_sample_can_certify_are_named(digits, smooth_net):
+    classifier = Smoothed(Vote(smooth_net, 0.2), n_certify=100, search=QUICK)
+    record = bracket(
+        classifier, digits.first(5), guarantee=Local(), threat=Threat("l2", 0.9), attack=False
+    )
+    assert any("largest certifiable l2 radius is 0.29" in text for text in record.header["warnings"])
+
+
+@pytest.mark.parametrize("radii", [(-1.0,), (0.0,), (float("nan"),), (float("inf"),)])
+def test_impossible_radii_are_refused(radii, digits, smooth_net):
+    with pytest.raises(ValueError, match="finite and above 0"):
+        bracket(smooth_net, digits, guarantee=Local(), threat=Threat("l2", 0.1), radii=radii)
 
 
 def plant(monkeypatch, wrong_at_alpha):

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from surefoot.attacks.counted import Counted, Objective, Slope
 from surefoot.attacks.draws import ByExample, Draws
-from surefoot.attacks.objectives import OBJECTIVES
+from surefoot.attacks.objectives import objective_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model, check_images
+from surefoot.types import Images, Labels, Model, check_images, check_labels, rejects
 
 MOMENTUM = 0.75
 ENOUGH_RISES = 0.75
@@ -61,11 +61,13 @@ def apgd(
     check_images(images, threat.low, threat.high)
     if steps < 1 or restarts < 1:
         raise ValueError(f"need steps >= 1 and restarts >= 1; found {steps} and {restarts}")
-    climb = OBJECTIVES[objective]
+    climb = objective_of(objective)
     result = images.clone()
     with frozen(model):
         counted = Counted(model)
-        open_rows = (counted(images).argmax(1) == labels).nonzero().flatten()
+        outcomes = counted(images)
+        check_labels(labels, images, outcomes.shape[1] - rejects(model))
+        open_rows = (outcomes.argmax(1) == labels).nonzero().flatten()
         for restart in range(restarts):
             if len(open_rows) == 0:
                 break

@@ -16,7 +16,7 @@ from surefoot.attacks.draws import Draws
 from surefoot.attacks.hyperplane import to_hyperplane
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model, check_images
+from surefoot.types import Images, Labels, Model, check_images, check_labels
 
 MOST_TARGETS = 9
 MOST_ORIGINAL = 0.1
@@ -161,6 +161,7 @@ def fab(
     with frozen(model):
         counted = Counted(model)
         order = counted(images).sort(dim=1, descending=True).indices
+        check_labels(labels, images, order.shape[1])
         result, standing = images.clone(), order[:, 0] == labels
         ranks = range(1, min(MOST_TARGETS, order.shape[1] - 1) + 1) if targeted else [0]
         for rank in ranks:

@@ -75,3 +75,10 @@ OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dlr": dlr,
     "entropy": entropy,
 }
+
+
+def objective_of(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Find an objective by its name."""
+    if name not in OBJECTIVES:
+        raise ValueError(f"`objective` must be one of {', '.join(OBJECTIVES)}; found {name!r}")
+    return OBJECTIVES[name]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from surefoot.attacks.counted import Counted, Objective
-from surefoot.attacks.objectives import OBJECTIVES
+from surefoot.attacks.objectives import objective_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Labels, Model, check_images
@@ -49,9 +49,7 @@ def pgd(
         images inside the threat.
     """
     check_images(images, threat.low, threat.high)
-    climb = OBJECTIVES.get(objective)
-    if climb is None:
-        raise ValueError(f"`objective` must be one of {', '.join(OBJECTIVES)}; found {objective!r}")
+    climb = objective_of(objective)
     if steps < 1 or restarts < 1 or not step_size > 0:
         raise ValueError(
             f"need steps >= 1, restarts >= 1, step_size > 0; found {steps}, {restarts}, {step_size}"

@@ -14,7 +14,7 @@ from surefoot.attacks.draws import ByExample, Draws
 from surefoot.attacks.objectives import margin
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model, check_images
+from surefoot.types import Images, Labels, Model, check_images, check_labels
 
 FIRST_SHARE = 0.8
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -215,7 +215,9 @@ def square(
     check_images(images, threat.low, threat.high)
     with frozen(model):
         counted = Counted(model)
-        rows = (counted(images).argmax(1) == labels).nonzero().flatten()
+        outcomes = counted(images)
+        check_labels(labels, images, outcomes.shape[1])
+        rows = (outcomes.argmax(1) == labels).nonzero().flatten()
         result = images.clone()
         if len(rows):
             origins, own = images[rows], labels[rows]

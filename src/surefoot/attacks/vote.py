@@ -74,15 +74,17 @@ def break_vote(
     how = how or VoteSearch()
     began = time.perf_counter()
     findings = Findings.of(images, sets)
+    counted = Counted(vote.model)
+    counting = Vote(counted, vote.sigma)
     with frozen(vote.model):
         for part in findings.open_parts(how.batch_size):
             origins, members = findings.origins[part], findings.sets[part]
             found = _climb(vote, origins, members, guarantee, threat, how, seed)
-            proven = vote_fails(vote, found, members, guarantee, how, seed)
+            proven = vote_fails(counting, found, members, guarantee, how, seed)
             findings.note(proven & legal(threat, found, origins), found, "pgd-vote", part)
-    climbs = len(findings.origins) * how.steps * how.draws
-    counts = len(findings.origins) * (how.n_choose + how.n_confirm)
-    return findings.result(images, sets, climbs + counts, climbs, time.perf_counter() - began)
+    climbs = len(findings.origins) * (how.steps + 1) * how.draws
+    forwards, seconds = climbs + counted.forwards, time.perf_counter() - began
+    return findings.result(images, sets, forwards, climbs, seconds)
 
 
 def vote_fails(

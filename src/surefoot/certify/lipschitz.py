@@ -41,7 +41,7 @@ def pairwise(model: Model) -> Tensor:
             " rejection has no Lipschitz bound. Certify the vote instead (certify.smoothing)."
         )
     layers = _flatten(model)
-    dense = [place for place, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
+    dense = [place for place, layer in enumerate(layers) if _is(layer, nn.Linear)]
     if not dense:
         raise ValueError("no dense layer found: a Lipschitz certificate needs a last layer")
     constant = torch.ones((), dtype=torch.float64)
@@ -49,7 +49,7 @@ def pairwise(model: Model) -> Tensor:
         for place, layer in enumerate(layers):
             if place != dense[-1]:
                 constant = constant * _slope(layer) * (1 + UNIT)
-            if place > dense[-1] and not isinstance(layer, Scale | nn.Identity):
+            if place > dense[-1] and not _is(layer, Scale, nn.Identity):
                 raise ValueError(
                     f"{type(layer).__name__} after the last dense layer: logits must come from it"
                 )
@@ -105,23 +105,43 @@ def certify(model: Model, images: Images, *, guarantee: Guarantee) -> Certificat
 
 
 def _flatten(model: Model) -> list[nn.Module]:
-    if isinstance(model, nn.Sequential):
-        return [layer for part in model for layer in _flatten(part)]
     if not isinstance(model, nn.Module):
         raise ValueError("a Lipschitz certificate needs an nn.Module whose layers can be read")
+    if _is(model, nn.Sequential):
+        return [layer for part in model.children() for layer in _flatten(part)]
     return [model]
 
 
+def _is(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Say whether a layer computes exactly what one of these kinds computes.
+
+    A subclass with its own `forward` and a hook may compute anything; a parametrised layer (whose
+    class is made by torch) still computes what its kind does.
+    """
+    hooks = (
+        layer._forward_hooks,
+        layer._forward_pre_hooks,
+        nn.modules.module._global_forward_hooks,
+        nn.modules.module._global_forward_pre_hooks,
+    )
+    same = any(isinstance(layer, k) and type(layer).forward is k.forward for k in kinds)
+    return same and "forward" not in vars(layer) and not any(hooks)
+
+
 def _slope(layer: nn.Module) -> Tensor:
-    if isinstance(layer, nn.Linear):
+    if _is(layer, nn.Linear):
+        assert isinstance(layer, nn.Linear)
         return spectral_norm_bound(layer.weight)
-    if isinstance(layer, Normalize):
+    if _is(layer, Normalize):
+        assert isinstance(layer, Normalize)
         return (1 / layer.deviation.double().min()) * (1 + UNIT)
-    if isinstance(layer, Scale):
+    if _is(layer, Scale):
+        assert isinstance(layer, Scale)
         return torch.tensor(abs(layer.factor), dtype=torch.float64)
-    if isinstance(layer, NON_EXPANSIVE):
+    if _is(layer, *NON_EXPANSIVE):
         return torch.ones((), dtype=torch.float64)
     raise ValueError(
-        f"no Lipschitz bound is known for the layer {type(layer).__name__}; known:"
-        " Linear, MinMax, ReLU, Scale, Normalize, Flatten, Identity, Dropout (eval)."
+        f"no Lipschitz bound is known for the layer {type(layer).__name__}; known: Sequential,"
+        " Linear, MinMax, ReLU, Scale, Normalize, Flatten, Identity, Dropout (eval), without"
+        " hooks or a forward of their own."
     )

@@ -82,6 +82,15 @@ def certify(
     return Certificates(radii, sets, samples, details)
 
 
+def largest_radius(sigma: float, n_certify: int, alpha: float) -> float:
+    r"""Give the radius that a vote of all copies for one outcome would certify, for `Local`.
+
+    $$ \sigma \Phi^{-1}((\alpha / 2)^{1 / n}) $$
+    """
+    low = lower_bound(torch.tensor([float(n_certify)]), n_certify, alpha / 2)
+    return sigma * tolerated_shift(low, 1 - low).item()
+
+
 def radii_from_counts(
     counts: Tensor, sets: Sets, guarantee: Guarantee, sigma: float, alpha: float
 ) -> tuple[Tensor, dict[str, object]]:

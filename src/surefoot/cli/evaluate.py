@@ -63,6 +63,8 @@ class Command:
 
 def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> None:
     """Run the bracket that the options describe."""
+    from accelerate import PartialState
+
     from surefoot.evaluation import bracket
     from surefoot.report import write_markdown, write_page
 
@@ -80,6 +82,8 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
         name=Path(command.subject.model).name,
         command=command_line(),
     )
+    if not PartialState().is_main_process:
+        return
     write_page([record], command.folder / "report.html")
     write_markdown([record], command.folder / "report.md")
     show_record(record)

@@ -1,6 +1,6 @@
 """`surefoot limit`: how robust could any classifier be on these data."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +42,8 @@ class Command:
         import torch
 
         from surefoot.cli.show import percent, table
+        from surefoot.evaluation.bracket import grid_of
+        from surefoot.evaluation.limit import as_json
         from surefoot.limits import concentration, label_uncertainty
         from surefoot.models.io import write_json
 
@@ -51,7 +53,7 @@ class Command:
         if data.probabilities is not None:
             unsure = label_uncertainty(data.probabilities, labels)
         entries, shown = [], []
-        for radius in sorted({*self.radii, self.threat.eps}):
+        for radius in grid_of(self.radii, self.threat):
             found = concentration(
                 images.flatten(1),
                 unsure,
@@ -65,8 +67,10 @@ class Command:
                 seed=self.seed,
             )
             entry = {key: value for key, value in vars(found).items() if key != "region"}
-            for key in ("risk", "adversarial_risk", "label_uncertainty", "search"):
-                entry[key] = asdict(entry[key]) if entry[key] is not None else None
+            names = ("risk", "adversarial_risk", "label_uncertainty", "robustness")
+            entry |= {name: as_json(getattr(found, name)) for name in names}
+            if found.search is not None:
+                entry["search"] = {key: as_json(value) for key, value in vars(found.search).items()}
             entries.append({"radius": radius, **entry})
             status = "valid" if found.valid else "not valid" if found.feasible else "infeasible"
             shown.append((f"{radius:g}", percent(found.robustness), percent(found.risk), status))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from surefoot.data import Data, load
@@ -72,6 +73,8 @@ class Subject:
     def open(self, others: Data | None) -> nn.Module:
         """Open the model; wrap it if it is to reject."""
         model = open_model(self.model, self.weights, trust_pickle=self.trust_pickle)
+        if torch.cuda.is_available():
+            model = model.to("cuda")
         if self.reject == "none":
             if self.threshold is not None or self.coverage is not None:
                 raise ValueError("--threshold and --coverage need --reject SCORE")
@@ -169,8 +172,6 @@ class Net:
 
     def build(self, data: Data) -> nn.Module:
         """Build the net for images of this data set."""
-        import torch
-
         images, _ = data.batch(slice(0, 1))
         shape, classes = images.shape[1:], len(data.classes)
         dense = {"inputs": images[0].numel(), "hidden": self.hidden, "classes": classes}

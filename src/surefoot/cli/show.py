@@ -42,7 +42,7 @@ def show_record(record: Record) -> None:
             (
                 f"{radius:g}",
                 percent(figures.certified_accuracy(record, radius)),
-                percent(figures.attacked_accuracy(record, radius)),
+                percent(figures.attacked_accuracy(record, radius) if header["attack"] else None),
                 percent(Interval(**found) if found else None),
             )
         )

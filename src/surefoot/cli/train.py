@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from accelerate import PartialState
 
 from surefoot.cli.options import Net
 from surefoot.data import load
@@ -45,5 +46,7 @@ class Command:
             data = data.first(self.count)
         model = self.net.build(data)
         folder = fit(model, data, self.recipe, self.folder, training=self.training)
+        if not PartialState().is_main_process:
+            return
         print((folder / "log.jsonl").read_text().splitlines()[-1])
         print(f"model: {folder}")

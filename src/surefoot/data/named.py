@@ -85,7 +85,7 @@ def _read(file: str, name: str, needed: tuple[str, ...]) -> npz.Arrays:
         source = "$SUREFOOT_DATA" if os.environ.get("SUREFOOT_DATA") else "SUREFOOT_DATA is not set"
         raise FileNotFoundError(
             f"data set `{name}` needs the file {file}; looked in {folder} ({source})."
-            f" Fetch it with: surefoot data fetch {name}"
+            f" How to get it: surefoot data fetch {name}"
         )
     return npz.read(folder / file, needed)
 

@@ -4,6 +4,8 @@ Examples are worked off in shards. A shard is written as soon as it is done, so 
 where it stood, and several processes (`accelerate launch`) share the work.
 """
 
+import hashlib
+import math
 import platform
 import sys
 import time
@@ -19,6 +21,7 @@ from accelerate import PartialState
 from torch import nn
 
 from surefoot import __version__
+from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
 from surefoot.evaluation import figures, limit
 from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed
@@ -78,16 +81,19 @@ def bracket(
     began = time.perf_counter()
     folder = None if folder is None else Path(folder)
     classifier = model if isinstance(model, Plain | Smoothed) else Plain(model)
-    grid = sorted({float(radius) for radius in (radii or ()) if radius > 0} | {threat.eps})
-    _check(classifier, data, guarantee, threat)
+    grid = grid_of(radii, threat)
+    answers = _check(classifier, data, guarantee, threat)
     header = _header(classifier, data, guarantee, threat, grid)
+    header["model"]["answers"] = answers
     header |= {"name": name, "command": command}
     header["attack"] = classifier.describe() if attack else None
     header["identity"] = identity(header | {"limits": limits})
     if folder is not None and (finished := _finished(folder, header["identity"])):
         return finished
     shards = Shards(folder, header)
-    state = PartialState()
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if folder is None and state.num_processes > 1:
+        raise ValueError("several processes meet in a folder: give one")
     places = range(0, len(data), classifier.shard)
     own = places[state.process_index :: state.num_processes]
     for first in track(own, f"evaluate {name}", len(own)):
@@ -104,10 +110,20 @@ def bracket(
     header["seconds"] = round(time.perf_counter() - began, 3)
     record = Record(rows, header, witnesses)
     header["warnings"] += _doubts(record)
+    state.wait_for_everyone()  # every process has read all shards
     if folder is not None and state.is_main_process:
         record.save(folder)
         shards.clear()
+    state.wait_for_everyone()
     return record
+
+
+def grid_of(radii: Sequence[float] | None, threat: Threat) -> list[float]:
+    """Sort the radii, the headline eps among them; each must be finite and above 0."""
+    grid = sorted({float(radius) for radius in (radii or ())} | {float(threat.eps)})
+    if not all(0 < radius < math.inf for radius in grid):
+        raise ValueError(f"radii must be finite and above 0; found {', '.join(map(str, grid))}")
+    return grid
 
 
 def _finished(folder: Path, identity: str) -> Record | None:
@@ -124,6 +140,7 @@ def _doubts(record: Record) -> list[str]:
     found = []
     if len(record) < 100:
         found.append(f"only {len(record)} examples: the intervals are wide")
+    found += _out_of_reach(record)
     for entry in record.header["limit"]:
         certified = figures.certified_accuracy(record, entry["radius"])
         if certified and entry["feasible"] and certified.value > entry["robustness"]["high"]:
@@ -135,11 +152,29 @@ def _doubts(record: Record) -> list[str]:
     return found
 
 
+def _out_of_reach(record: Record) -> list[str]:
+    certificate, norm = record.header["certificate"], record.header["threat"]["norm"]
+    if certificate is None or certificate["method"] != "smoothing":
+        return []
+    largest = largest_radius(certificate["sigma"], certificate["n_certify"], certificate["alpha"])
+    largest /= Threat(norm, 1.0).l2_radius(record.header["dimension"])
+    beyond = [f"{radius:g}" for radius in record.header["radii"] if radius > largest]
+    if not beyond:
+        return []
+    return [
+        f"no image can be certified at radius {', '.join(beyond)}: with n_certify ="
+        f" {certificate['n_certify']}, alpha = {certificate['alpha']:g} and sigma ="
+        f" {certificate['sigma']:g} the largest certifiable {norm} radius is {largest:.3g}"
+    ]
+
+
 def try_model(model: Model, images: Images) -> Outcomes:
     """Give the outcomes of a few images, on the CPU; raise if model and images do not fit."""
     try:
         with torch.inference_mode(), frozen(model):
             outcomes = model(images.to(device_of(model))).cpu()
+    except NotImplementedError:
+        raise
     except RuntimeError as error:
         raise ValueError(
             f"the model does not fit images of shape {tuple(images.shape[1:])}: {error}"
@@ -152,7 +187,11 @@ def try_model(model: Model, images: Images) -> Outcomes:
     return outcomes
 
 
-def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> None:
+def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> str:
+    """Raise if the parts do not fit; else hash the first answers.
+
+    Weights alone do not tell a model: thresholds, factors and activations are not among them.
+    """
     model = classifier.net
     check_model(guarantee, model)
     images, labels = data.batch(slice(0, 8))
@@ -170,6 +209,8 @@ def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Thr
             "the model returns rows that sum to one; certificates and attacks need logits."
             " Remove the final softmax."
         )
+    text = " ".join(f"{value:.3g}" for value in outcomes.flatten().tolist())
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _shard(

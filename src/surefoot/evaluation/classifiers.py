@@ -12,7 +12,7 @@ from torch import Tensor
 
 from surefoot.attacks import AttackResult, VoteSearch, break_sets, break_vote
 from surefoot.attacks.vote import vote_fails
-from surefoot.certify import Certificates, lipschitz, smoothing
+from surefoot.certify import lipschitz, smoothing
 from surefoot.guarantees import Guarantee
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
@@ -95,11 +95,12 @@ class Plain:
     def settle(
         self, image: Images, witness: Images, sets: Sets, guarantee: Guarantee
     ) -> tuple[float, bool]:
-        """Answer a contradiction again: (certified l2 radius, is the witness real)."""
-        radii = lipschitz.certify(self.model, image, guarantee=guarantee).radii
+        """Answer a contradiction about one alternative: (certified radius, is the witness real)."""
+        constants = lipschitz.pairwise(self.model).to(image.device)
         with torch.inference_mode(), frozen(self.model):
-            margins = guarantee.margins(self.model(witness), sets)
-        return radii.amax().item(), bool((margins <= 0).all())
+            radius = guarantee.lipschitz_radii(self.model(image), sets, constants)
+            margin = guarantee.margins(self.model(witness), sets)
+        return radius.item(), bool(margin.item() <= 0)
 
     @property
     def net(self) -> Model:
@@ -150,7 +151,16 @@ class Smoothed:
 
     def look(self, images: Images, guarantee: Guarantee) -> Look:
         """Count the vote, and certify from the same counts."""
-        found = self._certify(images, guarantee, self.alpha, self.seed)
+        found = smoothing.certify(
+            self.vote.model,
+            images,
+            guarantee=guarantee,
+            sigma=self.vote.sigma,
+            alpha=self.alpha,
+            n_select=self.n_select,
+            n_certify=self.n_certify,
+            seed=self.seed,
+        )
         counts = found.details["counts"].double()
         shares = counts[:, :-1] / counts.sum(1, keepdim=True)
         # A majority of broken copies is nobody's vote: then no outcome may claim anything.
@@ -184,13 +194,13 @@ class Smoothed:
     def settle(
         self, image: Images, witness: Images, sets: Sets, guarantee: Guarantee
     ) -> tuple[float, bool]:
-        """Answer a contradiction again, with fresh noise on both sides at alpha / 1000."""
+        """Answer it with fresh noise on both sides at alpha / 1000; the set stays as it was."""
         fresh, strict = self.seed + 1_000_003, self.alpha / 1000
-        radii = self._certify(image, guarantee, strict, fresh).radii
+        counts = self.vote.counts(image, self.n_certify, smoothing.CERTIFY, fresh)
+        radii, _ = smoothing.radii_from_counts(counts, sets, guarantee, self.vote.sigma, strict)
         search = VoteSearch(**(asdict(self.search) | {"alpha": strict, "n_confirm": 10_000}))
-        return radii.amax().item(), bool(
-            vote_fails(self.vote, witness, sets, guarantee, search, fresh).all()
-        )
+        fails = vote_fails(self.vote, witness, sets, guarantee, search, fresh)
+        return radii.item(), bool(fails.item())
 
     @property
     def net(self) -> Model:
@@ -207,20 +217,6 @@ class Smoothed:
         """Give the settings of the attack."""
         name = "pgd on the mean softmax, confirmed votes"
         return {"name": name, **asdict(self.search), "seed": self.seed}
-
-    def _certify(
-        self, images: Images, guarantee: Guarantee, alpha: float, seed: int
-    ) -> Certificates:
-        return smoothing.certify(
-            self.vote.model,
-            images,
-            guarantee=guarantee,
-            sigma=self.vote.sigma,
-            alpha=alpha,
-            n_select=self.n_select,
-            n_certify=self.n_certify,
-            seed=seed,
-        )
 
 
 Classifier = Plain | Smoothed

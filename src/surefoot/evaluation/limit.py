@@ -5,6 +5,7 @@ label uncertainty of that region (0 without soft labels). Adversarial risk is th
 (the label is compared at the perturbed point), unlike the attacked figure.
 """
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -63,10 +64,10 @@ def estimates(
             "valid": found.valid,
             "demanded_risk": risk,
             "gamma": gamma,
-            "risk": _plain(found.risk),
-            "adversarial_risk": _plain(found.adversarial_risk),
-            "label_uncertainty": _plain(found.label_uncertainty),
-            "robustness": _plain(found.robustness),
+            "risk": as_json(found.risk),
+            "adversarial_risk": as_json(found.adversarial_risk),
+            "label_uncertainty": as_json(found.label_uncertainty),
+            "robustness": as_json(found.robustness),
         }
         entries.append(_no_higher(entry, entries[-1]) if entries else entry)
     return entries
@@ -82,5 +83,8 @@ def _no_higher(entry: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     return before | {"radius": entry["radius"], "quoted_from": quoted}
 
 
-def _plain(value: Interval | None) -> dict[str, float] | None:
-    return None if value is None else asdict(value)
+def as_json(value: Interval | None) -> dict[str, float | None] | None:
+    """Write an interval as JSON can hold it: what is not finite becomes null."""
+    if value is None:
+        return None
+    return {name: x if math.isfinite(x) else None for name, x in asdict(value).items()}

@@ -76,6 +76,7 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "record.csv", self.rows.to_csv(index=False).encode())
         write_whole(folder / "record.json", (json.dumps(self.header, indent=2) + "\n").encode())
+        (folder / "witnesses.safetensors").unlink(missing_ok=True)  # of an earlier record
         if self.witnesses:
             tensors = {name: value.contiguous() for name, value in self.witnesses.items()}
             write_whole(folder / "witnesses.safetensors", save(tensors))
@@ -113,7 +114,8 @@ def read_rows(text: str) -> pd.DataFrame:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file all or nothing."""
+    """Write a file all or nothing; its folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     os.replace(partial, path)

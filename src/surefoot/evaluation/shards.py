@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,4 +77,6 @@ class Shards:
     def clear(self) -> None:
         """Remove the store; the record has everything."""
         if self.folder is not None:
-            shutil.rmtree(self.folder.parent)
+            shutil.rmtree(self.folder)
+            with suppress(OSError):  # another evaluation may have shards there
+                self.folder.parent.rmdir()

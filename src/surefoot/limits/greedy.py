@@ -57,7 +57,10 @@ class Goal:
         }
         broken = [rule for rule, holds in limits.items() if not holds]
         if broken:
-            raise ValueError(f"{'; '.join(broken)}; found {self}")
+            raise ValueError(
+                f"{'; '.join(broken)}; found risk {self.risk:g}, gamma {self.gamma:g},"
+                f" eps {self.eps:g}, pieces {self.pieces}, delta {self.delta:g}"
+            )
 
     def needed(self, points: int) -> int:
         """Count the points that make up the risk."""

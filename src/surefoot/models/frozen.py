@@ -1,7 +1,7 @@
 """Evaluation mode for the time of an attack or a certificate, restored exactly afterwards."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import nn
@@ -24,7 +24,8 @@ def frozen(model: Model) -> Iterator[None]:
     training = {module: module.training for module in model.modules()}
     wanted = {weight: weight.requires_grad for weight in model.parameters()}
     try:
-        model.eval()
+        with suppress(NotImplementedError):  # an exported program has its mode built in
+            model.eval()
         model.requires_grad_(False)
         with parametrize.cached():
             yield
@@ -37,7 +38,8 @@ def frozen(model: Model) -> Iterator[None]:
 
 def device_of(model: Model) -> torch.device:
     """Give the device of the first weight, or the CPU."""
-    if isinstance(model, nn.Module):
-        for weight in model.parameters():
+    inner = getattr(model, "model", model)  # a counted or wrapped model is where its net is
+    if isinstance(inner, nn.Module):
+        for weight in inner.parameters():
             return weight.device
     return torch.device("cpu")

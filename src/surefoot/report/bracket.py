@@ -65,7 +65,8 @@ def _draw(
     _draw_gap(curves, ax)
     _draw_certified(curves, ax)
     _draw_clean(record, ax)
-    _draw_attacked(record, curves, ax)
+    if record.header.get("attack"):
+        _draw_attacked(record, curves, ax)
     _draw_limit(record, ax)
     _mark_eps(record, ax)
     style.tidy(ax)

@@ -86,9 +86,9 @@ def _metrics(record: Record) -> list[tuple[str, str, float]]:
     found = [("accuracy", "clean accuracy", clean_accuracy(record).value)]
     for radius in record.header["radii"]:
         at = f"at {norm_name(record)} radius {radius_text(radius, norm)}"
-        found.append(
-            ("accuracy", f"attacked accuracy {at}", attacked_accuracy(record, radius).value)
-        )
+        if record.header.get("attack"):
+            attacked = attacked_accuracy(record, radius)
+            found.append(("accuracy", f"attacked accuracy {at}", attacked.value))
         certified = certified_accuracy(record, radius)
         if certified is not None:
             found.append(("accuracy", f"certified accuracy {at}", certified.value))

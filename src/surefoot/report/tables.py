@@ -144,7 +144,7 @@ def _radius_row(record: Record, radius: float) -> dict[str, str]:
     gap = attacked.value - (certified.value if certified else 0.0)
     return {
         "radius": radius_text(radius, record.header["threat"]["norm"]),
-        "attacked": with_interval(attacked),
+        "attacked": with_interval(attacked if record.header.get("attack") else None),
         "certified": with_interval(certified),
         **_kept_shares(record, radius),
         "unknown": percent(gap),
@@ -153,9 +153,10 @@ def _radius_row(record: Record, radius: float) -> dict[str, str]:
 
 
 def _shares(record: Record, eps: float) -> dict[str, str]:
+    attacked = attacked_accuracy(record, eps) if record.header.get("attack") else None
     return {
         "clean": with_interval(clean_accuracy(record)),
-        "attacked": with_interval(attacked_accuracy(record, eps)),
+        "attacked": with_interval(attacked),
         "certified": with_interval(certified_accuracy(record, eps)),
         "coverage": with_interval(coverage(record)),
     }

@@ -1,5 +1,7 @@
 """A classifier that may answer "uncertain": any score and a threshold as one more outcome."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +32,8 @@ class Selective(nn.Module):
         super().__init__()
         if score not in SCORES:
             raise ValueError(f"`score` must be one of {', '.join(SCORES)}; found {score!r}")
+        if math.isnan(threshold):
+            raise ValueError("`threshold` must be a number; found NaN, which accepts nothing")
         self.model, self.score, self.threshold = model, score, threshold
 
     def forward(self, images: Images) -> Outcomes:

@@ -216,7 +216,9 @@ def test_radii_that_no_sample_can_certify_are_named(digits, smooth_net):
     record = bracket(
         classifier, digits.first(5), guarantee=Local(), threat=Threat("l2", 0.9), attack=False
     )
-    assert any("largest certifiable l2 radius is 0.29" in text for text in record.header["warnings"])
+    assert any(
+        "largest certifiable l2 radius is 0.29" in text for text in record.header["warnings"]
+    )
 
 
 @pytest.mark.parametrize("radii", [(-1.0,), (0.0,), (float("nan"),), (float("inf"),)])

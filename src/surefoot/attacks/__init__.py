@@ -2,7 +2,8 @@
 
 `fgsm`, `pgd`, `apgd`, `fab`, `square` look for wrong labels within a threat, `autoattack` runs the
 standard ensemble, `fmn` and `ddn` look for the nearest wrong image, `udp` for uncertainty,
-`break_guarantee` for any failure of any guarantee, `break_vote` for failures of a noise vote.
+`break_guarantee` for any failure of any guarantee, `break_selective` for accepted errors and
+refusals (`stratified` for both at once), `break_vote` for failures of a noise vote.
 """
 
 from surefoot.attacks.apgd import apgd
@@ -12,6 +13,7 @@ from surefoot.attacks.guarantee import break_guarantee, break_sets
 from surefoot.attacks.minimal import ddn, fmn
 from surefoot.attacks.pgd import fgsm, pgd
 from surefoot.attacks.result import AttackResult
+from surefoot.attacks.selective import break_selective, stratified
 from surefoot.attacks.square import square
 from surefoot.attacks.udp import udp
 from surefoot.attacks.vote import VoteSearch, break_vote
@@ -22,6 +24,7 @@ __all__ = [
     "apgd",
     "autoattack",
     "break_guarantee",
+    "break_selective",
     "break_sets",
     "break_vote",
     "ddn",
@@ -30,5 +33,6 @@ __all__ = [
     "fmn",
     "pgd",
     "square",
+    "stratified",
     "udp",
 ]

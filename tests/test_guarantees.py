@@ -214,6 +214,10 @@ def test_tolerated_shift_at_the_ends():
     assert tolerated_shift(one, zero).item() == torch.inf
     assert tolerated_shift(torch.tensor([0.6]), zero, 2).item() == torch.inf
     assert tolerated_shift(zero, zero).item() == 0.0
+    tail = torch.tensor([1e-60], dtype=torch.float64)
+    far = tolerated_shift(torch.tensor([0.6], dtype=torch.float64), tail, 2).item()
+    assert far == pytest.approx(8.28301, abs=1e-5)  # found with 50 digits
+    assert far <= 8.28302
     assert tolerated_shift(torch.tensor([0.5]), torch.tensor([0.5])).item() == 0.0
 
 

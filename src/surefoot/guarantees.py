@@ -249,6 +249,7 @@ def tolerated_shift(mass: Tensor, rival: Tensor, size: Tensor | int = 1) -> Tens
     mass, rival, many = torch.broadcast_tensors(mass, rival, many)
     lead, chase = torch.special.ndtri(mass), torch.special.ndtri(rival)
     # The root for m = 1 is an upper end for every m; the second end keeps it finite at p = 1.
+    log_cdf = torch.special.log_ndtr  # ndtr itself loses all digits in the far tail
     low = torch.zeros_like(lead)
     high = torch.minimum((lead - chase) / 2, torch.special.ndtri(1 / many) - chase)
     searchable = (many > 1) & high.isfinite() & (high > 0)
@@ -256,7 +257,7 @@ def tolerated_shift(mass: Tensor, rival: Tensor, size: Tensor | int = 1) -> Tens
         bracket = torch.where(searchable, high, 0.0)
         for _ in range(60):
             middle = (low + bracket) / 2
-            ahead = torch.special.ndtr(lead - middle) > many * torch.special.ndtr(chase + middle)
+            ahead = log_cdf(lead - middle) > many.log() + log_cdf(chase + middle)
             low = torch.where(ahead, middle, low)
             bracket = torch.where(ahead, bracket, middle)
     shift = torch.where(many > 1, torch.where(rival > 0, low, torch.inf), (lead - chase) / 2)

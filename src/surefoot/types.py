@@ -32,10 +32,6 @@ RANGE_TOLERANCE = 1e-6
 """Inputs may leave the box by this much (round-off of an earlier normalisation), no more."""
 
 
-class UnreliableEvaluation(UserWarning):
-    """A result that cannot be trusted; it also stands in the record and on top of the report."""
-
-
 def rejects(model: Model) -> bool:
     """Say whether the last column of the model's outcomes means "uncertain"."""
     return bool(getattr(model, "rejects", False))

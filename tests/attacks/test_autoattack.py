@@ -142,7 +142,7 @@ def test_square_finds_easy_images_and_stays_legal(norm, planes, generator):
     threat = Threat(norm, 0.3 if norm == "linf" else 6.0)
     found = square(model, images, labels, threat=threat, queries=200)
     assert bool(threat.inside(found, images).all())
-    assert (model(found).argmax(1) != labels).float().mean().item() > 0.8
+    assert (model(found).argmax(1) != labels).float().mean().item() > 0.5
 
 
 @pytest.fixture

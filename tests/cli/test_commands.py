@@ -121,10 +121,11 @@ def test_attack_and_certify_for_every_guarantee(claim, run, tmp_path, capsys):
 
 
 def test_attack_is_the_same_after_a_second_call(run, tmp_path):
-    command = ["attack", "--model", str(run), "--count", "10", "--steps", "3"]
-    for _ in range(2):
-        main([*command, "--folder", str(tmp_path)])
-    assert len(read(tmp_path)) == 10
+    command = ["attack", "--model", str(run), "--count", "10", "--steps", "3", "--norm", "l2"]
+    for folder in ("a", "b"):
+        main([*command, "--eps", "0.3", "--folder", str(tmp_path / folder)])
+    one, two = ((tmp_path / folder / "record.csv").read_bytes() for folder in ("a", "b"))
+    assert one == two
 
 
 def test_a_factory_with_weights_can_be_evaluated(tmp_path, monkeypatch, capsys):
@@ -231,6 +232,9 @@ def damaged(folder):
     (folder / "empty").mkdir(exist_ok=True)
     (folder / "groups.json").write_text('[["zero"]]')
     (folder / "broken.json").write_text("[[1,")
+    (folder / "float.json").write_text("[[0.5]]")
+    (folder / "list").mkdir(exist_ok=True)
+    (folder / "list" / "config.json").write_text("[]")
     (folder / "all.json").write_text(json.dumps([list(range(10))]))
     (folder / "bad.pt2").write_text("nothing")
     (folder / "weights.safetensors").write_text("nothing")
@@ -240,6 +244,7 @@ def damaged(folder):
     np.savez(folder / "short.npz", x=x, y=np.arange(9))
     np.savez(folder / "range.npz", x=255 * x, y=np.arange(10))
     np.savez(folder / "one.npz", x=x)
+    np.savez(folder / "huge.npz", x=x, y=np.append(np.arange(9), 999_999_999))
     np.savez(folder / "wide.npz", x=np.zeros((10, 5)) + 0.1, y=np.arange(10))
 
 
@@ -285,6 +290,15 @@ BAD = [
     ("attack --model {run} --steps 0", "steps"),
     ("attack --model {run} --radii -1", "above 0"),
     ("evaluate --model {run} --reject entropy --threshold nan", "NaN"),
+    ("attack --model {run} --eps 0", "above 0"),
+    ("attack --model {run} --seed -1", "seeds must be at least 0"),
+    ("train pgd --steps 0", "steps >= 1"),
+    ("train udp --step-size 0", "step_size > 0"),
+    ("train noise --sigma -1", "above 0"),
+    ("train standard --data {bad}/huge.npz", "names class 999999999"),
+    ("evaluate --model {run} --reject entropy --coverage 0", "coverage"),
+    ("evaluate --model {run} --guarantee affinity --groups {bad}/float.json", "0.5"),
+    ("evaluate --model {bad}/list", "JSON object"),
     ("limit --data digits --risk 0", "risk"),
     ("limit --data digits --radii 0", "above 0"),
     ("limit --data digits --gamma 3", "gamma"),

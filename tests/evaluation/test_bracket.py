@@ -21,6 +21,11 @@ from surefoot.training import Standard, Training, fit
 from surefoot.uncertainty import Selective, entropy
 from surefoot.uncertainty.vote import Vote
 
+
+class Killed(BaseException):
+    pass
+
+
 RADII = (0.05, 0.15, 0.3)
 QUICK = VoteSearch(steps=5, draws=4, n_choose=50, n_confirm=200)
 
@@ -227,6 +232,80 @@ def test_impossible_radii_are_refused(radii, digits, smooth_net):
         bracket(smooth_net, digits, guarantee=Local(), threat=Threat("l2", 0.1), radii=radii)
 
 
+class EvenVote(nn.Module):
+    """One noisy pixel decides: label 0 with mass .499, uncertain with .501."""
+
+    rejects = True
+
+    def forward(self, images):
+        edge = torch.special.ndtri(torch.tensor(0.499))
+        certain = (images.flatten(1)[:, :1] - 0.5) / 0.25 < edge
+        scores = torch.cat([certain, torch.zeros_like(certain), ~certain], 1).float()
+        return 5 * scores + 0 * images.flatten(1).sum(1, keepdim=True)
+
+
+def test_a_vote_that_rejects_is_not_certified_as_accepted():
+    images = 0.5 + torch.zeros(30, 1, 2, 2)
+    images[:, 0, 1, 1] = torch.linspace(0.1, 0.9, 30)  # thirty streams
+    data = Data("even", images, torch.zeros(30, dtype=torch.long), ("a", "b"))
+    record = bracket(
+        Smoothed(Vote(EvenVote(), 0.25), n_certify=2000, search=QUICK),
+        data,
+        guarantee=LabelOrUncertain(),
+        threat=Threat("l2", 0.01),
+        attack=False,
+    )
+    assert figures.certified_accuracy(record, 0.01).value == 1.0  # never the other label
+    assert figures.accepted_and_right(record, 0.01)[1].value == 0.0
+
+
+class Rounded(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return (self.net(images) * 8).round() / 8
+
+
+def test_masked_gradients_are_reported(digits, smooth_net):
+    arguments = {"guarantee": Local(), "threat": Threat("linf", 0.1)}
+    masked = bracket(Plain(Rounded(smooth_net), steps=2), digits, **arguments)
+    plain = bracket(Plain(smooth_net, steps=2), digits, **arguments)
+    assert any("no usable gradient" in text for text in masked.header["warnings"])
+    assert not any("no usable gradient" in text for text in plain.header["warnings"])
+
+
+@pytest.mark.parametrize("moment", ["record.csv", "witnesses.safetensors", "record.json"])
+def test_a_kill_while_saving_leaves_no_record_of_two_runs(
+    moment, digits, smooth_net, tmp_path, monkeypatch
+):
+    arguments = {"guarantee": Local(), "folder": tmp_path}
+    first = bracket(Plain(smooth_net, steps=5), digits, threat=Threat("l2", 0.5), **arguments)
+    files = importlib.import_module("surefoot.files")
+    original = files.os.replace
+
+    def dies(source, target):
+        if target.name == moment and target.parent == tmp_path:
+            raise Killed
+        original(source, target)
+
+    monkeypatch.setattr(files.os, "replace", dies)
+    second = {"threat": Threat("l2", 0.05), **arguments}
+    with pytest.raises(Killed):
+        bracket(Plain(smooth_net, steps=5), digits, **second)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="holds no record"):
+        read(tmp_path)
+    record = bracket(Plain(smooth_net, steps=5), digits, **second)
+    again = read(tmp_path)
+    pd.testing.assert_frame_equal(again.rows, record.rows)
+    assert set(again.witnesses.get("index", torch.empty(0)).tolist()) == set(
+        record.witnesses.get("index", torch.empty(0)).tolist()
+    )
+    assert first.header["identity"] != record.header["identity"]
+
+
 def plant(monkeypatch, wrong_at_alpha):
     """Certify far too much, but only at the ordinary level or at every level."""
     from surefoot.certify import smoothing
@@ -254,10 +333,6 @@ def test_a_wrong_smoothing_certificate_is_confirmed_on_fresh_noise_before_it_sto
     record = bracket(classifier, digits.first(20), **arguments)
     assert figures.contradictions(record) == []
     assert np.isfinite(record.rows["attacked"]).any()
-
-
-class Killed(BaseException):
-    pass
 
 
 def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path, monkeypatch):

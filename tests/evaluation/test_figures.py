@@ -20,6 +20,7 @@ def make(**columns):
         "label": [0] * count,
         "prediction": [0] * count,
         "accepted": [True] * count,
+        "surely_accepted": [True] * count,
         "score": np.linspace(0, 1, count),
         "set": ["0"] * count,
         "set_size": [1] * count,
@@ -57,6 +58,9 @@ def test_accepted_and_right_leaves_out_rejections_and_wrong_labels():
     attacked, certified = figures.accepted_and_right(record, 0.1)
     assert attacked.value == certified.value == pytest.approx(1 / 3)
     assert figures.coverage(record).value == pytest.approx(2 / 3)
+    unsure = make(surely_accepted=[False, True], certified=[0.5, 0.5])
+    attacked, certified = figures.accepted_and_right(unsure, 0.1)
+    assert (attacked.value, certified.value) == (1.0, 0.5)
 
 
 def test_set_sizes_count_only_where_there_is_a_claim():

@@ -35,6 +35,7 @@ def make_rows(count: int, radii: list[float], classes: int, *, seed: int = 0) ->
             "label": label,
             "prediction": np.where(clean, label, (label + 1) % classes),
             "accepted": True,
+            "surely_accepted": True,
             "score": score,
             "set": [str(value) for value in label],
             "set_size": 1,

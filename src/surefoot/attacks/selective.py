@@ -1,8 +1,8 @@
 """Attacks on classifiers that may abstain: three questions, each with its own success test.
 
-Stutz et al. 2020 (confidence-thresholded error); Chen et al. 2023 (stratified rejection: refusing is
-an error too, but only for small changes). Re-using the counterexamples of an attack that does not
-know the refusal overstates robustness: here the search itself goes on past what is rejected.
+Stutz et al. 2020 (confidence-thresholded error); Chen et al. 2023 (stratified rejection: refusing
+is an error too, but only for small changes). Re-using the counterexamples of an attack that does
+not know the refusal overstates robustness: here the search goes on past what is rejected.
 """
 
 from collections.abc import Sequence
@@ -106,15 +106,20 @@ def stratified(
     Returns:
         bool `[len(shares), B]`: the example stands at this share; rows only lose examples.
     """
-    given = {"seed": seed, "steps": steps}
-    outer = break_selective(model, images, labels, threat=threat, **given)
+    outer = break_selective(model, images, labels, threat=threat, seed=seed, steps=steps)
     standing, rows = ~outer.success, []
     for share in shares:
         left = standing.nonzero().flatten()
         if len(left):
             ball = Threat(threat.norm, share * threat.eps, threat.low, threat.high)
             inner = break_selective(
-                model, images[left], labels[left], threat=ball, question="either", **given
+                model,
+                images[left],
+                labels[left],
+                threat=ball,
+                question="either",
+                seed=seed,
+                steps=steps,
             )
             standing = standing.clone()
             standing[left[inner.success]] = False

@@ -16,7 +16,7 @@ from surefoot.attacks.result import AttackResult, Findings, legal
 from surefoot.guarantees import Guarantee
 from surefoot.models.frozen import frozen
 from surefoot.stats import binomial_p_value
-from surefoot.streams import generator, keys
+from surefoot.streams import keys, normal
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Sets, check_images
 from surefoot.uncertainty.vote import Vote
@@ -125,8 +125,7 @@ def _climb(
 ) -> Images:
     """Minimise the margin of the log mean softmax; the best point on the way is returned."""
     shape = (how.draws, *origins.shape[1:])
-    streams = [generator(SEARCH, seed, name) for name in keys(origins)]
-    noise = torch.stack([torch.randn(shape, generator=stream) for stream in streams]).to(origins)
+    noise = torch.stack([normal(shape, SEARCH, seed, name) for name in keys(origins)]).to(origins)
     smooth = Counted(lambda images: vote.soft(images, noise))
     rows = torch.arange(len(origins), device=origins.device)
     images, best = origins, origins

@@ -15,7 +15,7 @@ from surefoot.cli.show import percent, table
 from surefoot.data import load
 from surefoot.evaluation import Plain, Record, Smoothed, bracket, figures
 from surefoot.evaluation.classifiers import Classifier
-from surefoot.evaluation.record import write_whole
+from surefoot.files import write_whole
 from surefoot.guarantees import Local
 from surefoot.models import build
 from surefoot.report import comparison_chart, write_markdown, write_page

@@ -23,7 +23,7 @@ class Command:
         import pandas as pd
 
         from surefoot.cli.show import table
-        from surefoot.evaluation.record import write_whole
+        from surefoot.files import write_whole
         from surefoot.limits import label_uncertainty, largest_gamma
 
         data, _ = self.rows.load()

@@ -44,8 +44,8 @@ class Command:
         from surefoot.cli.show import percent, table
         from surefoot.evaluation.bracket import grid_of
         from surefoot.evaluation.limit import as_json
+        from surefoot.files import write_json
         from surefoot.limits import concentration, label_uncertainty
-        from surefoot.models.io import write_json
 
         data, _ = self.rows.load()
         images, labels = data.batch(slice(None))

@@ -99,7 +99,7 @@ class Subject:
             )
         images, _ = others.first(min(2000, len(others))).batch(slice(None))
         scores = SCORES[self.reject](try_model(model, images))
-        return threshold_at_coverage(scores, self.coverage or 1.0)
+        return threshold_at_coverage(scores, 1.0 if self.coverage is None else self.coverage)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def read_groups(path: Path, classes: tuple[str, ...]) -> tuple[tuple[int, ...], 
     names = {name: index for index, name in enumerate(classes)}
     try:
         return tuple(
-            tuple(names[item] if isinstance(item, str) else int(item) for item in group)
+            tuple(names[item] if isinstance(item, str) else _index(item) for item in group)
             for group in groups
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -148,6 +148,12 @@ def read_groups(path: Path, classes: tuple[str, ...]) -> tuple[tuple[int, ...], 
             f"{path} must hold a list of lists of class indices or names ({', '.join(classes)});"
             f" trouble with {error}"
         ) from error
+
+
+def _index(item: Any) -> int:
+    if type(item) is not int:
+        raise TypeError(f"{item!r}: expected an index or a name")
+    return item
 
 
 @dataclass(frozen=True)
@@ -183,18 +189,12 @@ class Net:
                 return build("mlp", **dense)
             if self.net == "lipschitz-mlp":
                 return build("lipschitz-mlp", **dense, scale=self.scale)
+            planes = {"planes": shape[0], "classes": classes}
             if self.net == "lenet":
-                size = shape[-1]
-                return build(
-                    "lenet", planes=shape[0], size=size, classes=classes, width=self.width or 1
-                )
-            return build(
-                "preactresnet18",
-                planes=shape[0],
-                classes=classes,
-                width=self.width or 16,
-                dropout=self.dropout,
-            )
+                width = 1 if self.width is None else self.width
+                return build("lenet", **planes, size=shape[-1], width=width)
+            width = 16 if self.width is None else self.width
+            return build("preactresnet18", **planes, width=width, dropout=self.dropout)
 
 
 def command_line() -> str:

@@ -22,7 +22,8 @@ class Command:
 
     def run(self) -> None:
         """Read, draw, write."""
-        from surefoot.evaluation.record import read, write_whole
+        from surefoot.evaluation.record import read
+        from surefoot.files import write_whole
         from surefoot.report import model_card, write_markdown, write_page
 
         if not self.folders:

@@ -83,11 +83,13 @@ class Data:
         return self.take(order[:count]), self.take(order[count:])
 
     def fingerprint(self) -> str:
-        """Give 16 hex digits that change with any pixel, label, shape or scale (for records)."""
+        """Give 16 hex digits that change with any pixel, label, vote, shape or scale."""
         scale = self.levels if self.images.dtype == torch.uint8 else 1
         digest = hashlib.blake2b(f"{tuple(self.images.shape)} {scale}".encode(), digest_size=8)
         digest.update(self.images.cpu().numpy().tobytes())
         digest.update(self.labels.cpu().numpy().tobytes())
+        if self.probabilities is not None:
+            digest.update(self.probabilities.cpu().numpy().tobytes())
         return digest.hexdigest()
 
 

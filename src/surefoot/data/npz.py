@@ -10,6 +10,7 @@ from torch import Tensor
 from surefoot.data.dataset import Data
 
 PLANES = (1, 3)
+MOST_CLASSES = 100_000
 Arrays = dict[str, np.ndarray]
 
 
@@ -121,7 +122,13 @@ def _classes(arrays: Arrays, labels: Tensor) -> tuple[str, ...]:
     probabilities = arrays.get("probabilities")
     if probabilities is not None and probabilities.ndim == 2:
         return tuple(str(index) for index in range(probabilities.shape[1]))
-    return tuple(str(index) for index in range(int(labels.max()) + 1 if labels.numel() else 0))
+    count = int(labels.max()) + 1 if labels.numel() else 0
+    if count > MOST_CLASSES:
+        raise ValueError(
+            f"`y` names class {count - 1}; without `classes` at most {MOST_CLASSES} are expected."
+            " Count classes from 0, or name them in an array `classes`."
+        )
+    return tuple(str(index) for index in range(count))
 
 
 def _floats(name: str, values: np.ndarray) -> Tensor:

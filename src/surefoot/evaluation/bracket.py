@@ -24,7 +24,7 @@ from surefoot import __version__
 from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
 from surefoot.evaluation import figures, limit
-from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed
+from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed, label_wins
 from surefoot.evaluation.fall import Fall
 from surefoot.evaluation.record import SCHEMA, Record, join_set, read
 from surefoot.evaluation.shards import Shard, Shards, identity
@@ -85,6 +85,12 @@ def bracket(
     answers = _check(classifier, data, guarantee, threat)
     header = _header(classifier, data, guarantee, threat, grid)
     header["model"]["answers"] = answers
+    blind = blind_share(classifier.net, data.batch(slice(0, 32))[0]) if attack else 0.0
+    if blind > 0:
+        header["warnings"].append(
+            f"{blind:.0%} of the first images show no usable gradient (masked, saturated or"
+            " rounded): attacks cannot climb there, so attacked accuracy may be far too high"
+        )
     header |= {"name": name, "command": command}
     header["attack"] = classifier.describe() if attack else None
     header["identity"] = identity(header | {"limits": limits})
@@ -173,18 +179,33 @@ def try_model(model: Model, images: Images) -> Outcomes:
     try:
         with torch.inference_mode(), frozen(model):
             outcomes = model(images.to(device_of(model))).cpu()
-    except NotImplementedError:
-        raise
-    except RuntimeError as error:
+    except Exception as error:  # whatever a foreign model may raise
         raise ValueError(
-            f"the model does not fit images of shape {tuple(images.shape[1:])}: {error}"
+            f"the model fails on images of shape {tuple(images.shape[1:])}:"
+            f" {type(error).__name__}: {error}"
         ) from error
-    if outcomes.ndim != 2 or len(outcomes) != len(images):
+    if outcomes.ndim != 2 or len(outcomes) != len(images) or not outcomes.is_floating_point():
         raise ValueError(
-            f"the model must map images to outcomes [B, O]; {tuple(images.shape)} gave"
-            f" {tuple(outcomes.shape)}"
+            f"the model must map images to floating-point outcomes [B, O]; {tuple(images.shape)}"
+            f" gave {tuple(outcomes.shape)}, {outcomes.dtype}"
         )
     return outcomes
+
+
+def blind_share(model: Model, images: Images) -> float:
+    """Give the share of images at which the model shows no gradient, or none that is finite.
+
+    There an attack cannot climb, and what it leaves standing says nothing.
+    """
+    images = images.to(device_of(model)).requires_grad_()
+    with frozen(model), torch.enable_grad():
+        outcomes = model(images)
+        if not outcomes.requires_grad:
+            return 1.0
+        best = outcomes.topk(2, dim=1).values
+        (gradient,) = torch.autograd.grad((best[:, 0] - best[:, 1]).sum(), images)
+    size = gradient.flatten(1).abs().sum(1)
+    return float(((size == 0) | ~size.isfinite()).float().mean())
 
 
 def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> str:
@@ -194,7 +215,7 @@ def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Thr
     """
     model = classifier.net
     check_model(guarantee, model)
-    images, labels = data.batch(slice(0, 8))
+    images, labels = data.batch(slice(0, 32))
     check_images(images, threat.low, threat.high)
     outcomes = try_model(model, images)
     check_labels(labels, images, outcomes.shape[1] - classifier.rejects)
@@ -261,9 +282,7 @@ def _rows(
     selective = fall.classifier.rejects
     names = look.outcomes[:, :-1] if selective else look.outcomes
     best = names.nan_to_num(-torch.inf).argmax(1)
-    wins = look.outcomes.isfinite().all(1)
-    if selective:
-        wins = wins & (names.amax(1) > look.outcomes[:, -1])
+    wins = label_wins(look.outcomes, selective)
     clean = sets.any(2).any(1)
     if fall.certified is None:
         certified = torch.full((len(labels),), torch.nan, dtype=torch.float64)
@@ -280,6 +299,7 @@ def _rows(
             "label": labels.cpu().numpy(),
             "prediction": best.cpu().numpy(),
             "accepted": wins.cpu().numpy(),
+            "surely_accepted": (wins & look.accepted).cpu().numpy(),
             "score": look.score.double().cpu().numpy(),
             "set": [join_set(members) for members in carried],
             "set_size": carried.sum(1).cpu().numpy(),

@@ -31,6 +31,7 @@ class Look(NamedTuple):
         radii: certified l2 radii `[B, A]`, or None.
         score: how unsure, higher = less certain.
         samples: noise draws `[B]`.
+        accepted: surely a label wins `[B]`, jointly with the radii.
         details: what the certificate rests on, for the header.
     """
 
@@ -40,6 +41,7 @@ class Look(NamedTuple):
     radii: Tensor | None
     score: PerExample
     samples: Tensor
+    accepted: Tensor
     details: dict[str, Any] | None
 
 
@@ -76,8 +78,8 @@ class Plain:
             sets, radii = found.sets, found.radii
             details = {"method": "lipschitz", "norms": found.details["norms"]}
         samples = torch.zeros(len(images), dtype=torch.long)
-        shares = outcomes.softmax(1)
-        return Look(outcomes, shares, sets, radii, self._score(outcomes), samples, details)
+        score, wins = self._score(outcomes), label_wins(outcomes, self.rejects)
+        return Look(outcomes, outcomes.softmax(1), sets, radii, score, samples, wins, details)
 
     def attack(
         self, images: Images, sets: Sets, guarantee: Guarantee, threat: Threat
@@ -175,8 +177,13 @@ class Smoothed:
             "n_certify": self.n_certify,
             "ledger": found.details["ledger"],
         }
+        # For a set of one the radius says it: above 0 that outcome wins. U alone is no label.
+        surely = (found.radius > 0) & label_wins(outcomes, self.rejects)
+        surely = found.details.get("accepted", surely)
         score = 1 - labels.amax(1)
-        return Look(outcomes, shares, found.sets, found.radii, score, found.samples, details)
+        return Look(
+            outcomes, shares, found.sets, found.radii, score, found.samples, surely, details
+        )
 
     def attack(
         self, images: Images, sets: Sets, guarantee: Guarantee, threat: Threat
@@ -217,6 +224,14 @@ class Smoothed:
         """Give the settings of the attack."""
         name = "pgd on the mean softmax, confirmed votes"
         return {"name": name, **asdict(self.search), "seed": self.seed}
+
+
+def label_wins(outcomes: Outcomes, selective: bool) -> Tensor:
+    """Say for each row whether a label wins strictly against "uncertain"; NaN does not."""
+    finite = outcomes.isfinite().all(1)
+    if not selective:
+        return finite
+    return finite & (outcomes[:, :-1].amax(1) > outcomes[:, -1])
 
 
 Classifier = Plain | Smoothed

@@ -7,7 +7,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from surefoot.evaluation.classifiers import Classifier
-from surefoot.evaluation.record import write_whole
+from surefoot.files import write_whole
 from surefoot.guarantees import Guarantee
 from surefoot.threat import Threat
 from surefoot.types import Images, Sets

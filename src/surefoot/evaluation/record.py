@@ -5,6 +5,7 @@ Columns of `rows`:
     label: true label.
     prediction: most likely label (of a selective classifier too).
     accepted: a label wins; False where "uncertain" does, or a tie.
+    surely_accepted: that is certain too, jointly with `certified` (a vote is only counted).
     score: how unsure the classifier is, higher = less certain.
     set: the alternative that carries the claim, outcomes joined by "|"; "" if none.
     set_size: its size.
@@ -19,7 +20,6 @@ Columns of `rows`:
 
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +30,15 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from surefoot.files import write_json, write_whole
+
 SCHEMA = 1
 COLUMNS = (
     "index",
     "label",
     "prediction",
     "accepted",
+    "surely_accepted",
     "score",
     "set",
     "set_size",
@@ -72,14 +75,18 @@ class Record:
         return len(self.rows)
 
     def save(self, folder: Path) -> None:
-        """Write `record.csv`, `record.json` and `witnesses.safetensors`, each all or nothing."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write `record.csv`, `witnesses.safetensors` and `record.json`.
+
+        Without its header a record does not count, so the header goes first and comes last: a kill
+        in between leaves no record instead of parts of two.
+        """
+        (folder / "record.json").unlink(missing_ok=True)
+        (folder / "witnesses.safetensors").unlink(missing_ok=True)
         write_whole(folder / "record.csv", self.rows.to_csv(index=False).encode())
-        write_whole(folder / "record.json", (json.dumps(self.header, indent=2) + "\n").encode())
-        (folder / "witnesses.safetensors").unlink(missing_ok=True)  # of an earlier record
         if self.witnesses:
             tensors = {name: value.contiguous() for name, value in self.witnesses.items()}
             write_whole(folder / "witnesses.safetensors", save(tensors))
+        write_json(self.header, folder / "record.json")
 
 
 def read(folder: Path) -> Record:
@@ -94,31 +101,23 @@ def read(folder: Path) -> Record:
         ) from error
     except (json.JSONDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"the record in {folder} is damaged: {error}") from error
-    if header.get("schema") != SCHEMA:
-        raise ValueError(
-            f"the record in {folder} has schema {header.get('schema')}; this version reads {SCHEMA}"
-        )
+    schema = header.get("schema") if isinstance(header, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"the record in {folder} has schema {schema}; this version reads {SCHEMA}")
     path = folder / "witnesses.safetensors"
     return Record(rows, header, load_file(path) if path.exists() else {})
 
 
 def read_rows(text: str) -> pd.DataFrame:
     """Parse rows from CSV; numbers come back bit for bit."""
-    types = {"set": str, "attack": str, "accepted": bool, "clean": bool}
+    flags = ("accepted", "surely_accepted", "clean")
+    types = {"set": str, "attack": str} | dict.fromkeys(flags, bool)
     return pd.read_csv(
         io.StringIO(text),
         dtype=types,  # pyright: ignore[reportArgumentType]
         keep_default_na=False,
         na_values={"certified": [""], "score": [""]},
     )
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file all or nothing; its folder is made if missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def join_set(members: Tensor) -> str:

@@ -11,7 +11,8 @@ import pandas as pd
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from surefoot.evaluation.record import concatenate, read_rows, write_whole
+from surefoot.evaluation.record import concatenate, read_rows
+from surefoot.files import write_whole
 
 
 class Shard(NamedTuple):

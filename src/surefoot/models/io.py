@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
+from surefoot.files import write_json, write_whole
 from surefoot.models.lenet import LeNet
 from surefoot.models.lipschitz import LipschitzMLP
 from surefoot.models.mlp import MLP
@@ -37,7 +38,7 @@ def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
         raise ValueError(f"`name` must be one of {', '.join(NETS)}; found {name!r}")
     try:
         net: nn.Module = NETS[name](**arguments)
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:
         raise ValueError(f"the net {name!r} does not take these arguments: {error}") from error
     if normalize is not None:
         net = nn.Sequential(Normalize(*normalize), net)
@@ -54,11 +55,8 @@ def save(model: nn.Module, folder: Path, **more: Any) -> None:
         folder: made if missing.
         more: further JSON entries of the configuration (recipe, data, versions).
     """
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    partial = folder / "model.safetensors.partial"
-    save_file(weights, partial)
-    os.replace(partial, folder / "model.safetensors")
+    write_whole(folder / "model.safetensors", to_bytes(weights))
     write_json({"model": getattr(model, "config", None), **more}, folder / "config.json")
 
 
@@ -70,8 +68,12 @@ def load(folder: Path) -> nn.Module:
             f"{folder / 'config.json'} does not say how to build the net: it was not made by"
             " models.build. Load it with package.module:factory and its weights instead."
         )
-    arguments = dict(config["model"])
-    model = build(arguments.pop("name"), **arguments)
+    try:
+        arguments = dict(config["model"])
+        name = arguments.pop("name")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'config.json'} does not name a net: {error}") from error
+    model = build(name, **arguments)
     load_weights(model, folder / "model.safetensors")
     return model.eval()
 
@@ -80,7 +82,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json` of a run folder."""
     path = folder / "config.json"
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ValueError(
             f"{folder} is not a run folder: expected config.json and model.safetensors in it."
@@ -88,6 +90,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); the file is damaged") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold a JSON object; found {type(config).__name__}")
+    return config
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -112,10 +117,3 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def write_json(content: Any, path: Path) -> None:
-    """Write JSON all or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)

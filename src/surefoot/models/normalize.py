@@ -25,5 +25,9 @@ class Normalize(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise images `[B, P, H, W]`."""
+        """Normalise images `[B, P, H, W]`; other planes would broadcast and are refused."""
+        if images.ndim != 4 or images.shape[1] != self.mean.shape[1]:
+            raise ValueError(
+                f"Normalize has {self.mean.shape[1]} planes; found images {tuple(images.shape)}"
+            )
         return (images - self.mean) / self.deviation

@@ -52,7 +52,10 @@ def call_factory(reference: str) -> nn.Module:
             f"cannot import {reference!r} ({error}); expected package.module:factory, importable"
             " from the working folder"
         ) from error
-    model = factory()
+    try:
+        model = factory()
+    except Exception as error:  # whatever a foreign factory may raise
+        raise ValueError(f"{reference}() fails: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"{reference} must return a torch.nn.Module; it returned {type(model)}")
     return model

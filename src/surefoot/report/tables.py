@@ -67,8 +67,10 @@ def accepted_right_only(record: Record) -> Record:
     """Restrict a record to answers that are accepted and right; the others count as failed."""
     rows = record.rows
     kept = rows["accepted"] & (rows["prediction"] == rows["label"])
+    proven = rows["certified"].where(rows["surely_accepted"] | rows["certified"].isna(), 0.0)
     header = {**record.header, "name": "accepted and right"}
-    return replace(record, rows=rows.assign(clean=rows["clean"] & kept), header=header)
+    rows = rows.assign(clean=rows["clean"] & kept, certified=proven)
+    return replace(record, rows=rows, header=header)
 
 
 def alarms(record: Record) -> list[str]:

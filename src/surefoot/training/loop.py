@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from surefoot.data import Data
+from surefoot.files import write_whole
 from surefoot.models import save
 from surefoot.models.frozen import device_of, frozen
 from surefoot.progress import track
@@ -105,7 +106,7 @@ def fit(
             state.store(folder, model, optimizer, run, log)
     if accelerator.is_main_process:
         lines = "".join(json.dumps(line) + "\n" for line in log)
-        state.replace(folder / "log.jsonl", lines.encode())
+        write_whole(folder / "log.jsonl", lines.encode())
         save(model, folder, **{key: run[key] for key in ("recipe", "training", "data")})
     model.eval()
     return folder

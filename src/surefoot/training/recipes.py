@@ -42,6 +42,9 @@ class PGD:
     step_size: float | None = None
     random_start: bool = True
 
+    def __post_init__(self) -> None:
+        _check(self.steps, self.step_size)
+
     def perturb(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator
     ) -> Images:
@@ -52,7 +55,7 @@ class PGD:
             labels,
             threat=self.threat,
             steps=self.steps,
-            step_size=self.step_size or 2.5 * self.threat.eps / self.steps,
+            step_size=_or(self.step_size, 2.5 * self.threat.eps / self.steps),
             random_start=self.random_start,
             generator=generator,
         )
@@ -76,6 +79,9 @@ class UDP:
     step_size: float | None = None
     step_counts: Literal["uniform", "fixed"] = "uniform"
 
+    def __post_init__(self) -> None:
+        _check(self.steps, self.step_size)
+
     def perturb(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator
     ) -> Images:
@@ -85,7 +91,7 @@ class UDP:
             images,
             threat=self.threat,
             steps=self.steps,
-            step_size=self.step_size or self.threat.eps / self.steps,
+            step_size=_or(self.step_size, self.threat.eps / self.steps),
             step_counts=self.step_counts,
             generator=generator,
         )
@@ -101,12 +107,25 @@ class Noise:
 
     sigma: float = 0.25
 
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma < float("inf"):
+            raise ValueError(f"`sigma` must be finite and above 0; found {self.sigma}")
+
     def perturb(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator
     ) -> Images:
         """Add noise."""
         noise = torch.randn(images.shape, generator=generator)
         return images + self.sigma * noise.to(images)
+
+
+def _check(steps: int, step_size: float | None) -> None:
+    if steps < 1 or (step_size is not None and not step_size > 0):
+        raise ValueError(f"need steps >= 1 and step_size > 0; found {steps} and {step_size}")
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
 
 
 Recipe = Standard | PGD | UDP | Noise

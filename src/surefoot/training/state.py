@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from surefoot.files import write_whole
 from surefoot.models.io import fingerprint
 
 NAME = "state.safetensors"
@@ -25,7 +25,7 @@ def store(folder: Path, model: nn.Module, optimizer: Any, run: dict[str, Any], l
             tensors[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = {"run": _identity(run), "log": json.dumps(log)}
-    replace(folder / NAME, save(whole, metadata))
+    write_whole(folder / NAME, save(whole, metadata))
 
 
 def resume(folder: Path, model: nn.Module, optimizer: Any, run: dict[str, Any]) -> Log:
@@ -61,13 +61,6 @@ def resume(folder: Path, model: nn.Module, optimizer: Any, run: dict[str, Any]) 
 def start_of(model: nn.Module) -> str:
     """Identify the initial weights."""
     return fingerprint(model)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file all or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def _identity(run: dict[str, Any]) -> str:

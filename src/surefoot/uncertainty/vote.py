@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from surefoot.models.frozen import device_of, frozen
-from surefoot.streams import generator, keys
+from surefoot.streams import keys, normal
 from surefoot.types import Images, Model, Outcomes, rejects
 
 BLOCK = 500
@@ -58,9 +58,8 @@ class Vote:
             for image, name in zip(images, keys(images), strict=True):
                 total = 0
                 for first in range(0, draws, BLOCK):
-                    noise = torch.randn(
-                        BLOCK, *image.shape, generator=generator(*key, name, first // BLOCK)
-                    )[: draws - first]
+                    noise = normal((BLOCK, *image.shape), *key, name, first // BLOCK)
+                    noise = noise[: draws - first]
                     copies = image.to(device) + self.sigma * noise.to(device)
                     parts = [tally(self.model(part)) for part in copies.split(batch_size)]
                     total = total + torch.stack(parts).sum(0)

@@ -10,8 +10,9 @@ from surefoot.data import load
 from surefoot.evaluation import figures
 from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Plain
-from surefoot.evaluation.record import Record, write_whole
+from surefoot.evaluation.record import Record
 from surefoot.evaluation.reproduce.experiment import Experiment, Published, Row, Setting
+from surefoot.files import write_whole
 from surefoot.guarantees import Local
 from surefoot.models import build
 from surefoot.threat import Threat

@@ -6,7 +6,7 @@ implementation of AutoAttack: for comparisons with it alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,12 +14,16 @@ from torch import Tensor
 from surefoot.streams import generator, keys
 from surefoot.types import Images
 
+AHEAD = 250
+"""Queries of a random search that are drawn at once."""
+
 
 @dataclass
 class ByExample:
     """One stream an example, keyed by (seed, purpose, pixels)."""
 
     streams: list[torch.Generator]
+    table: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @classmethod
     def of(cls, images: Images, *key: int) -> "ByExample":
@@ -37,6 +41,17 @@ class ByExample:
     def shared(self, count: int, rows: Tensor) -> Tensor:
         """Draw what the reference shares over the batch: here each example has its own."""
         return self.uniform((count,), rows)
+
+    def query(self, index: int, shared: int, own: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw for one query `[len(rows), shared]` and `[len(rows), own]`.
+
+        Many queries are drawn ahead: one draw an example and query would cost more than the model.
+        """
+        if index % AHEAD == 0:
+            every = torch.arange(len(self.streams))
+            self.table = self.uniform((AHEAD, shared + own), every).to(rows.device)
+        found = self.table[rows, index % AHEAD]
+        return found[:, :shared], found[:, shared:]
 
 
 @dataclass
@@ -61,6 +76,11 @@ class ByBatch:
     def shared(self, count: int, rows: Tensor) -> Tensor:
         """Draw once for all, `[1, count]`."""
         return torch.rand((1, count), generator=self.stream)
+
+    def query(self, index: int, shared: int, own: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw for one query `[1, shared]` and `[len(rows), own]`."""
+        first = self.shared(shared, rows).to(rows.device)
+        return first, self.uniform((own,), rows).to(rows.device)
 
 
 Draws = ByExample | ByBatch

@@ -45,21 +45,26 @@ def square_search(
 ) -> Found:
     """Search at random for misclassified images; found examples leave in each query."""
     pixels = origins if origins.ndim == 4 else origins.flatten(1)[:, None, None, :]
-    propose = _linf if threat.norm == "linf" else _l2
-    rows = torch.arange(len(pixels), device=pixels.device)
-    first = _stripes if threat.norm == "linf" else _tiles
+    first, propose = (_stripes, _linf) if threat.norm == "linf" else (_tiles, _l2)
     best = first(pixels, threat, draws)
     lead = -margin(model(best.view_as(origins)), labels)
+    # What still stands is kept together; the rest is copied out once, when it is found.
+    rows = (lead > 0).nonzero().flatten()
+    now, anchors, own, ahead = best[rows], pixels[rows], labels[rows], lead[rows]
     for query in range(queries):
-        rows = rows[lead[rows] > 0]
         if len(rows) == 0:
             break
-        proposal = propose(best[rows], pixels[rows], threat, draws, rows, query)
-        shape = (len(rows), *origins.shape[1:])
-        found = -margin(model(proposal.view(shape)), labels[rows])
-        better = (found < lead[rows]) | (found <= 0)
-        lead[rows[better]] = found[better]
-        best[rows[better]] = proposal[better]
+        proposal = propose(now, anchors, threat, draws, rows, query)
+        found = -margin(model(proposal.view(-1, *origins.shape[1:])), own)
+        better = (found < ahead) | (found <= 0)
+        now = torch.where(spread(better, now), proposal, now)
+        ahead = torch.where(better, found, ahead)
+        stands = ahead > 0
+        if not bool(stands.all()):
+            best[rows], lead[rows] = now, ahead
+            rows, now, anchors = rows[stands], now[stands], anchors[stands]
+            own, ahead = own[stands], ahead[stands]
+    best[rows] = now
     return Found(best.view_as(origins), lead <= 0)
 
 
@@ -84,20 +89,13 @@ def _linf(
     """Push one square of each image to a corner of the ball, one sign a plane."""
     planes, height, width = origins.shape[1:]
     size = side(query, height, width)
-    uniform = draws.shared(2 + planes, rows.cpu()).to(origins.device)
+    uniform, _ = draws.query(query, 2 + planes, 0, rows)
     top, left = _place(uniform[:, 0], height - size), _place(uniform[:, 1], width - size)
     push = 2 * threat.eps * _signs(uniform[:, 2:]).to(origins)[:, :, None, None]
-    low = (origins - threat.eps).clamp(min=threat.low)
-    high = (origins + threat.eps).clamp(max=threat.high)
-    if len(uniform) == 1:  # one square for all: only the window has to be touched
-        window = (..., slice(top, top + size), slice(left, left + size))
-        result = best.clone()
-        moved = best[window] + push
-        result[window] = torch.minimum(torch.maximum(moved, low[window]), high[window])
-        return result
-    window = _window(top, left, size, height, width).unsqueeze(1)
-    moved = torch.minimum(torch.maximum(best + push, low), high)
-    return torch.where(window, moved, best)
+    window = _window(top, left, size, height, width).unsqueeze(1).to(origins)
+    moved = torch.addcmul(best, window, push)
+    moved = torch.minimum(torch.maximum(moved, origins - threat.eps), origins + threat.eps)
+    return moved.clamp_(threat.low, threat.high)
 
 
 def _window(top: Tensor, left: Tensor, size: int, height: int, width: int) -> Tensor:
@@ -164,8 +162,9 @@ def _l2(
     count, planes, height, width = origins.shape
     size = side(query, height, width, least=3)
     offset = best - origins
-    uniform = draws.shared(5, rows.cpu()).to(origins.device).expand(count, -1)
-    signs = _signs(draws.uniform((planes, 1, 1), rows.cpu())).to(origins)
+    uniform, own_draws = draws.query(query, 5, planes, rows)
+    uniform = uniform.expand(count, -1)
+    signs = _signs(own_draws).to(origins)[:, :, None, None]
     top, left = _place(uniform[:, 0], height - size), _place(uniform[:, 1], width - size)
     top2, left2 = _place(uniform[:, 2], height - size), _place(uniform[:, 3], width - size)
     first, second = _index(top, left, size), _index(top2, left2, size)

@@ -232,6 +232,20 @@ def test_impossible_radii_are_refused(radii, digits, smooth_net):
         bracket(smooth_net, digits, guarantee=Local(), threat=Threat("l2", 0.1), radii=radii)
 
 
+@pytest.mark.parametrize("guarantee", [Local(), RelaxedTopK(2)], ids=repr)
+def test_skipping_what_is_certified_changes_no_figure_and_saves_passes(
+    guarantee, digits, smooth_net
+):
+    arguments = {"guarantee": guarantee, "threat": Threat("l2", 0.3), "radii": RADII}
+    classifier = Plain(smooth_net, "lipschitz", steps=10)
+    whole = bracket(classifier, digits, **arguments)
+    quick = bracket(classifier, digits, skip_certified=True, **arguments)
+    assert (quick.rows["attacked"] == whole.rows["attacked"]).all()
+    assert quick.header["attack"]["forwards"] < whole.header["attack"]["forwards"] / 2
+    assert quick.header["attack"]["skipped_certified"] > 0
+    assert whole.header["attack"]["skipped_certified"] == 0
+
+
 class EvenVote(nn.Module):
     """One noisy pixel decides: label 0 with mass .499, uncertain with .501."""
 
@@ -342,11 +356,11 @@ def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path
     module = importlib.import_module("surefoot.evaluation.bracket")
     original, worked = module._shard, []
 
-    def counting(classifier, data, rows, *rest):
+    def counting(job, rows):
         worked.append(rows.start)
         if worked == [0, 50]:
             raise Killed
-        return original(classifier, data, rows, *rest)
+        return original(job, rows)
 
     monkeypatch.setattr(module, "_shard", counting)
     with pytest.raises(Killed):

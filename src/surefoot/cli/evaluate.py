@@ -20,6 +20,8 @@ class Effort:
         alpha: error probability of a smoothing certificate, for each image.
         n_select: noisy copies that fix the sets.
         n_certify: noisy copies that are counted.
+        skip_certified: do not attack where the certificate reaches the radius (then nothing checks
+            the certificate).
         steps: of each attack on a net (a vote is attacked in 20 steps).
         seed: of noise and random starts.
     """
@@ -29,6 +31,7 @@ class Effort:
     alpha: float = 1e-3
     n_select: int = 100
     n_certify: int = 10_000
+    skip_certified: bool = False
     steps: int = 100
     seed: int = 0
 
@@ -78,6 +81,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
         radii=command.radii,
         attack=attack,
         limits=limits,
+        skip_certified=command.effort.skip_certified,
         folder=command.folder,
         name=Path(command.subject.model).name,
         command=command_line(),

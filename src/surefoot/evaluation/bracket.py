@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,7 @@ def bracket(
     radii: Sequence[float] | None = None,
     attack: bool = True,
     limits: bool = True,
+    skip_certified: bool = False,
     folder: Path | str | None = None,
     name: str = "model",
     command: str = "",
@@ -67,6 +68,8 @@ def bracket(
         radii: grid of radii, in the norm of the threat; None: `threat.eps` alone.
         attack: False leaves the upper end to clean accuracy.
         limits: False leaves the limit out.
+        skip_certified: do not attack where the certificate reaches the radius: cheaper, but then
+            the attack no longer checks the certificate. The header counts what was skipped.
         folder: if given, shards are kept there until the record is complete, and the record is
             saved there; a second call goes on where the first was killed.
         name: of the row.
@@ -93,20 +96,20 @@ def bracket(
         )
     header |= {"name": name, "command": command}
     header["attack"] = classifier.describe() if attack else None
-    header["identity"] = identity(header | {"limits": limits})
+    header["identity"] = identity(header | {"limits": limits, "skip": skip_certified})
     if folder is not None and (finished := _finished(folder, header["identity"])):
         return finished
     shards = Shards(folder, header)
     state = PartialState(cpu=not torch.cuda.is_available())
     if folder is None and state.num_processes > 1:
         raise ValueError("several processes meet in a folder: give one")
+    attacks = grid if attack else []
+    job = Job(classifier, data, guarantee, threat, attacks, folder, skip_certified)
     places = range(0, len(data), classifier.shard)
     own = places[state.process_index :: state.num_processes]
     for first in track(own, f"evaluate {name}", len(own)):
         if not shards.done(first):
-            rows = slice(first, first + classifier.shard)
-            attacks = grid if attack else []
-            shards.write(first, _shard(classifier, data, rows, guarantee, threat, attacks, folder))
+            shards.write(first, _shard(job, slice(first, first + classifier.shard)))
     state.wait_for_everyone()
     rows, witnesses, ledger = shards.collect(places)
     header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
@@ -234,17 +237,22 @@ def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Thr
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _shard(
-    classifier: Classifier,
-    data: Data,
-    rows: slice,
-    guarantee: Guarantee,
-    threat: Threat,
-    grid: list[float],
-    folder: Path | None,
-) -> Shard:
+class Job(NamedTuple):
+    """What is the same for all shards of an evaluation."""
+
+    classifier: Classifier
+    data: Data
+    guarantee: Guarantee
+    threat: Threat
+    radii: list[float]
+    folder: Path | None
+    skip_certified: bool
+
+
+def _shard(job: Job, rows: slice) -> Shard:
     """Evaluate some examples: what holds, what is certified, what falls at which radius."""
-    images, labels = data.batch(rows)
+    classifier, guarantee, threat = job.classifier, job.guarantee, job.threat
+    images, labels = job.data.batch(rows)
     device = device_of(classifier.net)
     images, labels = images.to(device), labels.to(device)
     look = classifier.look(images, guarantee)
@@ -256,8 +264,17 @@ def _shard(
     certified = None
     if look.radii is not None:
         certified = torch.where(right.any(2) & sets.any(2), look.radii, 0.0)
-    fall = Fall(classifier, images, sets, certified, guarantee, threat, folder)
-    for radius in grid:
+    fall = Fall(
+        classifier,
+        images,
+        sets,
+        certified,
+        guarantee,
+        threat,
+        job.folder,
+        skip_certified=job.skip_certified,
+    )
+    for radius in job.radii:
         fall.attack(radius)
     table = _rows(look, labels, sets, fall, threat, images[0].numel(), rows.start)
     ledger = {
@@ -265,6 +282,7 @@ def _shard(
         "forwards": fall.forwards,
         "backwards": fall.backwards,
         "seconds": round(fall.seconds, 3),
+        "skipped_certified": fall.skipped,
     }
     return Shard(table, fall.witnesses(look.shares, rows.start), ledger)
 

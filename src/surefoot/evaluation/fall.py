@@ -28,6 +28,7 @@ class Fall:
         guarantee: gives the quantifier.
         threat: norm and box.
         folder: where the witness of a contradiction is left, or None.
+        skip_certified: do not attack an example at a radius to which it is certified.
     """
 
     def __init__(
@@ -39,7 +40,10 @@ class Fall:
         guarantee: Guarantee,
         threat: Threat,
         folder: Path | None,
+        *,
+        skip_certified: bool = False,
     ) -> None:
+        self.skip_certified, self.skipped = skip_certified, 0
         self.classifier, self.images, self.guarantee = classifier, images, guarantee
         self.standing, self.certified, self.threat = sets.clone(), certified, threat
         self.folder = folder
@@ -51,10 +55,15 @@ class Fall:
 
     def attack(self, radius: float) -> None:
         """Attack what still stands, in a ball of this radius."""
-        rows = self.standing.any(2).any(1).nonzero().flatten()
+        threat = Threat(self.threat.norm, radius, self.threat.low, self.threat.high)
+        open_rows = self.standing.any(2).any(1)
+        if self.skip_certified and self.certified is not None:
+            proven = self.certified.amax(1) >= threat.l2_radius(self.images[0].numel())
+            self.skipped += int((open_rows & proven).sum())
+            open_rows = open_rows & ~proven
+        rows = open_rows.nonzero().flatten()
         if len(rows) == 0:
             return
-        threat = Threat(self.threat.norm, radius, self.threat.low, self.threat.high)
         sets = self.standing[rows]
         result = self.classifier.attack(self.images[rows], sets, self.guarantee, threat)
         self.forwards += result.forwards

@@ -70,7 +70,7 @@ class Shards:
         """Join all shards; costs are added, what the certificate rests on is taken from one."""
         parts = [self.read(first) for first in places]
         ledger = {"certificate": parts[0].ledger["certificate"]}
-        for name in ("forwards", "backwards", "seconds"):
+        for name in ("forwards", "backwards", "seconds", "skipped_certified"):
             ledger[name] = sum(part.ledger[name] for part in parts)
         rows = pd.concat([part.rows for part in parts], ignore_index=True)
         return Shard(rows, concatenate([part.witnesses for part in parts]), ledger)

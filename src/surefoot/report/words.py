@@ -194,6 +194,8 @@ def _attack(attack: dict[str, Any] | None) -> str:
     details = [f"{attack['steps']} steps"] if attack.get("steps") is not None else []
     details += [f"{attack[key]:,} {key}" for key in ("forwards", "backwards") if key in attack]
     details += [f"{attack['seconds']:.1f} s"] if attack.get("seconds") is not None else []
+    if skipped := attack.get("skipped_certified"):
+        details += [f"{skipped:,} times skipped where the certificate reached the radius"]
     details += [f"seed {attack['seed']}"] if attack.get("seed") is not None else []
     return ", ".join([str(attack["name"]), *details]) + ". An upper bound on robust accuracy."
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from surefoot.attacks.counted import Counted, Objective, Slope
-from surefoot.attacks.draws import ByExample, Draws
+from surefoot.attacks.draws import ByExample, Draws, directions
 from surefoot.attacks.objectives import objective_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
@@ -94,15 +94,8 @@ def random_starts(origins: Images, threat: Threat, *key: int) -> Images:
 
 def on_surface(origins: Images, threat: Threat, draws: Draws, rows: Tensor) -> Images:
     """Give AutoAttack's start: noise of the full length eps, clipped to the box."""
-    shape = origins.shape[1:]
-    if threat.norm == "linf":
-        noise = 2 * draws.uniform(shape, rows) - 1
-        length = noise.flatten(1).abs().amax(1)
-    else:
-        noise = draws.normal(shape, rows)
-        length = torch.linalg.vector_norm(noise.flatten(1), dim=1)
-    noise = threat.eps * noise / spread(length.clamp(min=1e-12), noise)
-    return threat.project(origins + noise.to(origins), origins)
+    noise = directions(draws, origins, threat.norm, rows)
+    return threat.project(origins + threat.eps * noise, origins)
 
 
 def checkpoints(steps: int) -> list[int]:

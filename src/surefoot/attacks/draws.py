@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from surefoot.streams import generator, keys
+from surefoot.threat import Norm, spread
 from surefoot.types import Images
 
 AHEAD = 250
@@ -84,3 +85,15 @@ class ByBatch:
 
 
 Draws = ByExample | ByBatch
+
+
+def directions(draws: Draws, images: Images, norm: Norm, rows: Tensor) -> Images:
+    """Draw noise of length 1 in the norm: uniform for linf, Gaussian for l2."""
+    shape = images.shape[1:]
+    if norm == "linf":
+        noise = 2 * draws.uniform(shape, rows) - 1
+        length = noise.flatten(1).abs().amax(1)
+    else:
+        noise = draws.normal(shape, rows)
+        length = torch.linalg.vector_norm(noise.flatten(1), dim=1)
+    return (noise / spread(length.clamp(min=1e-12), noise)).to(images)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from surefoot.attacks.apgd import Found
 from surefoot.attacks.counted import Counted
-from surefoot.attacks.draws import Draws
+from surefoot.attacks.draws import Draws, directions
 from surefoot.attacks.hyperplane import to_hyperplane
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
@@ -70,15 +70,8 @@ def nearest(model: Counted, labels: Labels, threat: Threat) -> Linearise:
 
 def fab_start(origins: Images, threat: Threat, draws: Draws, rows: Tensor) -> Images:
     """Give a random point at distance eps / 2."""
-    shape = origins.shape[1:]
-    if threat.norm == "linf":
-        noise = 2 * draws.uniform(shape, rows) - 1
-        length = noise.flatten(1).abs().amax(1)
-    else:
-        noise = draws.normal(shape, rows)
-        length = torch.linalg.vector_norm(noise.flatten(1), dim=1)
-    offset = threat.eps / 2 * noise / spread(length, noise)
-    return (origins + offset.to(origins)).clamp(threat.low, threat.high)
+    noise = directions(draws, origins, threat.norm, rows)
+    return (origins + threat.eps / 2 * noise).clamp(threat.low, threat.high)
 
 
 def fab_search(

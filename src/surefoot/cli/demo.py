@@ -53,6 +53,8 @@ class Command:
 
     def run(self) -> None:
         """Train, evaluate, write, show."""
+        # Nets this small gain little from a second thread, and lose much where cores are busy.
+        torch.set_num_threads(1)
         threat = Threat("l2", EPS)
         records = [
             self._row("standard", PLAIN, Standard(), self.epochs, 3e-3),

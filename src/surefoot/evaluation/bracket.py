@@ -87,31 +87,17 @@ def bracket(
     grid = grid_of(radii, threat)
     answers = _check(classifier, data, guarantee, threat)
     header = _header(classifier, data, guarantee, threat, grid)
-    header["model"]["answers"] = answers
-    blind = blind_share(classifier.net, data.batch(slice(0, 32))[0]) if attack else 0.0
-    if blind > 0:
-        header["warnings"].append(
-            f"{blind:.0%} of the first images show no usable gradient (masked, saturated or"
-            " rounded): attacks cannot climb there, so attacked accuracy may be far too high"
-        )
     header |= {"name": name, "command": command}
     header["attack"] = classifier.describe() if attack else None
+    header["model"]["answers"] = answers
+    header["warnings"] = _blindness(classifier, data) if attack else []
     header["identity"] = identity(header | {"limits": limits, "skip": skip_certified})
     if folder is not None and (finished := _finished(folder, header["identity"])):
         return finished
+    radii_attacked = grid if attack else []
+    job = Job(classifier, data, guarantee, threat, radii_attacked, folder, skip_certified)
     shards = Shards(folder, header)
-    state = PartialState(cpu=not torch.cuda.is_available())
-    if folder is None and state.num_processes > 1:
-        raise ValueError("several processes meet in a folder: give one")
-    attacks = grid if attack else []
-    job = Job(classifier, data, guarantee, threat, attacks, folder, skip_certified)
-    places = range(0, len(data), classifier.shard)
-    own = places[state.process_index :: state.num_processes]
-    for first in track(own, f"evaluate {name}", len(own)):
-        if not shards.done(first):
-            shards.write(first, _shard(job, slice(first, first + classifier.shard)))
-    state.wait_for_everyone()
-    rows, witnesses, ledger = shards.collect(places)
+    rows, witnesses, ledger = _work(job, shards, name)
     header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
     header["certificate"] = ledger.pop("certificate")
     if attack:
@@ -119,12 +105,47 @@ def bracket(
     header["seconds"] = round(time.perf_counter() - began, 3)
     record = Record(rows, header, witnesses)
     header["warnings"] += _doubts(record)
-    state.wait_for_everyone()  # every process has read all shards
+    _leave(record, shards, folder)
+    return record
+
+
+def _processes(folder: Path | None) -> PartialState:
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if folder is None and state.num_processes > 1:
+        raise ValueError("several processes meet in a folder: give one")
+    return state
+
+
+def _work(job: "Job", shards: Shards, name: str) -> Shard:
+    """Work off the shards of this process, wait for the others, and join all."""
+    state = _processes(job.folder)
+    places = range(0, len(job.data), job.classifier.shard)
+    own = places[state.process_index :: state.num_processes]
+    for first in track(own, f"evaluate {name}", len(own)):
+        if not shards.done(first):
+            shards.write(first, _shard(job, slice(first, first + job.classifier.shard)))
+    state.wait_for_everyone()
+    return shards.collect(places)
+
+
+def _leave(record: Record, shards: Shards, folder: Path | None) -> None:
+    """Save the record once every process has read the shards; then they may go."""
+    state = _processes(folder)
+    state.wait_for_everyone()
     if folder is not None and state.is_main_process:
         record.save(folder)
         shards.clear()
     state.wait_for_everyone()
-    return record
+
+
+def _blindness(classifier: Classifier, data: Data) -> list[str]:
+    blind = blind_share(classifier.net, data.batch(slice(0, 32))[0])
+    if blind == 0:
+        return []
+    return [
+        f"{blind:.0%} of the first images show no usable gradient (masked, saturated or rounded):"
+        " attacks cannot climb there, so attacked accuracy may be far too high"
+    ]
 
 
 def grid_of(radii: Sequence[float] | None, threat: Threat) -> list[float]:

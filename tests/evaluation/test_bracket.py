@@ -290,6 +290,28 @@ def test_masked_gradients_are_reported(digits, smooth_net):
     assert not any("no usable gradient" in text for text in plain.header["warnings"])
 
 
+class Random(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        logits = self.net(images)
+        return logits + 0.1 * torch.randn(logits.shape)
+
+
+def test_random_answers_and_train_mode_are_reported(digits, smooth_net):
+    arguments = {"guarantee": Local(), "threat": Threat("linf", 0.1)}
+    torch.manual_seed(0)
+    doubtful = Random(smooth_net).train()
+    said = bracket(Plain(doubtful, steps=2), digits.first(20), **arguments).header["warnings"]
+    assert any("answers at random" in text for text in said)
+    assert any("train mode" in text for text in said)
+    smooth_net.eval()
+    said = bracket(Plain(smooth_net, steps=2), digits.first(20), **arguments).header["warnings"]
+    assert not any("random" in text or "train mode" in text for text in said)
+
+
 @pytest.mark.parametrize("moment", ["record.csv", "witnesses.safetensors", "record.json"])
 def test_a_kill_while_saving_leaves_no_record_of_two_runs(
     moment, digits, smooth_net, tmp_path, monkeypatch

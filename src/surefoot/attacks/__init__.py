@@ -16,6 +16,7 @@ from surefoot.attacks.result import AttackResult
 from surefoot.attacks.selective import break_selective, stratified
 from surefoot.attacks.square import square
 from surefoot.attacks.udp import udp
+from surefoot.attacks.union import union
 from surefoot.attacks.vote import VoteSearch, break_vote
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "square",
     "stratified",
     "udp",
+    "union",
 ]

@@ -90,7 +90,7 @@ def bracket(
     header |= {"name": name, "command": command}
     header["attack"] = classifier.describe() if attack else None
     header["model"]["answers"] = answers
-    header["warnings"] = _blindness(classifier, data) if attack else []
+    header["warnings"] = _alarms(classifier.net, data, attack)
     header["identity"] = identity(header | {"limits": limits, "skip": skip_certified})
     if folder is not None and (finished := _finished(folder, header["identity"])):
         return finished
@@ -138,14 +138,23 @@ def _leave(record: Record, shards: Shards, folder: Path | None) -> None:
     state.wait_for_everyone()
 
 
-def _blindness(classifier: Classifier, data: Data) -> list[str]:
-    blind = blind_share(classifier.net, data.batch(slice(0, 32))[0])
-    if blind == 0:
-        return []
-    return [
-        f"{blind:.0%} of the first images show no usable gradient (masked, saturated or rounded):"
-        " attacks cannot climb there, so attacked accuracy may be far too high"
-    ]
+def _alarms(model: Model, data: Data, attack: bool) -> list[str]:
+    """Look at the first images for reasons to doubt an attack on this model."""
+    images, found = data.batch(slice(0, 32))[0], []
+    if isinstance(model, nn.Module) and model.training:
+        found.append("the model came in train mode; all figures are those of its eval mode")
+    if not torch.equal(try_model(model, images), try_model(model, images)):
+        found.append(
+            "the model answers at random: each figure is of one draw, and a counterexample may be"
+            " one lucky draw; judge the vote (--certificate smoothing) or average the draws"
+        )
+    blind = blind_share(model, images) if attack else 0.0
+    if blind > 0:
+        found.append(
+            f"{blind:.0%} of the first images show no usable gradient (masked, saturated or"
+            " rounded): attacks cannot climb there, so attacked accuracy may be far too high"
+        )
+    return found
 
 
 def grid_of(radii: Sequence[float] | None, threat: Threat) -> list[float]:

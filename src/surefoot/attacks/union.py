@@ -1,0 +1,81 @@
+"""Attacks from anywhere, joined: whatever proposes images may lower the upper bound.
+
+A proposal counts only after it is checked here, so a faulty attack can cost time but no truth. Wrap
+torchattacks, foolbox or ART in a function `(model, images, labels) -> images`.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from surefoot.attacks.counted import Counted
+from surefoot.attacks.result import AttackResult
+from surefoot.models.frozen import frozen
+from surefoot.threat import Threat
+from surefoot.types import Images, Labels, Model, check_images, check_labels, rejects
+
+Proposer = Callable[[Model, Tensor, Tensor], Tensor]
+
+
+def union(
+    model: Model,
+    images: Images,
+    labels: Labels,
+    *,
+    threat: Threat,
+    attacks: Mapping[str, Proposer],
+) -> AttackResult:
+    """Run attacks one after the other, each on the images that still stand.
+
+    Args:
+        model: maps images to logits; on a selective classifier "uncertain" counts as not right.
+        images: origins, inside the box.
+        labels: true labels.
+        threat: ball and box; proposals are projected into it before they are judged.
+        attacks: name -> callable `(model, images, labels) -> images` of the same shape.
+
+    Returns:
+        the result; `forwards` counts the checks alone, the attacks count their own.
+
+    Raises:
+        ValueError: an attack returns another shape.
+    """
+    check_images(images, threat.low, threat.high)
+    began = time.perf_counter()
+    with frozen(model):
+        counted = Counted(model)
+        outcomes = counted(images)
+        check_labels(labels, images, outcomes.shape[1] - rejects(model))
+        result, standing = images.clone(), outcomes.argmax(1) == labels
+        by = ["" if stands else "clean" for stands in standing.tolist()]
+        for name, attack in attacks.items():
+            rows = standing.nonzero().flatten()
+            if len(rows) == 0:
+                break
+            origins, own = images[rows], labels[rows]
+            proposal = attack(model, origins, own)
+            if proposal.shape != origins.shape:
+                raise ValueError(
+                    f"the attack {name!r} must return images {tuple(origins.shape)}; it returned"
+                    f" {tuple(proposal.shape)}"
+                )
+            # NaN pixels become the original: they are no counterexample, whatever the model says.
+            proposal = torch.where(proposal.isfinite(), proposal, origins).detach().to(origins)
+            proposal = threat.project(proposal, origins)
+            broken = counted(proposal).argmax(1) != own
+            result[rows[broken]], standing[rows[broken]] = proposal[broken], False
+            for row in rows[broken].tolist():
+                by[row] = name
+    seconds, broken = time.perf_counter() - began, ~standing
+    return AttackResult(
+        result,
+        broken,
+        by,
+        counted.forwards,
+        0,
+        seconds,
+        result.unsqueeze(1),
+        broken.unsqueeze(1),
+    )

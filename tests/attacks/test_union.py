@@ -1,0 +1,62 @@
+"""Attacks from elsewhere join in; nothing they claim is believed."""
+
+import pytest
+import torch
+from oracles import Linear
+
+from surefoot.attacks import apgd, fgsm, union
+from surefoot.threat import Threat
+
+THREAT = Threat("linf", 0.1)
+
+
+@pytest.fixture
+def case(generator):
+    model = Linear(torch.randn(3, 16, generator=generator))
+    images = 0.5 + 0.05 * torch.randn(40, 16, generator=generator)
+    return model, images, model(images).argmax(1)
+
+
+def test_the_union_is_at_least_as_strong_as_each_part(case):
+    model, images, labels = case
+    parts = {
+        "fgsm": lambda m, x, y: fgsm(m, x, y, threat=THREAT),
+        "apgd": lambda m, x, y: apgd(m, x, y, threat=THREAT, steps=20),
+    }
+    joined = union(model, images, labels, threat=THREAT, attacks=parts)
+    for attack in parts.values():
+        broken = model(attack(model, images, labels)).argmax(1) != labels
+        assert not bool((broken & ~joined.success).any())
+    assert set(joined.by) <= {"", "fgsm", "apgd"}
+    assert bool(THREAT.inside(joined.images, images).all())
+    assert bool((model(joined.images).argmax(1) != labels)[joined.success].all())
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        lambda m, x, y: torch.full_like(x, torch.nan),
+        lambda m, x, y: x + 0 * x,
+        lambda m, x, y: torch.full_like(x, torch.inf),
+    ],
+    ids=["nan", "nothing", "infinite"],
+)
+def test_cheats_gain_nothing(cheat, case):
+    model, images, labels = case
+    found = union(model, images, labels, threat=THREAT, attacks={"cheat": cheat})
+    assert not bool(found.success.any())
+    assert torch.equal(found.images, images)
+
+
+def test_an_attack_that_leaves_the_ball_is_brought_back(case):
+    model, images, labels = case
+    far = {"far": lambda m, x, y: fgsm(m, x, y, threat=Threat("linf", 0.5))}
+    found = union(model, images, labels, threat=Threat("linf", 1e-4), attacks=far)
+    assert bool(Threat("linf", 1e-4).inside(found.images, images).all())
+    assert found.success.sum() < 5
+
+
+def test_another_shape_is_named(case):
+    model, images, labels = case
+    with pytest.raises(ValueError, match="'odd' must return"):
+        union(model, images, labels, threat=THREAT, attacks={"odd": lambda m, x, y: x[:1]})

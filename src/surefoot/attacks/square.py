@@ -4,6 +4,7 @@ Andriushchenko, Croce, Flammarion, Hein 2020, in the version that AutoAttack run
 """
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -106,6 +107,7 @@ def _window(top: Tensor, left: Tensor, size: int, height: int, width: int) -> Te
     return in_rows[:, :, None] & in_columns[:, None, :]
 
 
+@cache
 def bump(size: int) -> Tensor:
     """Give the l2 proposal: a pyramid up and a pyramid down, of unit length, `[size, size]`."""
     result = torch.zeros(size, size)
@@ -171,12 +173,12 @@ def _l2(
     window = offset[first].permute(0, 3, 1, 2)
     own = window.square().sum((2, 3), keepdim=True).sqrt()
     both = _window(top, left, size, height, width) | _window(top2, left2, size, height, width)
-    energy = (offset.square() * both.unsqueeze(1)).sum((2, 3), keepdim=True)
-    unused = threat.eps**2 - offset.square().sum((1, 2, 3), keepdim=True)
+    squares = offset.square()
+    energy = (squares * both.unsqueeze(1)).sum((2, 3), keepdim=True)
+    unused = threat.eps**2 - squares.sum((1, 2, 3), keepdim=True)
     fresh = _turned(size, uniform[:, 4]) * signs + window / (1e-12 + own)
     fresh = fresh / (1e-12 + fresh.square().sum((2, 3), keepdim=True).sqrt())
     fresh = fresh * (unused.clamp(min=0) / planes + energy).sqrt()
-    offset = offset.clone()
     offset[second] = 0.0
     offset[first] = fresh.permute(0, 2, 3, 1)
     return _to_sphere(offset, threat, origins)

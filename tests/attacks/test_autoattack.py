@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracles import Linear, random_linear
 
-from surefoot.attacks import apgd, autoattack, ddn, fab, fmn, square
+from surefoot.attacks import apgd, autoattack, ddn, fab, fmn, square, union
 from surefoot.attacks.autoattack import VERSIONS
 from surefoot.attacks.hyperplane import to_hyperplane
 from surefoot.attacks.objectives import dlr, margin, targeted_dlr
@@ -207,6 +207,52 @@ def test_reference_streams_draw_as_torch_manual_seed_would(case, monkeypatch):
     ]
     assert torch.equal(runs[0].images, runs[1].images)
     assert not torch.equal(runs[0].images, runs[2].images)
+
+
+class Undefined(torch.nn.Module):
+    """Right about class 0, but undefined where the first pixel exceeds .9."""
+
+    def forward(self, images):
+        logits = torch.stack([images.flatten(1)[:, 0] + 1, images.flatten(1)[:, 1]], 1)
+        return torch.where(images.flatten(1)[:, :1] > 0.9, torch.nan, logits)
+
+
+def test_undefined_answers_are_never_right():
+    """The largest of NaN is entry 0 for torch: such an image must not pass for class 0."""
+    images, labels = torch.tensor([[0.95, 0.5], [0.85, 0.5]]), torch.tensor([0, 0])
+    threat = Threat("linf", 0.1)
+    for found in (
+        autoattack(Undefined(), images, labels, threat=threat).success,
+        union(
+            Undefined(), images, labels, threat=threat, attacks={"up": lambda m, x, y: x + 0.1}
+        ).success,
+    ):
+        assert found.tolist() == [True, True]
+    moved = apgd(Undefined(), images, labels, threat=threat)
+    assert torch.equal(moved[0], images[0])
+    assert bool(Undefined()(moved).isnan().all())
+
+
+def test_a_model_without_a_graph_is_named(case):
+    model, images, labels = case
+
+    class Detached(torch.nn.Module):
+        def forward(self, images):
+            return model(images).detach()
+
+    threat = Threat("linf", 0.01)
+    with pytest.raises(ValueError, match="no gradient"):
+        autoattack(Detached(), images, labels, threat=threat)
+    found = square(Detached(), images, labels, threat=threat, queries=5)
+    assert bool(threat.inside(found, images).all())
+
+
+@pytest.mark.parametrize("attack", [fmn, ddn, fab, square, apgd])
+def test_labels_out_of_range_are_named(attack, case):
+    model, images, labels = case
+    more = {} if attack in (fmn, ddn) else {"threat": Threat("linf", 0.01)}
+    with pytest.raises(ValueError, match="labels"):
+        attack(model, images, labels + 10, **more)
 
 
 def test_a_model_that_may_abstain_is_sent_elsewhere(case):

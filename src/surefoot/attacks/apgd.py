@@ -12,7 +12,7 @@ from torch import Tensor
 
 from surefoot.attacks.counted import Counted, Objective, Slope
 from surefoot.attacks.draws import ByExample, Draws, directions
-from surefoot.attacks.objectives import objective_of
+from surefoot.attacks.objectives import objective_of, wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Labels, Model, check_images, check_labels, rejects
@@ -67,7 +67,7 @@ def apgd(
         counted = Counted(model)
         outcomes = counted(images)
         check_labels(labels, images, outcomes.shape[1] - rejects(model))
-        open_rows = (outcomes.argmax(1) == labels).nonzero().flatten()
+        open_rows = (~wrong(outcomes, labels)).nonzero().flatten()
         for restart in range(restarts):
             if len(open_rows) == 0:
                 break
@@ -75,7 +75,7 @@ def apgd(
             found = search(
                 counted,
                 lambda outcomes, rows, own=own: climb(outcomes, own[rows]),
-                lambda outcomes, rows, own=own: outcomes.argmax(1) != own[rows],
+                lambda outcomes, rows, own=own: wrong(outcomes, own[rows]),
                 random_starts(origins, threat, seed, restart),
                 origins,
                 threat=threat,

@@ -16,7 +16,7 @@ from surefoot.attacks.apgd import Found, on_surface, search
 from surefoot.attacks.counted import Counted
 from surefoot.attacks.draws import ByBatch, ByExample, Draws
 from surefoot.attacks.fab import MOST_TARGETS, fab_search, fab_start, nearest, towards
-from surefoot.attacks.objectives import cross_entropy, dlr, targeted_dlr
+from surefoot.attacks.objectives import cross_entropy, dlr, targeted_dlr, wrong
 from surefoot.attacks.result import AttackResult
 from surefoot.attacks.square import square_search
 from surefoot.models.frozen import frozen
@@ -89,7 +89,7 @@ def autoattack(
         counted = Counted(model)
         clean = torch.cat([counted(part) for part in images.split(batch_size)])
         check_labels(labels, images, clean.shape[1])
-        standing = clean.argmax(1) == labels
+        standing = ~wrong(clean, labels)
         by = ["" if stands else "clean" for stands in standing.tolist()]
         for place, (name, restarts) in enumerate(VERSIONS[version]):
             rows = standing.nonzero().flatten()
@@ -100,7 +100,7 @@ def autoattack(
                 batch = Batch(counted, images[part], labels[part], threat, draws)
                 found = _run(batch, name, restarts)
                 settled = threat.project(found.images, batch.images)
-                broken = counted(settled).argmax(1) != batch.labels
+                broken = wrong(counted(settled), batch.labels)
                 result[part[broken]] = settled[broken]
                 standing[part[broken]] = False
                 for row in part[broken].tolist():
@@ -170,7 +170,7 @@ def _apgd(batch: Batch, rows: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) 
     return search(
         batch.model,
         lambda out, own: loss(out, rows[own]),
-        lambda out, own: out.argmax(1) != labels[own],
+        lambda out, own: wrong(out, labels[own]),
         on_surface(origins, batch.threat, batch.draws, rows),
         origins,
         threat=batch.threat,

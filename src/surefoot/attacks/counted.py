@@ -40,6 +40,11 @@ class Counted:
         self.backwards += len(images)
         with torch.enable_grad():
             outcomes = self.model(images)
+            if not outcomes.requires_grad:
+                raise ValueError(
+                    "the model gives no gradient with respect to its images (detached, or run"
+                    " without a graph): white-box attacks cannot climb; use `square`"
+                )
             value = objective(outcomes, rows)
             (gradient,) = torch.autograd.grad(value.sum(), images)
         return Slope(gradient, value.detach(), outcomes.detach())

@@ -14,6 +14,7 @@ from surefoot.attacks.apgd import Found
 from surefoot.attacks.counted import Counted
 from surefoot.attacks.draws import Draws, directions
 from surefoot.attacks.hyperplane import to_hyperplane
+from surefoot.attacks.objectives import wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Labels, Model, check_images, check_labels
@@ -99,13 +100,13 @@ def fab_search(
         here, anchors = images[rows], origins[rows]
         plane = linearise(here, rows)
         moved = _step(here, anchors, plane, threat)
-        wrong = model(moved).argmax(1) != labels[rows]
+        missed = wrong(model(moved), labels[rows])
         distance = threat.distance(moved, anchors)
-        better = wrong & (distance < best_distance[rows])
+        better = missed & (distance < best_distance[rows])
         best[rows[better]] = moved[better]
         best_distance[rows[better]] = distance[better]
         drawn = anchors + BACK * (moved - anchors)
-        images[rows] = torch.where(spread(wrong, moved), drawn, moved)
+        images[rows] = torch.where(spread(missed, moved), drawn, moved)
         rows = rows[best_distance[rows] > threat.eps]
         if len(rows) == 0:
             break
@@ -153,9 +154,10 @@ def fab(
     check_images(images, threat.low, threat.high)
     with frozen(model):
         counted = Counted(model)
-        order = counted(images).sort(dim=1, descending=True).indices
-        check_labels(labels, images, order.shape[1])
-        result, standing = images.clone(), order[:, 0] == labels
+        clean = counted(images)
+        check_labels(labels, images, clean.shape[1])
+        order = clean.sort(dim=1, descending=True).indices
+        result, standing = images.clone(), ~wrong(clean, labels)
         ranks = range(1, min(MOST_TARGETS, order.shape[1] - 1) + 1) if targeted else [0]
         for rank in ranks:
             rows = standing.nonzero().flatten()
@@ -167,6 +169,6 @@ def fab(
                 plane = towards(counted, own, order[rows, rank])
             found = fab_search(counted, plane, origins, origins, own, threat=threat, steps=steps)
             settled = threat.project(found.images, origins)
-            won = found.success & (counted(settled).argmax(1) != own)
+            won = found.success & wrong(counted(settled), own)
             result[rows[won]], standing[rows[won]] = settled[won], False
     return result

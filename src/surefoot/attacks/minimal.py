@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from surefoot.attacks.counted import Counted
-from surefoot.attacks.objectives import cross_entropy, margin
+from surefoot.attacks.objectives import cross_entropy, margin, wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Norm, Threat, spread
-from surefoot.types import Images, Labels, Model, check_images
+from surefoot.types import Images, Labels, Model, check_images, check_labels
 
 
 def ddn(
@@ -46,6 +46,8 @@ def ddn(
         where nothing was found (ask the model which).
     """
     check_images(images, low, high)
+    if steps < 1:
+        raise ValueError(f"need steps >= 1; found {steps}")
     ball = Threat("l2", 1.0, low, high)
     keep = _Nearest(images, "l2")
     offset = torch.zeros_like(images)
@@ -54,18 +56,19 @@ def ddn(
     rows = torch.arange(len(images), device=images.device)
     with frozen(model):
         counted = Counted(model)
+        check_labels(labels, images, counted(images[:1]).shape[1])
         for step in range(steps):
             here = images + offset
             slope = counted.slope(lambda out, _: cross_entropy(out, labels), here, rows)
-            wrong = slope.outcomes.argmax(1) != labels
-            keep.note(here, wrong)
+            missed = wrong(slope.outcomes, labels)
+            keep.note(here, missed)
             offset = offset + _cosine(step, steps, 1.0, 0.01) * ball.steepest(slope.gradient)
-            budget = torch.where(wrong, budget * (1 - factor), budget * (1 + factor))
+            budget = torch.where(missed, budget * (1 - factor), budget * (1 + factor))
             budget = torch.minimum(budget, limit)
             length = _length(offset, "l2").clamp(min=1e-12)
             offset = offset * spread(budget / length, offset)
             offset = (images + offset).clamp(low, high) - images
-        keep.note(images + offset, counted(images + offset).argmax(1) != labels)
+        keep.note(images + offset, wrong(counted(images + offset), labels))
     return keep.images
 
 
@@ -97,6 +100,8 @@ def fmn(
         as `ddn`.
     """
     check_images(images, low, high)
+    if steps < 1:
+        raise ValueError(f"need steps >= 1; found {steps}")
     keep = _Nearest(images, norm)
     offset = torch.zeros_like(images)
     budget = torch.full((len(images),), torch.inf, device=images.device)
@@ -105,22 +110,23 @@ def fmn(
     rows = torch.arange(len(images), device=images.device)
     with frozen(model):
         counted = Counted(model)
+        check_labels(labels, images, counted(images[:1]).shape[1])
         for step in range(steps):
             here = images + offset
             slope = counted.slope(lambda out, _: margin(out, labels), here, rows)
-            wrong = slope.value > 0
-            keep.note(here, wrong)
+            missed = wrong(slope.outcomes, labels)
+            keep.note(here, missed)
             steep = torch.linalg.vector_norm(slope.gradient.flatten(1), ord=dual, dim=1)
             linear = _length(offset, norm) + slope.value.abs() / steep.clamp(min=1e-12)
             rate = _cosine(step, steps, 0.05, 0.001)
             shrunk = torch.minimum(budget * (1 - rate), keep.distance.to(budget))
             grown = torch.where(keep.distance.isfinite(), budget * (1 + rate), linear)
-            budget = torch.where(wrong, shrunk, grown)
+            budget = torch.where(missed, shrunk, grown)
             size = _cosine(step, steps, 1.0, 0.01)
             offset = offset + size * climb.steepest(slope.gradient)
             offset = _shrink(offset, budget, norm)
             offset = (images + offset).clamp(low, high) - images
-        keep.note(images + offset, counted(images + offset).argmax(1) != labels)
+        keep.note(images + offset, wrong(counted(images + offset), labels))
     return keep.images
 
 
@@ -134,9 +140,9 @@ class _Nearest:
             (len(origins),), torch.inf, device=origins.device, dtype=torch.float64
         )
 
-    def note(self, images: Images, wrong: Tensor) -> None:
+    def note(self, images: Images, missed: Tensor) -> None:
         distance = self.ruler.distance(images, self.origins)
-        better = wrong & (distance < self.distance)
+        better = missed & (distance < self.distance)
         self.distance = torch.where(better, distance, self.distance)
         self.images = torch.where(spread(better, images), images, self.images)
 

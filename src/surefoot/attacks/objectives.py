@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
-from surefoot.types import Labels, Outcomes, PerExample
+from surefoot.types import Flags, Labels, Outcomes, PerExample
 
 SATURATED_GAP = 50.0
 """From this lead of the best logit on, the gradient of the entropy drowns in rounding."""
@@ -22,6 +22,11 @@ def margin(outcomes: Outcomes, labels: Labels) -> PerExample:
     own = labels.unsqueeze(1)
     others = outcomes.scatter(1, own, -torch.inf)
     return others.amax(1) - outcomes.gather(1, own).squeeze(1)
+
+
+def wrong(outcomes: Outcomes, labels: Labels) -> Flags:
+    """Say where the label does not win; a row with a non-finite outcome is never right."""
+    return (outcomes.argmax(1) != labels) | ~outcomes.isfinite().all(1)
 
 
 def entropy(outcomes: Outcomes, labels: Labels | None = None) -> PerExample:

@@ -12,7 +12,7 @@ from torch import Tensor
 from surefoot.attacks.apgd import Found
 from surefoot.attacks.counted import Counted
 from surefoot.attacks.draws import ByExample, Draws
-from surefoot.attacks.objectives import margin
+from surefoot.attacks.objectives import margin, wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Labels, Model, check_images, check_labels
@@ -218,13 +218,13 @@ def square(
         counted = Counted(model)
         outcomes = counted(images)
         check_labels(labels, images, outcomes.shape[1])
-        rows = (outcomes.argmax(1) == labels).nonzero().flatten()
+        rows = (~wrong(outcomes, labels)).nonzero().flatten()
         result = images.clone()
         if len(rows):
             origins, own = images[rows], labels[rows]
             draws = ByExample.of(origins, seed)
             found = square_search(counted, origins, own, draws, threat=threat, queries=queries)
             settled = threat.project(found.images, origins)
-            won = counted(settled).argmax(1) != own
+            won = wrong(counted(settled), own)
             result[rows[won]] = settled[won]
     return result

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from surefoot.attacks.counted import Counted
+from surefoot.attacks.objectives import wrong
 from surefoot.attacks.result import AttackResult
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
@@ -48,7 +49,7 @@ def union(
         counted = Counted(model)
         outcomes = counted(images)
         check_labels(labels, images, outcomes.shape[1] - rejects(model))
-        result, standing = images.clone(), outcomes.argmax(1) == labels
+        result, standing = images.clone(), ~wrong(outcomes, labels)
         by = ["" if stands else "clean" for stands in standing.tolist()]
         for name, attack in attacks.items():
             rows = standing.nonzero().flatten()
@@ -64,7 +65,7 @@ def union(
             # NaN pixels become the original: they are no counterexample, whatever the model says.
             proposal = torch.where(proposal.isfinite(), proposal, origins).detach().to(origins)
             proposal = threat.project(proposal, origins)
-            broken = counted(proposal).argmax(1) != own
+            broken = wrong(counted(proposal), own)
             result[rows[broken]], standing[rows[broken]] = proposal[broken], False
             for row in rows[broken].tolist():
                 by[row] = name

@@ -1,6 +1,9 @@
 """How attacks call a model: passes are counted, gradients are for the input only."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -20,24 +23,65 @@ class Slope(NamedTuple):
     outcomes: Outcomes
 
 
+@dataclass
+class Cost:
+    """What one attack of an ensemble took, and what it gave.
+
+    Args:
+        forwards: images sent through the model.
+        backwards: images with a gradient.
+        seconds: wall time.
+        blind: gradients among them that were zero or not finite.
+        found: pairs (example, alternative) that fell to it.
+    """
+
+    forwards: int = 0
+    backwards: int = 0
+    seconds: float = 0.0
+    blind: int = 0
+    found: int = 0
+
+
 class Counted:
-    """A model that counts its forward and backward passes, in images."""
+    """A model that counts its passes, in images, for the attack that is named at the time."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.rejects = model, rejects(model)
-        self.forwards = self.backwards = 0
+        self.costs = {"checks": Cost()}
+        self._cost = self.costs["checks"]
+
+    @contextmanager
+    def charging(self, name: str) -> Iterator[Cost]:
+        """Charge the passes inside to this attack."""
+        before, began = self._cost, time.perf_counter()
+        self._cost = self.costs.setdefault(name, Cost())
+        try:
+            yield self._cost
+        finally:
+            self._cost.seconds += time.perf_counter() - began
+            self._cost = before
+
+    @property
+    def forwards(self) -> int:
+        """Count all images sent through."""
+        return sum(cost.forwards for cost in self.costs.values())
+
+    @property
+    def backwards(self) -> int:
+        """Count all images with a gradient."""
+        return sum(cost.backwards for cost in self.costs.values())
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map images to outcomes without a graph."""
-        self.forwards += len(images)
+        self._cost.forwards += len(images)
         with torch.no_grad():
             return self.model(images)
 
     def slope(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
         """Give the gradient of the objective with respect to the images, and to nothing else."""
         images = images.detach().requires_grad_()
-        self.forwards += len(images)
-        self.backwards += len(images)
+        self._cost.forwards += len(images)
+        self._cost.backwards += len(images)
         with torch.enable_grad():
             outcomes = self.model(images)
             if not outcomes.requires_grad:
@@ -47,4 +91,6 @@ class Counted:
                 )
             value = objective(outcomes, rows)
             (gradient,) = torch.autograd.grad(value.sum(), images)
+        size = gradient.flatten(1).abs().sum(1)
+        self._cost.blind += int((~(size > 0) | size.isinf()).sum())
         return Slope(gradient, value.detach(), outcomes.detach())

@@ -98,20 +98,24 @@ def break_sets(
         for stream, goal in enumerate(_goals(guarantee, sets.shape[2])):
             for part in findings.open_parts(batch_size, goal.outsiders):
                 origins, members, start = findings.origins[part], findings.sets[part], clean[part]
-                found = search(
-                    counted,
-                    lambda out, rows, g=goal, m=members, c=start: g.climb(out, m[rows], c[rows]),
-                    lambda out, rows, m=members: guarantee.margins(out, m[rows]).squeeze(1) <= 0,
-                    random_starts(origins, threat, seed, stream),
-                    origins,
-                    threat=threat,
-                    steps=steps,
-                )
-                margin = guarantee.margins(counted(found.images), members).squeeze(1)
-                proven = (margin <= 0) & legal(threat, found.images, origins)
-                findings.note(proven, found.images, goal.name, part)
-    seconds = time.perf_counter() - began
-    return findings.result(images, sets, counted.forwards, counted.backwards, seconds)
+                with counted.charging(goal.name) as cost:
+                    found = search(
+                        counted,
+                        lambda out, rows, g=goal, m=members, c=start: g.climb(
+                            out, m[rows], c[rows]
+                        ),
+                        lambda out, rows, m=members: (
+                            guarantee.margins(out, m[rows]).squeeze(1) <= 0
+                        ),
+                        random_starts(origins, threat, seed, stream),
+                        origins,
+                        threat=threat,
+                        steps=steps,
+                    )
+                    margin = guarantee.margins(counted(found.images), members).squeeze(1)
+                    proven = (margin <= 0) & legal(threat, found.images, origins)
+                    cost.found += findings.note(proven, found.images, goal.name, part)
+    return findings.result(images, sets, counted, time.perf_counter() - began)
 
 
 class _Goal(NamedTuple):

@@ -1,10 +1,12 @@
 """What an attack brings back, and the check that every counterexample must pass again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from surefoot.attacks.alarms import black_box_wins, blind_gradients
+from surefoot.attacks.counted import Cost, Counted
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Sets
 
@@ -23,6 +25,8 @@ class AttackResult:
         seconds: wall time.
         witnesses: `[B, A, ...]`, one counterexample for each broken alternative.
         broken: `[B, A]`.
+        costs: the same for each attack, by name; "checks" holds what no attack asked for.
+        alarms: reasons to doubt that what stands is robust.
     """
 
     images: Tensor
@@ -33,6 +37,8 @@ class AttackResult:
     seconds: float
     witnesses: Tensor
     broken: Tensor
+    costs: dict[str, Cost] = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
 
 
 def legal(threat: Threat, images: Images, origins: Images) -> Tensor:
@@ -79,16 +85,15 @@ class Findings:
         rows = (~self.broken & enough).nonzero().flatten()
         return list(rows.split(batch_size)) if len(rows) else []
 
-    def note(self, proven: Tensor, images: Images, name: str, rows: Tensor) -> None:
+    def note(self, proven: Tensor, images: Images, name: str, rows: Tensor) -> int:
         """Take down which of the pairs `rows` have fallen, at which images, to which attack."""
         for row in rows[proven].tolist():
             self.by[row] = name
         self.broken[rows[proven]] = True
         self.witnesses[rows[proven]] = images[proven]
+        return int(proven.sum())
 
-    def result(
-        self, images: Images, sets: Sets, forwards: int, backwards: int, seconds: float
-    ) -> AttackResult:
+    def result(self, images: Images, sets: Sets, model: Counted, seconds: float) -> AttackResult:
         """Bring the pairs together: an example falls with its last available alternative."""
         available = sets.any(2)
         broken = torch.zeros_like(available)
@@ -104,4 +109,15 @@ class Findings:
         first = available.float().argmax(1)
         shown = witnesses[torch.arange(len(images), device=images.device), first]
         shown = torch.where(spread(success, images), shown, images)
-        return AttackResult(shown, success, by, forwards, backwards, seconds, witnesses, broken)
+        return AttackResult(
+            shown,
+            success,
+            by,
+            model.forwards,
+            model.backwards,
+            seconds,
+            witnesses,
+            broken,
+            model.costs,
+            blind_gradients(model.costs) + black_box_wins(model.costs, len(images)),
+        )

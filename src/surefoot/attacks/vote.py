@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surefoot.attacks.counted import Counted
+from surefoot.attacks.counted import Cost, Counted
 from surefoot.attacks.result import AttackResult, Findings, legal
 from surefoot.guarantees import Guarantee
 from surefoot.models.frozen import frozen
@@ -79,12 +79,12 @@ def break_vote(
     with frozen(vote.model):
         for part in findings.open_parts(how.batch_size):
             origins, members = findings.origins[part], findings.sets[part]
-            found = _climb(vote, origins, members, guarantee, threat, how, seed)
-            proven = vote_fails(counting, found, members, guarantee, how, seed)
-            findings.note(proven & legal(threat, found, origins), found, "pgd-vote", part)
-    climbs = len(findings.origins) * (how.steps + 1) * how.draws
-    forwards, seconds = climbs + counted.forwards, time.perf_counter() - began
-    return findings.result(images, sets, forwards, climbs, seconds)
+            with counted.charging("pgd-vote") as cost:
+                found = _climb(vote, origins, members, guarantee, threat, how, seed, cost)
+                proven = vote_fails(counting, found, members, guarantee, how, seed)
+                proven &= legal(threat, found, origins)
+                cost.found += findings.note(proven, found, "pgd-vote", part)
+    return findings.result(images, sets, counted, time.perf_counter() - began)
 
 
 def vote_fails(
@@ -122,6 +122,7 @@ def _climb(
     threat: Threat,
     how: VoteSearch,
     seed: int,
+    cost: Cost,
 ) -> Images:
     """Minimise the margin of the log mean softmax; the best point on the way is returned."""
     shape = (how.draws, *origins.shape[1:])
@@ -139,4 +140,7 @@ def _climb(
         best_value = torch.maximum(best_value, slope.value)
         step = 2.5 * threat.eps / how.steps * threat.steepest(slope.gradient)
         images = threat.project(images + step, origins)
+    cost.forwards += how.draws * smooth.forwards
+    cost.backwards += how.draws * smooth.backwards
+    cost.blind += how.draws * smooth.costs["checks"].blind
     return best

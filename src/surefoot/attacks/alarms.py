@@ -1,0 +1,49 @@
+"""Reasons to doubt an attack, found by the attack itself: each one a sentence, or nothing.
+
+An attack that fails says little; one that fails for these reasons says nothing. The checks act on
+what the search has seen anyway and cost no passes. Checks on a model before any attack, and on
+whole records, are in `evaluation.alarms`.
+"""
+
+from collections.abc import Mapping
+
+from surefoot.attacks.counted import Cost
+
+MOST_BLIND = 0.05
+"""Share of gradients that may be zero or not finite before an attack calls itself blind."""
+MOST_BLACK_BOX = 0.002
+"""Share of the images that Square may break after every attack with gradients has failed."""
+
+
+def blind_gradients(costs: Mapping[str, Cost]) -> list[str]:
+    """Name the attacks of which too many gradients were zero or not finite."""
+    return [
+        f"{name}: {cost.blind / cost.backwards:.0%} of its gradients were zero or not finite"
+        " (masked, saturated or rounded), so it could not climb there: what it left standing may"
+        " fall to an attack that sees more"
+        for name, cost in costs.items()
+        if cost.blind > MOST_BLIND * cost.backwards
+    ]
+
+
+def black_box_wins(costs: Mapping[str, Cost], images: int) -> list[str]:
+    """Say if Square, without gradients, breaks what attacks with gradients left standing."""
+    found = costs["square"].found if "square" in costs else 0
+    if found <= MOST_BLACK_BOX * images:
+        return []
+    return [
+        f"square, without gradients, broke {found} of {images} images that every attack with"
+        " gradients had left standing: the gradients are masked, and attacked accuracy may be far"
+        " too high"
+    ]
+
+
+def short_steps(steps: int, step_size: float, eps: float) -> list[str]:
+    """Say if fixed steps cannot cross the ball: steps x step_size < 2 eps."""
+    if steps * step_size >= 2 * eps * (1 - 1e-9):
+        return []
+    return [
+        f"{steps} steps of {step_size:g} reach {steps * step_size:g}, less than the diameter"
+        f" {2 * eps:g} of the ball: from a random start its far side is out of reach; take steps of"
+        f" at least {2 * eps / steps:.3g}"
+    ]

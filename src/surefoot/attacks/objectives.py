@@ -1,8 +1,10 @@
 """What an attack climbs, one value an example: higher = closer to success."""
 
+import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
@@ -41,6 +43,26 @@ def entropy(outcomes: Outcomes, labels: Labels | None = None) -> PerExample:
     best = outcomes.topk(2, dim=1).values
     lead = best[:, 0] - best[:, 1]
     return torch.where(lead > SATURATED_GAP, -lead, value)
+
+
+def kl_divergence(outcomes: Outcomes, clean: Outcomes) -> PerExample:
+    r"""Give how far the answer has moved from the clean one, $\sum_c q_c (\log q_c - \log p_c)$.
+
+    q belongs to `clean`, p to `outcomes`. The slope is zero where both agree: start elsewhere.
+    """
+    reference = clean.log_softmax(1)
+    return (reference.exp() * (reference - outcomes.log_softmax(1))).sum(1)
+
+
+def mutual_information(members: Float[Tensor, "B C M"]) -> PerExample:
+    r"""Give what the members disagree about.
+
+    $$ H(\tfrac{1}{M} \sum_m p_m) - \tfrac{1}{M} \sum_m H(p_m) $$
+    In nats, between 0 and log M; 0 where all members say the same, however unsure they are.
+    """
+    logs = members.log_softmax(1)
+    mean = logs.logsumexp(2) - math.log(members.shape[2])
+    return -(mean.exp() * mean).sum(1) + (logs.exp() * logs).sum(1).mean(1)
 
 
 def dlr(outcomes: Outcomes, labels: Labels) -> PerExample:

@@ -4,14 +4,15 @@ Goodfellow, Shlens, Szegedy 2015 (FGSM); Madry et al. 2018 (PGD). Not here: step
 (`apgd`), success tests that end the search (`break_guarantee`).
 """
 
-import torch
-from torch import Tensor
+from dataclasses import replace
 
-from surefoot.attacks.counted import Counted, Objective
+import torch
+
 from surefoot.attacks.objectives import objective_of
+from surefoot.attacks.perturbation import Perturbation, perturb_images
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model, check_images
+from surefoot.types import Images, Labels, Model
 
 
 def pgd(
@@ -48,35 +49,21 @@ def pgd(
     Returns:
         images inside the threat.
     """
-    check_images(images, threat.low, threat.high)
     climb = objective_of(objective)
-    if steps < 1 or restarts < 1 or not step_size > 0:
-        raise ValueError(
-            f"need steps >= 1, restarts >= 1, step_size > 0; found {steps}, {restarts}, {step_size}"
-        )
-    counts = torch.full((len(images),), steps)
-    best, best_value = images, None
-    with frozen(model):
-        counted = Counted(model)
-        for restart in range(restarts):
-            jump = random_start or restart > 0
-            start = threat.random_point(images, generator) if jump else images
-            found = ascend(
-                counted,
-                lambda outcomes, rows: climb(outcomes, labels[rows]),
-                start,
-                images,
-                threat=threat,
-                step_size=step_size,
-                counts=counts,
-            )
-            if restarts == 1:
-                return found
-            value = climb(counted(found), labels)
-            if best_value is None:
-                best, best_value = found, value
-            better = value > best_value
-            best = torch.where(spread(better, images), found, best)
+    if restarts < 1:
+        raise ValueError(f"need restarts >= 1; found {restarts}")
+    start = "uniform" if random_start else "origin"
+    how = Perturbation(threat, objective, steps=steps, step_size=step_size, start=start)
+    best = perturb_images(model, images, labels, how, generator=generator)
+    if restarts == 1:
+        return best
+    with frozen(model), torch.no_grad():
+        best_value = climb(model(best), labels)
+        for _ in range(restarts - 1):
+            again = replace(how, start="uniform")
+            found = perturb_images(model, images, labels, again, generator=generator)
+            value = climb(model(found), labels)
+            best = torch.where(spread(value > best_value, images), found, best)
             best_value = torch.maximum(value, best_value)
     return best
 
@@ -95,32 +82,3 @@ def fgsm(
     return pgd(
         model, images, labels, threat=threat, steps=1, step_size=threat.eps, objective=objective
     )
-
-
-def ascend(
-    model: Counted,
-    objective: Objective,
-    start: Images,
-    origins: Images,
-    *,
-    threat: Threat,
-    step_size: float,
-    counts: Tensor,
-) -> Images:
-    """Climb from `start`, example i for `counts[i]` steps; finished examples leave the batch.
-
-    Sorted by count, the active examples are always the head of the batch: no gather inside the
-    loop, and the work is the sum of the counts instead of their maximum times the batch.
-    """
-    order = counts.argsort(descending=True)
-    active = [int((counts > step).sum()) for step in range(int(counts.max()))]
-    rows = order.to(origins.device)
-    images, anchors = start[rows].clone(), origins[rows]
-    for head in active:
-        here = images[:head]
-        gradient = model.slope(objective, here, rows[:head]).gradient
-        moved = here + step_size * threat.steepest(gradient)
-        images[:head] = threat.project(moved, anchors[:head])
-    result = torch.empty_like(images)
-    result[rows] = images
-    return result

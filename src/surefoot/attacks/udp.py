@@ -8,12 +8,9 @@ from typing import Literal
 
 import torch
 
-from surefoot.attacks.counted import Counted
-from surefoot.attacks.objectives import entropy
-from surefoot.attacks.pgd import ascend
-from surefoot.models.frozen import frozen
+from surefoot.attacks.perturbation import Perturbation, perturb_images
 from surefoot.threat import Threat
-from surefoot.types import Images, Model, check_images, rejects
+from surefoot.types import Images, Model
 
 
 def udp(
@@ -45,21 +42,5 @@ def udp(
     Returns:
         images inside the threat.
     """
-    check_images(images, threat.low, threat.high)
-    if steps < 1 or not step_size > 0:
-        raise ValueError(f"need steps >= 1 and step_size > 0; found {steps} and {step_size}")
-    classes = -1 if rejects(model) else None
-    if step_counts == "uniform":
-        counts = torch.randint(1, steps + 1, (len(images),), generator=generator)
-    else:
-        counts = torch.full((len(images),), steps)
-    with frozen(model):
-        return ascend(
-            Counted(model),
-            lambda outcomes, rows: entropy(outcomes[:, :classes]),
-            images,
-            images,
-            threat=threat,
-            step_size=step_size,
-            counts=counts,
-        )
+    how = Perturbation(threat, "entropy", steps=steps, step_size=step_size, step_counts=step_counts)
+    return perturb_images(model, images, None, how, generator=generator)

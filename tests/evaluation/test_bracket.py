@@ -165,6 +165,15 @@ def test_a_wrong_lipschitz_certificate_stops_the_run_and_keeps_the_witness(
     assert not (tmp_path / "record.csv").exists()
 
 
+def test_the_right_lipschitz_certificate_does_not_stop_it(digits, smooth_net, tmp_path):
+    classifier = Plain(smooth_net, "lipschitz", steps=15)
+    threat = Threat("l2", 0.5)
+    record = bracket(classifier, digits, guarantee=Local(), threat=threat, folder=tmp_path)
+    assert figures.attacked_accuracy(record, 0.5).value < 1
+    assert not (tmp_path / "contradiction.safetensors").exists()
+    assert (tmp_path / "record.csv").exists()
+
+
 def test_settling_looks_at_the_disputed_alternative_alone():
     """{0} is weak, {0, 1} strong: a witness against {0} is no contradiction beyond its radius."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 3))
@@ -450,11 +459,6 @@ def test_the_limit_rests_on_the_errors_of_the_model_and_never_rises_with_the_rad
     assert figures.attacked_accuracy(record, 0.5) == figures.clean_accuracy(record)
 
 
-class Softmax(nn.Module):
-    def forward(self, images):
-        return images.flatten(1)[:, :10].softmax(1)
-
-
 class FewClasses(nn.Module):
     def forward(self, images):
         return images.flatten(1)[:, :5]
@@ -468,7 +472,6 @@ class WrongShape(nn.Module):
 @pytest.mark.parametrize(
     ("model", "guarantee", "message"),
     [
-        (Softmax(), Local(), "need logits"),
         (FewClasses(), Local(), r"must lie in \[0, 4\]|10 classes, the model 5"),
         (WrongShape(), Local(), r"outcomes \[B, O\]"),
         (build("mlp", inputs=64), LabelOrUncertain(), "rejects = True"),

@@ -48,6 +48,11 @@ def make_rows(count: int, radii: list[float], classes: int, *, seed: int = 0) ->
     )
 
 
+def make_cost(forwards: int, backwards: int, seconds: float, found: int) -> dict[str, Any]:
+    passes = {"forwards": forwards, "backwards": backwards}
+    return {**passes, "seconds": seconds, "blind": 0, "found": found}
+
+
 def make_header(name: str, radii: list[float], classes: list[str], **changes: Any) -> dict:
     header: dict[str, Any] = {
         "schema": 1,
@@ -67,6 +72,16 @@ def make_header(name: str, radii: list[float], classes: list[str], **changes: An
             "forwards": 40320,
             "backwards": 36000,
             "seconds": 8.2,
+            "retried": 32,
+            "missed": 1,
+            "grey": 30,
+            "grey_stood": 0,
+            "costs": {
+                "checks": make_cost(720, 0, 0.0, 0),
+                "apgd-ce": make_cost(19800, 18000, 4.1, 211),
+                "apgd-t": make_cost(19800, 18000, 4.1, 12),
+                "square": make_cost(0, 0, 0.0, 0),
+            },
         },
         "limit": [],
         "warnings": [],

@@ -73,6 +73,13 @@ def test_warnings_stand_above_the_figures(tmp_path):
     assert text.index("gradients vanish") < text.index("<table")
 
 
+def test_costs_of_the_attacks_stand_below_the_settings(tmp_path):
+    text = page([make_record()], tmp_path)
+    assert text.index("What the figures rest on") < text.index("<td>apgd-ce</td>")
+    assert text.count("<td>apgd-ce</td>") == 1
+    assert "What each attack found" not in page([make_record(attack=None)], tmp_path)
+
+
 def test_names_are_escaped(tmp_path):
     evil = "<img src=x onerror=alert(1)>"
     record = make_record(evil, classes=[evil, "$x_1$", '"'], shape=(1, 8, 8), command=f"run {evil}")

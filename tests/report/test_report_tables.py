@@ -14,6 +14,7 @@ from surefoot.report import headline, model_card, write_markdown
 from surefoot.report.tables import (
     accepted_right_only,
     alarms,
+    by_attack,
     by_class,
     by_radius,
     to_markdown,
@@ -112,6 +113,23 @@ def test_alarms_come_before_stored_warnings():
     record = make_record(count=40, warnings=["the attack may be weak"])
     wrong = Record(record.rows.assign(certified=1.0), record.header)
     assert warnings_of([wrong])[-1] == "gloro: the attack may be weak"
+
+
+def test_attacks_that_ran_are_listed_with_what_they_took():
+    table = by_attack(make_record())
+    assert table is not None
+    assert table["attack"].tolist() == ["checks", "apgd-ce", "apgd-t"]  # square had nothing to do
+    assert table["found"].tolist() == ["0", "211", "12"]
+    assert table["forwards"].tolist() == ["720", "19,800", "19,800"]
+    assert table["seconds"].tolist() == ["0.0", "4.1", "4.1"]
+    assert by_attack(make_record(attack=None)) is None
+    assert by_attack(make_record(attack={"name": "apgd"})) is None
+
+
+def test_checks_of_the_attack_are_said_with_its_settings():
+    said = grounds(make_record())["Attack"]
+    assert "1 of 32 fallen examples missed on another try" in said
+    assert "0 of 30 claims missed that fail at plain grey" in said
 
 
 def test_grounds_name_the_vote_and_the_division_by_root_d(records):

@@ -16,13 +16,18 @@ MOST_BLACK_BOX = 0.002
 
 
 def blind_gradients(costs: Mapping[str, Cost]) -> list[str]:
-    """Name the attacks of which too many gradients were zero or not finite."""
-    return [
-        f"{name}: {cost.blind / cost.backwards:.0%} of its gradients were zero or not finite"
-        " (masked, saturated or rounded), so it could not climb there: what it left standing may"
-        " fall to an attack that sees more"
+    """Name the attacks of which too many gradients were zero or not finite, in one sentence."""
+    blind = [
+        f"{name} ({cost.blind / cost.backwards:.0%})"
         for name, cost in costs.items()
         if cost.blind > MOST_BLIND * cost.backwards
+    ]
+    if not blind:
+        return []
+    return [
+        f"zero or not finite were gradients of {', '.join(blind)}: masked, saturated or rounded,"
+        " so these attacks could not climb there; what they left standing may fall to an attack"
+        " that sees more"
     ]
 
 

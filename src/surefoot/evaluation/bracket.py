@@ -21,27 +21,19 @@ from accelerate import PartialState
 from torch import nn
 
 from surefoot import __version__
-from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
-from surefoot.evaluation import figures, limit
+from surefoot.evaluation import alarms, limit
+from surefoot.evaluation.alarms import try_model
 from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed, label_wins
 from surefoot.evaluation.fall import Fall
 from surefoot.evaluation.record import SCHEMA, Record, join_set, read
 from surefoot.evaluation.shards import Shard, Shards, identity
 from surefoot.guarantees import Guarantee, LabelOrUncertain, check_model, containing
 from surefoot.models import fingerprint
-from surefoot.models.frozen import device_of, frozen
+from surefoot.models.frozen import device_of
 from surefoot.progress import track
 from surefoot.threat import Threat
-from surefoot.types import (
-    Images,
-    Labels,
-    Model,
-    Outcomes,
-    Sets,
-    check_images,
-    check_labels,
-)
+from surefoot.types import Labels, Model, Sets, check_images, check_labels
 
 
 def bracket(
@@ -90,7 +82,8 @@ def bracket(
     header |= {"name": name, "command": command}
     header["attack"] = classifier.describe() if attack else None
     header["model"]["answers"] = answers
-    header["warnings"] = _alarms(classifier.net, data, attack)
+    first, _ = data.batch(slice(0, 32))
+    header["warnings"] = alarms.of_model(classifier.net, first, attack=attack)
     header["identity"] = identity(header | {"limits": limits, "skip": skip_certified})
     if folder is not None and (finished := _finished(folder, header["identity"])):
         return finished
@@ -102,9 +95,11 @@ def bracket(
     header["certificate"] = ledger.pop("certificate")
     if attack:
         header["attack"] = {**classifier.describe(), **ledger}
-    header["seconds"] = round(time.perf_counter() - began, 3)
     record = Record(rows, header, witnesses)
-    header["warnings"] += _doubts(record)
+    header["warnings"] += alarms.of_record(record)
+    if attack:
+        header["warnings"] += alarms.of_detector(classifier, data, record, threat)
+    header["seconds"] = round(time.perf_counter() - began, 3)
     _leave(record, shards, folder)
     return record
 
@@ -138,25 +133,6 @@ def _leave(record: Record, shards: Shards, folder: Path | None) -> None:
     state.wait_for_everyone()
 
 
-def _alarms(model: Model, data: Data, attack: bool) -> list[str]:
-    """Look at the first images for reasons to doubt an attack on this model."""
-    images, found = data.batch(slice(0, 32))[0], []
-    if isinstance(model, nn.Module) and model.training:
-        found.append("the model came in train mode; all figures are those of its eval mode")
-    if not torch.equal(try_model(model, images), try_model(model, images)):
-        found.append(
-            "the model answers at random: each figure is of one draw, and a counterexample may be"
-            " one lucky draw; judge the vote (--certificate smoothing) or average the draws"
-        )
-    blind = blind_share(model, images) if attack else 0.0
-    if blind > 0:
-        found.append(
-            f"{blind:.0%} of the first images show no usable gradient (masked, saturated or"
-            " rounded): attacks cannot climb there, so attacked accuracy may be far too high"
-        )
-    return found
-
-
 def grid_of(radii: Sequence[float] | None, threat: Threat) -> list[float]:
     """Sort the radii, the headline eps among them; each must be finite and above 0."""
     grid = sorted({float(radius) for radius in (radii or ())} | {float(threat.eps)})
@@ -174,73 +150,6 @@ def _finished(folder: Path, identity: str) -> Record | None:
     return record if record.header.get("identity") == identity else None
 
 
-def _doubts(record: Record) -> list[str]:
-    """List what a reader must know before trusting a figure."""
-    found = []
-    if len(record) < 100:
-        found.append(f"only {len(record)} examples: the intervals are wide")
-    found += _out_of_reach(record)
-    for entry in record.header["limit"]:
-        certified = figures.certified_accuracy(record, entry["radius"])
-        if certified and entry["feasible"] and certified.value > entry["robustness"]["high"]:
-            found.append(
-                f"certified accuracy {certified.value:.1%} at radius {entry['radius']:g} lies above"
-                f" the estimated limit {entry['robustness']['value']:.1%}: the estimate comes from"
-                " one found region and is no proof"
-            )
-    return found
-
-
-def _out_of_reach(record: Record) -> list[str]:
-    certificate, norm = record.header["certificate"], record.header["threat"]["norm"]
-    if certificate is None or certificate["method"] != "smoothing":
-        return []
-    largest = largest_radius(certificate["sigma"], certificate["n_certify"], certificate["alpha"])
-    largest /= Threat(norm, 1.0).l2_radius(record.header["dimension"])
-    beyond = [f"{radius:g}" for radius in record.header["radii"] if radius > largest]
-    if not beyond:
-        return []
-    return [
-        f"no image can be certified at radius {', '.join(beyond)}: with n_certify ="
-        f" {certificate['n_certify']}, alpha = {certificate['alpha']:g} and sigma ="
-        f" {certificate['sigma']:g} the largest certifiable {norm} radius is {largest:.3g}"
-    ]
-
-
-def try_model(model: Model, images: Images) -> Outcomes:
-    """Give the outcomes of a few images, on the CPU; raise if model and images do not fit."""
-    try:
-        with torch.inference_mode(), frozen(model):
-            outcomes = model(images.to(device_of(model))).cpu()
-    except Exception as error:  # whatever a foreign model may raise
-        raise ValueError(
-            f"the model fails on images of shape {tuple(images.shape[1:])}:"
-            f" {type(error).__name__}: {error}"
-        ) from error
-    if outcomes.ndim != 2 or len(outcomes) != len(images) or not outcomes.is_floating_point():
-        raise ValueError(
-            f"the model must map images to floating-point outcomes [B, O]; {tuple(images.shape)}"
-            f" gave {tuple(outcomes.shape)}, {outcomes.dtype}"
-        )
-    return outcomes
-
-
-def blind_share(model: Model, images: Images) -> float:
-    """Give the share of images at which the model shows no gradient, or none that is finite.
-
-    There an attack cannot climb, and what it leaves standing says nothing.
-    """
-    images = images.to(device_of(model)).requires_grad_()
-    with frozen(model), torch.enable_grad():
-        outcomes = model(images)
-        if not outcomes.requires_grad:
-            return 1.0
-        best = outcomes.topk(2, dim=1).values
-        (gradient,) = torch.autograd.grad((best[:, 0] - best[:, 1]).sum(), images)
-    size = gradient.flatten(1).abs().sum(1)
-    return float(((size == 0) | ~size.isfinite()).float().mean())
-
-
 def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> str:
     """Raise if the parts do not fit; else hash the first answers.
 
@@ -256,12 +165,6 @@ def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Thr
         raise ValueError(
             f"the data set has {len(data.classes)} classes, the model"
             f" {outcomes.shape[1] - classifier.rejects}: they do not belong together"
-        )
-    sums = outcomes.sum(1)
-    if bool((outcomes >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
-        raise ValueError(
-            "the model returns rows that sum to one; certificates and attacks need logits."
-            " Remove the final softmax."
         )
     text = " ".join(f"{value:.3g}" for value in outcomes.flatten().tolist())
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
@@ -283,6 +186,7 @@ def _shard(job: Job, rows: slice) -> Shard:
     """Evaluate some examples: what holds, what is certified, what falls at which radius."""
     classifier, guarantee, threat = job.classifier, job.guarantee, job.threat
     images, labels = job.data.batch(rows)
+    check_images(images, threat.low, threat.high)
     device = device_of(classifier.net)
     images, labels = images.to(device), labels.to(device)
     look = classifier.look(images, guarantee)
@@ -306,14 +210,10 @@ def _shard(job: Job, rows: slice) -> Shard:
     )
     for radius in job.radii:
         fall.attack(radius)
+    if job.radii and rows.start == 0:  # once an evaluation, whoever works off the first shard
+        fall.check_attack(job.radii[-1])
     table = _rows(look, labels, sets, fall, threat, images[0].numel(), rows.start)
-    ledger = {
-        "certificate": look.details,
-        "forwards": fall.forwards,
-        "backwards": fall.backwards,
-        "seconds": round(fall.seconds, 3),
-        "skipped_certified": fall.skipped,
-    }
+    ledger = {"certificate": look.details, **fall.ledger()}
     return Shard(table, fall.witnesses(look.shares, rows.start), ledger)
 
 

@@ -1,16 +1,26 @@
 """At which radius does each example fall: a grid of attacks, checked against the certificate."""
 
+import math
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from surefoot.evaluation.classifiers import Classifier
+from surefoot.attacks import AttackResult
+from surefoot.evaluation.classifiers import Classifier, Smoothed
+from surefoot.evaluation.shards import Costs, add_costs
 from surefoot.files import write_whole
 from surefoot.guarantees import Guarantee
 from surefoot.threat import Threat
 from surefoot.types import Images, Sets
+
+AGAIN = 32
+"""Fallen examples that are attacked once more at the largest radius."""
+CLEAR_LEAD = 6.0
+"""Standard deviations of a count by which an outcome of a vote must lead at the grey image."""
 
 
 class Contradiction(RuntimeError):
@@ -45,17 +55,26 @@ class Fall:
     ) -> None:
         self.skip_certified, self.skipped = skip_certified, 0
         self.classifier, self.images, self.guarantee = classifier, images, guarantee
-        self.standing, self.certified, self.threat = sets.clone(), certified, threat
+        self.sets, self.standing = sets, sets.clone()
+        self.certified, self.threat = certified, threat
+        self.sets, self.standing, self.certified, self.threat = (
+            sets,
+            sets.clone(),
+            certified,
+            threat,
+        )
         self.folder = folder
         holds = sets.any(2).any(1)
         self.radius = torch.where(holds, torch.inf, 0.0).double()
         self.by = ["" if stands else "clean" for stands in holds.tolist()]
         self.adversarial = images.clone()
         self.forwards, self.backwards, self.seconds = 0, 0, 0.0
+        self.costs: list[Costs] = []
+        self.retried = self.missed = self.grey = self.grey_stood = 0
 
     def attack(self, radius: float) -> None:
         """Attack what still stands, in a ball of this radius."""
-        threat = Threat(self.threat.norm, radius, self.threat.low, self.threat.high)
+        threat = replace(self.threat, eps=radius)
         open_rows = self.standing.any(2).any(1)
         if self.skip_certified and self.certified is not None:
             proven = self.certified.amax(1) >= threat.l2_radius(self.images[0].numel())
@@ -64,11 +83,7 @@ class Fall:
         rows = open_rows.nonzero().flatten()
         if len(rows) == 0:
             return
-        sets = self.standing[rows]
-        result = self.classifier.attack(self.images[rows], sets, self.guarantee, threat)
-        self.forwards += result.forwards
-        self.backwards += result.backwards
-        self.seconds += result.seconds
+        result = self._search(rows, self.standing[rows], threat)
         for place, alternative in result.broken.nonzero().tolist():
             row, witness = int(rows[place]), result.witnesses[place, alternative]
             if not self._contradicts(row, alternative, witness, threat):
@@ -77,6 +92,67 @@ class Fall:
                 if not bool(self.standing[row].any()):
                     self.radius[row] = radius
                     self.by[row] = result.by[place] or "apgd"
+
+    def check_attack(self, largest: float) -> None:
+        """Attack where the answer is known already: what stands there, the attack has missed.
+
+        First, examples that fell at a smaller radius: the largest ball holds that counterexample
+        too. Then, claims that fail at the uniformly grey image, in balls that reach it.
+        """
+        self._again(replace(self.threat, eps=largest))
+        self._grey()
+
+    def _again(self, threat: Threat) -> None:
+        rows = ((self.radius > 0) & (self.radius < threat.eps)).nonzero().flatten()[:AGAIN]
+        if len(rows):
+            result = self._search(rows, self.sets[rows], threat, check=True)
+            self.retried, self.missed = len(rows), int((~result.success).sum())
+
+    def _grey(self) -> None:
+        count, lead = 32, 0.0
+        if isinstance(self.classifier, Smoothed):  # slower, and only a clear majority is a fact
+            count, lead = 8, CLEAR_LEAD / math.sqrt(self.classifier.search.n_confirm)
+        sets = self.sets[:count]
+        low, high = self.threat.low, self.threat.high
+        grey = torch.full_like(self.images[:1], (low + high) / 2)
+        outcomes = self.classifier.look(grey, self.guarantee).outcomes.expand(len(sets), -1)
+        fails = self.guarantee.margins(outcomes, sets) < -lead
+        sets = sets & fails.unsqueeze(2)
+        rows = sets.any(2).any(1).nonzero().flatten()
+        if len(rows):
+            reach = (high - low) / 2 * (1 + 1e-6)  # the grey pixel is rounded
+            if self.threat.norm == "l2":
+                reach *= math.sqrt(grey.numel())
+            threat = replace(self.threat, eps=reach)
+            result = self._search(rows, sets[rows], threat, check=True)
+            self.grey = int(sets.any(2).sum())
+            self.grey_stood = self.grey - int(result.broken.sum())
+
+    def _search(
+        self, rows: Tensor, sets: Sets, threat: Threat, *, check: bool = False
+    ) -> AttackResult:
+        """Attack rows and charge the attacks; what a check finds decides no row and is no find."""
+        result = self.classifier.attack(self.images[rows], sets, self.guarantee, threat)
+        self.forwards += result.forwards
+        self.backwards += result.backwards
+        self.seconds += result.seconds
+        no_find = {"found": 0} if check else {}
+        self.costs.append({name: asdict(cost) | no_find for name, cost in result.costs.items()})
+        return result
+
+    def ledger(self) -> dict[str, Any]:
+        """Give what the attacks took, by name too, and what the checks on them gave."""
+        return {
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+            "seconds": round(self.seconds, 3),
+            "skipped_certified": self.skipped,
+            "retried": self.retried,
+            "missed": self.missed,
+            "grey": self.grey,
+            "grey_stood": self.grey_stood,
+            "costs": add_costs(self.costs),
+        }
 
     def _contradicts(self, row: int, alternative: int, witness: Tensor, threat: Threat) -> bool:
         """Settle a disagreement with the certificate; True if the witness turned out not real."""

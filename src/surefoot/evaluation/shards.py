@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,21 @@ def identity(header: dict[str, Any]) -> str:
     """Hash everything that decides the rows."""
     text = json.dumps(header, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+Costs = dict[str, dict[str, Any]]
+"""What each attack took and gave: name -> the fields of `attacks.counted.Cost`."""
+
+
+def add_costs(parts: Iterable[Costs]) -> Costs:
+    """Add up, attack by attack."""
+    total: Costs = {}
+    for part in parts:
+        for name, cost in part.items():
+            sums = total.setdefault(name, dict.fromkeys(cost, 0))
+            for what, amount in cost.items():
+                sums[what] += amount
+    return total
 
 
 class Shards:
@@ -70,8 +86,10 @@ class Shards:
         """Join all shards; costs are added, what the certificate rests on is taken from one."""
         parts = [self.read(first) for first in places]
         ledger = {"certificate": parts[0].ledger["certificate"]}
-        for name in ("forwards", "backwards", "seconds", "skipped_certified"):
-            ledger[name] = sum(part.ledger[name] for part in parts)
+        for name in parts[0].ledger:
+            if name not in ("certificate", "costs"):
+                ledger[name] = sum(part.ledger[name] for part in parts)
+        ledger["costs"] = add_costs(part.ledger["costs"] for part in parts)
         rows = pd.concat([part.rows for part in parts], ignore_index=True)
         return Shard(rows, concatenate([part.witnesses for part in parts]), ledger)
 

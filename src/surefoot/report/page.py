@@ -16,6 +16,7 @@ from surefoot.report.rejection import rejection_curve
 from surefoot.report.style import to_data_uri
 from surefoot.report.tables import (
     accepted_right_only,
+    by_attack,
     by_class,
     by_radius,
     headline,
@@ -73,7 +74,7 @@ def _content(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _section(record: Record, place: int) -> dict[str, Any]:
-    grid = perturbation_grid(record)
+    grid, costs = perturbation_grid(record), by_attack(record)
     return {
         "anchor": f"record-{place}",
         "name": record.header["name"],
@@ -85,6 +86,7 @@ def _section(record: Record, place: int) -> dict[str, Any]:
         "by_radius": _table(by_radius(record), stacked=may_refuse(record)),
         "by_class": _table(by_class(record)),
         "grounds": grounds(record),
+        "by_attack": None if costs is None else _table(costs),
         "command": record.header.get("command", ""),
     }
 

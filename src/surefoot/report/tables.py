@@ -58,6 +58,25 @@ def by_class(record: Record) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def by_attack(record: Record) -> pd.DataFrame | None:
+    """Give one row an attack: what it found and what it took; None without a ledger."""
+    costs = (record.header.get("attack") or {}).get("costs")
+    if not costs:
+        return None
+    table = [
+        {
+            "attack": name,
+            "found": f"{cost['found']:,}",
+            "forwards": f"{cost['forwards']:,}",
+            "backwards": f"{cost['backwards']:,}",
+            "seconds": f"{cost['seconds']:.1f}",
+        }
+        for name, cost in costs.items()
+        if cost["forwards"]
+    ]
+    return pd.DataFrame(table)
+
+
 def may_refuse(record: Record) -> bool:
     """Say whether the guarantee counts "uncertain" as an answer that is not wrong."""
     return record.header["guarantee"]["name"] == "LabelOrUncertain"

@@ -196,6 +196,10 @@ def _attack(attack: dict[str, Any] | None) -> str:
     details += [f"{attack['seconds']:.1f} s"] if attack.get("seconds") is not None else []
     if skipped := attack.get("skipped_certified"):
         details += [f"{skipped:,} times skipped where the certificate reached the radius"]
+    if retried := attack.get("retried"):
+        details += [f"{attack['missed']} of {retried} fallen examples missed on another try"]
+    if claims := attack.get("grey"):
+        details += [f"{attack['grey_stood']} of {claims} claims missed that fail at plain grey"]
     details += [f"seed {attack['seed']}"] if attack.get("seed") is not None else []
     return ", ".join([str(attack["name"]), *details]) + ". An upper bound on robust accuracy."
 

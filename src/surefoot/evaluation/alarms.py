@@ -1,0 +1,272 @@
+"""Reasons to doubt an evaluation: each function gives sentences, or an empty list.
+
+Some look at the model before any attack, some at what the attacks left in the ledger and the rows.
+What they find stands in `header["warnings"]` and on top of the report. In the manner of the checks
+of AutoAttack (Croce, Hein 2020), which only print. Not here: what an attack notices about itself
+(`attacks.alarms`), and certificates that attacks refute (`fall.Contradiction`, an error).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from surefoot.attacks.alarms import black_box_wins, blind_gradients
+from surefoot.attacks.counted import Cost
+from surefoot.certify.smoothing import largest_radius
+from surefoot.data import Data
+from surefoot.evaluation import figures
+from surefoot.evaluation.classifiers import Classifier, Plain
+from surefoot.evaluation.record import Record
+from surefoot.guarantees import LabelOrUncertain, Local, containing
+from surefoot.models.frozen import device_of, frozen
+from surefoot.stats import Interval, interval
+from surefoot.threat import Threat
+from surefoot.types import Images, Labels, Model, Outcomes, rejects
+
+FEWEST_EXAMPLES = 100
+"""Below this many rows a 95 % interval may span 20 points."""
+MOST_MISSED = 0.1
+"""Share of counterexamples that an attack may miss in a larger ball; two misses are allowed."""
+DETECTOR_ROWS = 200
+"""Rows on which a claim with rejection is compared with the net without it."""
+
+
+def of_model(model: Model, images: Images, *, attack: bool) -> list[str]:
+    """Look at a model and a few of its images, before any attack."""
+    found = train_mode(model) + random_answers(model, images) + probabilities(model, images)
+    return found + no_gradient(model, images) if attack else found
+
+
+def of_record(record: Record) -> list[str]:
+    """Look at a whole record: its attack, its size, its certificate and its limit."""
+    attack = record.header["attack"]
+    found = of_attack(attack, len(record)) if attack else []
+    return found + few_examples(record) + out_of_reach(record) + above_limit(record)
+
+
+def of_attack(ledger: Mapping[str, Any], images: int) -> list[str]:
+    """Look at the ledger of all attacks of an evaluation, summed over radii and shards."""
+    costs = {name: Cost(**numbers) for name, numbers in ledger["costs"].items()}
+    return [
+        *blind_gradients(costs),
+        *black_box_wins(costs, images),
+        *grey_stands(ledger["grey"], ledger["grey_stood"]),
+        *missed_again(ledger["retried"], ledger["missed"]),
+    ]
+
+
+def train_mode(model: Model) -> list[str]:
+    """Say if the model came in train mode; surefoot attacks and certifies its eval mode."""
+    if not (isinstance(model, nn.Module) and model.training):
+        return []
+    return ["the model came in train mode; all figures are those of its eval mode"]
+
+
+def random_answers(model: Model, images: Images) -> list[str]:
+    """Say if the same images get other outcomes when asked again."""
+    once, again = try_model(model, images), try_model(model, images)
+    if torch.allclose(once, again, rtol=1e-4, atol=1e-6, equal_nan=True):
+        return []
+    return [
+        "the model answers at random: each figure is of one draw, and a counterexample may be"
+        " one lucky draw; judge the vote (--certificate smoothing) or average the draws"
+    ]
+
+
+def probabilities(model: Model, images: Images) -> list[str]:
+    """Say if the outcomes (of a selective classifier: its labels) are shares that sum to one.
+
+    Nothing is corrected, for it would be another model: the figures are of the model as it stands.
+    """
+    outcomes = try_model(model, images)
+    labels = outcomes[:, :-1] if rejects(model) else outcomes
+    sums = labels.sum(1)
+    if not (bool((labels >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)):
+        return []
+    return [
+        "the model returns rows that sum to one: probabilities, where logits are expected. The"
+        " figures are of the model as it stands and certificates hold, but gradients vanish where"
+        " a probability is near 0 or 1, so attacks may be blind, and scores take the probabilities"
+        " for logits. Return logits: remove the final softmax"
+    ]
+
+
+def no_gradient(model: Model, images: Images) -> list[str]:
+    """Say if some clean images show no usable gradient: masked, saturated or rounded."""
+    blind = blind_share(model, images)
+    if blind == 0:
+        return []
+    return [
+        f"{blind:.0%} of the first images show no usable gradient (masked, saturated or rounded):"
+        " attacks cannot climb there, so attacked accuracy may be far too high"
+    ]
+
+
+def blind_share(model: Model, images: Images) -> float:
+    """Give the share of images at which the model shows no gradient, or none that is finite.
+
+    There an attack cannot climb, and what it leaves standing says nothing.
+    """
+    images = images.to(device_of(model)).requires_grad_()
+    with frozen(model), torch.enable_grad():
+        outcomes = model(images)
+        if not outcomes.requires_grad:
+            return 1.0
+        best = outcomes.topk(2, dim=1).values
+        (gradient,) = torch.autograd.grad((best[:, 0] - best[:, 1]).sum(), images)
+    size = gradient.flatten(1).abs().sum(1)
+    return float(((size == 0) | ~size.isfinite()).float().mean())
+
+
+def grey_stands(claims: int, stood: int) -> list[str]:
+    """Say if claims stood in balls that hold a counterexample for sure, the grey image.
+
+    An attack without bounds that does not reach 0 % is broken (Athalye, Carlini, Wagner 2018);
+    from radius (high - low) / 2 on the ball of every image holds grey, so there it is proof.
+
+    Args:
+        claims: sets that fail at the grey image, attacked in such a ball (`Fall.grey`).
+        stood: how many of them the attack left standing.
+    """
+    if stood == 0:
+        return []
+    return [
+        f"the attack left {stood} of {claims} claims standing in a ball that reaches the uniformly"
+        " grey image, where each of them fails: it misses counterexamples that are there, so"
+        " attacked accuracy is too high"
+    ]
+
+
+def missed_again(retried: int, missed: int) -> list[str]:
+    """Say if examples that fell at a smaller radius survive a fresh attack at the largest.
+
+    A larger ball holds the same counterexample. Found stays found in the rows, so the curve falls
+    by construction: this asks whether the attack alone would have made it fall.
+
+    Args:
+        retried: examples attacked again (`Fall.again`).
+        missed: how many of them did not fall again.
+    """
+    if missed <= max(2, MOST_MISSED * retried):
+        return []
+    return [
+        f"{missed} of {retried} examples that fell at a smaller radius survived a fresh attack at"
+        " the largest: the attack is not monotone in the radius, so at large radii attacked"
+        " accuracy is too high; take more steps or smaller ones"
+    ]
+
+
+def few_examples(record: Record) -> list[str]:
+    """Say if the intervals are wide for want of rows."""
+    if len(record) >= FEWEST_EXAMPLES:
+        return []
+    return [f"only {len(record)} examples: the intervals are wide"]
+
+
+def out_of_reach(record: Record) -> list[str]:
+    """Name the radii that no vote can certify with this sigma, alpha and number of copies."""
+    certificate, norm = record.header["certificate"], record.header["threat"]["norm"]
+    if certificate is None or certificate["method"] != "smoothing":
+        return []
+    largest = largest_radius(certificate["sigma"], certificate["n_certify"], certificate["alpha"])
+    largest /= Threat(norm, 1.0).l2_radius(record.header["dimension"])
+    beyond = [f"{radius:g}" for radius in record.header["radii"] if radius > largest]
+    if not beyond:
+        return []
+    return [
+        f"no image can be certified at radius {', '.join(beyond)}: with n_certify ="
+        f" {certificate['n_certify']}, alpha = {certificate['alpha']:g} and sigma ="
+        f" {certificate['sigma']:g} the largest certifiable {norm} radius is {largest:.3g}"
+    ]
+
+
+def above_limit(record: Record) -> list[str]:
+    """Say where certified accuracy lies above the estimated limit of the data."""
+    found = []
+    for entry in record.header["limit"]:
+        certified = figures.certified_accuracy(record, entry["radius"])
+        if certified and entry["feasible"] and certified.value > entry["robustness"]["high"]:
+            found.append(
+                f"certified accuracy {certified.value:.1%} at radius {entry['radius']:g} lies above"
+                f" the estimated limit {entry['robustness']['value']:.1%}: the estimate comes from"
+                " one found region and is no proof"
+            )
+    return found
+
+
+def of_detector(classifier: Classifier, data: Data, record: Record, threat: Threat) -> list[str]:
+    """Compare a net that may abstain with itself without abstention, at half the radius.
+
+    Only for nets as they stand and `LabelOrUncertain`; both sides speak of the same rows, at most
+    `DETECTOR_ROWS`.
+    """
+    detects = record.header["guarantee"]["name"] == LabelOrUncertain.__name__
+    if not (detects and isinstance(classifier, Plain)):
+        return []
+    part = replace(record, rows=record.rows.iloc[:DETECTOR_ROWS])
+    claim, _ = figures.accepted_and_right(part, threat.eps)
+    images, labels = data.batch(slice(0, DETECTOR_ROWS))
+    known = without_rejection(classifier, images, labels, threat)
+    return half_radius(claim, known.high, threat.eps)
+
+
+def without_rejection(
+    classifier: Plain, images: Images, labels: Labels, threat: Threat
+) -> Interval:
+    """Attack the net without its last column at half the radius: an upper bound of its accuracy."""
+    model, half = classifier.model, replace(threat, eps=threat.eps / 2)
+    images, labels = images.to(device_of(model)), labels.to(device_of(model))
+    sets = Local().sets(try_model(model, images)[:, :-1]).to(labels.device)
+    forced = replace(classifier, model=lambda pixels: model(pixels)[:, :-1])
+    with frozen(model):  # what replaces it is a plain callable, which nothing else would freeze
+        stood = ~forced.attack(images, containing(sets, labels), Local(), half).success
+    return interval(int(stood.sum()), len(stood))
+
+
+def half_radius(
+    claim: Interval, known: float, eps: float, *, source: str = "this net without its rejection"
+) -> list[str]:
+    """Say if a claim with rejection at eps implies a classifier beyond what is known at eps / 2.
+
+    Whoever accepts no wrong image within eps yields a classifier, too slow to be run, that is
+    right without rejection within eps / 2, on the same share of examples. 12 of 14 published
+    detectors claimed more than any classifier was known to reach.
+
+    Args:
+        claim: share accepted and right, with no accepted error found within eps.
+        known: best robust accuracy known at eps / 2: measured (its upper end), or published.
+        eps: radius of the claim.
+        source: whose accuracy `known` is.
+
+    Reference: Tramer, Detecting Adversarial Examples Is (Nearly) As Hard As Classifying Them,
+    ICML 2022, arXiv 2107.11630.
+    """
+    if claim.low <= known:
+        return []
+    return [
+        f"with rejection at radius {eps:g} the claim is {claim.value:.1%} (at least"
+        f" {claim.low:.1%}): it implies a classifier without rejection that is as good at radius"
+        f" {eps / 2:g}, where at most {known:.1%} is known ({source}). Either the net is that good"
+        " at rejecting, or the attack is too weak against the rejection"
+    ]
+
+
+def try_model(model: Model, images: Images) -> Outcomes:
+    """Give the outcomes of a few images, on the CPU; raise if model and images do not fit."""
+    try:
+        with torch.inference_mode(), frozen(model):
+            outcomes = model(images.to(device_of(model))).cpu()
+    except Exception as error:  # whatever a foreign model may raise
+        raise ValueError(
+            f"the model fails on images of shape {tuple(images.shape[1:])}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+    if outcomes.ndim != 2 or len(outcomes) != len(images) or not outcomes.is_floating_point():
+        raise ValueError(
+            f"the model must map images to floating-point outcomes [B, O]; {tuple(images.shape)}"
+            f" gave {tuple(outcomes.shape)}, {outcomes.dtype}"
+        )
+    return outcomes

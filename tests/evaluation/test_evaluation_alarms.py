@@ -1,0 +1,324 @@
+"""Alarms of evaluations: each with a model that must set it off and one that must not."""
+
+import importlib
+
+import pytest
+import torch
+from oracles import Linear
+from torch import nn
+
+from surefoot.attacks import VoteSearch
+from surefoot.data import Data
+from surefoot.evaluation import Plain, Smoothed, alarms, bracket, figures
+from surefoot.guarantees import LabelOrUncertain, Local
+from surefoot.stats import interval
+from surefoot.threat import Threat
+from surefoot.types import check_images
+from surefoot.uncertainty import Selective
+from surefoot.uncertainty.vote import Vote
+
+PIXELS = 16
+BORDER = 0.45  # plain grey lies on the bright side
+WEIGHT = torch.stack([torch.full((PIXELS,), -0.5), torch.full((PIXELS,), 0.5)])
+RADII = (0.02, 0.05)
+EPS = 0.1
+QUICK = VoteSearch(steps=5, draws=4, n_choose=50, n_confirm=200)
+
+
+def flat_data(count, seed=0):
+    """Images of two classes, bright or dark, at linf distances up to .2 from the border."""
+    draw = torch.Generator().manual_seed(seed)
+    level = BORDER - 0.2 + 0.4 * torch.rand(count, 1, generator=draw)
+    jitter = 0.02 * torch.rand(count, PIXELS, generator=draw)
+    jitter = jitter - jitter.mean(1, keepdim=True)
+    return Data("flat", level + jitter, (level[:, 0] > BORDER).long(), ("dark", "bright"))
+
+
+def brightness():
+    """The linear net that is right about them; |level - BORDER| is the linf distance it has."""
+    half = BORDER * PIXELS / 2
+    return Linear(WEIGHT, torch.tensor([half, -half]))
+
+
+def evaluate(classifier, data, *, guarantee=None, norm="linf", eps=EPS, radii=RADII, **more):
+    threat = Threat(norm, eps)
+    classifier.net.eval()
+    return bracket(
+        classifier, data, guarantee=guarantee or Local(), threat=threat, radii=radii, **more
+    )
+
+
+def warnings_of(*arguments, **more):
+    return evaluate(*arguments, **more).header["warnings"]
+
+
+def any_says(words, found):
+    return any(words in text for text in found)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_honest_net_sets_off_no_alarm(norm):
+    scale = 1 if norm == "linf" else 4
+    record = evaluate(
+        Plain(brightness(), steps=10),
+        flat_data(120),
+        norm=norm,
+        eps=scale * EPS,
+        radii=[scale * radius for radius in RADII],
+    )
+    ledger = record.header["attack"]
+    assert record.header["warnings"] == []
+    assert ledger["retried"] > 20  # the checks had something to look at
+    assert ledger["missed"] == 0
+    assert ledger["grey"] > 10
+    assert ledger["grey_stood"] == 0
+
+
+def test_an_honest_vote_sets_off_no_alarm():
+    classifier = Smoothed(Vote(brightness(), 0.02), n_certify=2000, search=QUICK)
+    record = evaluate(classifier, flat_data(100), radii=[0.01], eps=0.05)
+    ledger = record.header["attack"]
+    assert ledger["retried"] > 2
+    assert ledger["missed"] == 0
+    assert ledger["grey"] > 2
+    assert ledger["grey_stood"] == 0
+    assert not any_says("attack", record.header["warnings"])
+
+
+class Softmax(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return self.net(images).softmax(1)
+
+
+def test_probabilities_are_an_alarm_and_the_figures_those_of_the_model():
+    data = flat_data(40)
+    logits = evaluate(Plain(brightness(), steps=10), data)
+    shares = evaluate(Plain(Softmax(brightness()), steps=10), data)
+    assert any_says("rows that sum to one", shares.header["warnings"])
+    assert not any_says("rows that sum to one", logits.header["warnings"])
+    assert (shares.rows["attacked"] == logits.rows["attacked"]).all()
+
+
+def test_certificates_of_a_vote_of_probabilities_hold():
+    data = flat_data(30)
+    votes = [
+        evaluate(Smoothed(Vote(net, 0.1), n_certify=500), data, norm="l2", attack=False)
+        for net in (Softmax(brightness()), brightness())
+    ]
+    assert any_says("rows that sum to one", votes[0].header["warnings"])
+    assert (votes[0].rows["certified"] == votes[1].rows["certified"]).all()
+    assert votes[0].rows["certified"].max() > 0
+
+
+def test_probabilities_under_a_rejection_are_found_too():
+    images, _ = flat_data(30).batch(slice(None))
+    for net, said in ((Softmax(brightness()), 1), (brightness(), 0)):
+        assert len(alarms.probabilities(Selective(net, "entropy", 0.5), images)) == said
+
+
+def test_a_model_that_always_answers_nan_is_not_called_random():
+    class Nan(nn.Module):
+        def forward(self, images):
+            return torch.full((len(images), 2), torch.nan)
+
+    images, _ = flat_data(5).batch(slice(None))
+    assert alarms.random_answers(Nan(), images) == []
+
+
+class Island(nn.Module):
+    """Always the first label, without a slope, save in a small box around plain grey."""
+
+    def __init__(self, half):
+        super().__init__()
+        self.half = half
+
+    def forward(self, images):
+        there = ((images - 0.5).abs().flatten(1).amax(1, keepdim=True) < self.half).float()
+        return torch.cat([1 - there, there], 1) * 2 + 0 * images.flatten(1).sum(1, keepdim=True)
+
+
+def bright_data(count):
+    images = 0.8 + 0.1 * torch.rand(count, PIXELS, generator=torch.Generator().manual_seed(1))
+    return Data("bright", images, torch.zeros(count, dtype=torch.long), ("a", "b"))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attack_that_misses_grey_is_reported(norm):
+    record = evaluate(Plain(Island(0.05), steps=5), bright_data(40), norm=norm)
+    assert any_says("left 32 of 32 claims standing", record.header["warnings"])
+
+
+def test_an_attack_on_a_vote_that_misses_grey_is_reported():
+    classifier = Smoothed(Vote(Island(0.3), 0.05), n_certify=500, search=QUICK)
+    found = warnings_of(classifier, bright_data(12))
+    assert any_says("left 8 of 8 claims standing", found)
+
+
+def test_grey_is_not_looked_at_without_an_attack():
+    found = warnings_of(Plain(Island(0.05), steps=5), bright_data(40), attack=False)
+    assert not any_says("grey", found)
+
+
+class Moat(nn.Module):
+    """Wrong at a distance of .07 from plain grey; flat, and right, from .14 on."""
+
+    def forward(self, images):
+        distance = (images - 0.5).abs().flatten(1).amax(1, keepdim=True)
+        lead = ((distance - 0.07).abs() / 0.05 - 0.5).clamp(max=0.9)
+        return torch.cat([lead, -lead], 1)
+
+
+def test_an_attack_that_is_not_monotone_in_eps_is_reported():
+    images = 0.5 + 0.002 * torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
+    data = Data("centre", images, torch.zeros(40, dtype=torch.long), ("a", "b"))
+    record = evaluate(Plain(Moat(), steps=20), data, radii=[0.06], eps=0.45)
+    assert figures.attacked_accuracy(record, 0.06).value == 0
+    assert any_says("of 32 examples that fell at a smaller", record.header["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("retried", "missed", "said"), [(0, 0, 0), (5, 2, 0), (5, 3, 1), (32, 3, 0), (32, 4, 1)]
+)
+def test_two_misses_or_a_tenth_are_no_alarm(retried, missed, said):
+    assert len(alarms.missed_again(retried, missed)) == said
+
+
+class OnlyKnown(nn.Module):
+    """Refuses every image but the ones it has seen: a claim that no attack can refute."""
+
+    rejects = True
+
+    def __init__(self, net, known):
+        super().__init__()
+        self.net, self.known = net, known
+
+    def forward(self, images):
+        near = torch.cdist(images.flatten(1), self.known).amin(1, keepdim=True) < 0.01
+        return torch.cat([self.net(images), torch.where(near, -100.0, 100.0)], 1)
+
+
+def test_a_detector_that_claims_more_than_its_net_can_at_half_the_radius_is_reported():
+    data = flat_data(60)
+    detector = OnlyKnown(brightness(), data.images)
+    arguments = {"guarantee": LabelOrUncertain(), "eps": 0.2, "radii": None}
+    record = evaluate(Plain(detector, steps=5), data, **arguments)
+    assert figures.accepted_and_right(record, 0.2)[0].value == 1
+    assert any_says("with rejection at radius 0.2 the claim is 100.0%", record.header["warnings"])
+    record = evaluate(Plain(detector, steps=5), data, eps=0.2, radii=None)
+    assert not any_says("with rejection", record.header["warnings"])  # refusals count as errors
+
+
+def test_an_honest_detector_claims_exactly_what_its_net_can_at_half_the_radius():
+    """It refuses what is closer to the border than half of eps: the bound of Tramer is reached."""
+    data = flat_data(100)
+    least = torch.tensor(EPS * PIXELS).sigmoid().item()
+    detector = Plain(Selective(brightness(), "max-probability", 1 - least), steps=10)
+    record = evaluate(detector, data, guarantee=LabelOrUncertain(), eps=2 * EPS)
+    claim = figures.accepted_and_right(record, 2 * EPS)[0]
+    images, labels = data.batch(slice(None))
+    known = alarms.without_rejection(detector, images, labels, Threat("linf", 2 * EPS))
+    assert 0.3 < claim.value < 0.7
+    assert claim.value == pytest.approx(known.value, abs=0.02)
+    assert record.header["warnings"] == []
+
+
+def test_what_is_published_may_stand_for_what_is_known():
+    claim = interval(80, 100)
+    (said,) = alarms.half_radius(claim, 0.6, 8 / 255, source="RobustBench, 2024")
+    assert "at most 60.0% is known (RobustBench, 2024)" in said
+    assert alarms.half_radius(claim, claim.low, 8 / 255) == []
+
+
+class HalfMasked(nn.Module):
+    """Gives no gradient for bright images."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        logits = self.net(images)
+        return torch.where(logits[:, :1] < 0, logits.detach(), logits)
+
+
+def test_costs_are_summed_over_radii_and_shards_and_judged_once():
+    classifier = Plain(HalfMasked(brightness()), steps=3)
+    record = evaluate(classifier, flat_data(520))
+    ledger = record.header["attack"]
+    costs = ledger["costs"]
+    for what in ("forwards", "backwards"):
+        assert sum(cost[what] for cost in costs.values()) == ledger[what]
+    fell = (record.rows["attacked"] > 0) & (record.rows["attacked"] <= EPS)
+    assert sum(cost["found"] for cost in costs.values()) == fell.sum()
+    said = [text for text in record.header["warnings"] if "zero or not finite" in text]
+    assert len(said) == 1
+    assert "apgd-soft" in said[0]
+
+
+def test_a_resumed_run_says_what_an_undisturbed_one_says(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    classifier, data = Plain(HalfMasked(brightness()), steps=3), flat_data(520)
+    whole = evaluate(classifier, data)
+    module = importlib.import_module("surefoot.evaluation.bracket")
+    original, worked = module._shard, []
+
+    def dying(job, rows):
+        worked.append(rows.start)
+        if worked == [0, 250]:
+            raise Killed
+        return original(job, rows)
+
+    monkeypatch.setattr(module, "_shard", dying)
+    with pytest.raises(Killed):
+        evaluate(classifier, data, folder=tmp_path)
+    resumed = evaluate(classifier, data, folder=tmp_path)
+    assert worked == [0, 250, 250, 500]
+    assert resumed.header["warnings"] == whole.header["warnings"]
+    assert without_seconds(resumed.header["attack"]) == without_seconds(whole.header["attack"])
+
+
+def without_seconds(ledger):
+    return {
+        name: without_seconds(value) if isinstance(value, dict) else value
+        for name, value in ledger.items()
+        if name != "seconds"
+    }
+
+
+def test_a_black_box_that_wins_is_said_of_the_sum():
+    cost = {"forwards": 1, "backwards": 0, "seconds": 0.1, "blind": 0, "found": 2}
+    checks = dict.fromkeys(("retried", "missed", "grey", "grey_stood"), 0)
+    ledger = {"costs": {"square": cost}, **checks}
+    assert any_says("square, without gradients, broke 2 of 900", alarms.of_attack(ledger, 900))
+    assert alarms.of_attack(ledger, 1000) == []
+
+
+def test_round_off_beyond_the_box_is_accepted_and_more_is_refused():
+    check_images(torch.tensor([[1 + 3e-8, -3e-8]], dtype=torch.float64))
+    with pytest.raises(ValueError, match="put the normalisation inside the model"):
+        check_images(torch.tensor([[1.1, 0.5]]))
+    data = flat_data(60)
+    above = data.images.clone()
+    above[0, 0] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
+    evaluate(Plain(brightness(), steps=2), Data("edge", above, data.labels, data.classes))
+
+
+@pytest.mark.parametrize("row", [0, 50])
+def test_images_outside_the_box_of_the_threat_are_refused_wherever_they_stand(row):
+    data = flat_data(60)
+    images = data.images.clone()
+    images[row, 0] = 0.95
+    data = Data("outside", images, data.labels, data.classes)
+    with pytest.raises(ValueError, match=r"must lie in \[0, 0.9\]; found .* to 0.95"):
+        bracket(
+            Plain(brightness(), steps=2),
+            data,
+            guarantee=Local(),
+            threat=Threat("linf", EPS, high=0.9),
+        )

@@ -1,19 +1,67 @@
 """The loop: it learns, it resumes bit for bit after a kill, it leaves nothing half-written."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from surefoot.attacks.latent import Space
 from surefoot.data import load
 from surefoot.models import build
 from surefoot.models import load as load_model
 from surefoot.threat import Threat
-from surefoot.training import PGD, UDP, Noise, Standard, Training, accuracy, fit
+from surefoot.training import (
+    FAT,
+    FGSM,
+    MART,
+    MMA,
+    NFGSM,
+    PGD,
+    RECIPES,
+    RFGSM,
+    TRADES,
+    UDP,
+    UDPR,
+    UDPTRADES,
+    Augmentation,
+    Judge,
+    MaxE,
+    Noise,
+    Standard,
+    Training,
+    WeightAttack,
+    accuracy,
+    fit,
+    name_of,
+)
 from surefoot.training import loop as loop_module
 
 THREAT = Threat("l2", 0.5)
-RECIPES = [Standard(), PGD(THREAT, steps=2), UDP(THREAT, steps=3), Noise(0.1)]
+SPACE = Space("2", "absolute")
+PGD_2, UDP_3 = PGD(THREAT, steps=2), UDP(THREAT, steps=3)
+LEARNERS = [
+    Standard(),
+    Noise(0.1),
+    MaxE(0.1),
+    FGSM(Threat("linf", 0.05)),
+    RFGSM(Threat("linf", 0.05)),
+    NFGSM(Threat("linf", 0.05)),
+    PGD_2,
+    PGD(THREAT, steps=2, space=SPACE),
+    FAT(THREAT, steps=3),
+    TRADES(THREAT, steps=2, weight=1.0),
+    TRADES(THREAT, steps=2, weight=1.0, form="soft-cross-entropy"),
+    TRADES(THREAT, steps=2, weight=1.0, space=SPACE),
+    MART(PGD_2, weight=1.0),
+    MMA(THREAT, steps=3),
+    UDP_3,
+    UDP(THREAT, steps=3, step_rule="backtracking"),
+    UDP(THREAT, steps=3, space=SPACE),
+    UDPR(UDP_3),
+    UDPR(UDP(THREAT, steps=3, space=SPACE)),
+    UDPTRADES(UDP_3, weight=1.0),
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +79,24 @@ def dropout_net():
     return build("preactresnet18", planes=1, width=2, dropout=0.3)
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize("recipe", LEARNERS, ids=lambda recipe: name_of(recipe))
 def test_every_recipe_learns_and_leaves_a_loadable_run(recipe, digits, tmp_path):
     training = Training(epochs=12, batch_size=32, learning_rate=5e-3)
     model = net(hidden=(64,))
     folder = fit(model, digits, recipe, tmp_path / "run", training=training, validation=digits)
-    names = ["config.json", "log.jsonl", "model.safetensors", "state.safetensors"]
+    names = ["best", "config.json", "log.jsonl", "model.safetensors", "state.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == names
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in log] == list(range(1, 13))
     assert log[-1]["loss"] < log[0]["loss"]
     assert accuracy(load_model(folder), digits) == log[-1]["validation_accuracy"] > 0.8
     config = json.loads((folder / "config.json").read_text())
-    assert config["recipe"]["name"] == type(recipe).__name__.lower()
+    assert config["recipe"]["name"] == name_of(recipe)
+
+
+def test_every_name_makes_a_recipe_that_knows_its_name():
+    for name, make in RECIPES.items():
+        assert name_of(make()) == {"udp-bt": "udp"}.get(name, name)
 
 
 class Killed(BaseException):
@@ -59,36 +112,80 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(
     training = Training(epochs=3, batch_size=20, optimizer=optimizer, learning_rate=1e-2)
     whole = fit(make(), data, recipe, tmp_path / "whole", training=training)
 
-    calls, original = 0, loop_module.cross_entropy
+    folder = killed_thrice(
+        monkeypatch, lambda: fit(make(), data, recipe, tmp_path / "killed", training=training)
+    )
+    assert_same_runs(whole, folder)
+
+
+def killed_thrice(monkeypatch, run):
+    """Kill in the first, second and third epoch (of four steps), and continue."""
+    calls, original = 0, loop_module._step
 
     def dies(*arguments):
         nonlocal calls
         calls += 1
-        if calls in (2, 7, 14):  # in the first, second and third epoch
+        found = original(*arguments)
+        if calls in (2, 7, 14):
             raise Killed
-        return original(*arguments)
+        return found
 
-    monkeypatch.setattr(loop_module, "cross_entropy", dies)
-    kills = 0
-    while True:
-        try:
-            folder = fit(make(), data, recipe, tmp_path / "killed", training=training)
-            break
-        except Killed:
-            kills += 1
-    assert kills == 3
-    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    losses = [
-        [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
-        for run in (whole, folder)
-    ]
-    assert losses[0] == losses[1]
+    monkeypatch.setattr(loop_module, "_step", dies)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            run()
+    return run()
+
+
+def lines_of(run):
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def assert_same_runs(one, two):
+    assert lines_of(one) == lines_of(two)
+    for path in one.rglob("model.safetensors"):
+        assert path.read_bytes() == (two / path.relative_to(one)).read_bytes()
+
+
+EVERYTHING = Training(
+    epochs=3,
+    batch_size=20,
+    optimizer="sgd",
+    learning_rate=5e-2,
+    schedule="multistep",
+    milestones=(0.4, 0.8),
+    label_smoothing=0.1,
+    perturb_every=2,
+    ema=0.9,
+    augmentation=Augmentation(crop=1, flip=True),
+    weight_attack=WeightAttack(0.01, 1),
+    judge=Judge("l2", 0.3, judge_steps=2),
+)
+
+
+def test_a_killed_run_with_every_option_ends_with_the_same_bits(digits, tmp_path, monkeypatch):
+    def run(folder):
+        recipe = UDPTRADES(UDP(THREAT, steps=2))
+        data, validation = digits.first(64), digits.first(40)
+        return fit(dropout_net(), data, recipe, folder, training=EVERYTHING, validation=validation)
+
+    whole = run(tmp_path / "whole")
+    folder = killed_thrice(monkeypatch, lambda: run(tmp_path / "killed"))
+    assert_same_runs(whole, folder)
+    assert len(list(whole.rglob("model.safetensors"))) == 2
+    plain = replace(EVERYTHING, judge=Judge())
+    other = fit(
+        dropout_net(), digits.first(64), Standard(), tmp_path / "other", training=plain
+    )  # the options do something
+    files = [path / "model.safetensors" for path in (whole, other)]
+    assert files[0].read_bytes() != files[1].read_bytes()
 
 
 def test_a_finished_run_is_not_repeated(digits, tmp_path, monkeypatch):
     training = Training(epochs=1)
     fit(net(), digits, Standard(), tmp_path, training=training)
-    monkeypatch.setattr(loop_module, "_epoch", None)
+    monkeypatch.setattr(loop_module, "_step", None)
     fit(net(), digits, Standard(), tmp_path, training=training)
 
 
@@ -103,26 +200,14 @@ def test_attack_steps_inside_training_change_neither_statistics_nor_gradients(di
     model = dropout_net().train()
     images, labels = digits.batch(slice(0, 8))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    for recipe in RECIPES[1:3]:
-        perturbed = recipe.perturb(model, images, labels, torch.Generator().manual_seed(0))
-        assert not torch.equal(perturbed, images)
-        assert bool(THREAT.inside(perturbed, images).all())
+    for recipe in LEARNERS:
+        point = recipe.perturb(model, images, labels, torch.Generator().manual_seed(0))
+        if isinstance(recipe, PGD | FAT | TRADES | UDP | UDPR) and isinstance(point, torch.Tensor):
+            assert not torch.equal(point, images)
+            assert bool(THREAT.inside(point, images).all())
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(weight.grad is None for weight in model.parameters())
-
-
-@pytest.mark.parametrize(
-    ("schedule", "values"),
-    [
-        ("constant", [1.0, 1.0, 1.0]),
-        ("triangular", [0.001, 1.0, 0.001]),
-        ("cosine", [1.0, 0.5, 0.0]),
-    ],
-)
-def test_schedules(schedule, values):
-    found = [loop_module.rate(schedule, done) for done in (0.0, 0.5, 1.0)]
-    assert found == pytest.approx(values, abs=1e-6)
 
 
 def test_another_run_in_the_folder_is_refused_and_kept(digits, tmp_path):
@@ -149,6 +234,15 @@ def test_a_loss_that_explodes_stops_the_run_before_a_model_is_written(digits, tm
             training=Training(epochs=3, learning_rate=1e30, optimizer="sgd"),
         )
     assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_two_passes_of_one_batch_leave_the_statistics_of_both(digits, tmp_path):
+    """TRADES asks for the clean and the perturbed answers in one step, in train mode."""
+    model = dropout_net()
+    fit(model, digits.first(20), TRADES(THREAT, steps=1), tmp_path, training=Training(epochs=1))
+    counts = [value for name, value in model.state_dict().items() if "num_batches" in name]
+    assert counts
+    assert all(value.item() == 2 for value in counts)
 
 
 def test_impossible_lengths_are_refused():

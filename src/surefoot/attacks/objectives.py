@@ -31,6 +31,12 @@ def wrong(outcomes: Outcomes, labels: Labels) -> Flags:
     return (outcomes.argmax(1) != labels) | ~outcomes.isfinite().all(1)
 
 
+def shannon(outcomes: Tensor) -> Tensor:
+    r"""Give the predictive entropy $-\sum_c p_c \log p_c$ in nats, finite for every logit gap."""
+    logs = outcomes.log_softmax(1)
+    return -(logs.exp() * logs).sum(1)
+
+
 def entropy(outcomes: Outcomes, labels: Labels | None = None) -> PerExample:
     r"""Give the predictive entropy $-\sum_c p_c \log p_c$ in nats; labels are not used.
 
@@ -38,8 +44,7 @@ def entropy(outcomes: Outcomes, labels: Labels | None = None) -> PerExample:
     more than `SATURATED_GAP` the gradient of the entropy is zero in floating point; there minus the
     lead stands in, which climbs in the same direction (exactly so for two classes).
     """
-    logs = outcomes.log_softmax(1)
-    value = -(logs.exp() * logs).sum(1)
+    value = shannon(outcomes)
     best = outcomes.topk(2, dim=1).values
     lead = best[:, 0] - best[:, 1]
     return torch.where(lead > SATURATED_GAP, -lead, value)
@@ -62,7 +67,7 @@ def mutual_information(members: Float[Tensor, "B C M"]) -> PerExample:
     """
     logs = members.log_softmax(1)
     mean = logs.logsumexp(2) - math.log(members.shape[2])
-    return -(mean.exp() * mean).sum(1) + (logs.exp() * logs).sum(1).mean(1)
+    return shannon(mean) - shannon(logs).mean(1)
 
 
 def dlr(outcomes: Outcomes, labels: Labels) -> PerExample:

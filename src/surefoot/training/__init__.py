@@ -1,16 +1,61 @@
-"""Training: one loop, recipes as small records."""
+"""Training: one loop, recipes as small records.
 
-from surefoot.training.loop import Training, accuracy, fit
-from surefoot.training.recipes import PGD, RECIPES, UDP, Noise, Recipe, Standard
+`loop` runs, `settings` say how long and with which options, `recipe` says what a recipe is,
+`recipes` holds them, `losses` are functions of outcomes; `weights`, `augmentation`, `optimizers`
+and `judge` hold one option each.
+"""
+
+from surefoot.training.augmentation import Augmentation
+from surefoot.training.judge import CatastrophicOverfitting, Judge, accuracy, attacked_accuracy
+from surefoot.training.loop import fit
+from surefoot.training.recipe import Answers, Recipe
+from surefoot.training.recipes import (
+    FAT,
+    FGSM,
+    MART,
+    MMA,
+    NFGSM,
+    PGD,
+    RECIPES,
+    RFGSM,
+    TRADES,
+    UDP,
+    UDPR,
+    UDPTRADES,
+    MaxE,
+    Noise,
+    Standard,
+    name_of,
+)
+from surefoot.training.settings import PRESETS, Training
+from surefoot.training.weights import WeightAttack
 
 __all__ = [
+    "FAT",
+    "FGSM",
+    "MART",
+    "MMA",
+    "NFGSM",
     "PGD",
+    "PRESETS",
     "RECIPES",
+    "RFGSM",
+    "TRADES",
     "UDP",
+    "UDPR",
+    "UDPTRADES",
+    "Answers",
+    "Augmentation",
+    "CatastrophicOverfitting",
+    "Judge",
+    "MaxE",
     "Noise",
     "Recipe",
     "Standard",
     "Training",
+    "WeightAttack",
     "accuracy",
+    "attacked_accuracy",
     "fit",
+    "name_of",
 ]

@@ -1,59 +1,48 @@
 """The training loop: one, readable, resumable, the same result however often it is killed.
 
-Everything random in an epoch (order, perturbations, dropout) comes from a stream keyed by
-(seed, epoch), and the state is replaced atomically after each epoch. So a resumed run repeats the
-broken epoch from its beginning and ends, on a CPU, with the same bits as a run without a kill.
+Everything random in an epoch (order, augmentation, perturbations, dropout) comes from a stream
+keyed by (seed, epoch), and the state is replaced atomically after each epoch. So a resumed run
+repeats the broken epoch from its beginning and ends, on a CPU, with the same bits as a run without
+a kill.
 """
 
 import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
-from torch.nn.functional import cross_entropy
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from torch import Tensor, nn
 
+from surefoot.attacks.ascent import predicted
+from surefoot.attacks.latent import answer
 from surefoot.data import Data
 from surefoot.files import write_whole
 from surefoot.models import save
-from surefoot.models.frozen import device_of, frozen
 from surefoot.progress import track
 from surefoot.streams import generator
 from surefoot.training import state
-from surefoot.training.recipes import Recipe
+from surefoot.training.judge import best_epoch, collapsed, warn_of
+from surefoot.training.optimizers import optimizer_of, rate
+from surefoot.training.recipe import Answers, Recipe, criterion_of
+from surefoot.training.recipes import Standard, name_of
+from surefoot.training.settings import Training
+from surefoot.training.state import Progress
+from surefoot.training.weights import average, copy_of, holding, pushed
 
 
 @dataclass(frozen=True)
-class Training:
-    """How long and how fast to train.
+class _Run:
+    """What stays while a model is trained; `wrapped` is the model as `accelerate` sees it."""
 
-    Args:
-        epochs: passes over the data.
-        batch_size: images a step (over all processes).
-        optimizer: "adam", or "sgd" with Nesterov momentum 0.9.
-        learning_rate: the peak.
-        schedule: "constant"; "triangular" from 0 up to the middle and down to 0; "cosine" to 0.
-        weight_decay: L2 coefficient.
-        seed: of order, perturbations and dropout (the initial weights are the caller's).
-    """
-
-    epochs: int = 20
-    batch_size: int = 128
-    optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 1e-3
-    schedule: Literal["constant", "triangular", "cosine"] = "cosine"
-    weight_decay: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
-            raise ValueError(
-                "need epochs >= 1, batch_size >= 1 and learning_rate > 0; found"
-                f" {self.epochs}, {self.batch_size}, {self.learning_rate}"
-            )
+    accelerator: Accelerator
+    wrapped: nn.Module
+    data: Data
+    recipe: Recipe
+    training: Training
 
 
 def fit(
@@ -70,10 +59,11 @@ def fit(
     Args:
         model: trained in place, on the device that `accelerate` finds; outputs logits.
         data: training images.
-        recipe: on which images to train.
-        folder: receives `model.safetensors`, `config.json`, `log.jsonl` and `state.safetensors`.
-        training: length, optimiser, seed.
-        validation: if given, its clean accuracy is logged after each epoch.
+        recipe: where to train, and which loss to take.
+        folder: receives `model.safetensors`, `config.json`, `log.jsonl` and `state.safetensors`;
+            with validation images also `best`, the run folder of the best epoch.
+        training: length, optimiser, options, seed.
+        validation: judge each epoch by these images (`Training.judge`).
 
     Returns:
         the folder.
@@ -82,106 +72,128 @@ def fit(
         ValueError: the folder holds the state of another run, or the loss is not finite.
     """
     training, folder = training or Training(), Path(folder)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    optimizer = _optimizer(model, training)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    run = {
-        "recipe": {"name": type(recipe).__name__.lower(), **asdict(recipe)},
+    if training.judge.needed and validation is None:
+        raise ValueError("`judge_eps` and `patience` need validation images; found none")
+    # Statistics of normalisation layers stay local: losses with two passes a step would clash.
+    kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[kwargs])
+    wrapped, optimizer = accelerator.prepare(model, optimizer_of(model, training))
+    described = _described(model, data, recipe, training)
+    progress = Progress(model, optimizer, copy_of(model) if training.ema else None)
+    folder.mkdir(parents=True, exist_ok=True)
+    state.resume(folder, progress, described)
+    run = _Run(accelerator, wrapped, data, recipe, training)
+    epochs = range(len(progress.log), training.epochs)
+    for epoch in track(epochs, f"train {name_of(recipe)}", len(epochs)):
+        if training.judge.stops(progress.log):
+            break
+        _epoch(run, progress, validation, epoch)
+        if accelerator.is_main_process:
+            state.store(folder, progress, described)
+    if progress.average is not None:
+        model.load_state_dict(progress.average)
+    if accelerator.is_main_process:
+        _leave(folder, progress, described)
+    model.eval()
+    return folder
+
+
+def _described(model: nn.Module, data: Data, recipe: Recipe, training: Training) -> dict[str, Any]:
+    """Say in JSON what is trained; a state belongs to exactly one such description."""
+    return {
+        "recipe": {"name": name_of(recipe), **asdict(recipe)},
         "training": asdict(training),
         "data": {"name": data.name, "hash": data.fingerprint(), "count": len(data)},
         "net": getattr(model, "config", None),
         "start": state.start_of(model),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    log = state.resume(folder, model, optimizer, run)
-    epochs = range(len(log), training.epochs)
-    for epoch in track(epochs, f"train {run['recipe']['name']}", len(epochs)):
-        began = time.perf_counter()
-        figures = _epoch(accelerator, wrapped, model, optimizer, data, recipe, training, epoch)
+
+
+def _leave(folder: Path, progress: Progress, described: dict[str, Any]) -> None:
+    """Write what the run was for: log, model, and the best epoch's model."""
+    lines = "".join(json.dumps(line) + "\n" for line in progress.log)
+    write_whole(folder / "log.jsonl", lines.encode())
+    more = {key: described[key] for key in ("recipe", "training", "data")}
+    if progress.best is not None:
+        epoch = best_epoch(progress.log) + 1
+        with holding(progress.model, progress.best):
+            save(progress.model, folder / "best", **more, epoch=epoch)
+    save(progress.model, folder, **more)
+
+
+def _epoch(run: _Run, progress: Progress, validation: Data | None, epoch: int) -> None:
+    """Run over the data once, judge the outcome, and append a line to the log."""
+    began = time.perf_counter()
+    figures: dict[str, Any] = {"epoch": epoch + 1, **_pass(run, progress, epoch)}
+    log = progress.log
+    with holding(progress.model, progress.average):
         if validation is not None:
-            figures["validation_accuracy"] = accuracy(model, validation)
-        seconds = round(time.perf_counter() - began, 3)
-        log.append({"epoch": epoch + 1, **figures, "seconds": seconds})
-        if accelerator.is_main_process:
-            state.store(folder, model, optimizer, run, log)
-    if accelerator.is_main_process:
-        lines = "".join(json.dumps(line) + "\n" for line in log)
-        write_whole(folder / "log.jsonl", lines.encode())
-        save(model, folder, **{key: run[key] for key in ("recipe", "training", "data")})
-    model.eval()
-    return folder
+            figures |= run.training.judge.figures(progress.model, validation)
+        figures["seconds"] = round(time.perf_counter() - began, 3)
+        # All processes go by the figures of the first, so that all stop together.
+        (figures,) = broadcast_object_list([figures])
+        log.append(figures)
+        if validation is not None and best_epoch(log) == epoch:
+            progress.best = copy_of(progress.model)
+    if collapsed(log):
+        if not any(line.get("collapsed") for line in log):
+            warn_of(figures)
+        figures["collapsed"] = True
 
 
-def accuracy(model: nn.Module, data: Data, batch_size: int = 1000) -> float:
-    """Give the share of images whose largest logit is the label's."""
-    right = 0
-    with torch.inference_mode(), frozen(model):
-        for first in range(0, len(data), batch_size):
-            images, labels = data.batch(slice(first, first + batch_size))
-            right += int((model(images.to(device_of(model))).argmax(1).cpu() == labels).sum())
-    return right / len(data)
-
-
-def _epoch(
-    accelerator: Accelerator,
-    wrapped: nn.Module,
-    model: nn.Module,
-    optimizer: Any,
-    data: Data,
-    recipe: Recipe,
-    training: Training,
-    epoch: int,
-) -> dict[str, float]:
-    """Run over the data once; `wrapped` is the model as `accelerate` synchronises it."""
+def _pass(run: _Run, progress: Progress, epoch: int) -> dict[str, float]:
+    """Take all steps of an epoch."""
+    training, accelerator = run.training, run.accelerator
     rank, processes = accelerator.process_index, accelerator.num_processes
-    order = torch.randperm(len(data), generator=generator(training.seed, epoch))
+    order = torch.randperm(len(run.data), generator=generator(training.seed, epoch))
     stream = generator(training.seed, epoch, rank + 1)
     batches = order.split(training.batch_size)
     losses, right, seen = 0.0, 0, 0
     with torch.random.fork_rng():
         torch.manual_seed(stream.initial_seed())  # dropout has no generator of its own
-        for step, rows in enumerate(batches):
-            images, labels = data.batch(rows[rank::processes])
+        for index, rows in enumerate(batches):
+            images, labels = run.data.batch(rows[rank::processes])
             images, labels = images.to(accelerator.device), labels.to(accelerator.device)
-            done = (epoch + step / len(batches)) / training.epochs
-            for group in optimizer.param_groups:
-                group["lr"] = training.learning_rate * rate(training.schedule, done)
-            perturbed = recipe.perturb(model, images, labels, stream)
-            model.train()
-            optimizer.zero_grad()
-            logits = wrapped(perturbed)
-            loss = cross_entropy(logits, labels)
-            accelerator.backward(loss)
-            optimizer.step()
-            losses += loss.item() * len(labels)
-            right += int((logits.argmax(1) == labels).sum())
-            seen += len(labels)
+            done = (epoch + index / len(batches)) / training.epochs
+            for group in progress.optimizer.param_groups:
+                group["lr"] = training.learning_rate * rate(training, done)
+            recipe = run.recipe if index % training.perturb_every == 0 else Standard()
+            loss, hits = _step(run, progress, recipe, (images, labels), stream, epoch)
+            if progress.average is not None:
+                steps = epoch * len(batches) + index
+                average(progress.average, progress.model, training.ema, steps)
+            losses, right, seen = losses + loss * len(labels), right + hits, seen + len(labels)
             if losses != losses:
                 raise ValueError(
-                    f"the loss is not finite in epoch {epoch + 1}, step {step + 1}: lower the"
+                    f"the loss is not finite in epoch {epoch + 1}, step {index + 1}: lower the"
                     f" learning rate ({training.learning_rate:g}) or look at the data"
                 )
     return {"loss": losses / seen, "accuracy_on_perturbed": right / seen}
 
 
-def rate(schedule: str, done: float) -> float:
-    """Give the share of the peak learning rate after a share `done` of all steps."""
-    if schedule == "triangular":
-        return max(2 * min(done, 1 - done), 1e-3)
-    if schedule == "cosine":
-        return 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item())
-    return 1.0
+def _step(
+    run: _Run,
+    progress: Progress,
+    recipe: Recipe,
+    batch: tuple[Tensor, Tensor],
+    stream: torch.Generator,
+    epoch: int,
+) -> tuple[float, int]:
+    """Perturb a batch and take one step of the optimiser; give the loss and the right answers."""
+    model, (images, labels) = progress.model, batch
+    images = run.training.augmentation.apply(images, stream)
+    point = recipe.perturb(model, images, labels, stream)
+    criterion = criterion_of(model, run.training.label_smoothing)
 
+    def answers_of(ask: nn.Module) -> Answers:
+        return Answers(lambda at: answer(ask, model, at), images, point, labels, criterion)
 
-def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(),
-            lr=training.learning_rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=training.weight_decay,
-        )
-    return torch.optim.Adam(
-        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
-    )
+    model.train()
+    progress.optimizer.zero_grad()
+    radius = run.training.weight_attack.radius(epoch)
+    with pushed(model, lambda: recipe.loss(answers_of(model)).mean(), radius):
+        answers = answers_of(run.wrapped)
+        loss = recipe.loss(answers).mean()
+        run.accelerator.backward(loss)
+    progress.optimizer.step()
+    return loss.item(), int((predicted(answers.perturbed.detach()) == labels).sum())

@@ -1,0 +1,34 @@
+"""Optimisers and the course of their learning rate."""
+
+import math
+
+import torch
+from torch import nn
+
+from surefoot.training.settings import Training
+
+
+def optimizer_of(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """Build Adam, or SGD with Nesterov momentum 0.9."""
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(),
+            lr=training.learning_rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=training.weight_decay,
+        )
+    return torch.optim.Adam(
+        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+    )
+
+
+def rate(training: Training, done: float) -> float:
+    """Give the share of the peak learning rate after a share `done` of all steps."""
+    if training.schedule == "triangular":
+        return max(2 * min(done, 1 - done), 1e-3)
+    if training.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if training.schedule == "multistep":
+        return 0.1 ** sum(done >= milestone for milestone in training.milestones)
+    return 1.0

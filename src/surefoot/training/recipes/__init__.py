@@ -1,0 +1,59 @@
+"""Recipes: small frozen records, one a method; each says where to train and which loss to take.
+
+`plain` does not search, `one_step` takes one gradient, `loss_driven` climbs the loss,
+`uncertainty` climbs the uncertainty. Searches run in eval mode with gradients for the images only.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from surefoot.training.recipe import Recipe
+from surefoot.training.recipes.loss_driven import FAT, MART, MMA, PGD, TRADES
+from surefoot.training.recipes.one_step import FGSM, NFGSM, RFGSM
+from surefoot.training.recipes.plain import MaxE, Noise, Standard
+from surefoot.training.recipes.uncertainty import UDP, UDPR, UDPTRADES
+
+RECIPES: dict[str, Callable[..., Recipe]] = {
+    "standard": Standard,
+    "maxe": MaxE,
+    "noise": Noise,
+    "fgsm": FGSM,
+    "r-fgsm": RFGSM,
+    "n-fgsm": NFGSM,
+    "pgd": PGD,
+    "fat": FAT,
+    "trades": TRADES,
+    "mart": MART,
+    "mma": MMA,
+    "udp": UDP,
+    "udp-bt": partial(UDP, step_rule="backtracking"),
+    "udpr": UDPR,
+    "udp-trades": UDPTRADES,
+}
+
+__all__ = [
+    "FAT",
+    "FGSM",
+    "MART",
+    "MMA",
+    "NFGSM",
+    "PGD",
+    "RECIPES",
+    "RFGSM",
+    "TRADES",
+    "UDP",
+    "UDPR",
+    "UDPTRADES",
+    "MaxE",
+    "Noise",
+    "Standard",
+    "name_of",
+]
+
+
+def name_of(recipe: Recipe) -> str:
+    """Give the name of a recipe in `RECIPES`, or its class in lower case."""
+    for name, make in RECIPES.items():
+        if make is type(recipe):
+            return name
+    return type(recipe).__name__.lower()

@@ -1,0 +1,95 @@
+"""How long, how fast, and with what beside the recipe: one record for all of it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from surefoot.training.augmentation import Augmentation
+from surefoot.training.judge import Judge
+from surefoot.training.weights import WeightAttack
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast to train.
+
+    Args:
+        epochs: passes over the data.
+        batch_size: images a step (over all processes).
+        optimizer: "adam", or "sgd" with Nesterov momentum 0.9.
+        learning_rate: the peak.
+        schedule: "constant"; "triangular" from 0 up to the middle and down to 0; "cosine" to 0;
+            "multistep": a tenth from each milestone on.
+        weight_decay: L2 coefficient.
+        seed: of order, perturbations and dropout (the initial weights are the caller's).
+        milestones: for "multistep", as shares of the epochs.
+        label_smoothing: share of the label that is spread over all classes.
+        perturb_every: perturb every so manieth batch and take the others clean (mixed training).
+        ema: decay of the moving average of the weights, which then is the model; 0 takes none.
+        augmentation: of the training images.
+        weight_attack: adversarial weight perturbation.
+        judge: what the validation images are asked, and when to stop.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "triangular", "cosine", "multistep"] = "cosine"
+    weight_decay: float = 0.0
+    seed: int = 0
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    label_smoothing: float = 0.0
+    perturb_every: int = 1
+    ema: float = 0.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    weight_attack: WeightAttack = field(default_factory=WeightAttack)
+    judge: Judge = field(default_factory=Judge)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+            raise ValueError(
+                "need epochs >= 1, batch_size >= 1 and learning_rate > 0; found"
+                f" {self.epochs}, {self.batch_size}, {self.learning_rate}"
+            )
+        if not (0 <= self.ema < 1 and 0 <= self.label_smoothing < 1 and self.perturb_every >= 1):
+            raise ValueError(
+                "need 0 <= ema < 1, 0 <= label_smoothing < 1 and perturb_every >= 1; found"
+                f" {self.ema}, {self.label_smoothing}, {self.perturb_every}"
+            )
+
+
+PRESETS = {
+    "udp-lenet": Training(epochs=100, batch_size=256, schedule="constant"),
+    "udp-lenet-capacity": Training(
+        epochs=100, batch_size=256, optimizer="sgd", learning_rate=0.05, schedule="triangular"
+    ),
+    "udp-preactresnet18": Training(
+        epochs=60,
+        batch_size=256,
+        optimizer="sgd",
+        learning_rate=0.15,
+        schedule="triangular",
+        weight_decay=5e-4,
+    ),
+    "udp-preactresnet18-augmented": Training(
+        epochs=60,
+        batch_size=256,
+        optimizer="sgd",
+        learning_rate=0.15,
+        schedule="triangular",
+        weight_decay=5e-4,
+        augmentation=Augmentation(crop=4, flip=True),
+    ),
+    "trades-awp-preactresnet18": Training(
+        epochs=200,
+        batch_size=128,
+        optimizer="sgd",
+        learning_rate=0.1,
+        schedule="multistep",
+        weight_decay=5e-4,
+        augmentation=Augmentation(crop=4, flip=True),
+        weight_attack=WeightAttack(weight_radius=5e-3, weight_radius_after=10),
+    ),
+}
+"""Settings of the papers: Pagliardini et al. 2022 (Fashion-MNIST; capacity; CIFAR-10, SVHN), Wu et
+al. 2020. Change one with `dataclasses.replace`."""

@@ -4,9 +4,10 @@ import pytest
 import torch
 from oracles import Linear
 
-from surefoot.attacks import VoteSearch, break_vote
+from surefoot.attacks import VoteSearch, autoattack, break_vote
 from surefoot.attacks.vote import vote_fails
 from surefoot.guarantees import LabelOrUncertain, Local
+from surefoot.models import build
 from surefoot.threat import Threat
 from surefoot.uncertainty.vote import Vote
 
@@ -86,3 +87,57 @@ def test_counts_do_not_depend_on_the_batch(generator):
     single = torch.cat([vote.counts(image, 1200, 7, batch_size=33) for image in images.split(1)])
     assert torch.equal(whole, single)
     assert not torch.equal(whole, vote.counts(images, 1200, 8))
+
+
+class Coin(torch.nn.Module):
+    """Two classes; the first wins with probability p, by the first pixel, fresh in each call."""
+
+    def forward(self, images):
+        p = images.flatten(1)[:, 0]
+        heads = (torch.rand(len(p)) < p).float()
+        # A straight-through gradient: what an average over many draws would show.
+        lead = 2 * heads - 1 + (p - p.detach())
+        return torch.stack([lead, -lead], 1)
+
+
+@pytest.mark.parametrize(("start", "falls"), [(0.9, False), (0.58, True)])
+def test_a_random_model_falls_only_where_its_vote_does(start, falls):
+    """Within .2 of .9 some draws are wrong, but never most; within .2 of .58 most may be."""
+    images, labels = torch.full((6, 3), start), torch.zeros(6, dtype=torch.long)
+    threat = Threat("linf", 0.2)
+    result = autoattack(Coin(), images, labels, threat=threat, version="rand")
+    assert result.success.tolist() == [falls] * 6
+    again = autoattack(Coin(), images, labels, threat=threat, version="rand")
+    assert torch.equal(again.images, result.images)
+    sets = one(0, outcomes=2).expand(6, -1, -1)
+    voted = break_vote(Vote(Coin(), 0.0), images, sets, Local(), threat)
+    assert voted.success.tolist() == [falls] * 6
+    # One lucky draw is enough for a protocol that is not made for random models.
+    lucky = autoattack(Coin(), images, labels, threat=threat, version="fast")
+    assert bool(lucky.success.any())
+
+
+def test_the_votes_of_a_random_model_are_reproducible_and_leave_the_stream_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    images = torch.tensor([[0.3], [0.8]])
+    counts = Vote(Coin(), 0.0).counts(images, 2000, 7)
+    assert torch.equal(torch.rand(2), expected)
+    assert torch.equal(Vote(Coin(), 0.0).counts(images.flip(0), 2000, 7).flip(0), counts)
+    shares = counts[:, 0] / 2000
+    assert bool(((shares - images[:, 0]).abs() < 5 * (0.25 / 2000) ** 0.5).all())
+    assert counts.sum(1).tolist() == [2000, 2000]
+
+
+def test_on_a_model_that_is_not_random_rand_is_auto_pgd_on_two_losses(generator):
+    torch.manual_seed(0)
+    model = build("mlp", inputs=64, hidden=(32,)).eval()
+    images = torch.rand(24, 1, 8, 8, generator=generator)
+    labels = model(images).argmax(1)
+    threat = Threat("linf", 0.012)
+    result = autoattack(model, images, labels, threat=threat, version="rand")
+    assert 0 < result.success.sum() < 24
+    plain = autoattack(model, images, labels, threat=threat, version="fast")
+    assert (result.success != plain.success).sum() <= 2
+    assert bool((model(result.images).argmax(1) != labels)[result.success].all())

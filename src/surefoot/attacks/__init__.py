@@ -3,7 +3,8 @@
 `fgsm`, `pgd`, `apgd`, `fab`, `square` look for wrong labels within a threat, `autoattack` runs the
 standard ensemble, `fmn` and `ddn` look for the nearest wrong image, `udp` for uncertainty,
 `break_guarantee` for any failure of any guarantee, `break_selective` for accepted errors and
-refusals (`stratified` for both at once), `break_vote` for failures of a noise vote.
+refusals (`stratified` for both at once), `raise_score` and `lower_score` for unsure and for sure
+images, `break_vote` for failures of a noise vote.
 """
 
 from surefoot.attacks.apgd import apgd
@@ -13,6 +14,7 @@ from surefoot.attacks.guarantee import break_guarantee, break_sets
 from surefoot.attacks.minimal import ddn, fmn
 from surefoot.attacks.pgd import fgsm, pgd
 from surefoot.attacks.result import AttackResult
+from surefoot.attacks.score import lower_score, raise_score
 from surefoot.attacks.selective import break_selective, stratified
 from surefoot.attacks.square import square
 from surefoot.attacks.udp import udp
@@ -32,7 +34,9 @@ __all__ = [
     "fab",
     "fgsm",
     "fmn",
+    "lower_score",
     "pgd",
+    "raise_score",
     "square",
     "stratified",
     "udp",

@@ -11,6 +11,10 @@ from torch import Tensor
 
 from surefoot.types import Images, Model, Outcomes, rejects
 
+PASS_PIXELS, LEAST_PASS = 50_000, 32
+"""A pass on the CPU takes so many pixels, and at least so many images: beyond, activations outgrow
+the cache and each one is mapped afresh by the kernel, which doubles the time of a small net."""
+
 Objective = Callable[[Tensor, Tensor], Tensor]
 """(outcomes `[b, O]`, rows `[b]` they belong to) -> what to maximise `[b]`."""
 
@@ -43,10 +47,18 @@ class Cost:
 
 
 class Counted:
-    """A model that counts its passes, in images, for the attack that is named at the time."""
+    """A model that counts its passes, in images, for the attack that is named at the time.
 
-    def __init__(self, model: Model) -> None:
-        self.model, self.rejects = model, rejects(model)
+    Args:
+        model: maps images to outcomes.
+        whole: send each batch in one pass; else large batches go in several on the CPU.
+        draws: passes that a slope is averaged over, for models that answer at random; its outcomes
+            are then the shares of their votes.
+    """
+
+    def __init__(self, model: Model, *, whole: bool = False, draws: int = 1) -> None:
+        self.model, self.rejects, self.whole = model, rejects(model), whole
+        self.draws = draws
         self.costs = {"checks": Cost()}
         self._cost = self.costs["checks"]
 
@@ -75,10 +87,24 @@ class Counted:
         """Map images to outcomes without a graph."""
         self._cost.forwards += len(images)
         with torch.no_grad():
-            return self.model(images)
+            return torch.cat([self.model(part) for part in images.split(self._most(images))])
 
     def slope(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
         """Give the gradient of the objective with respect to the images, and to nothing else."""
+        most = self._most(images)
+        parts = zip(images.split(most), rows.split(most), strict=True)
+        slopes = [self._averaged(objective, *part) for part in parts]
+        return slopes[0] if len(slopes) == 1 else Slope(*map(torch.cat, zip(*slopes, strict=True)))
+
+    def _averaged(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
+        if self.draws == 1:
+            return self._slope(objective, images, rows)
+        found = [self._slope(objective, images, rows) for _ in range(self.draws)]
+        gradient, value, _ = (torch.stack(one).mean(0) for one in zip(*found, strict=True))
+        votes = torch.stack([votes_of(slope.outcomes) for slope in found]).mean(0)
+        return Slope(gradient, value, votes)
+
+    def _slope(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
         images = images.detach().requires_grad_()
         self._cost.forwards += len(images)
         self._cost.backwards += len(images)
@@ -91,6 +117,17 @@ class Counted:
                 )
             value = objective(outcomes, rows)
             (gradient,) = torch.autograd.grad(value.sum(), images)
-        size = gradient.flatten(1).abs().sum(1)
+        size = torch.linalg.vector_norm(gradient.flatten(1), ord=torch.inf, dim=1)
         self._cost.blind += int((~(size > 0) | size.isinf()).sum())
         return Slope(gradient, value.detach(), outcomes.detach())
+
+    def _most(self, images: Tensor) -> int:
+        if self.whole or images.device.type != "cpu" or len(images) == 0:
+            return max(len(images), 1)
+        return max(PASS_PIXELS // images[0].numel(), LEAST_PASS)
+
+
+def votes_of(outcomes: Outcomes) -> Outcomes:
+    """Give 1 to the winner of each row and 0 to the rest; a non-finite row gives NaN to all."""
+    votes = torch.zeros_like(outcomes).scatter(1, outcomes.argmax(1, keepdim=True), 1.0)
+    return votes.masked_fill(~outcomes.isfinite().all(1, keepdim=True), torch.nan)

@@ -31,6 +31,10 @@ class ByExample:
         """Open the streams of these images for a purpose."""
         return cls([generator(*key, name) for name in keys(images)])
 
+    def only(self, rows: Tensor) -> "ByExample":
+        """Give the streams of these rows, numbered from 0."""
+        return ByExample([self.streams[row] for row in rows.tolist()])
+
     def uniform(self, shape: Sequence[int], rows: Tensor) -> Tensor:
         """Draw from [0, 1), `[len(rows), *shape]`."""
         return torch.stack([torch.rand(shape, generator=self.streams[r]) for r in rows.tolist()])
@@ -65,6 +69,10 @@ class ByBatch:
     def of(cls, seed: int) -> "ByBatch":
         """Open the stream as `torch.manual_seed(seed)` would."""
         return cls(torch.Generator().manual_seed(seed))
+
+    def only(self, rows: Tensor) -> "ByBatch":
+        """Give the one stream there is."""
+        return self
 
     def uniform(self, shape: Sequence[int], rows: Tensor) -> Tensor:
         """Draw from [0, 1), `[len(rows), *shape]`."""

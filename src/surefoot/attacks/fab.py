@@ -40,12 +40,12 @@ def towards(model: Counted, labels: Labels, targets: Labels) -> Linearise:
     """Linearise the boundary between label and target."""
 
     def plane(images: Images, rows: Tensor) -> Plane:
-        pair = torch.stack([targets[rows], labels[rows]], 1)
-        slope = model.slope(
-            lambda out, _: out.gather(1, pair[:, :1])[:, 0] - out.gather(1, pair[:, 1:])[:, 0],
-            images,
-            rows,
-        )
+        def lead(outcomes: Tensor, rows: Tensor) -> Tensor:
+            pair = torch.stack([targets[rows], labels[rows]], 1)
+            rival, own = outcomes.gather(1, pair).unbind(1)
+            return rival - own
+
+        slope = model.slope(lead, images, rows)
         return Plane(slope.value, slope.gradient.flatten(1))
 
     return plane

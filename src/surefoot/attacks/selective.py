@@ -1,4 +1,4 @@
-"""Attacks on classifiers that may abstain: three questions, each with its own success test.
+"""Attacks on classifiers that may abstain: four questions, each with its own success test.
 
 Stutz et al. 2020 (confidence-thresholded error); Chen et al. 2023 (stratified rejection: refusing
 is an error too, but only for small changes). Re-using the counterexamples of an attack that does
@@ -6,7 +6,7 @@ not know the refusal overstates robustness: here the search goes on past what is
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
 from surefoot.threat import Threat
 from surefoot.types import Images, Labels, Model, Sets, check_images, check_labels
 
-Question = Literal["wrong-and-accepted", "rejected", "either"]
+Question = Literal["wrong-and-accepted", "rejected", "either", "accepted"]
 INNER_SHARES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0)
 """Radii of the inner ball in Chen et al. 2023, as shares of eps."""
 
@@ -25,7 +25,7 @@ INNER_SHARES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0)
 def break_selective(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: Labels | None,
     *,
     threat: Threat,
     question: Question = "wrong-and-accepted",
@@ -33,15 +33,16 @@ def break_selective(
     steps: int = 100,
     batch_size: int = 250,
 ) -> AttackResult:
-    """Search for images that a selective classifier gets wrong, refuses, or one of the two.
+    """Search for images that a selective classifier gets wrong, refuses, either, or accepts.
 
     wrong-and-accepted: a label other than the true one beats the true one and "uncertain";
-    rejected: "uncertain" beats every label; either: the true label does not win.
+    rejected: "uncertain" beats every label; either: the true label does not win; accepted: some
+    label beats "uncertain", the failure on images from elsewhere, which have no true label.
 
     Args:
         model: a selective classifier.
         images: origins, inside the box.
-        labels: true labels.
+        labels: true labels; None will do for "rejected" and "accepted".
         threat: ball and box.
         question: which failure to look for.
         seed: of the random starts, one stream an example.
@@ -55,6 +56,10 @@ def break_selective(
     check_model(LabelOrUncertain(), model)
     with torch.no_grad():
         outcomes = model(images[:1])
+    if labels is None:
+        if question not in ("rejected", "accepted"):
+            raise ValueError(f"the question {question!r} needs `labels`")
+        labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     check_labels(labels, images, outcomes.shape[1] - 1)
     guarantee, sets = claim_of(question, labels, outcomes.shape[1])
     return break_sets(
@@ -68,6 +73,9 @@ def claim_of(question: Question, labels: Labels, outcomes: int) -> tuple[Guarant
     if question == "rejected":
         sets[:, :, :-1] = True
         return LabelOrUncertain(), sets
+    if question == "accepted":
+        sets[:, :, -1] = True
+        return LabelOrUncertain(), sets
     sets.scatter_(2, labels.view(-1, 1, 1), True)
     if question == "either":
         return Local(), sets
@@ -75,7 +83,7 @@ def claim_of(question: Question, labels: Labels, outcomes: int) -> tuple[Guarant
         sets[:, :, -1] = True
         return LabelOrUncertain(), sets
     raise ValueError(
-        f"`question` must be wrong-and-accepted, rejected or either; found {question!r}"
+        f"`question` must be one of {', '.join(get_args(Question))}; found {question!r}"
     )
 
 

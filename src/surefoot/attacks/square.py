@@ -58,7 +58,7 @@ def square_search(
         proposal = propose(now, anchors, threat, draws, rows, query)
         found = -margin(model(proposal.view(-1, *origins.shape[1:])), own)
         better = (found < ahead) | (found <= 0)
-        now = torch.where(spread(better, now), proposal, now)
+        now[better] = proposal[better]
         ahead = torch.where(better, found, ahead)
         stands = ahead > 0
         if not bool(stands.all()):
@@ -91,20 +91,14 @@ def _linf(
     planes, height, width = origins.shape[1:]
     size = side(query, height, width)
     uniform, _ = draws.query(query, 2 + planes, 0, rows)
-    top, left = _place(uniform[:, 0], height - size), _place(uniform[:, 1], width - size)
-    push = 2 * threat.eps * _signs(uniform[:, 2:]).to(origins)[:, :, None, None]
-    window = _window(top, left, size, height, width).unsqueeze(1).to(origins)
-    moved = torch.addcmul(best, window, push)
-    moved = torch.minimum(torch.maximum(moved, origins - threat.eps), origins + threat.eps)
-    return moved.clamp_(threat.low, threat.high)
-
-
-def _window(top: Tensor, left: Tensor, size: int, height: int, width: int) -> Tensor:
-    down = torch.arange(height, device=top.device)
-    across = torch.arange(width, device=top.device)
-    in_rows = (down >= top[:, None]) & (down < top[:, None] + size)
-    in_columns = (across >= left[:, None]) & (across < left[:, None] + size)
-    return in_rows[:, :, None] & in_columns[:, None, :]
+    uniform = uniform.expand(len(rows), -1)
+    place = _index(uniform[:, :2], size, height, width)
+    push = 2 * threat.eps * _signs(uniform[:, 2:]).to(origins)[:, None, None, :]
+    here, moved = origins[place], best.clone()
+    window = torch.maximum(moved[place] + push, here - threat.eps)
+    window = torch.minimum(window, here + threat.eps)
+    moved[place] = window.clamp_(threat.low, threat.high)
+    return moved
 
 
 @cache
@@ -128,16 +122,15 @@ def _pyramid(height: int, width: int) -> Tensor:
 
 
 def _turned(size: int, uniform: Tensor) -> Tensor:
-    """Give the bump, transposed where the draw says so, `[len(uniform), 1, size, size]`."""
+    """Give the bump, transposed where the draw says so, `[len(uniform), size, size, 1]`."""
     shape = bump(size).to(uniform.device)
-    turn = (uniform > 0.5).view(-1, 1, 1)
-    return torch.where(turn, shape.T, shape).unsqueeze(1)
+    return torch.stack([shape, shape.T])[(uniform > 0.5).long()].unsqueeze(3)
 
 
 def _to_sphere(offset: Images, threat: Threat, origins: Images) -> Images:
     length = torch.linalg.vector_norm(offset.flatten(1), dim=1)
-    moved = origins + threat.eps * offset / spread(length + 1e-12, offset)
-    return moved.clamp(threat.low, threat.high)
+    moved = threat.eps * offset / spread(length + 1e-12, offset) + origins
+    return moved.clamp_(threat.low, threat.high)
 
 
 def _tiles(origins: Images, threat: Threat, draws: Draws) -> Images:
@@ -152,7 +145,11 @@ def _tiles(origins: Images, threat: Threat, draws: Draws) -> Images:
             signs = _signs(draws.uniform((planes, 1, 1), rows)).to(origins)
             top, left = edge + down * size, edge + across * size
             part = offset[:, :, top : top + size, left : left + size]
-            tile = _turned(size, turn)[:, :, : part.shape[2], : part.shape[3]] if size > 1 else 1.0
+            tile = (
+                _turned(size, turn)[:, None, : part.shape[2], : part.shape[3], 0]
+                if size > 1
+                else 1.0
+            )
             part += tile * signs
     return _to_sphere(offset, threat, origins)
 
@@ -164,31 +161,38 @@ def _l2(
     count, planes, height, width = origins.shape
     size = side(query, height, width, least=3)
     offset = best - origins
+    unused = threat.eps**2 - offset.square().sum((1, 2, 3)).view(-1, 1, 1, 1)
     uniform, own_draws = draws.query(query, 5, planes, rows)
     uniform = uniform.expand(count, -1)
-    signs = _signs(own_draws).to(origins)[:, :, None, None]
-    top, left = _place(uniform[:, 0], height - size), _place(uniform[:, 1], width - size)
-    top2, left2 = _place(uniform[:, 2], height - size), _place(uniform[:, 3], width - size)
-    first, second = _index(top, left, size), _index(top2, left2, size)
-    window = offset[first].permute(0, 3, 1, 2)
-    own = window.square().sum((2, 3), keepdim=True).sqrt()
-    both = _window(top, left, size, height, width) | _window(top2, left2, size, height, width)
-    squares = offset.square()
-    energy = (squares * both.unsqueeze(1)).sum((2, 3), keepdim=True)
-    unused = threat.eps**2 - squares.sum((1, 2, 3), keepdim=True)
-    fresh = _turned(size, uniform[:, 4]) * signs + window / (1e-12 + own)
-    fresh = fresh / (1e-12 + fresh.square().sum((2, 3), keepdim=True).sqrt())
-    fresh = fresh * (unused.clamp(min=0) / planes + energy).sqrt()
+    signs = _signs(own_draws).to(origins)[:, None, None, :]
+    first = _index(uniform[:, :2], size, height, width)
+    second = _index(uniform[:, 2:4], size, height, width)
+    # Emptied one after the other, so that what they share counts once.
+    window = offset[first]
+    own = _energy(window)
+    offset[first] = 0.0
+    energy = own + _energy(offset[second])
     offset[second] = 0.0
-    offset[first] = fresh.permute(0, 2, 3, 1)
+    fresh = _turned(size, uniform[:, 4]) * signs + window / (1e-12 + own.sqrt())
+    length = (unused.clamp(min=0) / planes + energy).sqrt()
+    offset[first] = fresh * (length / (1e-12 + _energy(fresh).sqrt()))
     return _to_sphere(offset, threat, origins)
 
 
-def _index(top: Tensor, left: Tensor, size: int) -> tuple[Tensor, slice, Tensor, Tensor]:
-    """Index a window of each image; the planes come last."""
-    span = torch.arange(size, device=top.device)
-    image = torch.arange(len(top), device=top.device)[:, None, None]
-    return image, slice(None), (top[:, None] + span)[:, :, None], (left[:, None] + span)[:, None]
+def _energy(window: Tensor) -> Tensor:
+    """Sum the squares of each plane, `[b, size, size, planes]` to `[b, 1, 1, planes]`."""
+    return window.square().sum((1, 2), keepdim=True)
+
+
+def _index(
+    uniform: Tensor, size: int, height: int, width: int
+) -> tuple[Tensor, slice, Tensor, Tensor]:
+    """Index a random window of each image; the planes come last."""
+    span, image = torch.arange(size), torch.arange(len(uniform))
+    top, left = _place(uniform[:, 0], height - size), _place(uniform[:, 1], width - size)
+    span, image = span.to(uniform.device), image.to(uniform.device)
+    down, across = top[:, None] + span, left[:, None] + span
+    return image[:, None, None], slice(None), down[:, :, None], across[:, None]
 
 
 def square(

@@ -19,7 +19,7 @@ from surefoot.stats import binomial_p_value
 from surefoot.streams import keys, normal
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Sets, check_images
-from surefoot.uncertainty.vote import Vote
+from surefoot.uncertainty.vote import Vote, own_randomness
 
 SEARCH, CHOOSE, CONFIRM = 11, 12, 13
 """Purposes of the noise streams: three that never meet."""
@@ -76,14 +76,19 @@ def break_vote(
     findings = Findings.of(images, sets)
     counted = Counted(vote.model)
     counting = Vote(counted, vote.sigma)
-    with frozen(vote.model):
+    with frozen(vote.model), own_randomness(seed):
         for part in findings.open_parts(how.batch_size):
             origins, members = findings.origins[part], findings.sets[part]
             with counted.charging("pgd-vote") as cost:
-                found = _climb(vote, origins, members, guarantee, threat, how, seed, cost)
-                proven = vote_fails(counting, found, members, guarantee, how, seed)
-                proven &= legal(threat, found, origins)
-                cost.found += findings.note(proven, found, "pgd-vote", part)
+                ends = _climb(vote, origins, members, guarantee, threat, how, seed, cost)
+                for found in ends:
+                    left = (~findings.broken[part]).nonzero().flatten()
+                    if len(left) == 0:
+                        break
+                    there = found[left]
+                    proven = vote_fails(counting, there, members[left], guarantee, how, seed)
+                    proven &= legal(threat, there, origins[left])
+                    cost.found += findings.note(proven, there, "pgd-vote", part[left])
     return findings.result(images, sets, counted, time.perf_counter() - began)
 
 
@@ -123,11 +128,15 @@ def _climb(
     how: VoteSearch,
     seed: int,
     cost: Cost,
-) -> Images:
-    """Minimise the margin of the log mean softmax; the best point on the way is returned."""
+) -> list[Images]:
+    """Minimise the margin of the log mean softmax.
+
+    The best point on the way is returned, and for a model that is random by itself the last one
+    first: there the best of many looks is the luckiest.
+    """
     shape = (how.draws, *origins.shape[1:])
     noise = torch.stack([normal(shape, SEARCH, seed, name) for name in keys(origins)]).to(origins)
-    smooth = Counted(lambda images: vote.soft(images, noise))
+    smooth = Counted(lambda images: vote.soft(images, noise), whole=True)
     rows = torch.arange(len(origins), device=origins.device)
     images, best = origins, origins
     best_value = torch.full((len(origins),), -torch.inf, device=origins.device)
@@ -143,4 +152,4 @@ def _climb(
     cost.forwards += how.draws * smooth.forwards
     cost.backwards += how.draws * smooth.backwards
     cost.blind += how.draws * smooth.costs["checks"].blind
-    return best
+    return [best] if vote.sigma > 0 else [images, best]

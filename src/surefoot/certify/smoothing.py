@@ -64,6 +64,8 @@ def certify(
             f"need n_select >= 1, n_certify >= 1, 0 < alpha < 1; found {n_select}, {n_certify},"
             f" {alpha}"
         )
+    if not sigma > 0:
+        raise ValueError(f"a smoothing certificate needs noise: `sigma` above 0; found {sigma}")
     vote = Vote(model, sigma)
     selection = vote.counts(images, n_select, SELECT, seed, batch_size=batch_size)
     counts = vote.counts(images, n_certify, CERTIFY, seed, batch_size=batch_size)

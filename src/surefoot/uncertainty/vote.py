@@ -1,15 +1,18 @@
-"""The vote of a classifier under Gaussian noise: the classifier g that smoothing certifies.
+"""The vote of a random classifier: the answer that most draws give.
 
-Cohen, Rosenfeld, Kolter 2019. g answers with the outcome that most noisy copies of the image have.
+Under Gaussian noise it is the classifier g that smoothing certifies (Cohen, Rosenfeld, Kolter
+2019); with sigma = 0 it is the vote of a model that is random by itself (Monte-Carlo dropout).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from surefoot.models.frozen import device_of, frozen
-from surefoot.streams import keys, normal
+from surefoot.streams import generator, keys, normal
 from surefoot.types import Images, Model, Outcomes, rejects
 
 BLOCK = 500
@@ -21,16 +24,17 @@ class Vote:
     """A base classifier and the noise N(0, sigma^2 I), added in pixel units and not clipped.
 
     Args:
-        model: maps images to outcomes; its randomness, if any, must be fresh in each call.
-        sigma: standard deviation of the noise.
+        model: maps images to outcomes; its own randomness, if any, must be fresh in each call and
+            come from torch's global stream.
+        sigma: standard deviation of the noise; 0 leaves the model's own randomness alone.
     """
 
     model: Model
     sigma: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma < float("inf"):
-            raise ValueError(f"`sigma` must be finite and above 0; found {self.sigma}")
+        if not 0 <= self.sigma < float("inf"):
+            raise ValueError(f"`sigma` must be finite and at least 0; found {self.sigma}")
 
     @property
     def rejects(self) -> bool:
@@ -47,7 +51,8 @@ class Vote:
             images: `[B, ...]`.
             draws: noisy copies of each image.
             key: of the noise; the stream depends on it and on the image, not on the batch.
-            batch_size: copies in one pass; memory does not grow with `draws`.
+            batch_size: copies in one pass; memory does not grow with `draws`. A model that is
+                random by itself draws other numbers for another size below `BLOCK`.
 
         Returns:
             int64 counts `[B, O + 1]`.
@@ -58,13 +63,19 @@ class Vote:
             for image, name in zip(images, keys(images), strict=True):
                 total = 0
                 for first in range(0, draws, BLOCK):
-                    noise = normal((BLOCK, *image.shape), *key, name, first // BLOCK)
-                    noise = noise[: draws - first]
-                    copies = image.to(device) + self.sigma * noise.to(device)
-                    parts = [tally(self.model(part)) for part in copies.split(batch_size)]
+                    block = (*key, name, first // BLOCK)
+                    copies = self._copies(image.to(device), min(draws - first, BLOCK), block)
+                    with own_randomness(*block):
+                        parts = [tally(self.model(part)) for part in copies.split(batch_size)]
                     total = total + torch.stack(parts).sum(0)
                 rows.append(total)
         return torch.stack(rows).to(images.device)
+
+    def _copies(self, image: Tensor, count: int, key: tuple[int, ...]) -> Tensor:
+        if self.sigma == 0:
+            return image.expand(count, *image.shape)
+        noise = normal((BLOCK, *image.shape), *key)[:count]
+        return image + self.sigma * noise.to(image.device)
 
     def soft(self, images: Images, noise: Tensor) -> Outcomes:
         r"""Give the log of the mean softmax over noisy copies: the differentiable stand-in of g.
@@ -78,6 +89,14 @@ class Vote:
         copies = (images.unsqueeze(1) + self.sigma * noise).flatten(0, 1)
         logs = self.model(copies).log_softmax(1).unflatten(0, noise.shape[:2])
         return logs.logsumexp(1)
+
+
+@contextmanager
+def own_randomness(*key: int) -> Iterator[None]:
+    """Seed torch's global streams by the key for a while: a random model answers reproducibly."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(*key).initial_seed())
+        yield
 
 
 def tally(outcomes: Outcomes) -> Tensor:

@@ -1,0 +1,158 @@
+"""Attacks on the uncertainty itself: make the model look unsure of images, or sure of strangers.
+
+`raise_score` is the direction of uncertainty driven perturbations (Pagliardini et al. 2022), run to
+the maximum; `lower_score` makes images that a detector should refuse look certain (Stutz et al.
+2020; Ledda et al. 2023). Whether the label is right plays no part.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from surefoot.attacks.apgd import random_starts, search
+from surefoot.attacks.counted import Counted
+from surefoot.attacks.objectives import SATURATED_GAP, entropy
+from surefoot.models.frozen import frozen
+from surefoot.threat import Threat
+from surefoot.types import Images, Model, Outcomes, PerExample, check_images, rejects
+from surefoot.uncertainty.scores import SCORES
+
+TARGETS = 3
+"""Classes that `lower_score` tries to make certain, most likely first."""
+
+
+def raise_score(
+    model: Model,
+    images: Images,
+    *,
+    threat: Threat,
+    score: str = "entropy",
+    steps: int = 100,
+    seed: int = 0,
+    batch_size: int = 250,
+) -> Images:
+    """Look for the least certain image within the threat, by Auto-PGD on the score.
+
+    Args:
+        model: maps images to outcomes; the column "uncertain" takes no part.
+        images: origins, inside the box.
+        threat: ball and box.
+        score: a name of `uncertainty.SCORES`.
+        steps: of the search.
+        seed: of the random starts, one stream an example.
+        batch_size: images in one pass; results do not depend on it.
+
+    Returns:
+        images inside the threat; the original where nothing less certain was found.
+    """
+    climb = _climb_of(score)
+    return _push(
+        model, images, threat, score, 1.0, [lambda out, _: climb(out)], steps, seed, batch_size
+    )
+
+
+def lower_score(
+    model: Model,
+    images: Images,
+    *,
+    threat: Threat,
+    score: str = "entropy",
+    steps: int = 100,
+    seed: int = 0,
+    batch_size: int = 250,
+) -> Images:
+    """Look for the most certain image within the threat: on the score and on single classes.
+
+    A score may be flat where no class stands out; the log-odds of the most likely classes are not.
+
+    Args:
+        model: maps images to outcomes; the column "uncertain" takes no part.
+        images: origins, inside the box.
+        threat: ball and box.
+        score: a name of `uncertainty.SCORES`.
+        steps: of each search.
+        seed: of the random starts, one stream an example.
+        batch_size: images in one pass; results do not depend on it.
+
+    Returns:
+        images inside the threat; the original where nothing more certain was found.
+    """
+    climb = _climb_of(score)
+    goals: list[Goal] = [lambda out, _: -climb(out)]
+    goals += [
+        lambda out, clean, r=rank: log_odds(out, _ranked(clean, r)) for rank in range(TARGETS)
+    ]
+    return _push(model, images, threat, score, -1.0, goals, steps, seed, batch_size)
+
+
+Goal = Callable[[Tensor, Tensor], Tensor]
+"""(logits `[b, C]`, clean logits `[b, C]`) -> what is climbed `[b]`."""
+
+
+def log_odds(logits: Outcomes, targets: Tensor) -> PerExample:
+    r"""Give $\log \frac{p_t}{1 - p_t}$, whose gradient vanishes nowhere, however sure the model."""
+    own = targets.unsqueeze(1)
+    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
+    return logits.gather(1, own).squeeze(1) - others
+
+
+def _ranked(clean: Tensor, rank: int) -> Tensor:
+    return clean.argsort(1, descending=True)[:, min(rank, clean.shape[1] - 1)]
+
+
+def _climb_of(score: str) -> Callable[[Tensor], Tensor]:
+    """Give a function that rises with the score and keeps a gradient where the score is flat."""
+    climbs = {
+        "entropy": entropy,
+        "max-probability": lambda logits: -log_odds(logits, logits.argmax(1)),
+        "margin": _margin,
+        "energy": SCORES["energy"],
+    }
+    if score not in climbs:
+        raise ValueError(f"`score` must be one of {', '.join(climbs)}; found {score!r}")
+    return climbs[score]
+
+
+def _margin(logits: Tensor) -> Tensor:
+    best = logits.topk(2, dim=1).values
+    lead = best[:, 0] - best[:, 1]
+    return torch.where(lead > SATURATED_GAP, -lead, SCORES["margin"](logits))
+
+
+def _push(
+    model: Model,
+    images: Images,
+    threat: Threat,
+    score: str,
+    sign: float,
+    goals: list[Goal],
+    steps: int,
+    seed: int,
+    batch_size: int,
+) -> Images:
+    """Keep the image of the largest (sign 1) or smallest (-1) score that any goal leads to."""
+    check_images(images, threat.low, threat.high)
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"need steps >= 1 and batch_size >= 1; found {steps} and {batch_size}")
+    result, classes = images.clone(), -1 if rejects(model) else None
+    with frozen(model):
+        counted = Counted(model)
+        for rows in torch.arange(len(images), device=images.device).split(batch_size):
+            origins = images[rows]
+            clean = counted(origins)[:, :classes]
+            best = sign * SCORES[score](clean)
+            for stream, goal in enumerate(goals):
+                found = search(
+                    counted,
+                    lambda out, own, g=goal, c=clean: g(out[:, :classes], c[own]),
+                    lambda out, own: torch.zeros_like(own, dtype=torch.bool),
+                    random_starts(origins, threat, seed, stream),
+                    origins,
+                    threat=threat,
+                    steps=steps,
+                ).images
+                reached = sign * SCORES[score](counted(found)[:, :classes])
+                better = reached > best
+                result[rows[better]], best = found[better], torch.fmax(best, reached)
+    return result

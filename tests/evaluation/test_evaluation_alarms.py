@@ -158,6 +158,13 @@ def test_an_attack_on_a_vote_that_misses_grey_is_reported():
     assert any_says("left 8 of 8 claims standing", found)
 
 
+def test_a_model_that_is_right_everywhere_may_stand_at_any_radius():
+    record = evaluate(Plain(Island(0.0), steps=5), bright_data(40))
+    assert figures.attacked_accuracy(record, EPS).value == 1
+    assert record.header["attack"]["grey"] == 0
+    assert not any_says("grey", record.header["warnings"])
+
+
 def test_grey_is_not_looked_at_without_an_attack():
     found = warnings_of(Plain(Island(0.05), steps=5), bright_data(40), attack=False)
     assert not any_says("grey", found)
@@ -178,6 +185,11 @@ def test_an_attack_that_is_not_monotone_in_eps_is_reported():
     record = evaluate(Plain(Moat(), steps=20), data, radii=[0.06], eps=0.45)
     assert figures.attacked_accuracy(record, 0.06).value == 0
     assert any_says("of 32 examples that fell at a smaller", record.header["warnings"])
+
+
+def test_a_single_radius_has_nothing_to_try_again():
+    ledger = evaluate(Plain(brightness(), steps=5), flat_data(40), radii=None).header["attack"]
+    assert (ledger["retried"], ledger["missed"]) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +261,7 @@ def test_costs_are_summed_over_radii_and_shards_and_judged_once():
     classifier = Plain(HalfMasked(brightness()), steps=3)
     record = evaluate(classifier, flat_data(520))
     ledger = record.header["attack"]
+    assert ledger["retried"] == 32  # once, not once a shard
     costs = ledger["costs"]
     for what in ("forwards", "backwards"):
         assert sum(cost[what] for cost in costs.values()) == ledger[what]

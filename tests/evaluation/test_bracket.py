@@ -382,7 +382,7 @@ def test_a_wrong_smoothing_certificate_is_confirmed_on_fresh_noise_before_it_sto
 
 def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path, monkeypatch):
     classifier = Smoothed(Vote(smooth_net, 0.2), n_certify=500, search=QUICK)
-    arguments = {"guarantee": Local(), "threat": Threat("l2", 0.2), "radii": RADII}
+    arguments = {"guarantee": Local(), "threat": Threat("l2", 0.6), "radii": RADII}
     whole = bracket(classifier, digits, **arguments)
     module = importlib.import_module("surefoot.evaluation.bracket")
     original, worked = module._shard, []

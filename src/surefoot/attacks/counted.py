@@ -12,8 +12,8 @@ from torch import Tensor
 from surefoot.types import Images, Model, Outcomes, rejects
 
 PASS_PIXELS, LEAST_PASS = 50_000, 32
-"""A pass on the CPU takes so many pixels, and at least so many images: beyond, activations outgrow
-the cache and each one is mapped afresh by the kernel, which doubles the time of a small net."""
+"""A pass on the CPU takes about so many pixels, or so many images if that is more: beyond, each
+activation outgrows the cache and is mapped afresh by the kernel, which doubles the time."""
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """(outcomes `[b, O]`, rows `[b]` they belong to) -> what to maximise `[b]`."""
@@ -87,12 +87,12 @@ class Counted:
         """Map images to outcomes without a graph."""
         self._cost.forwards += len(images)
         with torch.no_grad():
-            return torch.cat([self.model(part) for part in images.split(self._most(images))])
+            return torch.cat([self.model(part) for part in images.chunk(self._passes(images))])
 
     def slope(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
         """Give the gradient of the objective with respect to the images, and to nothing else."""
-        most = self._most(images)
-        parts = zip(images.split(most), rows.split(most), strict=True)
+        count = self._passes(images)
+        parts = zip(images.chunk(count), rows.chunk(count), strict=True)
         slopes = [self._averaged(objective, *part) for part in parts]
         return slopes[0] if len(slopes) == 1 else Slope(*map(torch.cat, zip(*slopes, strict=True)))
 
@@ -121,10 +121,11 @@ class Counted:
         self._cost.blind += int((~(size > 0) | size.isinf()).sum())
         return Slope(gradient, value.detach(), outcomes.detach())
 
-    def _most(self, images: Tensor) -> int:
+    def _passes(self, images: Tensor) -> int:
         if self.whole or images.device.type != "cpu" or len(images) == 0:
-            return max(len(images), 1)
-        return max(PASS_PIXELS // images[0].numel(), LEAST_PASS)
+            return 1
+        most = max(PASS_PIXELS // images[0].numel(), LEAST_PASS)
+        return max(round(len(images) / most), 1)
 
 
 def votes_of(outcomes: Outcomes) -> Outcomes:

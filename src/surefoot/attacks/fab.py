@@ -16,7 +16,7 @@ from surefoot.attacks.draws import Draws, directions
 from surefoot.attacks.hyperplane import to_hyperplane
 from surefoot.attacks.objectives import wrong
 from surefoot.models.frozen import frozen
-from surefoot.threat import Threat, spread
+from surefoot.threat import Threat
 from surefoot.types import Images, Labels, Model, check_images, check_labels
 
 MOST_TARGETS = 9
@@ -100,13 +100,14 @@ def fab_search(
         here, anchors = images[rows], origins[rows]
         plane = linearise(here, rows)
         moved = _step(here, anchors, plane, threat)
-        missed = wrong(model(moved), labels[rows])
-        distance = threat.distance(moved, anchors)
-        better = missed & (distance < best_distance[rows])
-        best[rows[better]] = moved[better]
-        best_distance[rows[better]] = distance[better]
-        drawn = anchors + BACK * (moved - anchors)
-        images[rows] = torch.where(spread(missed, moved), drawn, moved)
+        missed = wrong(model(moved), labels[rows]).nonzero().flatten()
+        there, home = moved[missed], anchors[missed]
+        distance = threat.distance(there, home)
+        better = distance < best_distance[rows[missed]]
+        best[rows[missed[better]]] = there[better]
+        best_distance[rows[missed[better]]] = distance[better]
+        moved[missed] = home + BACK * (there - home)
+        images[rows] = moved
         rows = rows[best_distance[rows] > threat.eps]
         if len(rows) == 0:
             break

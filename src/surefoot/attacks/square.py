@@ -51,19 +51,19 @@ def square_search(
     lead = -margin(model(best.view_as(origins)), labels)
     # What still stands is kept together; the rest is copied out once, when it is found.
     rows = (lead > 0).nonzero().flatten()
-    now, anchors, own, ahead = best[rows], pixels[rows], labels[rows], lead[rows]
+    fixed = _corners(pixels[rows], threat) if threat.norm == "linf" else pixels[rows]
+    now, own, ahead = best[rows], labels[rows], lead[rows]
     for query in range(queries):
         if len(rows) == 0:
             break
-        proposal = propose(now, anchors, threat, draws, rows, query)
+        proposal = propose(now, fixed, threat, draws, rows, query)
         found = -margin(model(proposal.view(-1, *origins.shape[1:])), own)
-        better = (found < ahead) | (found <= 0)
-        now[better] = proposal[better]
-        ahead = torch.where(better, found, ahead)
+        better = ((found < ahead) | (found <= 0)).nonzero().flatten()
+        now[better], ahead[better] = proposal[better], found[better]
         stands = ahead > 0
         if not bool(stands.all()):
             best[rows], lead[rows] = now, ahead
-            rows, now, anchors = rows[stands], now[stands], anchors[stands]
+            rows, now, fixed = rows[stands], now[stands], fixed[stands]
             own, ahead = own[stands], ahead[stands]
     best[rows] = now
     return Found(best.view_as(origins), lead <= 0)
@@ -84,20 +84,29 @@ def _stripes(origins: Images, threat: Threat, draws: Draws) -> Images:
     return (origins + threat.eps * signs).clamp(threat.low, threat.high)
 
 
+def _corners(origins: Images, threat: Threat) -> Tensor:
+    """Give the lower and the upper corner of ball and box, `[b, 2, planes, H, W]`."""
+    both = torch.stack([origins - threat.eps, origins + threat.eps], 1)
+    return both.clamp_(threat.low, threat.high)
+
+
 def _linf(
-    best: Images, origins: Images, threat: Threat, draws: Draws, rows: Tensor, query: int
+    best: Images, corners: Tensor, threat: Threat, draws: Draws, rows: Tensor, query: int
 ) -> Images:
-    """Push one square of each image to a corner of the ball, one sign a plane."""
-    planes, height, width = origins.shape[1:]
+    """Set one square of each image to a corner of the ball, one sign a plane.
+
+    A step of 2 eps from anywhere in the ball, clipped to it, ends at a corner.
+    """
+    planes, height, width = best.shape[1:]
     size = side(query, height, width)
     uniform, _ = draws.query(query, 2 + planes, 0, rows)
     uniform = uniform.expand(len(rows), -1)
-    place = _index(uniform[:, :2], size, height, width)
-    push = 2 * threat.eps * _signs(uniform[:, 2:]).to(origins)[:, None, None, :]
-    here, moved = origins[place], best.clone()
-    window = torch.maximum(moved[place] + push, here - threat.eps)
-    window = torch.minimum(window, here + threat.eps)
-    moved[place] = window.clamp_(threat.low, threat.high)
+    image, _, down, across = _index(uniform[:, :2], size, height, width)
+    plane = torch.arange(planes, device=best.device)[:, None, None]
+    upper = (uniform[:, 2:] > 0.5).long()[:, :, None, None]
+    place = image.unsqueeze(1), plane, down.unsqueeze(1), across.unsqueeze(1)
+    moved = best.clone()
+    moved[place] = corners[place[0], upper, *place[1:]]
     return moved
 
 

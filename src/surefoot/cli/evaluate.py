@@ -15,24 +15,30 @@ class Effort:
 
     Args:
         certificate: lipschitz (dense MinMax nets), smoothing (then all figures are about the vote
-            under noise), none, or auto: lipschitz where a bound is known, else none.
+            under noise), vote (figures about the vote of a model that is random by itself; nothing
+            is certified), none, or auto: lipschitz where a bound is known, else none.
         sigma: noise of the vote.
         alpha: error probability of a smoothing certificate, for each image.
         n_select: noisy copies that fix the sets.
-        n_certify: noisy copies that are counted.
+        n_certify: noisy copies (vote: draws) that are counted.
         skip_certified: do not attack where the certificate reaches the radius (then nothing checks
             the certificate).
-        steps: of each attack on a net (a vote is attacked in 20 steps).
+        protocol: how a net is attacked: margins serves every guarantee; for wrong labels of nets
+            that never abstain also AutoAttack (standard, plus, rand, fast) and pgd.
+        steps: of each search on a net (AutoAttack has its own; a vote is attacked in 20 steps).
+        step_size: of pgd; by default 2.5 eps / steps.
         seed: of noise and random starts.
     """
 
-    certificate: Literal["auto", "none", "lipschitz", "smoothing"] = "auto"
+    certificate: Literal["auto", "none", "lipschitz", "smoothing", "vote"] = "auto"
     sigma: float = 0.25
     alpha: float = 1e-3
     n_select: int = 100
     n_certify: int = 10_000
     skip_certified: bool = False
+    protocol: Literal["margins", "standard", "plus", "rand", "fast", "pgd"] = "margins"
     steps: int = 100
+    step_size: float | None = None
     seed: int = 0
 
 
@@ -101,9 +107,11 @@ def classifier_of(model, effort: Effort):
     from surefoot.evaluation import Plain, Smoothed
     from surefoot.uncertainty.vote import Vote
 
-    if effort.certificate == "smoothing":
+    if effort.certificate == "smoothing" and not effort.sigma > 0:
+        raise ValueError(f"--certificate smoothing needs --sigma above 0; found {effort.sigma:g}")
+    if effort.certificate in ("smoothing", "vote"):
         return Smoothed(
-            Vote(model, effort.sigma),
+            Vote(model, effort.sigma if effort.certificate == "smoothing" else 0.0),
             alpha=effort.alpha,
             n_select=effort.n_select,
             n_certify=effort.n_certify,
@@ -117,4 +125,5 @@ def classifier_of(model, effort: Effort):
             certificate = "lipschitz"
         except ValueError:
             certificate = "none"
-    return Plain(model, certificate, steps=effort.steps, seed=effort.seed)
+    own = ("steps", "seed", "protocol", "step_size")
+    return Plain(model, certificate, **{name: getattr(effort, name) for name in own})

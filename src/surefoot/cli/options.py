@@ -57,6 +57,7 @@ class Subject:
         model: a run folder, package.module:factory, or a .pt2 file.
         weights: safetensors file for a factory.
         trust_pickle: allow a .pt2 file whose loading executes pickled code.
+        mc_dropout: keep dropout on, so that each pass is one draw (then judge the vote).
         reject: let the model answer "uncertain" by this score.
         threshold: largest accepted score.
         coverage: instead of a threshold: accept this share of the images of the split that are not
@@ -66,6 +67,7 @@ class Subject:
     model: str
     weights: Path | None = None
     trust_pickle: bool = False
+    mc_dropout: bool = False
     reject: Literal["none", "max-probability", "entropy", "margin", "energy"] = "none"
     threshold: float | None = None
     coverage: float | None = None
@@ -75,6 +77,10 @@ class Subject:
         model = open_model(self.model, self.weights, trust_pickle=self.trust_pickle)
         if torch.cuda.is_available():
             model = model.to("cuda")
+        if self.mc_dropout:
+            from surefoot.uncertainty import MCDropout
+
+            model = MCDropout(model)
         if self.reject == "none":
             if self.threshold is not None or self.coverage is not None:
                 raise ValueError("--threshold and --coverage need --reject SCORE")

@@ -25,6 +25,7 @@ from surefoot.models.frozen import device_of, frozen
 from surefoot.stats import Interval, interval
 from surefoot.threat import Threat
 from surefoot.types import Images, Labels, Model, Outcomes, rejects
+from surefoot.uncertainty.vote import own_randomness
 
 FEWEST_EXAMPLES = 100
 """Below this many rows a 95 % interval may span 20 points."""
@@ -34,9 +35,10 @@ DETECTOR_ROWS = 200
 """Rows on which a claim with rejection is compared with the net without it."""
 
 
-def of_model(model: Model, images: Images, *, attack: bool) -> list[str]:
-    """Look at a model and a few of its images, before any attack."""
-    found = train_mode(model) + random_answers(model, images) + probabilities(model, images)
+def of_model(model: Model, images: Images, *, attack: bool, voted: bool = False) -> list[str]:
+    """Look at a model and a few of its images, before any attack; a vote may be random."""
+    found = train_mode(model) + probabilities(model, images)
+    found += [] if voted else random_answers(model, images)
     return found + no_gradient(model, images) if attack else found
 
 
@@ -67,12 +69,12 @@ def train_mode(model: Model) -> list[str]:
 
 def random_answers(model: Model, images: Images) -> list[str]:
     """Say if the same images get other outcomes when asked again."""
-    once, again = try_model(model, images), try_model(model, images)
+    once, again = try_model(model, images), try_model(model, images, seed=1)
     if torch.allclose(once, again, rtol=1e-4, atol=1e-6, equal_nan=True):
         return []
     return [
         "the model answers at random: each figure is of one draw, and a counterexample may be"
-        " one lucky draw; judge the vote (--certificate smoothing) or average the draws"
+        " one lucky draw; judge the vote (--certificate smoothing or vote)"
     ]
 
 
@@ -254,10 +256,13 @@ def half_radius(
     ]
 
 
-def try_model(model: Model, images: Images) -> Outcomes:
-    """Give the outcomes of a few images, on the CPU; raise if model and images do not fit."""
+def try_model(model: Model, images: Images, *, seed: int = 0) -> Outcomes:
+    """Give the outcomes of a few images, on the CPU; raise if model and images do not fit.
+
+    A model that draws from torch's global stream answers alike for the same seed.
+    """
     try:
-        with torch.inference_mode(), frozen(model):
+        with torch.inference_mode(), frozen(model), own_randomness(seed):
             outcomes = model(images.to(device_of(model))).cpu()
     except Exception as error:  # whatever a foreign model may raise
         raise ValueError(

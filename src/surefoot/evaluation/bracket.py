@@ -28,7 +28,7 @@ from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed, l
 from surefoot.evaluation.fall import Fall
 from surefoot.evaluation.record import SCHEMA, Record, join_set, read
 from surefoot.evaluation.shards import Shard, Shards, identity
-from surefoot.guarantees import Guarantee, LabelOrUncertain, check_model, containing
+from surefoot.guarantees import Guarantee, LabelOrUncertain, containing
 from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of
 from surefoot.progress import track
@@ -83,7 +83,9 @@ def bracket(
     header["attack"] = classifier.describe() if attack else None
     header["model"]["answers"] = answers
     first, _ = data.batch(slice(0, 32))
-    header["warnings"] = alarms.of_model(classifier.net, first, attack=attack)
+    voted = isinstance(classifier, Smoothed)
+    header["warnings"] = alarms.of_model(classifier.net, first, attack=attack, voted=voted)
+    header["warnings"] += classifier.doubts(grid) if attack else []
     header["identity"] = identity(header | {"limits": limits, "skip": skip_certified})
     if folder is not None and (finished := _finished(folder, header["identity"])):
         return finished
@@ -156,7 +158,7 @@ def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Thr
     Weights alone do not tell a model: thresholds, factors and activations are not among them.
     """
     model = classifier.net
-    check_model(guarantee, model)
+    classifier.check(guarantee)
     images, labels = data.batch(slice(0, 32))
     check_images(images, threat.low, threat.high)
     outcomes = try_model(model, images)

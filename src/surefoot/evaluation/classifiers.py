@@ -4,21 +4,37 @@ Both answer the same three questions (what holds at the image, what is certified
 it), so the bracket never asks which one it has. Figures of one are never mixed with the other's.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from surefoot.attacks import AttackResult, VoteSearch, break_sets, break_vote
+from surefoot.attacks import (
+    AttackResult,
+    VoteSearch,
+    autoattack,
+    break_sets,
+    break_vote,
+    pgd,
+    union,
+)
+from surefoot.attacks.alarms import short_steps
+from surefoot.attacks.autoattack import VERSIONS
+from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote import vote_fails
 from surefoot.certify import lipschitz, smoothing
-from surefoot.guarantees import Guarantee
+from surefoot.guarantees import Guarantee, Local, check_model
 from surefoot.models.frozen import frozen
+from surefoot.streams import generator
 from surefoot.threat import Threat
 from surefoot.types import Images, Model, Outcomes, PerExample, Sets, rejects
 from surefoot.uncertainty import SCORES, Selective, entropy
 from surefoot.uncertainty.vote import Vote
+
+Protocol = Literal["margins", "standard", "plus", "rand", "fast", "pgd"]
+"""How a net is attacked: the search for every guarantee, AutoAttack's versions, or plain PGD."""
 
 
 class Look(NamedTuple):
@@ -52,15 +68,44 @@ class Plain:
     Args:
         model: maps images to outcomes.
         certificate: "lipschitz" or "none".
-        steps: of each search of `break_guarantee`.
+        steps: of each search of `break_guarantee`, or of PGD; AutoAttack has its own.
         seed: of the random starts.
+        protocol: "margins" (`break_guarantee`) for every guarantee; for `Local` without rejection
+            also AutoAttack ("standard", "plus", "rand", "fast") and "pgd" from a random start.
+        step_size: of "pgd"; None takes 2.5 eps / steps.
     """
 
     model: Model
     certificate: Literal["lipschitz", "none"] = "none"
     steps: int = 100
     seed: int = 0
+    protocol: Protocol = "margins"
+    step_size: float | None = None
     shard: ClassVar[int] = 250
+
+    def __post_init__(self) -> None:
+        if self.protocol not in get_args(Protocol):
+            raise ValueError(
+                f"`protocol` must be one of {', '.join(get_args(Protocol))}; found"
+                f" {self.protocol!r}"
+            )
+        if self.step_size is not None and (self.protocol != "pgd" or not self.step_size > 0):
+            raise ValueError("`step_size` must be above 0 and belongs to the protocol pgd")
+
+    def check(self, guarantee: Guarantee) -> None:
+        """Raise unless the protocol can attack this guarantee on this net."""
+        check_model(guarantee, self.model)
+        if self.protocol != "margins" and (self.rejects or not isinstance(guarantee, Local)):
+            raise ValueError(
+                f"the protocol {self.protocol} looks for wrong labels of classifiers that never"
+                " abstain (guarantee local); for anything else take the protocol margins"
+            )
+
+    def doubts(self, radii: Sequence[float]) -> list[str]:
+        """Say what is wrong with the settings of the attack."""
+        if self.step_size is None or not radii:
+            return []
+        return short_steps(self.steps, self.step_size, max(radii))
 
     @property
     def rejects(self) -> bool:
@@ -84,9 +129,30 @@ class Plain:
     def attack(
         self, images: Images, sets: Sets, guarantee: Guarantee, threat: Threat
     ) -> AttackResult:
-        """Break the sets by Auto-PGD."""
-        return break_sets(
-            self.model, images, sets, guarantee, threat, seed=self.seed, steps=self.steps
+        """Break the sets by the protocol."""
+        if self.protocol == "margins":
+            return break_sets(
+                self.model, images, sets, guarantee, threat, seed=self.seed, steps=self.steps
+            )
+        labels = sets[:, 0].int().argmax(1)
+        if self.protocol == "pgd":
+            attacks = {"pgd": self._pgd(threat)}
+            return union(self.model, images, labels, threat=threat, attacks=attacks)
+        return autoattack(
+            self.model, images, labels, threat=threat, version=self.protocol, seed=self.seed
+        )
+
+    def _pgd(self, threat: Threat) -> Proposer:
+        size = 2.5 * threat.eps / self.steps if self.step_size is None else self.step_size
+        return lambda model, images, labels: pgd(
+            model,
+            images,
+            labels,
+            threat=threat,
+            steps=self.steps,
+            step_size=size,
+            random_start=True,
+            generator=generator(self.seed),
         )
 
     def shares(self, images: Images) -> Outcomes:
@@ -111,11 +177,19 @@ class Plain:
 
     def settings(self) -> dict[str, Any]:
         """Give everything but the net, for the header."""
-        return {"certificate": self.certificate, "steps": self.steps, "seed": self.seed}
+        keep = ("certificate", "protocol", "steps", "step_size", "seed")
+        return {name: getattr(self, name) for name in keep}
 
     def describe(self) -> dict[str, Any]:
         """Give the settings of the attack."""
+        if self.protocol in VERSIONS:
+            name = f"AutoAttack, version {self.protocol}"
+            if self.protocol == "fast":
+                name = "Auto-PGD on two losses (not AutoAttack)"
+            return {"name": name, "seed": self.seed}
         name = "apgd: soft, hard and targeted margins"
+        if self.protocol == "pgd":
+            name = "pgd on the cross-entropy from a random start"
         return {"name": name, "steps": self.steps, "seed": self.seed}
 
     def _score(self, outcomes: Outcomes) -> PerExample:
@@ -128,6 +202,8 @@ class Plain:
 @dataclass(frozen=True)
 class Smoothed:
     """The vote of a net under Gaussian noise, with its smoothing certificate.
+
+    With sigma = 0 it is the vote of a net that is random by itself; nothing is certified then.
 
     Args:
         vote: net and sigma.
@@ -153,6 +229,8 @@ class Smoothed:
 
     def look(self, images: Images, guarantee: Guarantee) -> Look:
         """Count the vote, and certify from the same counts."""
+        if self.vote.sigma == 0:
+            return self._count(images, guarantee)
         found = smoothing.certify(
             self.vote.model,
             images,
@@ -163,11 +241,7 @@ class Smoothed:
             n_certify=self.n_certify,
             seed=self.seed,
         )
-        counts = found.details["counts"].double()
-        shares = counts[:, :-1] / counts.sum(1, keepdim=True)
-        # A majority of broken copies is nobody's vote: then no outcome may claim anything.
-        broken = counts[:, -1:] >= counts[:, :-1].amax(1, keepdim=True)
-        outcomes = shares.masked_fill(broken, torch.nan)
+        shares, outcomes = _shares(found.details["counts"])
         labels = shares[:, :-1] if self.rejects else shares
         details = {
             "method": "smoothing",
@@ -184,6 +258,23 @@ class Smoothed:
         return Look(
             outcomes, shares, found.sets, found.radii, score, found.samples, surely, details
         )
+
+    def _count(self, images: Images, guarantee: Guarantee) -> Look:
+        """Count the votes of a net that is random by itself."""
+        counts = self.vote.counts(images, self.n_certify, smoothing.CERTIFY, self.seed)
+        shares, outcomes = _shares(counts)
+        score = 1 - (shares[:, :-1] if self.rejects else shares).amax(1)
+        samples = torch.full((len(images),), self.n_certify)
+        wins = label_wins(outcomes, self.rejects)
+        return Look(outcomes, shares, guarantee.sets(outcomes), None, score, samples, wins, None)
+
+    def check(self, guarantee: Guarantee) -> None:
+        """Raise unless the net fits the guarantee."""
+        check_model(guarantee, self.vote.model)
+
+    def doubts(self, radii: Sequence[float]) -> list[str]:
+        """Say nothing: the steps of this attack always cross the ball."""
+        return []
 
     def attack(
         self, images: Images, sets: Sets, guarantee: Guarantee, threat: Threat
@@ -224,6 +315,17 @@ class Smoothed:
         """Give the settings of the attack."""
         name = "pgd on the mean softmax, confirmed votes"
         return {"name": name, **asdict(self.search), "seed": self.seed}
+
+
+def _shares(counts: Tensor) -> tuple[Outcomes, Outcomes]:
+    """Give the shares of the votes, and the same as outcomes that may claim something.
+
+    A majority of broken copies is nobody's vote: then no outcome may claim anything.
+    """
+    counts = counts.double()
+    shares = counts[:, :-1] / counts.sum(1, keepdim=True)
+    broken = counts[:, -1:] >= counts[:, :-1].amax(1, keepdim=True)
+    return shares, shares.masked_fill(broken, torch.nan)
 
 
 def label_wins(outcomes: Outcomes, selective: bool) -> Tensor:

@@ -364,6 +364,12 @@ def test_no_false_alarm(last):
     assert not judge_module.collapsed(log)
 
 
+def test_what_was_never_robust_cannot_collapse():
+    names = (judge_module.CLEAN, judge_module.ONE_STEP, judge_module.ATTACKED)
+    log = [dict(zip(names, figures, strict=True)) for figures in [(0.9, 0.5, 0.04), (0.9, 0.5, 0)]]
+    assert not judge_module.collapsed(log)
+
+
 def test_a_gentle_run_is_judged_without_a_warning(digits, tmp_path):
     training = Training(epochs=5, batch_size=25, learning_rate=1e-2, judge=Judge("l2", 0.2))
     with warnings.catch_warnings():

@@ -25,6 +25,8 @@ CLEAN, ONE_STEP, ATTACKED = (
     "validation_one_step_accuracy",
     "validation_attacked_accuracy",
 )
+LEAST = 0.05
+"""Attacked accuracy below which there is nothing to collapse."""
 
 
 class CatastrophicOverfitting(UserWarning):
@@ -99,13 +101,13 @@ def collapsed(log: list[Figures]) -> bool:
 
     That is: accuracy under several steps has lost more than half of its best, and accuracy under
     one step lies above it by more than that half. When both fall together, training has failed in
-    another way.
+    another way; a best below `LEAST` was never robust.
     """
     last = log[-1]
     if ATTACKED not in last:
         return False
-    half = max(line[ATTACKED] for line in log) / 2
-    return last[ATTACKED] < half < last[ONE_STEP] - last[ATTACKED]
+    best = max(line[ATTACKED] for line in log)
+    return best >= LEAST and last[ATTACKED] < best / 2 < last[ONE_STEP] - last[ATTACKED]
 
 
 def warn_of(line: Figures) -> None:

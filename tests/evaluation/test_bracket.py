@@ -94,7 +94,9 @@ def test_plain_local_figures_are_the_textbook_ones(digits, smooth_net):
 
 def test_witnesses_prove_what_the_rows_say(digits, smooth_net):
     threat = Threat("l2", 0.3)
-    record = bracket(Plain(smooth_net), digits, guarantee=Local(), threat=threat, radii=RADII)
+    record = bracket(
+        Plain(smooth_net, steps=20), digits, guarantee=Local(), threat=threat, radii=RADII
+    )
     broken = record.rows[np.isfinite(record.rows["attacked"]) & record.rows["clean"]]
     w = record.witnesses
     assert w["index"].tolist() == broken["index"].tolist()
@@ -142,8 +144,9 @@ def test_a_smoothed_selective_vote(digits, smooth_net):
 
 def test_found_stays_found_and_only_standing_alternatives_are_attacked(digits, smooth_net):
     threat = Threat("l2", 0.3)
-    grid = bracket(Plain(smooth_net), digits, guarantee=RelaxedTopK(2), threat=threat, radii=RADII)
-    single = bracket(Plain(smooth_net), digits, guarantee=RelaxedTopK(2), threat=threat)
+    classifier = Plain(smooth_net, steps=20)
+    grid = bracket(classifier, digits, guarantee=RelaxedTopK(2), threat=threat, radii=RADII)
+    single = bracket(classifier, digits, guarantee=RelaxedTopK(2), threat=threat)
     both = (grid.rows["attacked"] <= 0.3) | ~(single.rows["attacked"] <= 0.3)
     assert both.all()
 

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from surefoot.models import LeNet, LipschitzMLP, MinMax, Normalize, PreActResNet18, build, frozen
+from surefoot.models import (
+    LeNet,
+    LipschitzMLP,
+    MinMax,
+    Normalize,
+    PreActResNet18,
+    ResNet20,
+    build,
+    frozen,
+)
 
 
 def test_lenet_has_the_classic_layers():
@@ -21,6 +30,12 @@ def test_preactresnet18_has_the_published_size_at_both_widths():
     )
 
 
+def test_resnet20_has_the_published_size_and_shortcuts_without_weights():
+    net = ResNet20()
+    assert sum(w.numel() for w in net.parameters()) == pytest.approx(0.27e6, rel=1e-2)
+    assert [tuple(w.shape[2:]) for w in net.parameters() if w.ndim == 4] == [(3, 3)] * 19
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "shape"),
     [
@@ -28,6 +43,7 @@ def test_preactresnet18_has_the_published_size_at_both_widths():
         ("lenet", {"size": 8}, (1, 8, 8)),
         ("lenet", {"planes": 3, "size": 32}, (3, 32, 32)),
         ("preactresnet18", {"width": 4, "dropout": 0.2}, (3, 16, 16)),
+        ("resnet20", {"width": 4}, (3, 16, 16)),
         ("lipschitz-mlp", {"inputs": 64, "hidden": (16,)}, (1, 8, 8)),
     ],
 )

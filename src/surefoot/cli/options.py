@@ -167,15 +167,15 @@ class Net:
     """Which net to build.
 
     Args:
-        net: mlp, lenet, preactresnet18 or lipschitz-mlp.
-        width: multiplier of lenet (default 1), channels of preactresnet18 (default 16).
+        net: mlp, lenet, preactresnet18, resnet20 or lipschitz-mlp.
+        width: multiplier of lenet (default 1), first channels of a residual net (default 16).
         hidden: widths of the hidden layers of the dense nets.
         dropout: of preactresnet18.
         scale: factor on the logits of lipschitz-mlp.
         init_seed: of the initial weights.
     """
 
-    net: Literal["mlp", "lenet", "preactresnet18", "lipschitz-mlp"] = "lenet"
+    net: Literal["mlp", "lenet", "preactresnet18", "resnet20", "lipschitz-mlp"] = "lenet"
     width: int | None = None
     hidden: tuple[int, ...] = (128, 128)
     dropout: float = 0.0
@@ -187,7 +187,7 @@ class Net:
         images, _ = data.batch(slice(0, 1))
         shape, classes = images.shape[1:], len(data.classes)
         dense = {"inputs": images[0].numel(), "hidden": self.hidden, "classes": classes}
-        if self.net in ("lenet", "preactresnet18") and len(shape) != 3:
+        if self.net in ("lenet", "preactresnet18", "resnet20") and len(shape) != 3:
             raise ValueError(f"--net {self.net} needs images; {data.name} holds {tuple(shape)}")
         with torch.random.fork_rng():
             torch.manual_seed(self.init_seed)
@@ -200,6 +200,8 @@ class Net:
                 width = 1 if self.width is None else self.width
                 return build("lenet", **planes, size=shape[-1], width=width)
             width = 16 if self.width is None else self.width
+            if self.net == "resnet20":
+                return build("resnet20", **planes, width=width)
             return build("preactresnet18", **planes, width=width, dropout=self.dropout)
 
 

@@ -8,6 +8,7 @@ from surefoot.models.mlp import MLP
 from surefoot.models.normalize import Normalize
 from surefoot.models.outside import open_model
 from surefoot.models.preactresnet import PreActResNet18
+from surefoot.models.resnet20 import ResNet20
 
 __all__ = [
     "MLP",
@@ -16,6 +17,7 @@ __all__ = [
     "MinMax",
     "Normalize",
     "PreActResNet18",
+    "ResNet20",
     "Scale",
     "build",
     "device_of",

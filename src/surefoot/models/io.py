@@ -17,11 +17,13 @@ from surefoot.models.lipschitz import LipschitzMLP
 from surefoot.models.mlp import MLP
 from surefoot.models.normalize import Normalize
 from surefoot.models.preactresnet import PreActResNet18
+from surefoot.models.resnet20 import ResNet20
 
-NETS: dict[str, Callable[..., nn.Sequential]] = {
+NETS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
     "lenet": LeNet,
     "preactresnet18": PreActResNet18,
+    "resnet20": ResNet20,
     "lipschitz-mlp": LipschitzMLP,
 }
 
@@ -30,7 +32,7 @@ def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
     """Build a net by its name; the model remembers how, so that `save` can write it down.
 
     Args:
-        name: one of "mlp", "lenet", "preactresnet18", "lipschitz-mlp".
+        name: one of "mlp", "lenet", "preactresnet18", "resnet20", "lipschitz-mlp".
         normalize: (means, deviations) a plane: a `Normalize` layer goes first.
         arguments: of the net's constructor.
     """

@@ -23,7 +23,7 @@ class Training:
         seed: of order, perturbations and dropout (the initial weights are the caller's).
         milestones: for "multistep", as shares of the epochs.
         label_smoothing: share of the label that is spread over all classes.
-        perturb_every: perturb every so manieth batch and take the others clean (mixed training).
+        perturb_every: perturb one batch in so many and take the others clean (mixed training).
         ema: decay of the moving average of the weights, which then is the model; 0 takes none.
         augmentation: of the training images.
         weight_attack: adversarial weight perturbation.

@@ -158,6 +158,19 @@ def test_an_attack_on_a_vote_that_misses_grey_is_reported():
     assert any_says("left 8 of 8 claims standing", found)
 
 
+def test_fixed_steps_grow_with_the_ball_that_reaches_grey():
+    attack = Plain(brightness(), steps=10, protocol="pgd", step_size=0.01)
+    record = evaluate(attack, flat_data(100), eps=0.03, radii=[0.02])
+    assert record.header["attack"]["grey"] > 10
+    assert record.header["warnings"] == []
+
+
+def test_fixed_steps_that_cannot_cross_the_ball_are_reported():
+    attack = Plain(brightness(), steps=10, protocol="pgd", step_size=0.0059)
+    found = warnings_of(attack, flat_data(100), eps=0.03, radii=None)
+    assert any_says("less than the diameter 0.06 of the ball", found)
+
+
 def test_a_model_that_is_right_everywhere_may_stand_at_any_radius():
     record = evaluate(Plain(Island(0.0), steps=5), bright_data(40))
     assert figures.attacked_accuracy(record, EPS).value == 1

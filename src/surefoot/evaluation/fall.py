@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from surefoot.attacks import AttackResult
-from surefoot.evaluation.classifiers import Classifier, Smoothed
+from surefoot.evaluation.classifiers import Classifier, Plain, Smoothed
 from surefoot.evaluation.shards import Costs, add_costs
 from surefoot.files import write_whole
 from surefoot.guarantees import Guarantee
@@ -123,16 +123,24 @@ class Fall:
             reach = (high - low) / 2 * (1 + 1e-6)  # the grey pixel is rounded
             if self.threat.norm == "l2":
                 reach *= math.sqrt(grey.numel())
-            threat = replace(self.threat, eps=reach)
-            result = self._search(rows, sets[rows], threat, check=True)
+            threat, by = replace(self.threat, eps=reach), self.classifier
+            if isinstance(by, Plain) and by.step_size is not None:  # meant for the headline ball
+                by = replace(by, step_size=by.step_size * reach / self.threat.eps)
+            result = self._search(rows, sets[rows], threat, check=True, by=by)
             self.grey = int(sets.any(2).sum())
             self.grey_stood = self.grey - int(result.broken.sum())
 
     def _search(
-        self, rows: Tensor, sets: Sets, threat: Threat, *, check: bool = False
+        self,
+        rows: Tensor,
+        sets: Sets,
+        threat: Threat,
+        *,
+        check: bool = False,
+        by: Classifier | None = None,
     ) -> AttackResult:
         """Attack rows and charge the attacks; what a check finds decides no row and is no find."""
-        result = self.classifier.attack(self.images[rows], sets, self.guarantee, threat)
+        result = (by or self.classifier).attack(self.images[rows], sets, self.guarantee, threat)
         self.forwards += result.forwards
         self.backwards += result.backwards
         self.seconds += result.seconds

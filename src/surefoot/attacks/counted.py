@@ -117,7 +117,7 @@ class Counted:
                 )
             value = objective(outcomes, rows)
             (gradient,) = torch.autograd.grad(value.sum(), images)
-        size = torch.linalg.vector_norm(gradient.flatten(1), ord=torch.inf, dim=1)
+        size = gradient.flatten(1).abs().amax(1)
         self._cost.blind += int((~(size > 0) | size.isinf()).sum())
         return Slope(gradient, value.detach(), outcomes.detach())
 

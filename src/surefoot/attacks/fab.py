@@ -94,34 +94,32 @@ def fab_search(
         the closest misclassified image found (the original where none), and whether it is in reach.
     """
     rows = torch.arange(len(start), device=start.device)
-    images, best = start.clone(), origins.clone()
-    best_distance = torch.full((len(start),), torch.inf, device=start.device, dtype=torch.float64)
+    best, distances = origins.clone(), torch.full_like(rows, torch.inf, dtype=torch.float64)
+    # What still searches is kept together; a counterexample is copied out when it is found.
+    here, anchors = start, origins
     for _ in range(steps):
-        here, anchors = images[rows], origins[rows]
-        plane = linearise(here, rows)
-        moved = _step(here, anchors, plane, threat)
-        missed = wrong(model(moved), labels[rows]).nonzero().flatten()
-        there, home = moved[missed], anchors[missed]
+        here = _step(here, anchors, linearise(here, rows), threat)
+        missed = wrong(model(here), labels[rows]).nonzero().flatten()
+        there, home = here[missed], anchors[missed]
         distance = threat.distance(there, home)
-        better = distance < best_distance[rows[missed]]
-        best[rows[missed[better]]] = there[better]
-        best_distance[rows[missed[better]]] = distance[better]
-        moved[missed] = home + BACK * (there - home)
-        images[rows] = moved
-        rows = rows[best_distance[rows] > threat.eps]
-        if len(rows) == 0:
-            break
-    return Found(best, best_distance <= threat.eps)
+        closer = distance < distances[rows[missed]]
+        best[rows[missed[closer]]] = there[closer]
+        distances[rows[missed[closer]]] = distance[closer]
+        here[missed] = home + BACK * (there - home)
+        going = distances[rows] > threat.eps
+        if not bool(going.all()):
+            rows, here, anchors = rows[going], here[going], anchors[going]
+            if len(rows) == 0:
+                break
+    return Found(best, distances <= threat.eps)
 
 
 def _step(images: Images, origins: Images, plane: Plane, threat: Threat) -> Images:
     flat = torch.cat([images, origins]).flatten(1)
     offset = (plane.normal * images.flatten(1)).sum(1) - plane.lead
-    moves = to_hyperplane(
-        flat, plane.normal.repeat(2, 1), offset.repeat(2), threat.norm, threat.low, threat.high
-    )
-    order = torch.inf if threat.norm == "linf" else 2
-    lengths = torch.linalg.vector_norm(moves, ord=order, dim=1).clamp(min=1e-8)
+    moves = to_hyperplane(flat, plane.normal, offset, threat.norm, threat.low, threat.high)
+    lengths = moves.abs().amax(1) if threat.norm == "linf" else moves.norm(dim=1)
+    lengths = lengths.clamp(min=1e-8)
     own, original = lengths.chunk(2)
     share = (own / (own + original)).clamp(max=MOST_ORIGINAL).unsqueeze(1)
     ahead, back = (flat + OVERSHOOT * moves).chunk(2)

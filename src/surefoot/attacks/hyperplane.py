@@ -25,7 +25,7 @@ def to_hyperplane(
     Where the hyperplane is out of reach the move goes to the corner nearest to it.
 
     Args:
-        points: t, `[B, D]`, inside the box.
+        points: t, `[K B, D]`, inside the box; K points after each other for each hyperplane.
         normals: w, `[B, D]`.
         offsets: b, `[B]`.
         norm: "linf" or "l2".
@@ -33,16 +33,21 @@ def to_hyperplane(
         high: wall.
 
     Returns:
-        moves `[B, D]`.
+        moves `[K B, D]`.
     """
-    gap = (normals * points).sum(1) - offsets
-    direction = -(normals.sign() * gap.sign().unsqueeze(1))
-    weight, needed = normals.abs(), gap.abs()
-    # Sums of products with 0 and 1: `where` on whole images costs twenty times as much.
-    room = direction.clamp(min=0) * (high - points) - direction.clamp(max=0) * (points - low)
-    step = _least_step(weight, room, needed, norm).unsqueeze(1)
-    moved = torch.minimum(room, step * weight if norm == "l2" else step)
-    return direction * moved
+    stacked = points.view(-1, *normals.shape)
+    gap = (normals * stacked).sum(2) - offsets
+    direction = (-normals.sign() * gap.sign().unsqueeze(2)).view_as(points)
+    # high - t where it rises, t - low where it falls, 0 where the weight is 0. Products with 0 and
+    # 1, here and below: `where` on whole images costs twenty times as much.
+    height = direction.clamp(min=0).mul_(high - low)
+    room = torch.addcmul(height, direction, points - low, value=-1)
+    weight, needed = normals.abs(), gap.abs().flatten()
+    step = _least_step(weight, room, needed, norm)
+    free = step.unsqueeze(1)
+    if norm == "l2":
+        free = (step.view(-1, len(weight), 1) * weight).view_as(room)
+    return torch.minimum(room, free, out=room).mul_(direction)
 
 
 def _least_step(weight: Tensor, room: Tensor, needed: Tensor, norm: Norm) -> Tensor:
@@ -50,10 +55,10 @@ def _least_step(weight: Tensor, room: Tensor, needed: Tensor, norm: Norm) -> Ten
 
     The slope is the weight itself for l2, 1 for linf; the step is huge where no step is enough.
     """
-    reachable = (weight * room).sum(1) > needed
+    reachable = (room.view(-1, *weight.shape) * weight).sum(2).flatten() > needed
     result = torch.where(reachable, 0.0, HUGE).to(needed)
     rows = (reachable & (needed > 0)).nonzero().flatten()
-    weight, room, needed = weight[rows], room[rows], needed[rows]
+    weight, room, needed = weight[rows % len(weight)], room[rows], needed[rows]
     gain = weight.square() if norm == "l2" else weight
     step, missing, moved = torch.zeros_like(needed), needed, torch.zeros_like(room)
     is_free = torch.empty_like(room)

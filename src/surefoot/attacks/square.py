@@ -100,14 +100,22 @@ def _linf(
     planes, height, width = best.shape[1:]
     size = side(query, height, width)
     uniform, _ = draws.query(query, 2 + planes, 0, rows)
-    uniform = uniform.expand(len(rows), -1)
-    image, _, down, across = _index(uniform[:, :2], size, height, width)
-    plane = torch.arange(planes, device=best.device)[:, None, None]
-    upper = (uniform[:, 2:] > 0.5).long()[:, :, None, None]
-    place = image.unsqueeze(1), plane, down.unsqueeze(1), across.unsqueeze(1)
+    top, left = _place(uniform[:, 0], height - size), _place(uniform[:, 1], width - size)
+    corner = (top * width + left).view(-1, 1, 1)
+    pixels = corner + _square(size, width).to(corner.device)
+    plane = torch.arange(len(best) * planes, device=best.device).view(-1, planes, 1)
+    upper = (uniform[:, 2:] > 0.5).unsqueeze(2)
     moved = best.clone()
-    moved[place] = corners[place[0], upper, *place[1:]]
+    place = plane * (height * width) + pixels
+    source = place + (upper + plane // planes) * best[0].numel()
+    moved.view(-1)[place] = corners.view(-1)[source]
     return moved
+
+
+@cache
+def _square(size: int, width: int) -> Tensor:
+    """List where the pixels of a square are, counted from its corner, `[size * size]`."""
+    return (torch.arange(size)[:, None] * width + torch.arange(size)).flatten()
 
 
 @cache

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
+_drawing = False
 
 
 def track(items: Sequence[Item] | Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Yield the items behind a progress bar; without a terminal nothing is drawn."""
-    if not sys.stderr.isatty():
+    """Yield the items behind a progress bar; nothing is drawn inside another bar or a file."""
+    global _drawing
+    if _drawing or not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
@@ -30,5 +32,9 @@ def track(items: Sequence[Item] | Iterable[Item], description: str, total: int) 
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(items, total=total, description=description)
+    _drawing = True
+    try:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            yield from bar.track(items, total=total, description=description)
+    finally:
+        _drawing = False

@@ -60,3 +60,18 @@ def test_another_shape_is_named(case):
     model, images, labels = case
     with pytest.raises(ValueError, match="'odd' must return"):
         union(model, images, labels, threat=THREAT, attacks={"odd": lambda m, x, y: x[:1]})
+
+
+def test_what_an_attack_from_elsewhere_costs_is_counted(case):
+    model, images, labels = case
+
+    def steps(m, x, y):
+        for _ in range(3):
+            x = fgsm(m, x, y, threat=Threat("linf", 0.01))
+        return x
+
+    joined = union(model, images, labels, threat=THREAT, attacks={"steps": steps})
+    assert joined.costs["steps"].forwards == 3 * 40
+    assert joined.costs["steps"].found == sum(name == "steps" for name in joined.by)
+    assert joined.forwards == (3 + 2) * 40
+    assert not model._forward_pre_hooks

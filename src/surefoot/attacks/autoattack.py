@@ -23,6 +23,7 @@ from surefoot.attacks.square import square_search
 from surefoot.attacks.vote import CHOOSE, VoteSearch, vote_fails
 from surefoot.guarantees import Local
 from surefoot.models.frozen import frozen
+from surefoot.progress import track
 from surefoot.threat import Threat
 from surefoot.types import Flags, Images, Labels, Model, check_images, check_labels, rejects
 from surefoot.uncertainty.vote import Vote, own_randomness
@@ -185,7 +186,8 @@ class _Votes:
 def _run(part: Part, name: str, restarts: int) -> Images:
     """Run one attack of the ensemble: searches in turn, each on what the last ones left."""
     images, success = part.images.clone(), torch.zeros_like(part.labels, dtype=torch.bool)
-    for one in _searches(name, restarts, part):
+    searches = list(_searches(name, restarts, part))
+    for one in track(searches, name, len(searches)) if name != "square" else searches:
         left = (~success).nonzero().flatten()
         for rows in left.split(part.batch_size) if len(left) else ():
             found = one(rows)

@@ -14,6 +14,7 @@ from surefoot.attacks.counted import Counted
 from surefoot.attacks.draws import ByExample, Draws
 from surefoot.attacks.objectives import margin, wrong
 from surefoot.models.frozen import frozen
+from surefoot.progress import track
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Labels, Model, check_images, check_labels
 
@@ -53,7 +54,7 @@ def square_search(
     rows = (lead > 0).nonzero().flatten()
     fixed = _corners(pixels[rows], threat) if threat.norm == "linf" else pixels[rows]
     now, own, ahead = best[rows], labels[rows], lead[rows]
-    for query in range(queries):
+    for query in track(range(queries), "square", queries):
         if len(rows) == 0:
             break
         proposal = propose(now, fixed, threat, draws, rows, query)

@@ -5,12 +5,13 @@ torchattacks, foolbox or ART in a function `(model, images, labels) -> images`.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from surefoot.attacks.counted import Counted
+from surefoot.attacks.counted import Cost, Counted
 from surefoot.attacks.objectives import wrong
 from surefoot.attacks.result import AttackResult
 from surefoot.models.frozen import frozen
@@ -38,7 +39,8 @@ def union(
         attacks: name -> callable `(model, images, labels) -> images` of the same shape.
 
     Returns:
-        the result; `forwards` counts the checks alone, the attacks count their own.
+        the result; `forwards` counts the images that went through a module (through any other
+        callable the checks alone), backward passes are not counted.
 
     Raises:
         ValueError: an attack returns another shape.
@@ -56,7 +58,8 @@ def union(
             if len(rows) == 0:
                 break
             origins, own = images[rows], labels[rows]
-            proposal = attack(model, origins, own)
+            with counted.charging(name) as cost, _watched(model, cost):
+                proposal = attack(model, origins, own)
             if proposal.shape != origins.shape:
                 raise ValueError(
                     f"the attack {name!r} must return images {tuple(origins.shape)}; it returned"
@@ -66,6 +69,7 @@ def union(
             proposal = torch.where(proposal.isfinite(), proposal, origins).detach().to(origins)
             proposal = threat.project(proposal, origins)
             broken = wrong(counted(proposal), own)
+            cost.found += int(broken.sum())
             result[rows[broken]], standing[rows[broken]] = proposal[broken], False
             for row in rows[broken].tolist():
                 by[row] = name
@@ -79,4 +83,22 @@ def union(
         seconds,
         result.unsqueeze(1),
         broken.unsqueeze(1),
+        counted.costs,
     )
+
+
+@contextmanager
+def _watched(model: Model, cost: Cost) -> Iterator[None]:
+    """Count the images that an attack from elsewhere sends through a module."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+
+    def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        cost.forwards += len(inputs[0])
+
+    handle = model.register_forward_pre_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -81,7 +81,6 @@ class Plain:
     seed: int = 0
     protocol: Protocol = "margins"
     step_size: float | None = None
-    shard: ClassVar[int] = 250
 
     def __post_init__(self) -> None:
         if self.protocol not in get_args(Protocol):
@@ -106,6 +105,11 @@ class Plain:
         if self.step_size is None or not radii:
             return []
         return short_steps(self.steps, self.step_size, max(radii))
+
+    @property
+    def shard(self) -> int:
+        """Give how many examples a kill may cost: fewer where each takes minutes."""
+        return 100 if self.protocol in VERSIONS else 250
 
     @property
     def rejects(self) -> bool:

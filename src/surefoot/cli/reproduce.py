@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from surefoot.evaluation.reproduce import Published
 
 
 @dataclass(frozen=True)
@@ -13,23 +16,23 @@ class Command:
 
     Args:
         name: of the experiment.
-        scale: smoke: seconds, to see that it runs; small: minutes on two cores.
-        folder: receives runs, comparison.csv and report.html; a second call resumes.
+        scale: smoke: seconds, to see that it runs; small: minutes on two cores; paper: the
+            published settings, for a GPU.
+        folder: receives runs, comparison.csv, experiment.html, pictures and, where classifiers were
+            evaluated, report.html; a second call resumes.
         seed: of initial weights, training and attacks.
     """
 
     name: tyro.conf.Positional[str] = ""
-    scale: Literal["smoke", "small"] = "small"
+    scale: Literal["smoke", "small", "paper"] = "small"
     folder: Path | None = None
     seed: int = 0
 
     def run(self) -> None:
         """Run and compare."""
-        from surefoot.cli.show import percent, table
-        from surefoot.evaluation.reproduce import EXPERIMENTS
-        from surefoot.evaluation.reproduce.run import reproduce
-        from surefoot.report import write_page
-        from surefoot.stats import Interval
+        from surefoot.cli.show import table
+        from surefoot.evaluation.reproduce import EXPERIMENTS, reproduce, verdicts
+        from surefoot.report import write_experiment, write_page
 
         if not self.name:
             rows = [(name, found.source) for name, found in EXPERIMENTS.items()]
@@ -40,22 +43,26 @@ class Command:
             )
         experiment = EXPERIMENTS[self.name]
         folder = self.folder or Path("runs") / f"{self.name}-{self.scale}"
-        records, compared = reproduce(experiment, self.scale, folder, seed=self.seed)
-        write_page(records, folder / "report.html", title=experiment.source)
-        shown = [
-            (
-                entry.row,
-                entry.figure if entry.figure == "clean" else f"{experiment.norm} {entry.figure}",
-                "-" if entry.published is None else f"{100 * entry.published:.1f} %",
-                percent(Interval(entry.ours, entry.low, entry.high)),
-            )
-            for entry in compared
-        ]
+        outcome = reproduce(experiment, self.scale, folder, seed=self.seed)
+        if outcome.records:
+            write_page(outcome.records, folder / "report.html", title=experiment.source)
+        page = write_experiment(experiment, outcome, folder, scale=self.scale)
         table(
             f"{experiment.source}, scale {self.scale}",
             ("row", "figure", "published", "ours"),
-            shown,
+            [_shown(entry) for entry in outcome.compared],
         )
+        for line in verdicts(outcome.compared):
+            print(line)
         print(experiment.remark)
-        print(f"page: {folder / 'report.html'}")
+        print(f"page: {page}")
         return None
+
+
+def _shown(entry: "Published") -> tuple[str, str, str, str]:
+    from surefoot.cli.show import percent
+    from surefoot.stats import Interval
+
+    published = "-" if entry.published is None else f"{100 * entry.published:.1f} %"
+    ours = percent(Interval(entry.ours, entry.low, entry.high))
+    return entry.row, entry.figure, published, ours

@@ -5,6 +5,7 @@ Nothing here runs a model. matplotlib and jinja2 are imported by the functions t
 
 from surefoot.report.bracket import bracket_chart, comparison_chart
 from surefoot.report.card import model_card, write_markdown
+from surefoot.report.experiment import write_experiment
 from surefoot.report.page import write_page
 from surefoot.report.perturbations import perturbation_grid
 from surefoot.report.rejection import rejection_curve
@@ -17,6 +18,7 @@ __all__ = [
     "model_card",
     "perturbation_grid",
     "rejection_curve",
+    "write_experiment",
     "write_markdown",
     "write_page",
 ]

@@ -1,10 +1,21 @@
-"""What an experiment is: rows to train and evaluate, at a scale, beside published figures."""
+"""What an experiment is: a function at several scales, and what it gives beside published figures.
 
-from collections.abc import Mapping
+The data of an experiment (rows, settings, published figures) stand in one file a paper; what kind
+of experiment it is (a table of attacked accuracy, overfitting over epochs, ...) in one file a kind.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from torch import nn
+
+from surefoot.evaluation.record import Record
+from surefoot.models import build
 from surefoot.training import Recipe, Training
+from surefoot.uncertainty.vote import own_randomness
 
 
 @dataclass(frozen=True)
@@ -12,14 +23,18 @@ class Row:
     """One classifier of a table.
 
     Args:
-        name: of the row.
+        name: of the row; those of the method under test begin with "udp" or "ls-udp".
         recipe: how it is trained.
-        published: name of the figure ("clean", or a radius as text) -> share in the paper.
+        published: name of the figure ("clean", "linf 0.05") -> share in the paper.
+        net: arguments of `models.build` that differ from the setting's.
+        training: fields of `Training` that differ.
     """
 
     name: str
     recipe: Recipe
     published: Mapping[str, float] = field(default_factory=dict)
+    net: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,11 +43,13 @@ class Setting:
 
     Args:
         data: data set.
-        train: training images.
-        test: evaluated images.
+        train: training images; 0 takes all but the validation images.
+        test: evaluated images; 0 takes all.
         training: length, optimiser.
         net: arguments of `models.build`.
-        steps: of each attack search.
+        validation: images drawn from the training split, never trained on.
+        protocol: of the attacks, see `Plain`.
+        steps: of the protocol "margins".
     """
 
     data: str
@@ -40,28 +57,9 @@ class Setting:
     test: int
     training: Training
     net: Mapping[str, Any]
+    validation: int = 0
+    protocol: Any = "standard"
     steps: int = 100
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A table of a paper.
-
-    Args:
-        source: paper and table.
-        norm: of the threat.
-        radii: of the columns; the largest is the headline.
-        rows: classifiers.
-        scales: name -> setting.
-        remark: how our protocol differs from the published one.
-    """
-
-    source: str
-    norm: str
-    radii: tuple[float, ...]
-    rows: tuple[Row, ...]
-    scales: Mapping[str, Setting]
-    remark: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Published:
 
     Args:
         row: classifier.
-        figure: "clean" or a radius.
+        figure: "clean", or norm and radius.
         published: share in the paper; None if it has none.
         ours: our share.
         low: lower end of our 95 % interval.
@@ -83,3 +81,59 @@ class Published:
     ours: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Lines to draw, one a row.
+
+    Args:
+        title: of the picture.
+        x: what the horizontal axis shows.
+        y: what the vertical axis shows.
+        frame: columns `row`, `x`, `y`, and where known `low`, `high`, `published`.
+        percent: the vertical axis shows shares.
+    """
+
+    title: str
+    x: str
+    y: str
+    frame: pd.DataFrame
+    percent: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment gives.
+
+    Args:
+        compared: figures beside published ones.
+        records: evaluations, for the page.
+        pictures: data of the paper's figures, by file name.
+    """
+
+    compared: list[Published]
+    records: list[Record] = field(default_factory=list)
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure of a paper.
+
+    Args:
+        source: paper, table, data.
+        remark: how our protocol differs from the published one, and what to expect.
+        scales: "smoke" (seconds), "small" (minutes on two cores), "paper" (as published) -> what
+            runs it, given a folder and a seed.
+    """
+
+    source: str
+    remark: str
+    scales: Mapping[str, Callable[[Path, int], Outcome]]
+
+
+def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
+    """Build the untrained net of a row: the same initial weights for the same seed."""
+    with own_randomness(seed):
+        return build(**{**setting.net, **row.net})

@@ -1,0 +1,96 @@
+"""The page of a reproduced experiment: published beside ours, verdicts, and the paper's figure."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surefoot.evaluation.reproduce import Curves, Experiment, Outcome, Published, verdicts
+from surefoot.files import write_whole
+from surefoot.report.style import legend_below, new_figure, tidy, title, to_data_uri, to_svg
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+COLORS = ("#3A3A3A", "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#8C3B73")
+
+
+def write_experiment(experiment: Experiment, outcome: Outcome, folder: Path, *, scale: str) -> Path:
+    """Write `experiment.html` and each picture as an SVG file, all or nothing each.
+
+    Args:
+        experiment: what was run.
+        outcome: what it gave.
+        folder: receives the files.
+        scale: at which it was run.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    figures = {name: draw(picture) for name, picture in outcome.pictures.items()}
+    for name, figure in figures.items():
+        write_whole(folder / f"{name}.svg", to_svg(figure))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("surefoot.report").joinpath("experiment.html").read_text(encoding="utf-8")
+    text = environment.from_string(source).render(
+        title=experiment.source,
+        scale=scale,
+        remark=experiment.remark,
+        columns=list(dict.fromkeys(entry.figure for entry in outcome.compared)),
+        rows=_rows(outcome.compared),
+        verdicts=verdicts(outcome.compared),
+        pictures={name: to_data_uri(figure) for name, figure in figures.items()},
+        has_records=bool(outcome.records),
+    )
+    write_whole(folder / "experiment.html", text.encode())
+    return folder / "experiment.html"
+
+
+def draw(picture: Any) -> "matplotlib.figure.Figure":
+    """Draw one picture of an outcome: curves here, other kinds know how to draw themselves."""
+    return curves(picture) if isinstance(picture, Curves) else picture
+
+
+def curves(picture: Curves) -> "matplotlib.figure.Figure":
+    """Draw one line a row, intervals as bars, published values as open circles."""
+    figure = new_figure(7.2, 4.4)
+    ax = figure.add_subplot()
+    for place, (name, frame) in enumerate(picture.frame.groupby("row", sort=False)):
+        color = COLORS[place % len(COLORS)]
+        ax.plot(frame["x"], frame["y"], "o-", color=color, label=str(name), markersize=4)
+        if "low" in frame:
+            ends = [frame["y"] - frame["low"], frame["high"] - frame["y"]]
+            ax.errorbar(frame["x"], frame["y"], yerr=ends, fmt="none", color=color, alpha=0.35)
+        if "published" in frame and frame["published"].notna().any():
+            ax.plot(frame["x"], frame["published"], "o", mfc="none", color=color, markersize=8)
+    tidy(ax)
+    if not picture.percent:
+        from matplotlib.ticker import ScalarFormatter
+
+        ax.yaxis.set_major_formatter(ScalarFormatter())
+    title(ax, picture.title)
+    ax.set_xlabel(picture.x, fontsize=9)
+    ax.set_ylabel(picture.y, fontsize=9)
+    published = "published" in picture.frame and picture.frame["published"].notna().any()
+    legend_below(ax, "open circles: published" if published else "")
+    return figure
+
+
+def _rows(compared: Sequence[Published]) -> list[tuple[str, list[dict[str, str]]]]:
+    """Lay out the table: a row a classifier, a cell a figure."""
+    columns = list(dict.fromkeys(entry.figure for entry in compared))
+    found = {(entry.row, entry.figure): entry for entry in compared}
+    names = list(dict.fromkeys(entry.row for entry in compared))
+    return [(name, [_cell(found.get((name, column))) for column in columns]) for name in names]
+
+
+def _cell(entry: Published | None) -> dict[str, str]:
+    if entry is None:
+        return {"ours": "", "interval": "", "published": ""}
+    published = "" if entry.published is None else f"{100 * entry.published:.1f}"
+    return {
+        "ours": f"{100 * entry.ours:.1f}",
+        "interval": f"[{100 * entry.low:.1f}, {100 * entry.high:.1f}]",
+        "published": published,
+    }

@@ -194,7 +194,9 @@ def test_reproduce_smoke(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "82.3 %" in printed
     assert "Published:" in printed
-    assert (tmp_path / "comparison.csv").read_text().count("\n") == 7
+    assert (tmp_path / "comparison.csv").read_text().count("\n") == 1 + 5 * 5
+    assert (tmp_path / "experiment.html").exists()
+    assert (tmp_path / "report.html").exists()
     main(["reproduce"])
     assert "udp-fashion-mnist" in capsys.readouterr().out
 

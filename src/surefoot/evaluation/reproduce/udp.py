@@ -122,7 +122,9 @@ BEYOND = (
 
 RESNET = {"name": "preactresnet18"}
 NARROW = {"name": "preactresnet18", "width": 16}
-SMOKE_RESNET = replace(SMOKE, net={"name": "preactresnet18", "planes": 1, "width": 2})
+SMOKE_RESNET = replace(
+    SMOKE, train=64, test=8, net={"name": "preactresnet18", "planes": 1, "width": 2}
+)
 CIFAR = (
     Row("standard", Standard()),
     Row(

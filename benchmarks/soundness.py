@@ -81,15 +81,15 @@ def attacks(
 
 
 def run(model: nn.Module, images: torch.Tensor, budget: int, factor: float, steps: int) -> dict:
-    """Spread the budget over guarantees, norms and seeds."""
+    """Attack for all guarantees and norms, seed after seed, until the budget is spent."""
     kinds = [(guarantee, norm) for guarantee in GUARANTEES for norm in ("l2", "linf")]
-    rounds = -(-budget // (len(kinds) * len(images)))
-    trials = successes = 0
-    jobs = [(kind, seed) for seed in range(rounds) for kind in kinds]
-    for (guarantee, norm), seed in track(jobs, f"radius x {factor:g}", len(jobs)):
-        more = attacks(model, images, guarantee, norm, factor, seed, steps)
-        trials, successes = trials + more[0], successes + more[1]
-    return {"factor": factor, "trials": trials, "successes": successes}
+    trials = successes = seed = 0
+    while trials < budget:
+        for guarantee, norm in track(kinds, f"radius x {factor:g}, seed {seed}", len(kinds)):
+            more = attacks(model, images, guarantee, norm, factor, seed, steps)
+            trials, successes = trials + more[0], successes + more[1]
+        seed += 1
+    return {"factor": factor, "trials": trials, "successes": successes, "seeds": seed}
 
 
 def main(options: Options) -> None:

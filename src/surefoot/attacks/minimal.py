@@ -59,7 +59,7 @@ def ddn(
         check_labels(labels, images, counted(images[:1]).shape[1])
         for step in range(steps):
             here = images + offset
-            slope = counted.slope(lambda out, _: cross_entropy(out, labels), here, rows)
+            slope = counted.slope(lambda out, own: cross_entropy(out, labels[own]), here, rows)
             missed = wrong(slope.outcomes, labels)
             keep.note(here, missed)
             offset = offset + _cosine(step, steps, 1.0, 0.01) * ball.steepest(slope.gradient)
@@ -113,7 +113,7 @@ def fmn(
         check_labels(labels, images, counted(images[:1]).shape[1])
         for step in range(steps):
             here = images + offset
-            slope = counted.slope(lambda out, _: margin(out, labels), here, rows)
+            slope = counted.slope(lambda out, own: margin(out, labels[own]), here, rows)
             missed = wrong(slope.outcomes, labels)
             keep.note(here, missed)
             steep = torch.linalg.vector_norm(slope.gradient.flatten(1), ord=dual, dim=1)

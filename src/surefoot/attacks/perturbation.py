@@ -164,7 +164,7 @@ def _search(
     if how.step_rule == "backtracking":
         rule = Backtracking(start, origins, how.threat)
     return ascend(
-        _climb(head, _objective(how.objective, model, images, labels)),
+        _climb(head, _objective(how.objective, model, images, labels), how),
         rule,
         start,
         counts=counts_of(how.step_counts, how.steps, len(origins), generator),
@@ -183,8 +183,12 @@ def _start(how: Perturbation, origins: Images, generator: torch.Generator | None
     return origins
 
 
-def _climb(head: Head, objective: Objective) -> Climb:
-    return lambda here, rows: Counted(lambda z: head(z, rows)).slope(objective, here, rows)
+def _climb(head: Head, objective: Objective, how: Perturbation) -> Climb:
+    # The rest of a model behind a layer, and members, answer for the batch they were opened with.
+    whole = bool(how.space.layer) or how.objective == "mutual-information"
+    return lambda here, rows: Counted(lambda z: head(z, rows), whole=whole).slope(
+        objective, here, rows
+    )
 
 
 def _objective(name: str, model: Model, images: Images, labels: Labels | None) -> Objective:

@@ -117,8 +117,10 @@ def fmn(
             missed = wrong(slope.outcomes, labels)
             keep.note(here, missed)
             steep = torch.linalg.vector_norm(slope.gradient.flatten(1), ord=dual, dim=1)
-            linear = _length(offset, norm) + slope.value.abs() / steep.clamp(min=1e-12)
             rate = _cosine(step, steps, 0.05, 0.001)
+            linear = _length(offset, norm) + slope.value.abs() / steep.clamp(min=1e-12)
+            # A little farther: exactly on a straight boundary nothing is found, nor ever left.
+            linear = linear * (1 + rate)
             shrunk = torch.minimum(budget * (1 - rate), keep.distance.to(budget))
             grown = torch.where(keep.distance.isfinite(), budget * (1 + rate), linear)
             budget = torch.where(missed, shrunk, grown)

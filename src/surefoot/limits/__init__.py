@@ -2,10 +2,18 @@
 
 `concentration` searches a region of given measure and label uncertainty whose expansion is small:
 an estimate for the distribution, never a proof. `label_uncertainty` measures how far people
-disagree about the points.
+disagree about the points. `nearest_other_class` measures how far classes lie apart.
 """
 
 from surefoot.limits.concentration import Estimate, concentration
 from surefoot.limits.label_uncertainty import label_uncertainty, largest_gamma
+from surefoot.limits.nearest import Nearest, nearest_other_class
 
-__all__ = ["Estimate", "concentration", "label_uncertainty", "largest_gamma"]
+__all__ = [
+    "Estimate",
+    "Nearest",
+    "concentration",
+    "label_uncertainty",
+    "largest_gamma",
+    "nearest_other_class",
+]

@@ -45,7 +45,7 @@ def test_images_equal_brute_force(norm):
 
 
 def test_cancellation_does_not_change_the_winner():
-    """Far from 0 the multiplied-out form has no digit left; neighbours a millionth apart are told."""
+    """Far from 0 the multiplied-out form has no digit left; a millionth apart is still told."""
     offsets = torch.tensor([[0.0], [3e-6], [-2e-6], [1.0], [-1.0]], dtype=torch.float64)
     points = 1000 + offsets.expand(-1, 50)
     found = nearest_other_class(points, torch.tensor([0, 1, 1, 1, 0]), norm="l2")

@@ -5,10 +5,10 @@ meet. Not here: how many conflicts a radius brings.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from surefoot.progress import track
@@ -24,14 +24,22 @@ FIRST, LIKELY = 128, 64
 SLACK = 1e-6
 """Relative rounding of a float32 difference, generously."""
 
-Pair = tuple[Int[Tensor, "P"], Int[Tensor, "P"]]
+Rows = Int[Tensor, "P"]
+Pair = tuple[Rows, Rows]
+PerPoint = Float[Tensor, "N"]
 
 
-class Nearest(NamedTuple):
-    """Distance to, and index of, the nearest point of another class."""
+@dataclass(frozen=True)
+class Nearest:
+    """What lies nearest to each point among the points of other classes.
 
-    distance: Float64[Tensor, "N"]
-    index: Int[Tensor, "N"]
+    Attributes:
+        distance: to it, float64.
+        index: of it.
+    """
+
+    distance: PerPoint
+    index: Labels
 
 
 def nearest_other_class(points: Points, labels: Labels, *, norm: Norm) -> Nearest:
@@ -74,7 +82,7 @@ def nearest_other_class(points: Points, labels: Labels, *, norm: Norm) -> Neares
     return Nearest(*map(torch.cat, zip(*found, strict=True)))
 
 
-Search = Callable[[Int[Tensor, "R"], Bool[Tensor, "R N"]], Pair]
+Search = Callable[[Rows, Bool[Tensor, "P N"]], Pair]
 """(rows, which points are of another class) -> pairs (place in rows, point) that may be nearest."""
 
 
@@ -134,7 +142,7 @@ def _apart(block: Float[Tensor, "R K"], columns: Float[Tensor, "K N"]) -> Float[
     return torch.cat(tiles, 1)
 
 
-def _reach(points: Points, rows: Tensor, bounds: Tensor) -> Float[Tensor, "R"]:
+def _reach(points: Points, rows: Tensor, bounds: Tensor) -> PerPoint:
     """Measure the pairs of least bound; the nearest of another class is not farther than that."""
     likely = bounds.topk(min(LIKELY, bounds.shape[1]), largest=False)
     pairs = rows.repeat_interleave(likely.indices.shape[1]), likely.indices.flatten()

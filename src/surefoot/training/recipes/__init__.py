@@ -1,7 +1,8 @@
 """Recipes: small frozen records, one a method; each says where to train and which loss to take.
 
 `plain` does not search, `one_step` takes one gradient, `loss_driven` climbs the loss,
-`uncertainty` climbs the uncertainty. Searches run in eval mode with gradients for the images only.
+`uncertainty` climbs the uncertainty, `several` lets recipes take turns. Searches run in eval mode
+with gradients for the images only.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from surefoot.training.recipe import Recipe
 from surefoot.training.recipes.loss_driven import FAT, MART, MMA, PGD, TRADES
 from surefoot.training.recipes.one_step import FGSM, NFGSM, RFGSM
 from surefoot.training.recipes.plain import MaxE, Noise, Standard
+from surefoot.training.recipes.several import Alternating
 from surefoot.training.recipes.uncertainty import UDP, UDPR, UDPTRADES
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
@@ -44,6 +46,7 @@ __all__ = [
     "UDP",
     "UDPR",
     "UDPTRADES",
+    "Alternating",
     "MaxE",
     "Noise",
     "Standard",

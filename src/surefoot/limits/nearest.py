@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surefoot.progress import track
 from surefoot.threat import Norm
-from surefoot.types import Labels, Points
+from surefoot.types import Labels, PerExample, Points
 
 ROWS = 256
 """Points compared with all others at once: the largest array is `[ROWS, N]`."""
@@ -26,7 +26,7 @@ SLACK = 1e-6
 
 Rows = Int[Tensor, "P"]
 Pair = tuple[Rows, Rows]
-PerPoint = Float[Tensor, "N"]
+PerRow = Float[Tensor, "R"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Nearest:
         index: of it.
     """
 
-    distance: PerPoint
+    distance: PerExample
     index: Labels
 
 
@@ -142,7 +142,7 @@ def _apart(block: Float[Tensor, "R K"], columns: Float[Tensor, "K N"]) -> Float[
     return torch.cat(tiles, 1)
 
 
-def _reach(points: Points, rows: Tensor, bounds: Tensor) -> PerPoint:
+def _reach(points: Points, rows: Tensor, bounds: Tensor) -> PerRow:
     """Measure the pairs of least bound; the nearest of another class is not farther than that."""
     likely = bounds.topk(min(LIKELY, bounds.shape[1]), largest=False)
     pairs = rows.repeat_interleave(likely.indices.shape[1]), likely.indices.flatten()

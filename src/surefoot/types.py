@@ -1,7 +1,7 @@
 """Array types, shared argument prose, and the checks made once at the public border.
 
 Shape letters, everywhere in surefoot: B batch, C classes, O outcomes (classes, and one more column
-"uncertain" for a selective classifier), A alternatives, D points, S noise draws.
+"uncertain" for a selective classifier), A alternatives, D points, S noise draws, M members.
 
 Shared arguments:
     model: maps images `[B, ...]` in `[0, 1]` to finite outcomes `[B, O]` (logits, never
@@ -21,6 +21,7 @@ Model = Callable[[Tensor], Tensor]
 Images = Float[Tensor, "B ..."]
 Labels = Int[Tensor, "B"]
 Outcomes = Float[Tensor, "B O"]
+Members = Float[Tensor, "M B C"]
 Sets = Bool[Tensor, "B A O"]
 PerAlternative = Float[Tensor, "B A"]
 PerExample = Float[Tensor, "B"]

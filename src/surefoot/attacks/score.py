@@ -17,6 +17,7 @@ from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
 from surefoot.types import Images, Model, Outcomes, PerExample, check_images, rejects
 from surefoot.uncertainty.scores import SCORES
+from surefoot.uncertainty.selective import NAMES, check_score, scored
 
 TARGETS = 3
 """Classes that `lower_score` tries to make certain, most likely first."""
@@ -38,7 +39,7 @@ def raise_score(
         model: maps images to outcomes; the column "uncertain" takes no part.
         images: origins, inside the box.
         threat: ball and box.
-        score: a name of `uncertainty.SCORES`.
+        score: of the logits, or one that the model gives itself, as for `Selective`.
         steps: of the search.
         seed: of the random starts, one stream an example.
         batch_size: images in one pass; results do not depend on it.
@@ -47,9 +48,10 @@ def raise_score(
         images inside the threat; the original where nothing less certain was found.
     """
     climb = _climb_of(score)
-    return _push(
-        model, images, threat, score, 1.0, [lambda out, _: climb(out)], steps, seed, batch_size
-    )
+    goals: list[Goal] = [lambda out, _: climb(out)]
+    if score not in SCORES:  # where the members agree entirely, only the entropy shows the way
+        goals.append(lambda out, _: entropy(_logits(out, score)))
+    return _push(model, images, threat, score, 1.0, goals, steps, seed, batch_size)
 
 
 def lower_score(
@@ -70,7 +72,7 @@ def lower_score(
         model: maps images to outcomes; the column "uncertain" takes no part.
         images: origins, inside the box.
         threat: ball and box.
-        score: a name of `uncertainty.SCORES`.
+        score: of the logits, or one that the model gives itself, as for `Selective`.
         steps: of each search.
         seed: of the random starts, one stream an example.
         batch_size: images in one pass; results do not depend on it.
@@ -81,13 +83,14 @@ def lower_score(
     climb = _climb_of(score)
     goals: list[Goal] = [lambda out, _: -climb(out)]
     goals += [
-        lambda out, clean, r=rank: log_odds(out, _ranked(clean, r)) for rank in range(TARGETS)
+        lambda out, clean, r=rank: log_odds(_logits(out, score), _ranked(_logits(clean, score), r))
+        for rank in range(TARGETS)
     ]
     return _push(model, images, threat, score, -1.0, goals, steps, seed, batch_size)
 
 
 Goal = Callable[[Tensor, Tensor], Tensor]
-"""(logits `[b, C]`, clean logits `[b, C]`) -> what is climbed `[b]`."""
+"""(answers `[b, C]`, clean answers `[b, C]`) -> what is climbed `[b]`."""
 
 
 def log_odds(logits: Outcomes, targets: Tensor) -> PerExample:
@@ -101,17 +104,38 @@ def _ranked(clean: Tensor, rank: int) -> Tensor:
     return clean.argsort(1, descending=True)[:, min(rank, clean.shape[1] - 1)]
 
 
+def _asked(model: Model, score: str) -> Callable[[Tensor], Tensor]:
+    """Give what is asked about images: logits, and behind them a score that the model gives."""
+    if score in SCORES:
+        classes = -1 if rejects(model) else None
+        return lambda images: model(images)[:, :classes]
+    check_score(model, score)
+
+    def both(images: Tensor) -> Tensor:
+        logits, scores = scored(model, images, score)
+        return torch.cat([logits, scores.unsqueeze(1)], 1)
+
+    return both
+
+
+def _logits(answers: Tensor, score: str) -> Tensor:
+    return answers if score in SCORES else answers[:, :-1]
+
+
+def _measure(answers: Tensor, score: str) -> Tensor:
+    return SCORES[score](answers) if score in SCORES else answers[:, -1]
+
+
 def _climb_of(score: str) -> Callable[[Tensor], Tensor]:
     """Give a function that rises with the score and keeps a gradient where the score is flat."""
     climbs = {
         "entropy": entropy,
         "max-probability": lambda logits: -log_odds(logits, logits.argmax(1)),
         "margin": _margin,
-        "energy": SCORES["energy"],
     }
-    if score not in climbs:
-        raise ValueError(f"`score` must be one of {', '.join(climbs)}; found {score!r}")
-    return climbs[score]
+    if score not in NAMES:
+        raise ValueError(f"`score` must be one of {', '.join(NAMES)}; found {score!r}")
+    return climbs.get(score, lambda answers: _measure(answers, score))
 
 
 def _margin(logits: Tensor) -> Tensor:
@@ -135,24 +159,24 @@ def _push(
     check_images(images, threat.low, threat.high)
     if steps < 1 or batch_size < 1:
         raise ValueError(f"need steps >= 1 and batch_size >= 1; found {steps} and {batch_size}")
-    result, classes = images.clone(), -1 if rejects(model) else None
+    result = images.clone()
     with frozen(model):
-        counted = Counted(model)
+        counted = Counted(_asked(model, score))
         for rows in torch.arange(len(images), device=images.device).split(batch_size):
             origins = images[rows]
-            clean = counted(origins)[:, :classes]
-            best = sign * SCORES[score](clean)
+            clean = counted(origins)
+            best = sign * _measure(clean, score)
             for stream, goal in enumerate(goals):
                 found = search(
                     counted,
-                    lambda out, own, g=goal, c=clean: g(out[:, :classes], c[own]),
+                    lambda out, own, g=goal, c=clean: g(out, c[own]),
                     lambda out, own: torch.zeros_like(own, dtype=torch.bool),
                     random_starts(origins, threat, seed, stream),
                     origins,
                     threat=threat,
                     steps=steps,
                 ).images
-                reached = sign * SCORES[score](counted(found)[:, :classes])
+                reached = sign * _measure(counted(found), score)
                 better = reached > best
                 result[rows[better]], best = found[better], torch.fmax(best, reached)
     return result

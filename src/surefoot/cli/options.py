@@ -49,6 +49,18 @@ class Rows:
         return whole.split(self.count, self.data_seed)
 
 
+Score = Literal[
+    "none",
+    "max-probability",
+    "entropy",
+    "margin",
+    "energy",
+    "mutual-information",
+    "member-variance",
+    "latent-variance",
+]
+
+
 @dataclass(frozen=True)
 class Subject:
     """Which model, and whether it may reject.
@@ -58,7 +70,8 @@ class Subject:
         weights: safetensors file for a factory.
         trust_pickle: allow a .pt2 file whose loading executes pickled code.
         mc_dropout: keep dropout on, so that each pass is one draw (then judge the vote).
-        reject: let the model answer "uncertain" by this score.
+        reject: let the model answer "uncertain" by this score; mutual-information and
+            member-variance need a model of several members, latent-variance one with --inducing.
         threshold: largest accepted score.
         coverage: instead of a threshold: accept this share of the images of the split that are not
             evaluated.
@@ -68,7 +81,7 @@ class Subject:
     weights: Path | None = None
     trust_pickle: bool = False
     mc_dropout: bool = False
-    reject: Literal["none", "max-probability", "entropy", "margin", "energy"] = "none"
+    reject: Score = "none"
     threshold: float | None = None
     coverage: float | None = None
 
@@ -96,7 +109,7 @@ class Subject:
 
     def _threshold(self, model: nn.Module, others: Data | None) -> float:
         from surefoot.evaluation.bracket import try_model
-        from surefoot.uncertainty import SCORES, threshold_at_coverage
+        from surefoot.uncertainty import score_of, threshold_at_coverage
 
         if others is None:
             raise ValueError(
@@ -104,7 +117,8 @@ class Subject:
                 " lower --count, or give --threshold"
             )
         images, _ = others.first(min(2000, len(others))).batch(slice(None))
-        scores = SCORES[self.reject](try_model(model, images))
+        try_model(model, images[:1])  # a model that does not fit is named here
+        scores = score_of(model, images, self.reject)
         return threshold_at_coverage(scores, 1.0 if self.coverage is None else self.coverage)
 
 
@@ -167,42 +181,82 @@ class Net:
     """Which net to build.
 
     Args:
-        net: mlp, lenet, preactresnet18, resnet20 or lipschitz-mlp.
+        net: mlp, residual-mlp, lenet, preactresnet18, resnet20 or lipschitz-mlp.
         width: multiplier of lenet (default 1), first channels of a residual net (default 16).
         hidden: widths of the hidden layers of the dense nets.
         dropout: of preactresnet18.
         scale: factor on the logits of lipschitz-mlp.
         init_seed: of the initial weights.
+        members: above 1: a deep ensemble of so many such nets.
+        draws: above 0: the mean over so many dropout masks (needs dropout).
+        inducing: above 0: a Gaussian process on features of the net, with so many inducing points
+            (DUE; extra gp; mlp, residual-mlp or lenet).
+        features: their number.
+        bound: largest slope of the layers below a Gaussian process; below 1 for residual-mlp.
     """
 
-    net: Literal["mlp", "lenet", "preactresnet18", "resnet20", "lipschitz-mlp"] = "lenet"
+    net: Literal["mlp", "residual-mlp", "lenet", "preactresnet18", "resnet20", "lipschitz-mlp"] = (
+        "lenet"
+    )
     width: int | None = None
     hidden: tuple[int, ...] = (128, 128)
     dropout: float = 0.0
     scale: float = 4.0
     init_seed: int = 0
+    members: int = 1
+    draws: int = 0
+    inducing: int = 0
+    features: int = 32
+    bound: float = 0.95
+
+    def __post_init__(self) -> None:
+        if (self.members != 1) + (self.draws != 0) + (self.inducing != 0) > 1:
+            raise ValueError("give one of --members, --draws and --inducing: they exclude another")
 
     def build(self, data: Data) -> nn.Module:
-        """Build the net for images of this data set."""
+        """Build the net, or what is made of it, for images of this data set."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.init_seed)
+            if self.members != 1:
+                nets = [self._config(data, len(data.classes)) for _ in range(self.members)]
+                return build("ensemble", nets=nets)
+            if self.draws:
+                inner = self._config(data, len(data.classes))
+                return build("dropout-ensemble", model=inner, draws=self.draws)
+            if self.inducing:
+                return self._process(data)
+            return build(**self._config(data, len(data.classes)))
+
+    def _process(self, data: Data) -> nn.Module:
+        model: Any = build(
+            "due",
+            net=self._config(data, self.features),
+            classes=len(data.classes),
+            count=len(data),
+            inducing=self.inducing,
+            bound=self.bound,
+        )
+        model.place(data.batch(slice(0, 1000))[0])
+        return model
+
+    def _config(self, data: Data, classes: int) -> dict[str, Any]:
+        """Give the arguments of `build` for one net."""
         images, _ = data.batch(slice(0, 1))
-        shape, classes = images.shape[1:], len(data.classes)
+        shape = images.shape[1:]
         dense = {"inputs": images[0].numel(), "hidden": self.hidden, "classes": classes}
         if self.net in ("lenet", "preactresnet18", "resnet20") and len(shape) != 3:
             raise ValueError(f"--net {self.net} needs images; {data.name} holds {tuple(shape)}")
-        with torch.random.fork_rng():
-            torch.manual_seed(self.init_seed)
-            if self.net == "mlp":
-                return build("mlp", **dense)
-            if self.net == "lipschitz-mlp":
-                return build("lipschitz-mlp", **dense, scale=self.scale)
-            planes = {"planes": shape[0], "classes": classes}
-            if self.net == "lenet":
-                width = 1 if self.width is None else self.width
-                return build("lenet", **planes, size=shape[-1], width=width)
-            width = 16 if self.width is None else self.width
-            if self.net == "resnet20":
-                return build("resnet20", **planes, width=width)
-            return build("preactresnet18", **planes, width=width, dropout=self.dropout)
+        if self.net in ("mlp", "residual-mlp"):
+            return {"name": self.net, **dense}
+        if self.net == "lipschitz-mlp":
+            return {"name": self.net, **dense, "scale": self.scale}
+        planes = {"name": self.net, "planes": shape[0], "classes": classes}
+        if self.net == "lenet":
+            return {**planes, "size": shape[-1], "width": 1 if self.width is None else self.width}
+        width = {"width": 16 if self.width is None else self.width}
+        if self.net == "resnet20":
+            return {**planes, **width}
+        return {**planes, **width, "dropout": self.dropout}
 
 
 def command_line() -> str:

@@ -30,7 +30,7 @@ from surefoot.models.frozen import frozen
 from surefoot.streams import generator
 from surefoot.threat import Threat
 from surefoot.types import Images, Model, Outcomes, PerExample, Sets, rejects
-from surefoot.uncertainty import SCORES, Selective, entropy
+from surefoot.uncertainty import Selective, entropy, score_of
 from surefoot.uncertainty.vote import Vote
 
 Protocol = Literal["margins", "standard", "plus", "rand", "fast", "pgd"]
@@ -127,7 +127,7 @@ class Plain:
             sets, radii = found.sets, found.radii
             details = {"method": "lipschitz", "norms": found.details["norms"]}
         samples = torch.zeros(len(images), dtype=torch.long)
-        score, wins = self._score(outcomes), label_wins(outcomes, self.rejects)
+        score, wins = self._score(images, outcomes), label_wins(outcomes, self.rejects)
         return Look(outcomes, outcomes.softmax(1), sets, radii, score, samples, wins, details)
 
     def attack(
@@ -196,11 +196,10 @@ class Plain:
             name = "pgd on the cross-entropy from a random start"
         return {"name": name, "steps": self.steps, "seed": self.seed}
 
-    def _score(self, outcomes: Outcomes) -> PerExample:
-        logits = outcomes[:, :-1] if self.rejects else outcomes
+    def _score(self, images: Images, outcomes: Outcomes) -> PerExample:
         if isinstance(self.model, Selective):
-            return SCORES[self.model.score](logits)
-        return entropy(logits)
+            return score_of(self.model.model, images, self.model.score)
+        return entropy(outcomes[:, :-1] if self.rejects else outcomes)
 
 
 @dataclass(frozen=True)

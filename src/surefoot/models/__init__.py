@@ -8,6 +8,7 @@ from surefoot.models.mlp import MLP
 from surefoot.models.normalize import Normalize
 from surefoot.models.outside import open_model
 from surefoot.models.preactresnet import PreActResNet18
+from surefoot.models.residual import ResidualMLP
 from surefoot.models.resnet20 import ResNet20
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Normalize",
     "PreActResNet18",
     "ResNet20",
+    "ResidualMLP",
     "Scale",
     "build",
     "device_of",

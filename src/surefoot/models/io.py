@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from surefoot.models.lipschitz import LipschitzMLP
 from surefoot.models.mlp import MLP
 from surefoot.models.normalize import Normalize
 from surefoot.models.preactresnet import PreActResNet18
+from surefoot.models.residual import ResidualMLP
 from surefoot.models.resnet20 import ResNet20
 
 NETS: dict[str, Callable[..., nn.Module]] = {
@@ -25,21 +27,35 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "preactresnet18": PreActResNet18,
     "resnet20": ResNet20,
     "lipschitz-mlp": LipschitzMLP,
+    "residual-mlp": ResidualMLP,
 }
+
+
+OF_NETS = {
+    "ensemble": "surefoot.uncertainty.ensemble:Ensemble",
+    "dropout-ensemble": "surefoot.uncertainty.dropout:DropoutEnsemble",
+    "due": "surefoot.uncertainty.due:DUE",
+}
+"""Models made of nets, by where they live: next door, so they are looked up only when asked for."""
 
 
 def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
     """Build a net by its name; the model remembers how, so that `save` can write it down.
 
     Args:
-        name: one of "mlp", "lenet", "preactresnet18", "resnet20", "lipschitz-mlp".
+        name: one of "mlp", "lenet", "preactresnet18", "resnet20", "lipschitz-mlp", "residual-mlp";
+            or, made of nets, "ensemble", "dropout-ensemble", "due".
         normalize: (means, deviations) a plane: a `Normalize` layer goes first.
-        arguments: of the net's constructor.
+        arguments: of the net's constructor; a net inside a model is given as the arguments of its
+            own `build`, with its name.
     """
-    if name not in NETS:
-        raise ValueError(f"`name` must be one of {', '.join(NETS)}; found {name!r}")
+    if name not in NETS | OF_NETS:
+        raise ValueError(f"`name` must be one of {', '.join(NETS | OF_NETS)}; found {name!r}")
+    if normalize is not None and name in OF_NETS:
+        raise ValueError(f"give `normalize` to the nets inside {name!r}, not to the whole")
     try:
-        net: nn.Module = NETS[name](**arguments)
+        parts = {key: _built(value) for key, value in arguments.items()}
+        net: nn.Module = _maker(name)(**parts)
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"the net {name!r} does not take these arguments: {error}") from error
     if normalize is not None:
@@ -47,6 +63,22 @@ def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
         arguments["normalize"] = normalize
     net.config = {"name": name, **arguments}  # pyright: ignore[reportArgumentType]
     return net
+
+
+def _maker(name: str) -> Callable[..., nn.Module]:
+    if name in NETS:
+        return NETS[name]
+    module, _, found = OF_NETS[name].partition(":")
+    return getattr(import_module(module), found)
+
+
+def _built(value: Any) -> Any:
+    """Build a net from its configuration, or several from a list of them; pass on anything else."""
+    if isinstance(value, dict):
+        return build(**value)
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        return [build(**one) for one in value]
+    return value
 
 
 def save(model: nn.Module, folder: Path, **more: Any) -> None:

@@ -1,11 +1,32 @@
-"""How sure is the model: scores, and classifiers that may answer "uncertain"."""
+"""How sure is the model: scores, models of several members, classifiers that may be uncertain."""
 
-from surefoot.uncertainty.dropout import MCDropout
-from surefoot.uncertainty.scores import SCORES, energy, entropy, margin, max_probability
-from surefoot.uncertainty.selective import Selective, accepted, threshold_at_coverage
+from surefoot.uncertainty.dropout import DropoutEnsemble, MCDropout
+from surefoot.uncertainty.due import DUE
+from surefoot.uncertainty.ensemble import Ensemble
+from surefoot.uncertainty.scores import (
+    MEMBER_SCORES,
+    SCORES,
+    energy,
+    entropy,
+    margin,
+    max_probability,
+    member_variance,
+    mutual_information,
+)
+from surefoot.uncertainty.selective import (
+    Selective,
+    accepted,
+    score_of,
+    scored,
+    threshold_at_coverage,
+)
 
 __all__ = [
+    "DUE",
+    "MEMBER_SCORES",
     "SCORES",
+    "DropoutEnsemble",
+    "Ensemble",
     "MCDropout",
     "Selective",
     "accepted",
@@ -13,5 +34,9 @@ __all__ = [
     "entropy",
     "margin",
     "max_probability",
+    "member_variance",
+    "mutual_information",
+    "score_of",
+    "scored",
     "threshold_at_coverage",
 ]

@@ -1,4 +1,4 @@
-"""Uncertainty scores of logits: higher = less certain, in [0, 1] where bounded.
+"""Uncertainty scores of logits, or of several members: higher = less certain, in [0, 1] if bounded.
 
 All are computed from `log_softmax`, so that large logit gaps give 0 and never NaN; a NaN logit
 gives a NaN score, which a selective classifier rejects.
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from surefoot.types import Outcomes, PerExample
+from surefoot.types import Members, Outcomes, PerExample
+from surefoot.uncertainty.members import log_mean
 
 
 def max_probability(logits: Outcomes) -> PerExample:
@@ -35,9 +36,32 @@ def energy(logits: Outcomes) -> PerExample:
     return -logits.logsumexp(1)
 
 
+def mutual_information(members: Members) -> PerExample:
+    r"""Give what the members disagree about: total minus expected entropy, in units of log C.
+
+    $$ \Bigl( H(\tfrac{1}{M} \sum_m p_m) - \tfrac{1}{M} \sum_m H(p_m) \Bigr) / \log C $$
+    In [0, log min(M, C) / log C], up to rounding; 0 where all say the same, however unsure.
+    """
+    expected = torch.stack([entropy(member) for member in members]).mean(0)
+    return entropy(log_mean(members)) - expected
+
+
+def member_variance(members: Members) -> PerExample:
+    r"""Give the variance over members of the probabilities, summed over classes, in [0, 1 - 1/M].
+
+    $$ \sum_c \tfrac{1}{M} \sum_m (p_{mc} - \bar p_c)^2 $$
+    """
+    return members.softmax(2).var(0, correction=0).sum(1)
+
+
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "max-probability": max_probability,
     "entropy": entropy,
     "margin": margin,
     "energy": energy,
+}
+
+MEMBER_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "mutual-information": mutual_information,
+    "member-variance": member_variance,
 }

@@ -1,24 +1,35 @@
 """A classifier that may answer "uncertain": any score and a threshold as one more outcome."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from surefoot.models.frozen import device_of, frozen
 from surefoot.types import Images, Model, Outcomes, PerExample
-from surefoot.uncertainty.scores import SCORES
+from surefoot.uncertainty.members import log_mean, members_of
+from surefoot.uncertainty.scores import MEMBER_SCORES, SCORES
+
+LATENT = "latent-variance"
+"""The score that a model gives by a method of its own, `latent_variance(images) -> [B]` (DUE)."""
+NAMES = (*SCORES, *MEMBER_SCORES, LATENT)
 
 
 class Selective(nn.Module):
     r"""Append an outcome "uncertain" that wins exactly where the score exceeds the threshold.
 
-    $$ o_C = \max_c f_c + (u(f) - t) $$
+    $$ o_C = \max_c f_c + (u(x) - t) $$
     A NaN score counts as uncertain. The column is smooth in the score, so attacks can climb it.
 
     Args:
         model: maps images to logits `[B, C]`.
-        score: a name of `uncertainty.scores`: "max-probability", "entropy", "margin", "energy".
+        score: of the logits: "max-probability", "entropy", "margin", "energy"; of the members of a
+            model that has some: "mutual-information", "member-variance"; "latent-variance" of DUE.
         threshold: the largest score that is still accepted.
+
+    Raises:
+        ValueError: an unknown score, one that the model cannot give, or a threshold that is NaN.
 
     Example:
         >>> logits = torch.tensor([[4.0, 0.0], [0.1, 0.0]])
@@ -30,22 +41,62 @@ class Selective(nn.Module):
 
     def __init__(self, model: Model, score: str = "entropy", threshold: float = 0.5) -> None:
         super().__init__()
-        if score not in SCORES:
-            raise ValueError(f"`score` must be one of {', '.join(SCORES)}; found {score!r}")
+        check_score(model, score)
         if math.isnan(threshold):
             raise ValueError("`threshold` must be a number; found NaN, which accepts nothing")
         self.model, self.score, self.threshold = model, score, threshold
 
     def forward(self, images: Images) -> Outcomes:
         """Map images to outcomes `[B, C + 1]`."""
-        logits = self.model(images)
-        excess = SCORES[self.score](logits) - self.threshold
+        logits, scores = scored(self.model, images, self.score)
+        excess = scores - self.threshold
         best = logits.amax(1)
         # Beside large logits a small excess would be rounded away: the last bit must survive.
         nudged = torch.where(excess > 0, torch.nextafter(best, best + 1), best)
         column = torch.where(excess > 0, torch.maximum(best + excess, nudged), best + excess)
         column = torch.where(excess.isnan(), best + 1, column)
         return torch.cat([logits, column.unsqueeze(1)], 1)
+
+
+def scored(model: Model, images: Images, score: str) -> tuple[Outcomes, PerExample]:
+    """Ask a model once, and say how unsure it is: logits and scores.
+
+    A score of members takes the log of their mean probability for the logits, which are the model's
+    own for all models of several members here.
+
+    Args:
+        model: without a column "uncertain".
+        images: `[B, ...]`.
+        score: one of `NAMES`.
+    """
+    if score in SCORES:
+        logits = model(images)
+        return logits, SCORES[score](logits)
+    if score in MEMBER_SCORES:
+        members = members_of(model, score)(images)
+        return log_mean(members), MEMBER_SCORES[score](members)
+    check_score(model, score)
+    process: Any = model
+    return process(images), process.latent_variance(images)
+
+
+def score_of(model: Model, images: Images, score: str) -> PerExample:
+    """Say how unsure a model is, in eval mode and without gradients."""
+    with torch.inference_mode(), frozen(model):
+        return scored(model, images.to(device_of(model)), score)[1].to(images.device)
+
+
+def check_score(model: Model, score: str) -> None:
+    """Raise unless the score is known and the model can give it."""
+    if score not in NAMES:
+        raise ValueError(f"`score` must be one of {', '.join(NAMES)}; found {score!r}")
+    if score in MEMBER_SCORES:
+        members_of(model, score)
+    if score == LATENT and not hasattr(model, "latent_variance"):
+        raise ValueError(
+            f"{LATENT!r} is the variance of a Gaussian process (DUE); {type(model).__name__} has no"
+            " `latent_variance`. Take a score of the outcomes, such as entropy."
+        )
 
 
 def threshold_at_coverage(scores: PerExample, coverage: float) -> float:

@@ -5,6 +5,7 @@ Experiments in the plane are in `udp_plane.py`, pictures without training in `ud
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from surefoot.attacks.latent import Space
 from surefoot.evaluation.reproduce.experiment import Experiment, Row, Setting
@@ -15,6 +16,7 @@ from surefoot.training import (
     FGSM,
     PGD,
     PRESETS,
+    RFGSM,
     TRADES,
     UDP,
     UDPR,
@@ -251,8 +253,24 @@ JUDGE = Judge("linf", 0.2, judge_steps=20, judge_count=500)
 ONE_STEP_SMALL = replace(
     FASHION_SMALL,
     validation=1_000,
-    training=Training(epochs=20, batch_size=128, schedule="constant", judge=JUDGE),
+    training=Training(epochs=30, batch_size=64, schedule="constant", judge=JUDGE),
 )
+DROPOUT = (
+    Row("fgsm", FGSM(Threat("linf", 0.03))),
+    Row("r-fgsm", RFGSM(Threat("linf", 0.03))),
+    Row("pgd-2", PGD(Threat("linf", 0.03), steps=2)),
+    Row("udp-1", UDP(Threat("linf", 0.03), steps=1, step_size=0.03)),
+    Row("udp-2", UDP(Threat("linf", 0.03), steps=2, step_size=0.03)),
+)
+DROPOUT_JUDGE = Judge("linf", 0.03, judge_steps=50, judge_count=200)
+
+
+def dropping(width: int, planes: int = 3) -> dict[str, Any]:
+    """Give PreActResNet-18 with dropout .2, perturbed through the mean of 5 draws."""
+    net = {"name": "preactresnet18", "width": width, "planes": planes, "dropout": 0.2}
+    return {"name": "dropout-ensemble", "model": net, "draws": 5, "seed": None}
+
+
 NOT_MEASURED = "Intervals are those of the test images; seeds differ by more. "
 SMALLER = "Scale small: fewer images, epochs and test images than published. "
 
@@ -385,6 +403,50 @@ EXPERIMENTS = {
                 setting=replace(
                     FASHION_PAPER,
                     training=replace(PRESETS["udp-lenet"], judge=replace(JUDGE, judge_count=2_000)),
+                ),
+            ),
+        },
+    ),
+    "udp-overfitting-dropout": Experiment(
+        source="Pagliardini et al. 2022, Figure 14 (CIFAR-10, PreActResNet-18 with dropout)",
+        remark="Perturbed through the mean of 5 draws. Validation images under FGSM and PGD-50 at"
+        " linf 0.03, one restart; the paper prints no numbers and draws several eps, with 10"
+        " restarts. Scale small: width 8, 2,500 images.",
+        scales={
+            "smoke": partial(
+                overfitting,
+                rows=DROPOUT,
+                setting=replace(
+                    SMOKE,
+                    train=64,
+                    validation=20,
+                    net=dropping(2, planes=1),
+                    training=replace(
+                        SMOKE.training, epochs=1, judge=replace(DROPOUT_JUDGE, judge_steps=3)
+                    ),
+                ),
+            ),
+            "small": partial(
+                overfitting,
+                rows=DROPOUT,
+                setting=replace(
+                    CIFAR_SMALL,
+                    train=2_500,
+                    validation=500,
+                    net=dropping(8),
+                    training=replace(CIFAR_SMALL.training, judge=DROPOUT_JUDGE),
+                ),
+            ),
+            "paper": partial(
+                overfitting,
+                rows=DROPOUT,
+                setting=replace(
+                    CIFAR_PAPER,
+                    net=dropping(64),
+                    training=replace(
+                        PRESETS["udp-preactresnet18"],
+                        judge=replace(DROPOUT_JUDGE, judge_count=1_000),
+                    ),
                 ),
             ),
         },

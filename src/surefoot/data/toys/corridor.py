@@ -12,7 +12,7 @@ from surefoot.data.dataset import Data
 from surefoot.data.toys.box import UNIT, boxed
 
 HALF_LENGTH = 1.3
-"""Of the centre line, from bottom left to top right."""
+"""Of the centre line."""
 
 
 def narrow_corridor(
@@ -24,11 +24,12 @@ def narrow_corridor(
     noise: float = 0.5,
     unit: float = UNIT,
 ) -> Data:
-    r"""Draw points beside a centre line whose gap grows from bottom left to top right.
+    r"""Draw points beside a centre line whose gap grows from left to right.
 
     $$ x = c(s) + (2y - 1) \, n(s) \, (h_0 + (h_1 - h_0) s) (1 + \text{noise} \cdot u) $$
-    with s, u uniform on [0, 1], n the normal of c, c a diagonal, or with `bend` one wave of a sine
-    across it (an S). So h is the l2 distance from point to centre line where u = 0 and c straight.
+    with s, u uniform on [0, 1], n the normal of c, and c the first axis, or with `bend` one wave of
+    a sine along it (an S). Where c is straight and u = 0, h is the distance to c in l2 and in linf;
+    for that the corridor of the paper's picture, a diagonal, is laid flat.
 
     Args:
         count: points.
@@ -45,8 +46,7 @@ def narrow_corridor(
     forward = HALF_LENGTH * (2 * along - 1)
     sideways, slope = bend * (turn * forward).sin(), bend * turn * (turn * forward).cos()
     length = (1 + slope**2).sqrt()
-    forward, sideways = forward - away * slope / length, sideways + away / length
-    points = torch.stack([forward - sideways, forward + sideways], 1) / math.sqrt(2)
+    points = torch.stack([forward - away * slope / length, sideways + away / length], 1)
     return boxed("s-corridor" if bend else "narrow-corridor", points, labels, unit)
 
 

@@ -1,6 +1,7 @@
 """Models of several members are models: attacked, rejecting, bracketed, certified as any other."""
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,17 +28,23 @@ THREAT = Threat("linf", 0.1)
 KINDS = ["ensemble", "dropout-ensemble", "due"]
 
 
+def few_classes(split, count):
+    """Take zeros to threes: attacks try every wrong class."""
+    data = load("digits", split)
+    return replace(data.take(data.labels < 4), classes=data.classes[:4]).first(count)
+
+
 def make(kind, data):
     if kind == "due" and importlib.util.find_spec("gpytorch") is None:
         pytest.skip("gpytorch (extra gp) is not installed")
     torch.manual_seed(0)
-    net = {"name": "mlp", "inputs": 64, "hidden": [24]}
+    net = {"name": "mlp", "inputs": 64, "hidden": [24], "classes": 4}
     if kind == "ensemble":
         return build(kind, nets=[net] * 3)
     if kind == "dropout-ensemble":
-        head = (nn.Dropout(0.3), nn.ReLU(), nn.Linear(24, 10))
+        head = (nn.Dropout(0.3), nn.ReLU(), nn.Linear(24, 4))
         return DropoutEnsemble(nn.Sequential(nn.Flatten(), nn.Linear(64, 24), *head), draws=3)
-    model = build("due", net={**net, "classes": 16}, classes=10, count=len(data), draws=8)
+    model = build("due", net={**net, "classes": 16}, classes=4, count=len(data), draws=8)
     model.place(data.batch(slice(None))[0])
     return model
 
@@ -45,8 +52,8 @@ def make(kind, data):
 @pytest.fixture(scope="module", params=KINDS)
 def model(request, tmp_path_factory):
     """Trained a little on perturbations of largest entropy of the mean."""
-    data = load("digits", "train").first(400)
-    epochs = 25 if request.param == "due" else 5
+    data = few_classes("train", 300)
+    epochs = 15 if request.param == "due" else 5
     training = Training(epochs=epochs, batch_size=50, learning_rate=1e-2)
     net, recipe = make(request.param, data), UDP(Threat("linf", 0.05), steps=2)
     fit(net, data, recipe, tmp_path_factory.mktemp(request.param), training=training)
@@ -55,7 +62,7 @@ def model(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits():
-    return load("digits").first(24)
+    return few_classes("test", 24)
 
 
 @pytest.fixture
@@ -77,8 +84,8 @@ def test_attacks_climb_it(model, digits, images):
     labels = digits.batch(slice(None))[1]
     broken = break_guarantee(model, images, guarantee=TopK(2), threat=THREAT, steps=5)
     assert bool(broken.success.any())
-    fast = autoattack(model, images[:10], labels[:10], threat=THREAT, version="fast")
-    assert fast.success.float().mean().item() > 0.2
+    fast = autoattack(model, images[:10], labels[:10], threat=Threat("linf", 0.3), version="fast")
+    assert fast.success.float().mean().item() > 0.5
     stream = torch.Generator().manual_seed(0)
     unsure = udp(model, images, threat=THREAT, steps=5, step_size=0.02, generator=stream)
     assert bool((entropy(model(unsure)) >= entropy(model(images)) - 1e-6).float().mean() > 0.8)

@@ -22,7 +22,8 @@ PAIRS, TILE = 2048, 1024
 FIRST, LIKELY = 128, 64
 """Coordinates that bound linf distances from below; pairs a row measured to beat such bounds."""
 SLACK = 1e-6
-"""Relative rounding of a float32 difference, generously."""
+"""A linf distance must be shorter by this share to count as shorter: above float32 rounding, so
+that the many ties of images with few grey levels need not be measured."""
 
 Rows = Int[Tensor, "P"]
 Pair = tuple[Rows, Rows]
@@ -48,7 +49,8 @@ def nearest_other_class(points: Points, labels: Labels, *, norm: Norm) -> Neares
     $$ d_i = \min_{j : y_j \ne y_i} \lVert x_i - x_j \rVert $$
     Fast arithmetic only leaves pairs out that cannot win: in l2 by matrix products in float32 with
     their rounding bounded, in linf by the coordinates of largest variance. The rest is measured in
-    float64, so that distances and winners are those of brute force; ties go to the lowest index.
+    float64. In l2 distances and winners are those of brute force, ties go to the lowest index; in
+    linf a point that is nearer by less than a millionth may be passed over.
     Holds if torch multiplies float32 in full precision (its default).
 
     Args:
@@ -121,12 +123,13 @@ def _linf(points: Points) -> Search:
 
     def search(rows: Tensor, foreign: Tensor) -> Pair:
         bounds = _apart(first[rows], columns).masked_fill_(~foreign, torch.inf)
-        reach = _reach(ordered, rows, bounds)
-        near, other = _pairs(bounds <= reach.unsqueeze(1))
+        reach, best = _reach(ordered, rows, bounds)
+        near, other = _pairs(bounds < reach.unsqueeze(1))
         for part in (more, ordered) if more.shape[1] else ():
-            open_ = _measured(part, (rows[near], other), _roughly) <= reach[near]
+            open_ = _measured(part, (rows[near], other), _roughly) < reach[near]
             near, other = near[open_], other[open_]
-        return near, other
+        places = torch.arange(len(rows), device=rows.device)
+        return torch.cat([places, near]), torch.cat([best, other])
 
     return search
 
@@ -142,13 +145,14 @@ def _apart(block: Float[Tensor, "R K"], columns: Float[Tensor, "K N"]) -> Float[
     return torch.cat(tiles, 1)
 
 
-def _reach(points: Points, rows: Tensor, bounds: Tensor) -> PerRow:
-    """Measure the pairs of least bound; the nearest of another class is not farther than that."""
+def _reach(points: Points, rows: Tensor, bounds: Tensor) -> tuple[PerRow, Rows]:
+    """Measure the pairs of least bound; give what a nearer pair must beat, and their nearest."""
     likely = bounds.topk(min(LIKELY, bounds.shape[1]), largest=False)
     pairs = rows.repeat_interleave(likely.indices.shape[1]), likely.indices.flatten()
     lengths = _measured(points, pairs, _roughly).view(likely.indices.shape)
-    real = lengths.masked_fill(likely.values.isinf(), torch.inf)
-    return real.amin(1) * (1 + SLACK)
+    least = lengths.masked_fill(likely.values.isinf(), torch.inf).min(1)
+    best = likely.indices.gather(1, least.indices.unsqueeze(1)).squeeze(1)
+    return least.values * (1 - SLACK), best
 
 
 def _pairs(flags: Bool[Tensor, "R N"]) -> Pair:

@@ -38,7 +38,7 @@ def perturbation_grid(record: Record) -> "matplotlib.figure.Figure | None":
     grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 1.7])
     for axes, row, image, change in zip(grid, rows, images, changes, strict=True):
         _show(axes[0], image, record)
-        _show_change(axes[1], change, scale)
+        show_change(axes[1], change, scale)
         _show(axes[2], image + change, record)
         _tell(axes[3], record, row, change)
     for ax, text in zip(grid[0], ["image", f"change (±{scale:.2g})", "result", ""], strict=True):
@@ -52,23 +52,24 @@ def _show(ax: "matplotlib.axes.Axes", image: Tensor, record: Record) -> None:
     low, high = threat.get("low"), threat.get("high")
     low, high = (0.0 if low is None else low), (1.0 if high is None else high)
     pixels = ((image - low) / (high - low)).clamp(0, 1)
-    ax.imshow(_planes_last(pixels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(planes_last(pixels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.axis("off")
 
 
-def _show_change(ax: "matplotlib.axes.Axes", change: Tensor, scale: float) -> None:
+def show_change(ax: "matplotlib.axes.Axes", change: Tensor, scale: float) -> None:
     """Show grey images from blue (darker) to red (lighter); colours around middle grey."""
     if len(change) == 3:
-        ax.imshow(_planes_last(0.5 + change / (2 * scale)), interpolation="nearest")
+        ax.imshow(planes_last(0.5 + change / (2 * scale)), interpolation="nearest")
     else:
         ax.imshow(
-            _planes_last(change), cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest"
+            planes_last(change), cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest"
         )
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_color("#CCCCCC")
 
 
-def _planes_last(image: Tensor) -> np.ndarray:
+def planes_last(image: Tensor) -> np.ndarray:
+    """Give `[H, W, 3]`, or `[H, W]` for grey images, as matplotlib wants them."""
     return image.permute(1, 2, 0).numpy() if len(image) == 3 else image.mean(0).numpy()
 
 

@@ -34,8 +34,12 @@ def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
 
 def sign(figure: "matplotlib.figure.Figure", records: Sequence[Record]) -> None:
     """Write configuration hash and versions of each record below the figure."""
-    lines = "\n".join(short(provenance(record), 110) for record in records)
-    label = figure.supxlabel(lines, x=0.012, ha="left", fontsize=6.5, color=QUIET)
+    caption(figure, "\n".join(short(provenance(record), 110) for record in records))
+
+
+def caption(figure: "matplotlib.figure.Figure", text: str) -> None:
+    """Write small print below the figure; no sign in it is read as mathematics."""
+    label = figure.supxlabel(text, x=0.012, ha="left", fontsize=6.5, color=QUIET)
     label.set_parse_math(False)
 
 

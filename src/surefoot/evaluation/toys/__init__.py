@@ -12,13 +12,25 @@ from surefoot.evaluation.toys.plane import (
 )
 from surefoot.evaluation.toys.simplicity import randomised_aucs
 from surefoot.evaluation.toys.stack import Stack, fit_together
-from surefoot.evaluation.toys.suite import SUITE, TOYS, Cell, Row, Trained, measure, run, train
+from surefoot.evaluation.toys.suite import (
+    SUITE,
+    TOYS,
+    Cell,
+    Panel,
+    Row,
+    Trained,
+    measure,
+    panels,
+    run,
+    train,
+)
 
 __all__ = [
     "SUITE",
     "TOYS",
     "Cell",
     "Changes",
+    "Panel",
     "Row",
     "Stack",
     "Trained",
@@ -30,6 +42,7 @@ __all__ = [
     "lead",
     "margins",
     "measure",
+    "panels",
     "randomised_aucs",
     "run",
     "smallest_ratio",

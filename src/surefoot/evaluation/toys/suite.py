@@ -4,6 +4,7 @@ Toys, nets and settings of our own, measured against the claims of Pagliardini e
 3, 8, 9. All lengths of this file are in units of the paper; images count in `data.toys.UNIT` of it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +16,12 @@ from torch import Tensor
 from surefoot.data import Data
 from surefoot.data.toys import UNIT, narrow_corridor, slabs, two_distance
 from surefoot.evaluation.toys.oscillation import Changes
-from surefoot.evaluation.toys.plane import efficiency, grid, margins, smallest_ratio
+from surefoot.evaluation.toys.plane import efficiency, grid, lead, margins, smallest_ratio
 from surefoot.evaluation.toys.stack import Stack, fit_together
 from surefoot.limits import nearest_other_class
 from surefoot.threat import Norm, Threat
 from surefoot.training import PGD, TRADES, UDP, UDPR, Recipe, Standard
+from surefoot.types import PerExample
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Trained:
 
     Attributes:
         cell: toy and recipe.
+        seeds: of points and weights.
         stack: the nets.
         data: the points of each.
         seconds: CPU time of the training.
@@ -125,6 +128,7 @@ class Trained:
     """
 
     cell: Cell
+    seeds: tuple[int, ...]
     stack: Stack
     data: list[Data]
     seconds: float
@@ -156,7 +160,7 @@ def train(cell: Cell, *, seeds: Sequence[int], updates: int = 0, changes_on: int
         seed=seeds[0],
         watch=(lambda: changes.see(stack.answer(places))) if changes_on else None,
     )
-    return Trained(cell, stack, data, time.process_time() - began, changes.counts)
+    return Trained(cell, tuple(seeds), stack, data, time.process_time() - began, changes.counts)
 
 
 @dataclass(frozen=True)
@@ -184,16 +188,15 @@ class Row:
     margin: float
 
 
-def measure(trained: Trained, *, seeds: Sequence[int], resolution: int = 400) -> list[Row]:
+def measure(trained: Trained, *, resolution: int = 400) -> list[Row]:
     """Measure the nets of a cell.
 
     Args:
         trained: of `train`.
-        seeds: that they were trained with.
         resolution: of the grid on which boundaries are found.
     """
     cell, norm, rows = trained.cell, TOYS[trained.cell.toy].norm, []
-    for index, (seed, data) in enumerate(zip(seeds, trained.data, strict=True)):
+    for index, (seed, data) in enumerate(zip(trained.seeds, trained.data, strict=True)):
         points, labels = data.batch(slice(None))
         found = margins(trained.stack.net(index), points, labels, norm=norm, resolution=resolution)
         gaps = nearest_other_class(points, labels, norm=norm).distance
@@ -225,6 +228,51 @@ def run(
     rows = []
     for cell in cells:
         trained = train(cell, seeds=seeds, updates=updates)
-        found = measure(trained, seeds=seeds)
+        found = measure(trained)
         rows += [{**asdict(row), "seconds": trained.seconds} for row in found]
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """What a picture of one net in the plane shows.
+
+    Attributes:
+        row: its figures.
+        data: the points.
+        norm: of the margins.
+        margins: of the points, in pixel units.
+        leads: lead of class 1 on a grid over the box `[R, R]`, a row a second coordinate.
+        changes: changes of the prediction while it was trained, on a grid `[Q, Q]`, if counted.
+    """
+
+    row: Row
+    data: Data
+    norm: Norm
+    margins: PerExample
+    leads: Tensor
+    changes: Tensor | None = None
+
+
+def panels(cells: Iterable[Cell], *, seed: int = 0, updates: int = 0) -> list[Panel]:
+    """Train a net a cell and give what `report.boundary_grid` and `oscillation_grid` draw.
+
+    Args:
+        cells: toys and recipes.
+        seed: of points and weights.
+        updates: of the weights; 0 takes those of each toy.
+    """
+    return [_panel(train(cell, seeds=(seed,), updates=updates, changes_on=80)) for cell in cells]
+
+
+def _panel(trained: Trained) -> Panel:
+    norm, data, model = TOYS[trained.cell.toy].norm, trained.data[0], trained.stack.net(0)
+    found = margins(model, *data.batch(slice(None)), norm=norm)
+    leads = _square(lead(model, grid(400)))
+    changes = None if trained.changes is None else _square(trained.changes[0])
+    return Panel(measure(trained)[0], data, norm, found, leads, changes)
+
+
+def _square(values: Tensor) -> Tensor:
+    side = math.isqrt(len(values))
+    return values.view(side, side)

@@ -211,7 +211,9 @@ class Net:
 
     def __post_init__(self) -> None:
         if (self.members != 1) + (self.draws != 0) + (self.inducing != 0) > 1:
-            raise ValueError("give one of --members, --draws and --inducing: they exclude another")
+            raise ValueError(
+                "give one of --members, --draws and --inducing: they exclude each other"
+            )
 
     def build(self, data: Data) -> nn.Module:
         """Build the net, or what is made of it, for images of this data set."""

@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
+from surefoot.evaluation.gallery import Gallery
 from surefoot.evaluation.reproduce import Curves, Experiment, Outcome, Published, verdicts
+from surefoot.evaluation.reproduce.experiment import Boundaries, Distances, Oscillations, Picture
 from surefoot.files import write_whole
+from surefoot.report.distances import distance_histogram
+from surefoot.report.gallery import perturbation_gallery
+from surefoot.report.plane import boundary_grid, oscillation_grid
 from surefoot.report.style import legend_below, new_figure, tidy, title, to_data_uri, to_svg
 
 if TYPE_CHECKING:
@@ -47,9 +52,18 @@ def write_experiment(experiment: Experiment, outcome: Outcome, folder: Path, *, 
     return folder / "experiment.html"
 
 
-def draw(picture: Any) -> "matplotlib.figure.Figure":
-    """Draw one picture of an outcome: curves here, other kinds know how to draw themselves."""
-    return curves(picture) if isinstance(picture, Curves) else picture
+def draw(picture: Picture) -> "matplotlib.figure.Figure":
+    """Draw one picture of an outcome."""
+    if isinstance(picture, Boundaries):
+        return boundary_grid(picture.panels)
+    if isinstance(picture, Oscillations):
+        return oscillation_grid(picture.panels)
+    if isinstance(picture, Distances):
+        ax = distance_histogram(picture.distances, norm=picture.norm, marks=picture.marks)
+        return cast("matplotlib.figure.Figure", ax.figure)
+    if isinstance(picture, Gallery):
+        return perturbation_gallery(picture)
+    return curves(picture)
 
 
 def curves(picture: Curves) -> "matplotlib.figure.Figure":
@@ -70,8 +84,8 @@ def curves(picture: Curves) -> "matplotlib.figure.Figure":
 
         ax.yaxis.set_major_formatter(ScalarFormatter())
     title(ax, picture.title)
-    ax.set_xlabel(picture.x, fontsize=9)
-    ax.set_ylabel(picture.y, fontsize=9)
+    ax.set_xlabel(picture.across, fontsize=9)
+    ax.set_ylabel(picture.up, fontsize=9)
     published = "published" in picture.frame and picture.frame["published"].notna().any()
     legend_below(ax, "open circles: published" if published else "")
     return figure

@@ -10,8 +10,9 @@ from surefoot.evaluation.reproduce.experiment import (
 )
 from surefoot.evaluation.reproduce.run import reproduce, verdicts
 from surefoot.evaluation.reproduce.udp import EXPERIMENTS as UDP_EXPERIMENTS
+from surefoot.evaluation.reproduce.udp_plane import EXPERIMENTS as PLANE_EXPERIMENTS
 
-EXPERIMENTS: dict[str, Experiment] = {**UDP_EXPERIMENTS}
+EXPERIMENTS: dict[str, Experiment] = {**PLANE_EXPERIMENTS, **UDP_EXPERIMENTS}
 
 __all__ = [
     "EXPERIMENTS",

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
+from surefoot.evaluation.gallery import Gallery
 from surefoot.evaluation.record import Record
+from surefoot.evaluation.toys import Panel
 from surefoot.models import build
+from surefoot.threat import Norm
 from surefoot.training import Recipe, Training
 from surefoot.uncertainty.vote import own_randomness
 
@@ -89,17 +92,49 @@ class Curves:
 
     Args:
         title: of the picture.
-        x: what the horizontal axis shows.
-        y: what the vertical axis shows.
+        across: what the horizontal axis shows.
+        up: what the vertical axis shows.
         frame: columns `row`, `x`, `y`, and where known `low`, `high`, `published`.
         percent: the vertical axis shows shares.
     """
 
     title: str
-    x: str
-    y: str
+    across: str
+    up: str
     frame: pd.DataFrame
     percent: bool = True
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Nets in the plane, side by side: boundary, points, smallest margin."""
+
+    panels: list[Panel]
+
+
+@dataclass(frozen=True)
+class Oscillations:
+    """Nets in the plane: where their prediction changed during training."""
+
+    panels: list[Panel]
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Histograms of distances to the nearest point of another class.
+
+    Args:
+        distances: data set -> distances.
+        norm: of them.
+        marks: radii to mark.
+    """
+
+    distances: Mapping[str, Tensor]
+    norm: Norm
+    marks: tuple[float, ...]
+
+
+Picture = Curves | Boundaries | Oscillations | Distances | Gallery
 
 
 @dataclass(frozen=True)
@@ -114,7 +149,7 @@ class Outcome:
 
     compared: list[Published]
     records: list[Record] = field(default_factory=list)
-    pictures: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

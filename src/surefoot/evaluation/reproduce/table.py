@@ -11,6 +11,7 @@ from surefoot.data import Data, load
 from surefoot.evaluation import figures
 from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Plain
+from surefoot.evaluation.probe import transfer_probe
 from surefoot.evaluation.record import Record
 from surefoot.evaluation.reproduce.experiment import (
     Curves,
@@ -67,6 +68,46 @@ def capacity(
         compared += [replace(entry, figure=f"width {width}") for entry in found.compared]
     picture = replace(against_radius(compared), title="Clean accuracy against width")
     return Outcome(compared, records, {"capacity": picture})
+
+
+def transfer(
+    folder: Path,
+    seed: int,
+    *,
+    rows: Sequence[Row],
+    setting: Setting,
+    layer: str,
+    other: str,
+    count: int,
+) -> Outcome:
+    """Train the rows, then tell another label set by a linear probe on their frozen features.
+
+    Args:
+        folder: of the runs; those of a table with the same rows and setting are read back.
+        seed: of everything.
+        rows: classifiers, with the published accuracy of the probe as "transfer".
+        setting: sizes.
+        layer: whose output the probe sees.
+        other: data set of the other labels; half of its first images train the probe.
+        count: images of it; 0 takes all.
+    """
+    images = part(load(other), count)
+    test, train = images.split(len(images) // 2, seed)
+    compared = []
+    for row in rows:
+        _, model = trained(row, setting, folder, seed)
+        ours = transfer_probe(model, train, test, layer=layer)
+        compared.append(
+            Published(
+                row.name,
+                "transfer",
+                row.published.get("transfer"),
+                ours.value,
+                ours.low,
+                ours.high,
+            )
+        )
+    return Outcome(compared)
 
 
 def trained(row: Row, setting: Setting, folder: Path, seed: int) -> tuple[Path, nn.Module]:

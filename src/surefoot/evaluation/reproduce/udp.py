@@ -1,6 +1,6 @@
 """Uncertainty Driven Perturbations: Pagliardini et al. 2022, tables and figures on images.
 
-Experiments in the plane are in `udp_plane.py`, pictures without training in `udp_pictures.py`.
+Experiments in the plane and pictures are in `udp_plane.py`.
 """
 
 from dataclasses import replace

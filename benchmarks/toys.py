@@ -80,7 +80,7 @@ def suite(options: Options) -> None:
         append("toys", {"case": "suite", **row, "cpu_seconds": round(found["seconds"].mean(), 2)})
     print()
     for target in targets(frame, wall):
-        print(spelt(target))
+        print(spelt(target), flush=True)
         append("toys", {"case": "target", **target, "seeds": options.seeds})
 
 
@@ -109,7 +109,7 @@ def targets(frame: pd.DataFrame, wall: float) -> list[dict]:
     found = [
         ("T4", "LMS-5 eps .3, best of UDP and UDPR: ratio", best(ours, (0.3,)), ">=", 0.85),
         ("T4", "LMS-5 eps .5, best of UDP and UDPR: ratio", best(ours, (0.5,)), ">=", 0.80),
-        ("T4", "LMS-5, best of PGD over eps: ratio", best(("pgd",), (0.14, 0.3, 0.5)), "<=", 0.82),
+        ("T4", "LMS-5, best of PGD over eps: ratio", best(("pgd",), (0.14, 0.5)), "<=", 0.82),
         ("T4", "LMS-5, TRADES over eps: ratio", best(("trades",), (0.14, 0.5)), "<=", 0.82),
         ("T4", "LMS-5 standard: ratio", best(("standard",), (0.0,)), "<=", 0.65),
         (
@@ -171,7 +171,7 @@ def bias(options: Options) -> None:
                     for net in range(options.seeds)
                 ]
             ).mean()
-            row = {"data": name, "method": method, **found.round(4).to_dict()}
+            row = {"data": name, "method": method, "eps": 0.3, **found.round(4).to_dict()}
             print(spelt(row))
             seconds = round(time.perf_counter() - began, 1)
             append("toys", {"case": "bias", **row, "seeds": options.seeds, "seconds": seconds})

@@ -84,8 +84,7 @@ class Cell:
 
 SUITE = (
     Cell("lms-5", "standard"),
-    *(Cell("lms-5", "pgd", eps) for eps in (0.14, 0.3, 0.5)),
-    *(Cell("lms-5", "trades", eps) for eps in (0.14, 0.5)),
+    *(Cell("lms-5", method, eps) for method in ("pgd", "trades") for eps in (0.14, 0.5)),
     *(Cell("lms-5", method, eps) for method in ("udp", "udpr") for eps in (0.3, 0.5)),
     Cell("narrow-corridor", "standard"),
     *(Cell("narrow-corridor", method, 0.45) for method in ("pgd", "trades", "udp")),

@@ -4,7 +4,7 @@
     python benchmarks/toys.py --case bias
     python benchmarks/toys.py --case nearest --norm linf
 
-`suite`: all cells of `evaluation.toys.SUITE`, five seeds each (points and weights), one process a
+`suite`: the cells of `evaluation.toys.SUITE`, five seeds each (points and weights), one process a
 core; prints means over seeds, then the targets T4, T5, T6 of issue 4. Bounds on methods other than
 UDP are reported, not required. `bias`: AUC after randomising the simple or the other coordinates.
 `nearest`: distances to the nearest point of another class of a whole training set; the first rows
@@ -25,7 +25,7 @@ from rows import append
 
 from surefoot import Threat, load
 from surefoot.data.toys import UNIT
-from surefoot.evaluation.toys import SUITE, Cell, Stack, fit_together, randomised_aucs, run
+from surefoot.evaluation.toys import BESIDE, SUITE, Cell, Stack, fit_together, randomised_aucs, run
 from surefoot.limits import nearest_other_class
 from surefoot.threat import Norm
 from surefoot.training import PGD, UDP, Recipe, Standard
@@ -41,6 +41,7 @@ class Options:
         case: suite, bias or nearest.
         seeds: of points and weights, for `suite` and `bias`.
         processes: of `suite`, one thread each.
+        beside: run the cells of `BESIDE` too, after the clock has stopped.
         data: training set, for `nearest`.
         norm: for `nearest`.
         threads: for `nearest`.
@@ -49,6 +50,7 @@ class Options:
     case: Literal["suite", "bias", "nearest"] = "suite"
     seeds: int = 5
     processes: int = os.cpu_count() or 1
+    beside: bool = False
     data: str = "fashion-mnist"
     norm: Norm = "l2"
     threads: int = os.cpu_count() or 1
@@ -62,15 +64,31 @@ def one_cell(cell: Cell, seeds: int) -> pd.DataFrame:
 def suite(options: Options) -> None:
     """Train and measure all cells."""
     began = time.perf_counter()
-    # The longest first, so that no process ends alone.
-    cells = sorted(SUITE, key=lambda cell: cell.method == "standard")
+    frame = together(SUITE, options)
+    wall = time.perf_counter() - began
+    print(f"{wall:.0f} s wall, {options.processes} processes")
+    if options.beside:
+        frame = pd.concat([frame, together(BESIDE, options)])
+    report(frame, options)
+    print()
+    for target in targets(frame, wall):
+        print(spelt(target))
+        append("toys", {"case": "target", **target, "seeds": options.seeds})
+
+
+def together(cells: tuple[Cell, ...], options: Options) -> pd.DataFrame:
+    """Run cells on several processes, those with a search first."""
+    ordered = sorted(cells, key=lambda cell: cell.method == "standard")
     spawn = get_context("spawn")
     with ProcessPoolExecutor(options.processes, mp_context=spawn) as pool:
-        frames = list(pool.map(one_cell, cells, [options.seeds] * len(cells)))
-    wall = time.perf_counter() - began
-    frame = pd.concat(frames)
+        frames = list(pool.map(one_cell, ordered, [options.seeds] * len(ordered)))
     cpu = sum(float(found["seconds"].iloc[0]) for found in frames)
-    print(f"{wall:.0f} s wall, {cpu:.0f} s of CPU for training, {options.processes} processes")
+    print(f"{len(cells)} cells, {cpu:.0f} s of CPU for training")
+    return pd.concat(frames)
+
+
+def report(frame: pd.DataFrame, options: Options) -> None:
+    """Print and keep means and least values over seeds."""
     for (toy, method, eps), found in frame.groupby(["toy", "method", "eps"], sort=False):
         figures = ("accuracy", "ratio", "efficiency", "margin")
         means = {name: round(float(found[name].mean()), 4) for name in figures}
@@ -78,10 +96,6 @@ def suite(options: Options) -> None:
         row = {"toy": toy, "method": method, "eps": eps, "seeds": options.seeds, **means, **least}
         print(f"{toy:16} {method:9} eps {eps:<5} " + spelt(means) + "  least " + spelt(least))
         append("toys", {"case": "suite", **row, "cpu_seconds": round(found["seconds"].mean(), 2)})
-    print()
-    for target in targets(frame, wall):
-        print(spelt(target), flush=True)
-        append("toys", {"case": "target", **target, "seeds": options.seeds})
 
 
 def spelt(figures: dict) -> str:

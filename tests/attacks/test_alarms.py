@@ -69,3 +69,10 @@ def test_results_carry_their_alarms(share, alarms):
         Masked(share), images, guarantee=Local(), threat=Threat("linf", 0.05), steps=5
     )
     assert len(result.alarms) == alarms
+
+
+def test_square_beats_only_what_has_had_its_turn():
+    costs = {"apgd-ce": Cost(10, 10, 0.1, 0, 5), "square": Cost(10, 0, 0.1, 0, 3)}
+    assert black_box_wins(costs, 100)
+    later = costs | {"apgd-t": Cost(10, 10, 0.1, 0, 2)}
+    assert black_box_wins(later, 100) == []

@@ -259,3 +259,35 @@ def test_a_model_that_may_abstain_is_sent_elsewhere(case):
     model, images, labels = case
     with pytest.raises(ValueError, match="break_guarantee"):
         autoattack(Selective(model), images, labels, threat=Threat())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_images_may_lie_in_memory_in_any_order(norm, generator, monkeypatch):
+    monkeypatch.setattr(AUTOATTACK, "QUERIES", 20)
+    monkeypatch.setattr(AUTOATTACK, "STEPS", 5)
+    torch.manual_seed(0)
+    model = build("mlp", inputs=192, hidden=(16,)).eval()
+    images = torch.rand(6, 8, 8, 3, generator=generator).permute(0, 3, 1, 2)
+    labels = model(images).argmax(1)
+    threat = Threat(norm, 0.02 if norm == "linf" else 0.2)
+    found = autoattack(model, images, labels, threat=threat)
+    again = autoattack(model, images.contiguous(), labels, threat=threat)
+    assert torch.equal(found.success, again.success)
+    assert bool(
+        threat.inside(square(model, images, labels, threat=threat, queries=9), images).all()
+    )
+
+
+def test_square_keeps_images_at_which_the_model_has_no_answer(monkeypatch):
+    monkeypatch.setattr(AUTOATTACK, "VERSIONS", {"standard": (("square", 1),)})
+    monkeypatch.setattr(AUTOATTACK, "QUERIES", 20)
+
+    class Breaks(torch.nn.Module):
+        def forward(self, images):
+            mean = images.flatten(1).mean(1, keepdim=True)
+            logits = torch.cat([mean + 1, mean], 1)
+            return torch.where((mean - 0.2).abs() > 0.02, torch.nan, logits)
+
+    images, labels = torch.full((3, 1, 4, 4), 0.2), torch.zeros(3, dtype=torch.long)
+    result = autoattack(Breaks(), images, labels, threat=Threat("linf", 0.1))
+    assert result.success.tolist() == [True] * 3

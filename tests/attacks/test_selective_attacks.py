@@ -97,3 +97,13 @@ def test_questions_need_a_selective_classifier():
         break_selective(
             build("mlp", inputs=4), torch.rand(1, 4), torch.tensor([0]), threat=Threat()
         )
+
+
+def test_a_model_in_train_mode_is_left_as_it_was(generator):
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    model = Selective(net, "entropy", 0.5).train()
+    before = net[1].running_mean.clone()
+    images = torch.rand(5, 1, 2, 2, generator=generator)
+    break_selective(model, images, torch.zeros(5, dtype=torch.long), threat=Threat(), steps=2)
+    assert torch.equal(net[1].running_mean, before)
+    assert model.training

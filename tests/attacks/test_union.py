@@ -75,3 +75,41 @@ def test_what_an_attack_from_elsewhere_costs_is_counted(case):
     assert joined.costs["steps"].found == sum(name == "steps" for name in joined.by)
     assert joined.forwards == (3 + 2) * 40
     assert not model._forward_pre_hooks
+
+
+class Shaky(torch.nn.Module):
+    """Right about everything, unless its dropout is on."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = torch.nn.Dropout(0.9)
+
+    def forward(self, images):
+        return self.drop(torch.ones(len(images), 4)).cumsum(1).flip(1) + 0 * images.mean()
+
+
+def moved_in_place(model, images, labels):
+    images.fill_(0.9)
+    return images
+
+
+def relabelled(model, images, labels):
+    labels.add_(1).remainder_(3)
+    return images
+
+
+def shaken(model, images, labels):
+    model.train()
+    return images
+
+
+@pytest.mark.parametrize("cheat", [moved_in_place, relabelled, shaken])
+def test_an_attack_that_tampers_with_what_judges_it_wins_nothing(cheat, generator):
+    torch.manual_seed(0)
+    model = Shaky().eval()
+    images = 0.2 + 0.01 * torch.rand(30, 16, generator=generator)
+    labels = torch.zeros(30, dtype=torch.long)
+    joined = union(model, images, labels, threat=Threat("linf", 0.01), attacks={"cheat": cheat})
+    assert not bool(joined.success.any())
+    assert labels.unique().tolist() == [0]
+    assert images.max().item() < 0.3

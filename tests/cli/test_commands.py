@@ -292,6 +292,8 @@ BAD = [
     ("attack --model {run} --protocol standard --guarantee topk", "protocol margins"),
     ("attack --model {run} --step-size 0.1", "belongs to the protocol pgd"),
     ("attack --model {run} --mc-dropout", "no dropout layer"),
+    ("attack --model {run} --vote --protocol rand", "attack of its own"),
+    ("attack --model {run} --vote --skip-certified", "needs a certificate"),
     ("attack --model {run} --steps 0", "steps"),
     ("attack --model {run} --radii -1", "above 0"),
     ("evaluate --model {run} --reject entropy --threshold nan", "NaN"),

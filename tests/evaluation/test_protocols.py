@@ -86,6 +86,7 @@ def test_a_net_that_draws_at_random_is_judged_by_its_vote(dropping, digits, tmp_
     assert figures.clean_accuracy(record).value > 0.8
     assert figures.clean_accuracy(record).value > attacked(record) < 0.9
     assert not any("at random" in warning for warning in record.header["warnings"])
+    assert run(vote, few, folder=tmp_path).header["seconds"] == record.header["seconds"]
     again = run(vote, few)
     assert again.rows.equals(record.rows)
     assert again.header["identity"] == record.header["identity"]

@@ -117,3 +117,12 @@ def test_the_paper_s_net_is_built_by_name_and_needs_dropout():
         build("dropout-ensemble", model={**inner, "dropout": 0.0})
     with pytest.raises(ValueError, match="draws >= 1"):
         DropoutEnsemble(dropping_net(), draws=0)
+
+
+def test_what_rejects_still_rejects():
+    from surefoot.types import rejects
+    from surefoot.uncertainty import Selective
+
+    net = nn.Sequential(nn.Dropout(0.2), nn.Linear(8, 3))
+    assert rejects(MCDropout(Selective(net, "entropy", 0.5)))
+    assert not rejects(MCDropout(net))

@@ -95,7 +95,7 @@ def autoattack(
         version: "standard", "plus", "rand", or "fast" (Auto-PGD alone: not AutoAttack).
         seed: of all random numbers.
         batch_size: images in one pass; verdicts do not depend on it with streams "example", save
-            where rounding decides.
+            where rounding decides, or the model's own randomness ("rand").
         streams: "batch" draws as the reference implementation, in whole batches.
         how: numbers of draws and level of the votes of "rand".
 
@@ -105,6 +105,8 @@ def autoattack(
     check_images(images, threat.low, threat.high)
     if rejects(model):
         raise ValueError("AutoAttack knows no abstention: use break_guarantee(LabelOrUncertain())")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1; found {batch_size}")
     if version not in VERSIONS:
         raise ValueError(f"`version` must be one of {', '.join(VERSIONS)}; found {version!r}")
     began = time.perf_counter()

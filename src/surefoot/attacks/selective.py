@@ -14,6 +14,7 @@ from torch import Tensor
 from surefoot.attacks.guarantee import break_sets
 from surefoot.attacks.result import AttackResult
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
+from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
 from surefoot.types import Images, Labels, Model, Sets, check_images, check_labels
 
@@ -54,7 +55,7 @@ def break_selective(
     """
     check_images(images, threat.low, threat.high)
     check_model(LabelOrUncertain(), model)
-    with torch.no_grad():
+    with frozen(model), torch.no_grad():
         outcomes = model(images[:1])
     if labels is None:
         if question not in ("rejected", "accepted"):

@@ -46,10 +46,11 @@ def square_search(
     queries: int,
 ) -> Found:
     """Search at random for misclassified images; found examples leave in each query."""
+    origins = origins.contiguous()
     pixels = origins if origins.ndim == 4 else origins.flatten(1)[:, None, None, :]
     first, propose = (_stripes, _linf) if threat.norm == "linf" else (_tiles, _l2)
     best = first(pixels, threat, draws)
-    lead = -margin(model(best.view_as(origins)), labels)
+    lead = _lead(model(best.view_as(origins)), labels)
     # What still stands is kept together; the rest is copied out once, when it is found.
     rows = (lead > 0).nonzero().flatten()
     fixed = _corners(pixels[rows], threat) if threat.norm == "linf" else pixels[rows]
@@ -58,7 +59,7 @@ def square_search(
         if len(rows) == 0:
             break
         proposal = propose(now, fixed, threat, draws, rows, query)
-        found = -margin(model(proposal.view(-1, *origins.shape[1:])), own)
+        found = _lead(model(proposal.view(-1, *origins.shape[1:])), own)
         better = ((found < ahead) | (found <= 0)).nonzero().flatten()
         now[better], ahead[better] = proposal[better], found[better]
         stands = ahead > 0
@@ -68,6 +69,11 @@ def square_search(
             own, ahead = own[stands], ahead[stands]
     best[rows] = now
     return Found(best.view_as(origins), lead <= 0)
+
+
+def _lead(outcomes: Tensor, labels: Labels) -> Tensor:
+    """Give the lead of the label; an undefined outcome is never right."""
+    return (-margin(outcomes, labels)).nan_to_num(nan=-torch.inf)
 
 
 def _signs(uniform: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from surefoot.attacks.counted import Cost, Counted
 from surefoot.attacks.objectives import wrong
-from surefoot.attacks.result import AttackResult
+from surefoot.attacks.result import AttackResult, legal
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
 from surefoot.types import Images, Labels, Model, check_images, check_labels, rejects
@@ -59,16 +59,19 @@ def union(
                 break
             origins, own = images[rows], labels[rows]
             with counted.charging(name) as cost, _watched(model, cost):
-                proposal = attack(model, origins, own)
+                # Copies: an attack that writes into its arguments must not move what judges it.
+                proposal = attack(model, origins.clone(), own.clone())
             if proposal.shape != origins.shape:
                 raise ValueError(
                     f"the attack {name!r} must return images {tuple(origins.shape)}; it returned"
                     f" {tuple(proposal.shape)}"
                 )
             # NaN pixels become the original: they are no counterexample, whatever the model says.
-            proposal = torch.where(proposal.isfinite(), proposal, origins).detach().to(origins)
+            proposal = proposal.detach().to(origins)
+            proposal = torch.where(proposal.isfinite(), proposal, origins)
             proposal = threat.project(proposal, origins)
-            broken = wrong(counted(proposal), own)
+            with frozen(model):  # the attack may have switched modes
+                broken = wrong(counted(proposal), own) & legal(threat, proposal, origins)
             cost.found += int(broken.sum())
             result[rows[broken]], standing[rows[broken]] = proposal[broken], False
             for row in rows[broken].tolist():

@@ -110,6 +110,7 @@ def classifier_of(model, effort: Effort):
     if effort.certificate == "smoothing" and not effort.sigma > 0:
         raise ValueError(f"--certificate smoothing needs --sigma above 0; found {effort.sigma:g}")
     if effort.certificate in ("smoothing", "vote"):
+        _check_vote(effort)
         return Smoothed(
             Vote(model, effort.sigma if effort.certificate == "smoothing" else 0.0),
             alpha=effort.alpha,
@@ -127,3 +128,13 @@ def classifier_of(model, effort: Effort):
             certificate = "none"
     own = ("steps", "seed", "protocol", "step_size")
     return Plain(model, certificate, **{name: getattr(effort, name) for name in own})
+
+
+def _check_vote(effort: Effort) -> None:
+    """Raise on options that a vote would ignore."""
+    if effort.protocol != "margins" or effort.step_size is not None:
+        raise ValueError(
+            "a vote has an attack of its own: --protocol and --step-size are for nets as they stand"
+        )
+    if effort.certificate == "vote" and effort.skip_certified:
+        raise ValueError("--skip-certified needs a certificate; this vote has none")

@@ -112,8 +112,8 @@ def blind_share(model: Model, images: Images) -> float:
 
     There an attack cannot climb, and what it leaves standing says nothing.
     """
-    images = images.to(device_of(model)).requires_grad_()
-    with frozen(model), torch.enable_grad():
+    images = images.to(device_of(model)).detach().requires_grad_()
+    with frozen(model), torch.enable_grad(), own_randomness(0):
         outcomes = model(images)
         if not outcomes.requires_grad:
             return 1.0

@@ -57,12 +57,6 @@ class Fall:
         self.classifier, self.images, self.guarantee = classifier, images, guarantee
         self.sets, self.standing = sets, sets.clone()
         self.certified, self.threat = certified, threat
-        self.sets, self.standing, self.certified, self.threat = (
-            sets,
-            sets.clone(),
-            certified,
-            threat,
-        )
         self.folder = folder
         holds = sets.any(2).any(1)
         self.radius = torch.where(holds, torch.inf, 0.0).double()

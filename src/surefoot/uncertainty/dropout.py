@@ -34,7 +34,7 @@ class MCDropout(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.rejects = model, rejects(model)
         _check(model)
         self.train(self.training)
 

@@ -13,6 +13,7 @@ from surefoot.evaluation.toys.plane import (
 from surefoot.evaluation.toys.simplicity import randomised_aucs
 from surefoot.evaluation.toys.stack import Stack, fit_together
 from surefoot.evaluation.toys.suite import (
+    BESIDE,
     SUITE,
     TOYS,
     Cell,
@@ -26,6 +27,7 @@ from surefoot.evaluation.toys.suite import (
 )
 
 __all__ = [
+    "BESIDE",
     "SUITE",
     "TOYS",
     "Cell",

@@ -93,7 +93,7 @@ SUITE = (
     Cell("two-distance", "standard"),
     *(Cell("two-distance", m, 0.6) for m in ("pgd", "trades", "udp", "udp-bt")),
 )
-"""The table of each toy, within two minutes on two idle cores."""
+"""The table of each toy: what the targets of the benchmark need, and what they compare with."""
 
 BESIDE = (
     Cell("lms-5", "pgd", 0.3),

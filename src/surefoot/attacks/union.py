@@ -58,8 +58,8 @@ def union(
             if len(rows) == 0:
                 break
             origins, own = images[rows], labels[rows]
-            with counted.charging(name) as cost, _watched(model, cost):
-                # Copies: an attack that writes into its arguments must not move what judges it.
+            # Copies and a mode of its own: an attack must not move or switch what judges it.
+            with frozen(model), counted.charging(name) as cost, _watched(model, cost):
                 proposal = attack(model, origins.clone(), own.clone())
             if proposal.shape != origins.shape:
                 raise ValueError(
@@ -70,8 +70,7 @@ def union(
             proposal = proposal.detach().to(origins)
             proposal = torch.where(proposal.isfinite(), proposal, origins)
             proposal = threat.project(proposal, origins)
-            with frozen(model):  # the attack may have switched modes
-                broken = wrong(counted(proposal), own) & legal(threat, proposal, origins)
+            broken = wrong(counted(proposal), own) & legal(threat, proposal, origins)
             cost.found += int(broken.sum())
             result[rows[broken]], standing[rows[broken]] = proposal[broken], False
             for row in rows[broken].tolist():
@@ -98,7 +97,7 @@ def _watched(model: Model, cost: Cost) -> Iterator[None]:
         return
 
     def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        cost.forwards += len(inputs[0])
+        cost.forwards += len(inputs[0]) if inputs else 0  # images named in the call are not seen
 
     handle = model.register_forward_pre_hook(count)
     try:

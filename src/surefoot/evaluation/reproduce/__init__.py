@@ -1,4 +1,4 @@
-"""Experiments of papers as data: settings, published figures, what to compare. One file a paper."""
+"""Experiments of papers as data: settings, published figures, what to compare; a folder a paper."""
 
 from surefoot.evaluation.reproduce.experiment import (
     Curves,
@@ -10,9 +10,8 @@ from surefoot.evaluation.reproduce.experiment import (
 )
 from surefoot.evaluation.reproduce.run import reproduce, verdicts
 from surefoot.evaluation.reproduce.udp import EXPERIMENTS as UDP_EXPERIMENTS
-from surefoot.evaluation.reproduce.udp_plane import EXPERIMENTS as PLANE_EXPERIMENTS
 
-EXPERIMENTS: dict[str, Experiment] = {**PLANE_EXPERIMENTS, **UDP_EXPERIMENTS}
+EXPERIMENTS: dict[str, Experiment] = {**UDP_EXPERIMENTS}
 
 __all__ = [
     "EXPERIMENTS",

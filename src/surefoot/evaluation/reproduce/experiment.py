@@ -1,21 +1,24 @@
 """What an experiment is: a function at several scales, and what it gives beside published figures.
 
-The data of an experiment (rows, settings, published figures) stand in one file a paper; what kind
+The data of an experiment (rows, settings, published figures) stand in one folder a paper; what kind
 of experiment it is (a table of attacked accuracy, overfitting over epochs, ...) in one file a kind.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from torch import Tensor, nn
 
+from surefoot.evaluation.classifiers import Protocol
 from surefoot.evaluation.gallery import Gallery
 from surefoot.evaluation.record import Record
 from surefoot.evaluation.toys import Panel
 from surefoot.models import build
+from surefoot.stats import Interval
 from surefoot.threat import Norm
 from surefoot.training import Recipe, Training
 from surefoot.uncertainty.vote import own_randomness
@@ -61,7 +64,7 @@ class Setting:
     training: Training
     net: Mapping[str, Any]
     validation: int = 0
-    protocol: Any = "standard"
+    protocol: Protocol = "standard"
     steps: int = 100
 
 
@@ -84,6 +87,11 @@ class Published:
     ours: float
     low: float
     high: float
+
+    @classmethod
+    def beside(cls, row: Row, figure: str, ours: Interval) -> "Published":
+        """Put a figure of ours beside the one that the row has from the paper."""
+        return cls(row.name, figure, row.published.get(figure), ours.value, ours.low, ours.high)
 
 
 @dataclass(frozen=True)
@@ -172,3 +180,10 @@ def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
     """Build the untrained net of a row: the same initial weights for the same seed."""
     with own_randomness(seed):
         return build(**{**setting.net, **row.net})
+
+
+def at_scales(
+    kind: Callable[..., Outcome], settings: Mapping[str, Setting], **shared: Any
+) -> dict[str, Callable[[Path, int], Outcome]]:
+    """Give one kind of experiment in several sizes: scale -> what runs it."""
+    return {scale: partial(kind, setting=setting, **shared) for scale, setting in settings.items()}

@@ -38,11 +38,7 @@ def overfitting(folder: Path, seed: int, *, rows: Sequence[Row], setting: Settin
         for figure, column in FIGURES.items():
             total = setting.validation if figure == "clean" else count
             ours = interval(round(log[-1][column] * total), total)
-            compared.append(
-                Published(
-                    row.name, figure, row.published.get(figure), ours.value, ours.low, ours.high
-                )
-            )
+            compared.append(Published.beside(row, figure, ours))
     title = "Accuracy under many steps"
     curves = Curves(title, "epoch", "validation accuracy", pd.DataFrame(lines))
     return Outcome(compared, pictures={"overfitting": curves})

@@ -59,7 +59,15 @@ def table(
 def capacity(
     folder: Path, seed: int, *, rows: Sequence[Row], setting: Setting, widths: Sequence[int]
 ) -> Outcome:
-    """Train the rows at every width and measure clean accuracy: one figure a width."""
+    """Train the rows at every width and measure clean accuracy: one figure a width.
+
+    Args:
+        folder: of the runs, a folder a width.
+        seed: of everything.
+        rows: classifiers.
+        setting: sizes; its net takes `width`.
+        widths: multipliers.
+    """
     compared, records = [], []
     for width in widths:
         wide = replace(setting, net={**setting.net, "width": width})
@@ -78,7 +86,6 @@ def transfer(
     setting: Setting,
     layer: str,
     other: str,
-    count: int,
 ) -> Outcome:
     """Train the rows, then tell another label set by a linear probe on their frozen features.
 
@@ -88,25 +95,15 @@ def transfer(
         rows: classifiers, with the published accuracy of the probe as "transfer".
         setting: sizes.
         layer: whose output the probe sees.
-        other: data set of the other labels; half of its first images train the probe.
-        count: images of it; 0 takes all.
+        other: data set of the other labels; half of its images train the probe.
     """
-    images = part(load(other), count)
+    images = load(other)
     test, train = images.split(len(images) // 2, seed)
     compared = []
     for row in rows:
         _, model = trained(row, setting, folder, seed)
         ours = transfer_probe(model, train, test, layer=layer)
-        compared.append(
-            Published(
-                row.name,
-                "transfer",
-                row.published.get("transfer"),
-                ours.value,
-                ours.low,
-                ours.high,
-            )
-        )
+        compared.append(Published.beside(row, "transfer", ours))
     return Outcome(compared)
 
 
@@ -171,10 +168,7 @@ def _compare(row: Row, records: Sequence[Record]) -> list[Published]:
             norm = record.header["threat"]["norm"]
             for radius in record.header["radii"]:
                 found[f"{norm} {radius:g}"] = figures.attacked_accuracy(record, radius)
-    return [
-        Published(row.name, name, row.published.get(name), ours.value, ours.low, ours.high)
-        for name, ours in found.items()
-    ]
+    return [Published.beside(row, name, ours) for name, ours in found.items()]
 
 
 def against_radius(compared: Sequence[Published]) -> Curves:

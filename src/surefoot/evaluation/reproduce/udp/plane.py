@@ -1,4 +1,4 @@
-"""Uncertainty Driven Perturbations in the plane, and its pictures: Figures 2, 3, 8 to 11, 15."""
+"""Toys in the plane, and pictures without a table: Figures 2, 3, 8 to 11, 15."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,13 +7,7 @@ from surefoot.data.toys import UNIT
 from surefoot.evaluation.reproduce.experiment import Experiment, Row
 from surefoot.evaluation.reproduce.looks import distances, looks
 from surefoot.evaluation.reproduce.plane import gaussian_process, plane
-from surefoot.evaluation.reproduce.table import transfer
-from surefoot.evaluation.reproduce.udp import (
-    CIFAR,
-    CIFAR_PAPER,
-    CIFAR_SMALL,
-    SMOKE_RESNET,
-)
+from surefoot.evaluation.reproduce.udp.cifar import PAPER, SMALL, TINY
 from surefoot.evaluation.toys import SUITE, Cell
 from surefoot.threat import Threat
 from surefoot.training import PGD, UDP, Standard, Training
@@ -22,7 +16,7 @@ METHODS = ("pgd", "trades", "udp", "udp-bt")
 FIRST = tuple(cell for cell in SUITE if cell.toy != "two-distance")
 LMS_DRAWN = (Cell("lms-5", "standard"), *(Cell("lms-5", method, 0.3) for method in METHODS))
 TWO = tuple(cell for cell in SUITE if cell.toy == "two-distance")
-TINY = (Cell("two-distance", "standard"), Cell("two-distance", "udp", 0.6))
+FEW = (Cell("two-distance", "standard"), Cell("two-distance", "udp", 0.6))
 EVERY = tuple(
     Cell(toy, method, eps)
     for toy in ("narrow-corridor", "lms-5")
@@ -31,11 +25,7 @@ EVERY = tuple(
 )
 FAR = {"threat": Threat("linf", UNIT), "steps": 50, "step_size": 0.1 * UNIT}
 PROCESS = {"pgd": PGD(**FAR, random_start=False), "udp": UDP(**FAR)}
-PROBED = tuple(
-    Row(row.name, row.recipe, {"transfer": share})
-    for row, share in zip(CIFAR, (0.425, 0.427, 0.426, None, 0.453), strict=True)
-    if share is not None
-)
+CLEAN = Row("standard", Standard())
 NONE_PRINTED = "The paper shows pictures without numbers; data and nets are ours. "
 
 EXPERIMENTS = {
@@ -45,7 +35,7 @@ EXPERIMENTS = {
         + "Intervals span the seeds. Where PGD loses points beyond the local gap,"
         " UDP should not.",
         scales={
-            "smoke": partial(plane, cells=TINY, drawn=TINY[:1], seeds=2, updates=5),
+            "smoke": partial(plane, cells=FEW, drawn=FEW[:1], seeds=2, updates=5),
             "small": partial(plane, cells=FIRST, drawn=LMS_DRAWN),
             "paper": partial(plane, cells=(*FIRST, *EVERY), drawn=LMS_DRAWN),
         },
@@ -54,7 +44,7 @@ EXPERIMENTS = {
         source="Pagliardini et al. 2022, Figure 8 (two gaps, one eps)",
         remark=NONE_PRINTED + "Intervals span the seeds; eps lies above the smaller gap.",
         scales={
-            "smoke": partial(plane, cells=TINY, drawn=TINY, seeds=1, updates=5),
+            "smoke": partial(plane, cells=FEW, drawn=FEW, seeds=1, updates=5),
             "small": partial(plane, cells=TWO, drawn=TWO),
             "paper": partial(plane, cells=TWO, drawn=TWO, seeds=10),
         },
@@ -85,38 +75,6 @@ EXPERIMENTS = {
             ),
         },
     ),
-    "udp-transfer": Experiment(
-        source="Pagliardini et al. 2022, Table 4 (CIFAR-10 features for CIFAR-100)",
-        remark="The paper's probe is not described; ours is a logistic regression on the output of"
-        " the last block. Only 2,000 images of CIFAR-100 are at hand, all 100 classes: half of them"
-        " train the probe, so figures lie far below the published ones; compare the rows.",
-        scales={
-            "smoke": partial(
-                transfer,
-                rows=PROBED[:2],
-                setting=SMOKE_RESNET,
-                layer="11",
-                other="digits",
-                count=80,
-            ),
-            "small": partial(
-                transfer,
-                rows=PROBED,
-                setting=CIFAR_SMALL,
-                layer="11",
-                other="cifar100-ood",
-                count=0,
-            ),
-            "paper": partial(
-                transfer,
-                rows=PROBED,
-                setting=CIFAR_PAPER,
-                layer="11",
-                other="cifar100-ood",
-                count=0,
-            ),
-        },
-    ),
     "udp-distances": Experiment(
         source="Pagliardini et al. 2022, Figure 2 (distance to the nearest image of another class)",
         remark="Exact, l2; balls of radius eps of two labels meet below 2 eps. The paper prints a"
@@ -140,24 +98,9 @@ EXPERIMENTS = {
         remark="Steps of 0.001 inside the box only. The paper's claim is that UDP keeps the class"
         " recognisable; judge by eye.",
         scales={
-            "smoke": partial(
-                looks,
-                row=Row("standard", Standard()),
-                setting=replace(SMOKE_RESNET, test=3),
-                steps=5,
-            ),
-            "small": partial(
-                looks,
-                row=Row("standard", Standard()),
-                setting=replace(CIFAR_SMALL, test=6),
-                steps=1000,
-            ),
-            "paper": partial(
-                looks,
-                row=Row("standard", Standard()),
-                setting=replace(CIFAR_PAPER, test=6),
-                steps=1000,
-            ),
+            "smoke": partial(looks, row=CLEAN, setting=replace(TINY, test=3), steps=5),
+            "small": partial(looks, row=CLEAN, setting=replace(SMALL, test=6), steps=1000),
+            "paper": partial(looks, row=CLEAN, setting=replace(PAPER, test=6), steps=1000),
         },
     ),
 }

@@ -3,7 +3,15 @@
 from surefoot.models.frozen import device_of, frozen
 from surefoot.models.io import build, fingerprint, load, save
 from surefoot.models.lenet import LeNet
-from surefoot.models.lipschitz import LipschitzMLP, MinMax, Scale
+from surefoot.models.lipschitz import (
+    GloRoMLP,
+    GloRoNet,
+    LipNeXt,
+    LipschitzMLP,
+    LiResNet,
+    MinMax,
+    Scale,
+)
 from surefoot.models.mlp import MLP
 from surefoot.models.normalize import Normalize
 from surefoot.models.outside import open_model
@@ -13,7 +21,11 @@ from surefoot.models.resnet20 import ResNet20
 
 __all__ = [
     "MLP",
+    "GloRoMLP",
+    "GloRoNet",
     "LeNet",
+    "LiResNet",
+    "LipNeXt",
     "LipschitzMLP",
     "MinMax",
     "Normalize",

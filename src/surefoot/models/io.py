@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 
 from surefoot.files import write_json, write_whole
 from surefoot.models.lenet import LeNet
-from surefoot.models.lipschitz import LipschitzMLP
+from surefoot.models.lipschitz import WIDTHS, GloRoMLP, GloRoNet, LipNeXt, LipschitzMLP, LiResNet
 from surefoot.models.mlp import MLP
 from surefoot.models.normalize import Normalize
 from surefoot.models.preactresnet import PreActResNet18
@@ -26,10 +27,13 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "lenet": LeNet,
     "preactresnet18": PreActResNet18,
     "resnet20": ResNet20,
-    "lipschitz-mlp": LipschitzMLP,
     "residual-mlp": ResidualMLP,
+    "lipschitz-mlp": LipschitzMLP,
+    "gloro-mlp": GloRoMLP,
+    **{f"gloro-{shape}": partial(GloRoNet, shape) for shape in WIDTHS},
+    "liresnet": LiResNet,
+    "lipnext": LipNeXt,
 }
-
 
 OF_NETS = {
     "ensemble": "surefoot.uncertainty.ensemble:Ensemble",
@@ -43,8 +47,9 @@ def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
     """Build a net by its name; the model remembers how, so that `save` can write it down.
 
     Args:
-        name: one of "mlp", "lenet", "preactresnet18", "resnet20", "lipschitz-mlp", "residual-mlp";
-            or, made of nets, "ensemble", "dropout-ensemble", "due".
+        name: one of "mlp", "lenet", "preactresnet18", "resnet20", "residual-mlp", "lipschitz-mlp",
+            "gloro-mlp", "gloro-2c2f", "gloro-4c3f", "gloro-6c2f", "gloro-8c2f", "liresnet",
+            "lipnext"; or, made of nets, "ensemble", "dropout-ensemble", "due".
         normalize: (means, deviations) a plane: a `Normalize` layer goes first.
         arguments: of the net's constructor; a net inside a model is given as the arguments of its
             own `build`, with its name.

@@ -24,13 +24,15 @@ def make(**columns):
         "score": np.linspace(0, 1, count),
         "set": ["0"] * count,
         "set_size": [1] * count,
+        "sets": ["0"] * count,
+        "radii": [""] * count,
         "clean": [True] * count,
         "certified": [NAN] * count,
         "attacked": [INF] * count,
         "attack": [""] * count,
         "samples": [0] * count,
     }
-    return Record(pd.DataFrame(rows | columns), {"schema": 1})
+    return Record(pd.DataFrame(rows | columns), {"schema": 2})
 
 
 def test_shares_at_the_ends_of_the_radii():
@@ -96,6 +98,8 @@ def test_a_record_comes_back_bit_for_bit(tmp_path):
         certified=[NAN, *rng.random(49)],
         attacked=[INF] * 25 + list(rng.random(25)),
         set=["0|3", ""] * 25,
+        sets=["0;0|3", ";3|4"] * 25,
+        radii=[f"{radius!r};inf" for radius in rng.random(50).tolist()],
         attack=["apgd-soft", ""] * 25,
     )
     record.save(tmp_path)
@@ -114,6 +118,7 @@ def test_a_record_comes_back_bit_for_bit(tmp_path):
         (lambda run: (run / "record.csv").write_text(""), "damaged"),
         (lambda run: (run / "record.csv").write_text("a,b\n1,2\n"), "needs the columns"),
         (lambda run: (run / "record.json").write_text(json.dumps({"schema": 99})), "schema 99"),
+        (lambda run: (run / "record.json").write_text('{"schema": 1}'), "schema 1.*Evaluate again"),
     ],
 )
 def test_damaged_records_are_named(damage, message, tmp_path):

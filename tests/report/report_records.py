@@ -39,6 +39,8 @@ def make_rows(count: int, radii: list[float], classes: int, *, seed: int = 0) ->
             "score": score,
             "set": [str(value) for value in label],
             "set_size": 1,
+            "sets": [str(value) for value in label],
+            "radii": [repr(value) for value in certified.tolist()],
             "clean": clean,
             "certified": certified,
             "attacked": attacked,
@@ -55,7 +57,7 @@ def make_cost(forwards: int, backwards: int, seconds: float, found: int) -> dict
 
 def make_header(name: str, radii: list[float], classes: list[str], **changes: Any) -> dict:
     header: dict[str, Any] = {
-        "schema": 1,
+        "schema": 2,
         "name": name,
         "config": {"eps": radii[-1], "seed": 0},
         "model": {"name": f"{name}-net", "hash": "9f2c41d07ab3", "classifier": "base"},
@@ -146,6 +148,7 @@ def make_record(
     rows = make_rows(count, radii, len(classes), seed=seed)
     if certificate is None:
         rows["certified"] = np.nan
+        rows["radii"] = ""
     threat = {"norm": norm, "eps": radii[-1], "low": 0, "high": 1}
     changes = {"certificate": certificate, "threat": threat, **header}
     witnesses = make_witnesses(shape, len(classes) + 1, radii[-1]) if shape else {}
@@ -162,6 +165,7 @@ def make_selective(name: str = "selective", **changes: Any) -> Record:
         clean=record.rows["clean"] | ~accepted,
         set=[f"{label}|10" for label in prediction],
         set_size=2,
+        sets=[f"{label}|10" for label in prediction],
     )
     rows.loc[~accepted, "attacked"] = np.inf
     return Record(rows, record.header, record.witnesses)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import PartialState
-from torch import nn
+from torch import Tensor, nn
 
 from surefoot import __version__
 from surefoot.data import Data
@@ -26,7 +26,7 @@ from surefoot.evaluation import alarms, limit
 from surefoot.evaluation.alarms import try_model
 from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed, label_wins
 from surefoot.evaluation.fall import Fall
-from surefoot.evaluation.record import SCHEMA, Record, join_set, read
+from surefoot.evaluation.record import SCHEMA, Record, join_radii, join_set, join_sets, read
 from surefoot.evaluation.shards import Shard, Shards, identity
 from surefoot.guarantees import Guarantee, LabelOrUncertain, containing
 from surefoot.models import fingerprint
@@ -242,6 +242,9 @@ def _rows(
         carrier = torch.where(
             certified > 0, fall.certified.argmax(1), sets.any(2).float().argmax(1)
         )
+    proven = _radii_of_all(look, labels, sets, fall)
+    if proven is not None:
+        proven = proven / scale * (1 - 1e-15)
     carried = sets[torch.arange(len(labels), device=sets.device), carrier]
     return pd.DataFrame(
         {
@@ -253,6 +256,8 @@ def _rows(
             "score": look.score.double().cpu().numpy(),
             "set": [join_set(members) for members in carried],
             "set_size": carried.sum(1).cpu().numpy(),
+            "sets": join_sets(look.sets.cpu()),
+            "radii": join_radii(proven, len(labels)),
             "clean": clean.cpu().numpy(),
             "certified": certified.cpu().numpy(),
             "attacked": fall.radius.cpu().numpy(),
@@ -260,6 +265,14 @@ def _rows(
             "samples": look.samples.cpu().numpy(),
         }
     )
+
+
+def _radii_of_all(look: Look, labels: Labels, sets: Sets, fall: Fall) -> Tensor | None:
+    """Give the l2 radii of all alternatives; where a contradiction was settled, the weaker one."""
+    if look.radii is None or fall.certified is None:
+        return None
+    judged = containing(look.sets, labels).any(2) & sets.any(2)
+    return torch.where(judged, fall.certified, look.radii)
 
 
 def _header(

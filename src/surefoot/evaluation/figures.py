@@ -3,6 +3,8 @@
 For every record and radius: certified <= attacked <= clean, by construction.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -48,6 +50,47 @@ def contradictions(record: Record) -> list[int]:
     rows = record.rows
     broken = np.isfinite(rows["attacked"]) & (rows["attacked"] > 0)
     return rows.index[broken & (rows["certified"] >= rows["attacked"])].tolist()
+
+
+@dataclass(frozen=True)
+class CrossCheck:
+    """What attacks say about a certificate.
+
+    Args:
+        inside: attacks on an example inside its certified radius; each could have refuted it.
+        refuted: how many did (a broken row is one).
+        both: examples with a certified radius that fell at some radius of the grid.
+        ratio: median over these of (smallest radius at which it fell) / (certified radius): how
+            loose certificate and attack are together, 1 = both tight; NaN without such examples.
+        least: the smallest such ratio; at 1 or below it is a contradiction.
+    """
+
+    inside: int
+    refuted: int
+    both: int
+    ratio: float
+    least: float
+
+
+def cross_check(record: Record) -> CrossCheck | None:
+    """Hold the attacks of a record against its certificate; None where one of both is missing.
+
+    A row is attacked at every radius of the grid up to the one at which it fell, save where the
+    evaluation skipped what is certified; those attacks are not counted.
+    """
+    rows, attack = record.rows, record.header["attack"]
+    if not attack or rows["certified"].isna().all():
+        return None
+    certified, attacked = rows["certified"].fillna(0.0), rows["attacked"]
+    tried = [
+        int((rows["clean"] & (certified >= radius) & (attacked >= radius)).sum())
+        for radius in record.header["radii"]
+    ]
+    both = (certified > 0) & np.isfinite(attacked) & (attacked > 0)
+    ratios = (attacked[both] / certified[both]).to_numpy()
+    middle, least = (np.median(ratios), ratios.min()) if len(ratios) else (np.nan, np.nan)
+    inside = sum(tried) - attack.get("skipped_certified", 0)
+    return CrossCheck(inside, len(contradictions(record)), len(ratios), middle, least)
 
 
 def coverage(record: Record) -> Interval:

@@ -9,6 +9,10 @@ Columns of `rows`:
     score: how unsure the classifier is, higher = less certain.
     set: the alternative that carries the claim, outcomes joined by "|"; "" if none.
     set_size: its size.
+    sets: all alternatives, whether they contain the label or not, joined by ";"; "" where one is
+        not available.
+    radii: the certified radius of each of `sets`, joined by ";", in the norm of the threat; 0 =
+        nothing; "" = no certificate was asked for.
     clean: some alternative that contains the true label holds at the image itself.
     certified: largest radius, in the norm of the threat, to which such an alternative is certified;
         0 = nothing; NaN = no certificate was asked for.
@@ -31,8 +35,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from surefoot.files import write_json, write_whole
+from surefoot.types import Sets
 
-SCHEMA = 1
+SCHEMA = 2
 COLUMNS = (
     "index",
     "label",
@@ -42,6 +47,8 @@ COLUMNS = (
     "score",
     "set",
     "set_size",
+    "sets",
+    "radii",
     "clean",
     "certified",
     "attacked",
@@ -103,7 +110,10 @@ def read(folder: Path) -> Record:
         raise ValueError(f"the record in {folder} is damaged: {error}") from error
     schema = header.get("schema") if isinstance(header, dict) else None
     if schema != SCHEMA:
-        raise ValueError(f"the record in {folder} has schema {schema}; this version reads {SCHEMA}")
+        raise ValueError(
+            f"the record in {folder} has schema {schema}; this version reads {SCHEMA}. Evaluate"
+            " again with the command in its header."
+        )
     path = folder / "witnesses.safetensors"
     return Record(rows, header, load_file(path) if path.exists() else {})
 
@@ -111,7 +121,7 @@ def read(folder: Path) -> Record:
 def read_rows(text: str) -> pd.DataFrame:
     """Parse rows from CSV; numbers come back bit for bit."""
     flags = ("accepted", "surely_accepted", "clean")
-    types = {"set": str, "attack": str} | dict.fromkeys(flags, bool)
+    types = dict.fromkeys(("set", "sets", "radii", "attack"), str) | dict.fromkeys(flags, bool)
     return pd.read_csv(
         io.StringIO(text),
         dtype=types,  # pyright: ignore[reportArgumentType]
@@ -123,6 +133,29 @@ def read_rows(text: str) -> pd.DataFrame:
 def join_set(members: Tensor) -> str:
     """Write a set of outcomes `[O]` as text: "3|5"."""
     return "|".join(str(member) for member in members.nonzero().flatten().tolist())
+
+
+def join_sets(sets: Sets) -> list[str]:
+    """Write the alternatives of each row, `[B, A, O]`, as text: "3;3|5"; see `split_sets`."""
+    return [";".join(join_set(members) for members in row) for row in sets]
+
+
+def join_radii(radii: Tensor | None, count: int) -> list[str]:
+    """Write the radii of each row, `[B, A]`, as text that comes back bit for bit."""
+    if radii is None:
+        return [""] * count
+    return [";".join(map(repr, row)) for row in radii.double().tolist()]
+
+
+def split_sets(texts: Sequence[str]) -> list[list[list[int]]]:
+    """Read what `join_sets` wrote: for each row, for each alternative, its members."""
+    rows = [[part.split("|") if part else [] for part in text.split(";")] for text in texts]
+    return [[[int(member) for member in part] for part in row] for row in rows]
+
+
+def split_radii(texts: Sequence[str]) -> list[list[float]]:
+    """Read what `join_radii` wrote."""
+    return [[float(part) for part in text.split(";")] if text else [] for text in texts]
 
 
 def concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

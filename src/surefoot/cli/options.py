@@ -1,6 +1,5 @@
 """Options that several commands share, as frozen dataclasses, and what they stand for."""
 
-import json
 import shlex
 import sys
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from surefoot.data import Data, load
+from surefoot.data import Data, data_folder, groups, load
 from surefoot.guarantees import (
     Affinity,
     Guarantee,
@@ -122,6 +121,10 @@ class Subject:
         return threshold_at_coverage(scores, 1.0 if self.coverage is None else self.coverage)
 
 
+LEAST_CONFUSION = 0.03
+"""Of two people, one of whom says a or b, three in a hundred times the other says the other one."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """What must not change inside the ball.
@@ -129,12 +132,17 @@ class Claim:
     Args:
         guarantee: which guarantee.
         k: size for topk and relaxed-topk.
-        groups: JSON file with a list of lists of class indices or names, for affinity.
+        groups: for affinity: a JSON file (lists of class indices or names); class names, as in
+            "cat,dog; automobile,truck"; named groups, as in "animals; vehicles"; superclasses:FILE
+            (an .npz with fine, coarse and fine_names; without a file that of cifar100-ood);
+            learned:NAME from the votes of a data set, every two classes confused by 0.03 or more,
+            learned:NAME:0.02 by that much, learned:NAME:4 parted into four. A class in no group
+            stands alone.
     """
 
     guarantee: Literal["local", "topk", "relaxed-topk", "affinity", "label-or-uncertain"] = "local"
     k: int = 2
-    groups: Path | None = None
+    groups: str = ""
 
     def build(self, classes: tuple[str, ...]) -> Guarantee:
         """Make the guarantee."""
@@ -145,35 +153,58 @@ class Claim:
         if self.guarantee == "label-or-uncertain":
             return LabelOrUncertain()
         if self.guarantee == "affinity":
-            if self.groups is None:
-                raise ValueError("--guarantee affinity needs --groups FILE (JSON)")
+            if not self.groups:
+                raise ValueError("--guarantee affinity needs --groups: a JSON file or class names")
             return Affinity(read_groups(self.groups, classes))
         return Local()
 
 
-def read_groups(path: Path, classes: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
-    """Read affinity groups: a JSON list of lists of class indices or class names."""
+def read_groups(text: str, classes: tuple[str, ...]) -> groups.Groups:
+    """Read affinity groups in any of the forms of `Claim`; a class in none gets its own."""
+    kind, _, rest = text.partition(":")
+    if kind == "learned":
+        found = _learned(rest, classes)
+    elif kind == "superclasses":
+        path = Path(rest) if rest else data_folder() / "ood_cifar100_test_2000.npz"
+        found = groups.from_superclass_file(path, classes)
+    elif text.endswith(".json") or Path(text).is_file():
+        found = groups.from_file(Path(text), classes)
+    else:
+        found = _named(text, classes)
+    return groups.with_singles(found, len(classes))
+
+
+def _named(text: str, classes: tuple[str, ...]) -> groups.Groups:
     try:
-        groups: Any = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"cannot read the groups in {path}: {error}") from error
-    names = {name: index for index, name in enumerate(classes)}
-    try:
-        return tuple(
-            tuple(names[item] if isinstance(item, str) else _index(item) for item in group)
-            for group in groups
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return groups.from_names(text, classes)
+    except ValueError as error:
         raise ValueError(
-            f"{path} must hold a list of lists of class indices or names ({', '.join(classes)});"
-            f" trouble with {error}"
+            f"--groups {text!r} is no file and no list of classes (commas within a group,"
+            f" semicolons between groups): {error}"
         ) from error
 
 
-def _index(item: Any) -> int:
-    if type(item) is not int:
-        raise TypeError(f"{item!r}: expected an index or a name")
-    return item
+def _learned(rest: str, classes: tuple[str, ...]) -> groups.Groups:
+    """Learn groups from a data set with votes: its train split if there is one."""
+    name, _, number = rest.partition(":")
+    try:
+        much = float(number or LEAST_CONFUSION)
+    except ValueError as error:
+        raise ValueError(
+            f"--groups learned:NAME:NUMBER takes a least confusion below 1 or a number of groups;"
+            f" found {number!r}"
+        ) from error
+    votes = load(name, "test" if name == "cifar10h" else "train")
+    if votes.probabilities is None:
+        raise ValueError(f"--groups learned:{name}: {name} has no human votes (cifar10n has)")
+    if votes.classes != classes:
+        raise ValueError(
+            f"--groups learned:{name}: its classes ({', '.join(votes.classes)}) are not those of"
+            f" the data ({', '.join(classes)})"
+        )
+    if much >= 1 and much.is_integer():
+        return groups.clustered(votes.probabilities, count=int(much))
+    return groups.learned(votes.probabilities, threshold=much)
 
 
 @dataclass(frozen=True)

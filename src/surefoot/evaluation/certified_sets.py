@@ -117,7 +117,7 @@ def singleton_rate(record: Record, radius: float) -> Interval:
 
 def rejection_rate(record: Record, radius: float) -> Interval:
     """Give the share for which nothing is certified."""
-    return _share(~certified_set(alternatives(record), radius).any(1))
+    return _share(certified_set(alternatives(record), radius).sum(1) == 0)
 
 
 def mean_certified_size(record: Record, radius: float, which: Which = "smallest") -> float:

@@ -76,6 +76,14 @@ def test_curves_of_a_size_forget_the_other_sizes():
     assert curves["value"].to_dict() == {1: 0.2, 2: 0.4}
 
 
+def test_composition_parts_every_example_once():
+    parts = figure.composition(HAND, np.array([0.0, 0.25, 1.0])).set_index("radius")
+    assert parts.loc[0.25].to_dict() == pytest.approx(
+        {"1": 0.2, "2": 0.2, "wrong": 0.4, "rejected": 0.2}
+    )
+    assert parts.sum(axis=1).tolist() == pytest.approx([1, 1, 1])
+
+
 def test_matrices_count_who_stands_with_whom():
     matrix = figure.class_matrix(HAND, 0.25)
     assert matrix.tolist() == [[2, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]

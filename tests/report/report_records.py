@@ -169,3 +169,24 @@ def make_selective(name: str = "selective", **changes: Any) -> Record:
     )
     rows.loc[~accepted, "attacked"] = np.inf
     return Record(rows, record.header, record.witnesses)
+
+
+def make_set_valued(name: str = "rtk", **changes: Any) -> Record:
+    """Make a RelaxedTopK(2) record of three classes with 40 examples and known sets.
+
+    At 0.5: 10 right alone, 10 right in a pair {0, 1}, 10 wrong alone, 10 rejected.
+    """
+    classes = ["a", "b", "c"]
+    record = make_record(name, count=40, classes=classes, guarantee={"name": "RelaxedTopK", "k": 2})
+    sets = ["0;0|1"] * 10 + ["0;0|1"] * 10 + ["2;1|2"] * 10 + ["0;0|2"] * 10
+    radii = ["0.6;0.1"] * 10 + ["0.2;0.6"] * 10 + ["0.6;0.7"] * 10 + ["0.1;0.3"] * 10
+    certified = [0.6] * 20 + [0.7] * 10 + [0.3] * 10
+    rows = record.rows.assign(
+        label=[0] * 10 + [1] * 10 + [1] * 10 + [0] * 10,
+        sets=sets,
+        radii=radii,
+        clean=True,
+        certified=certified,
+        attacked=[np.inf] * 30 + [0.5] * 10,
+    )
+    return Record(rows, {**record.header, **changes})

@@ -177,7 +177,7 @@ def clustered(probabilities: Tensor, *, count: int) -> Groups:
         )
     distances = (1 - confusion(probabilities)).fill_diagonal_(0.0)
     merges = linkage(squareform(distances.numpy(), checks=False), "average")
-    members = {label: (label,) for label in range(classes)}
+    members: dict[int, tuple[int, ...]] = {label: (label,) for label in range(classes)}
     for step, (first, second, *_) in enumerate(merges[: classes - count].tolist()):
         members[classes + step] = members.pop(int(first)) + members.pop(int(second))
     return tuple(sorted(tuple(sorted(group)) for group in members.values()))

@@ -180,6 +180,24 @@ def radius_curves(record: Record, radii: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def composition(record: Record, radii: np.ndarray) -> pd.DataFrame:
+    """Part the examples at each radius by the size of their smallest certified set.
+
+    Returns:
+        one row a radius: `radius`, a column for each size k that occurs anywhere ("1", "2", ...:
+        the share whose smallest certified set has k members and holds the label), `wrong` (it does
+        not hold the label) and `rejected`. Without `radius` a row sums to 1.
+    """
+    found, sizes, rows = alternatives(record), sizes_of(record), []
+    for radius in radii.tolist():
+        chosen = certified_set(found, radius)
+        size, right = chosen.sum(1), _holds(chosen, found.labels)
+        held = {str(k): float(((size == k) & right).mean()) for k in sizes}
+        wrong = float((~right & (size > 0)).mean())
+        rows.append({"radius": radius, **held, "wrong": wrong, "rejected": (size == 0).mean()})
+    return pd.DataFrame(rows)
+
+
 def class_matrix(record: Record, radius: float, which: Which = "smallest") -> np.ndarray:
     """Count how often two outcomes stand in one certified set: symmetric `[O, O]`.
 

@@ -5,6 +5,7 @@ Nothing here runs a model. matplotlib and jinja2 are imported by the functions t
 
 from surefoot.report.bracket import bracket_chart, comparison_chart
 from surefoot.report.card import model_card, write_markdown
+from surefoot.report.certified_sets import matrix_chart, set_chart
 from surefoot.report.distances import distance_histogram
 from surefoot.report.experiment import write_experiment
 from surefoot.report.gallery import perturbation_gallery
@@ -20,11 +21,13 @@ __all__ = [
     "comparison_chart",
     "distance_histogram",
     "headline",
+    "matrix_chart",
     "model_card",
     "oscillation_grid",
     "perturbation_gallery",
     "perturbation_grid",
     "rejection_curve",
+    "set_chart",
     "write_experiment",
     "write_markdown",
     "write_page",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from surefoot.evaluation.certified_sets import is_set_valued
 from surefoot.evaluation.figures import (
     attacked_accuracy,
     certified_accuracy,
@@ -15,13 +16,28 @@ from surefoot.evaluation.figures import (
     mean_set_size,
 )
 from surefoot.evaluation.record import Record, write_whole
-from surefoot.report.tables import by_class, by_radius, headline, plain, to_markdown, warnings_of
+from surefoot.report.tables import (
+    by_certified_set,
+    by_class,
+    by_radius,
+    by_set_size,
+    headline,
+    plain,
+    to_markdown,
+    warnings_of,
+)
 from surefoot.report.words import claim, grounds, norm_name, radius_text
 
 GUIDE = (
     "Certified ≤ true robust accuracy ≤ attacked ≤ clean: certified accuracy is proven, attacked "
     "accuracy is what the attacks left standing, and what lies between is unknown; brackets hold "
     "95 % intervals for the size of the test set."
+)
+
+SETS_GUIDE = (
+    "VRA is verified robust accuracy: local, the label alone is certified; strict, it lies in the "
+    "smallest certified set; relaxed, in some certified set. Relaxed VRA alone can be bought with "
+    "large sets: read it beside strict VRA, the sizes and the rejections."
 )
 
 
@@ -62,12 +78,20 @@ def _body(record: Record) -> list[str]:
     return [
         "### By radius",
         to_markdown(by_radius(record)),
+        *_sets(record),
         "### By class",
         to_markdown(by_class(record)),
         "### What the figures rest on",
         rests,
         *(["### Reproduce", f"```\n{command.strip()}\n```"] if command.strip() else []),
     ]
+
+
+def _sets(record: Record) -> list[str]:
+    if not is_set_valued(record):
+        return []
+    tables = [to_markdown(by_certified_set(record)), to_markdown(by_set_size(record))]
+    return ["### Certified sets", SETS_GUIDE, *tables]
 
 
 def _result(record: Record) -> dict[str, Any]:

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from surefoot.evaluation.certified_sets import is_set_valued
 from surefoot.evaluation.record import Record, write_whole
 from surefoot.report.bracket import bracket_chart, comparison_chart
-from surefoot.report.card import GUIDE
+from surefoot.report.card import GUIDE, SETS_GUIDE
+from surefoot.report.certified_sets import matrix_chart, set_chart
 from surefoot.report.perturbations import perturbation_grid
 from surefoot.report.rejection import rejection_curve
 from surefoot.report.style import to_data_uri
 from surefoot.report.tables import (
     accepted_right_only,
     by_attack,
+    by_certified_set,
     by_class,
     by_radius,
+    by_set_size,
     headline,
     may_refuse,
     warnings_of,
@@ -84,10 +88,23 @@ def _section(record: Record, place: int) -> dict[str, Any]:
         "rejection": to_data_uri(_figure(rejection_curve(record))),
         "grid": to_data_uri(grid) if grid else None,
         "by_radius": _table(by_radius(record), stacked=may_refuse(record)),
+        "sets": _sets(record) if is_set_valued(record) else None,
+        "checked": record.header["certificate"] is not None and bool(record.header.get("attack")),
         "by_class": _table(by_class(record)),
         "grounds": grounds(record),
         "by_attack": None if costs is None else _table(costs),
         "command": record.header.get("command", ""),
+    }
+
+
+def _sets(record: Record) -> dict[str, Any]:
+    """Give everything about certified sets at once: relaxed VRA is never shown alone."""
+    return {
+        "guide": SETS_GUIDE,
+        "chart": to_data_uri(set_chart(record)),
+        "by_radius": _table(by_certified_set(record), stacked=True),
+        "by_size": _table(by_set_size(record)),
+        "matrix": to_data_uri(matrix_chart(record)),
     }
 
 

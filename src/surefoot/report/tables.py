@@ -7,6 +7,16 @@ from typing import Any
 
 import pandas as pd
 
+from surefoot.evaluation.certified_sets import (
+    by_size,
+    gained,
+    local_accuracy,
+    mean_certified_size,
+    rejection_rate,
+    relaxed_accuracy,
+    singleton_rate,
+    strict_accuracy,
+)
 from surefoot.evaluation.figures import (
     accepted_and_right,
     attacked_accuracy,
@@ -26,6 +36,7 @@ from surefoot.report.words import (
     radius_text,
     with_interval,
 )
+from surefoot.stats import Interval
 
 
 def headline(records: Sequence[Record]) -> pd.DataFrame:
@@ -75,6 +86,48 @@ def by_attack(record: Record) -> pd.DataFrame | None:
         if cost["forwards"]
     ]
     return pd.DataFrame(table)
+
+
+def by_certified_set(record: Record) -> pd.DataFrame:
+    """Give one row a radius: VRA local, strict and relaxed, and what the sets cost, side by side.
+
+    VRA: verified robust accuracy. Sizes are means over the certified examples, of the smallest and
+    of the largest certified set.
+    """
+    norm = record.header["threat"]["norm"]
+    rows = []
+    for radius in record.header["radii"]:
+        sizes = [mean_certified_size(record, radius, which) for which in ("smallest", "largest")]
+        rows.append(
+            {
+                "radius": radius_text(radius, norm),
+                "local VRA": with_interval(local_accuracy(record, radius)),
+                "strict VRA": with_interval(strict_accuracy(record, radius)),
+                "relaxed VRA": with_interval(relaxed_accuracy(record, radius)),
+                "strict beyond local": with_interval(gained(record, radius)),
+                "singletons": with_interval(singleton_rate(record, radius)),
+                "rejected": with_interval(rejection_rate(record, radius)),
+                "mean size, smallest to largest": " to ".join(_number(size) for size in sizes),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def by_set_size(record: Record) -> pd.DataFrame:
+    """Give one row a size of the smallest certified set at eps: how many, and how many right."""
+    found = by_size(record, record.header["threat"]["eps"])
+    rows = [
+        {
+            "smallest certified set": "rejected" if row["size"] == 0 else f"{row['size']:.0f}",
+            "examples": f"{row['count']:.0f}",
+            "share": percent(row["count"] / len(record)),
+            "label in the set": NONE
+            if row["size"] == 0
+            else with_interval(Interval(row["value"], row["low"], row["high"])),
+        }
+        for row in found.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
 
 
 def may_refuse(record: Record) -> bool:
@@ -156,7 +209,7 @@ def _headline_row(record: Record) -> dict[str, Any]:
         **_kept_shares(record, eps),
         "limit @ eps": limit_text(_limit_at(record, eps)),
         "coverage": covered,
-        "set size": NONE if math.isnan(size) else f"{size:.2f}",
+        "set size": _number(size),
     }
 
 
@@ -171,6 +224,10 @@ def _radius_row(record: Record, radius: float) -> dict[str, str]:
         "unknown": percent(gap),
         "limit": limit_text(_limit_at(record, radius)),
     }
+
+
+def _number(value: float) -> str:
+    return NONE if math.isnan(value) else f"{value:.2f}"
 
 
 def _shares(record: Record, eps: float) -> dict[str, str]:

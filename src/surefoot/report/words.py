@@ -5,6 +5,7 @@ import json
 import math
 from typing import Any
 
+from surefoot.evaluation.figures import cross_check
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
 
@@ -122,6 +123,7 @@ def grounds(record: Record) -> dict[str, str]:
         "Threat": f"{norm_name(record)} ball of radius {_eps(record)} ({unit(record)})",
         "Certificate": _certificate(record),
         "Attack": _attack(header.get("attack")),
+        "Cross-check": cross_check_text(record),
         "Limit": _limit(header.get("limit") or [], header["threat"]["norm"]),
         "Seeds": pairs(header.get("seeds")),
         "Versions": pairs(header.get("versions")),
@@ -202,6 +204,25 @@ def _attack(attack: dict[str, Any] | None) -> str:
         details += [f"{attack['grey_stood']} of {claims} claims missed that fail at plain grey"]
     details += [f"seed {attack['seed']}"] if attack.get("seed") is not None else []
     return ", ".join([str(attack["name"]), *details]) + ". An upper bound on robust accuracy."
+
+
+def cross_check_text(record: Record) -> str:
+    """Say what attacks found inside certified radii, and how far attack and certificate lie apart.
+
+    The ratio is (smallest radius of the grid that broke an example) / (its certified radius).
+    """
+    found = cross_check(record)
+    if found is None:
+        return "None: it takes an attack and a certificate."
+    refuted = "contradiction" if found.refuted == 1 else "contradictions"
+    text = f"{found.inside:,} attacks inside certified radii, {found.refuted} {refuted}."
+    if found.both == 0:
+        return f"{text} No certified example fell at any radius of the grid."
+    return (
+        f"{text} Where a certified example fell ({found.both:,}), the attack needed"
+        f" {found.ratio:.3g} times the certified radius in the median, at least"
+        f" {found.least:.3g} times."
+    )
 
 
 def _limit(limit: list[dict[str, Any]], norm: str) -> str:

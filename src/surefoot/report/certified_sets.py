@@ -1,0 +1,167 @@
+"""Certified sets in pictures: curves of each k, what the sets are made of, who stands with whom."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surefoot.evaluation.certified_sets import (
+    alternatives,
+    certified_set,
+    class_matrix,
+    composition,
+    label_matrix,
+    radius_curves,
+)
+from surefoot.evaluation.record import Record
+from surefoot.report import style
+from surefoot.report.steps import extent
+from surefoot.report.words import class_name, radius_text, unit
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+POINTS = 121
+"""Radii at which the curves are evaluated, from 0 to a little beyond the largest tested one."""
+MOST_NAMED = 20
+"""More outcomes than this are drawn without their names."""
+MOST_WRITTEN = 12
+"""More outcomes than this are drawn without figures in the cells."""
+SHADES = ("#08306B", "#2171B5", "#6BAED6", "#A6CEE3", "#C6DBEF", "#DEEBF7")
+WRONG, REJECTED = "#D55E00", style.UNKNOWN
+
+
+def set_chart(record: Record) -> "matplotlib.figure.Figure":
+    """Draw, over the radius, what each k certifies, and what the smallest certified set is.
+
+    Left: for each k the share of examples whose top-k set is certified and holds the label; the
+    thick line holds for some k (relaxed VRA). Right: all examples, parted by the size of their
+    smallest certified set and by whether it holds the label: the price of the thick line.
+
+    Args:
+        record: set-valued, with a certificate.
+    """
+    figure = style.new_figure(9.2, 4.5)
+    left, right = figure.subplots(1, 2)
+    radii = np.linspace(0, extent([record]), POINTS)
+    _curves(record, radii, left)
+    _parts(record, radii, right)
+    for ax in (left, right):
+        ax.axvline(record.header["threat"]["eps"], color="#777777", linewidth=0.8)
+        ax.set(xlim=(0, radii[-1]), ylim=(0, 1))
+        ax.set_xlabel(f"radius ({unit(record)})", fontsize=9)
+    style.sign(figure, [record])
+    return figure
+
+
+def matrix_chart(record: Record) -> "matplotlib.figure.Figure":
+    """Draw which classes stand together in the smallest certified set, and for which label, at eps.
+
+    Left: share of the certified sets of two or more in which both stand. Right: share
+    of the examples of a label whose set holds a class; its diagonal is the strict VRA of the class.
+
+    Args:
+        record: set-valued, with a certificate.
+    """
+    eps = record.header["threat"]["eps"]
+    figure = style.new_figure(9.2, 5.0)
+    left, right = figure.subplots(1, 2)
+    at = radius_text(eps, record.header["threat"]["norm"])
+    pairs, against = together(record, eps), label_matrix(record, eps)
+    several = f"together in {several_count(record, eps)} certified sets of two or more"
+    _matrix(pairs, record, left, several, "class")
+    _matrix(against, record, right, f"certified at {at}, by true label", "true label")
+    style.sign(figure, [record])
+    return figure
+
+
+def together(record: Record, radius: float) -> np.ndarray:
+    """Give for each pair its share among the certified sets of two or more; NaN on the diagonal."""
+    shares = class_matrix(record, radius) / max(several_count(record, radius), 1)
+    np.fill_diagonal(shares, np.nan)
+    return shares
+
+
+def several_count(record: Record, radius: float) -> int:
+    """Count the examples whose smallest certified set has two members or more."""
+    return int((certified_set(alternatives(record), radius).sum(1) > 1).sum())
+
+
+def _curves(record: Record, radii: np.ndarray, ax: "matplotlib.axes.Axes") -> None:
+    frame = radius_curves(record, radii)
+    for place, (size, curve) in enumerate(frame.groupby("size")):
+        color = SHADES[min(place, len(SHADES) - 1)]
+        ax.plot(radii, curve["value"], color=color, linewidth=1.3, label=f"k = {size}")
+        ax.fill_between(radii, curve["low"], curve["high"], color=color, alpha=0.1, linewidth=0)
+    some = certified_right_at(record, radii)
+    ax.plot(radii, some, color="#111111", linewidth=2.2, linestyle=(0, (5, 1)), label="some k")
+    style.tidy(ax)
+    style.title(ax, "certified, and the label is in the set")
+    ax.set_ylabel("share of the test set", fontsize=9)
+    style.legend_below(ax, "top-k set")
+
+
+def certified_right_at(record: Record, radii: np.ndarray) -> np.ndarray:
+    """Give the relaxed VRA at each radius."""
+    found = alternatives(record)
+    places = np.arange(len(found.labels))
+    held = [
+        certified_set(found, radius, "largest")[places, found.labels].mean()
+        for radius in radii.tolist()
+    ]
+    return np.array(held)
+
+
+def _parts(record: Record, radii: np.ndarray, ax: "matplotlib.axes.Axes") -> None:
+    frame = composition(record, radii)
+    names = list(frame.columns[1:])
+    sizes = names[:-2]
+    colors = [SHADES[min(place, len(SHADES) - 1)] for place in range(len(sizes))]
+    labels = [f"right, set of {size}" for size in sizes] + ["wrong set", "rejected"]
+    ax.stackplot(
+        radii,
+        frame[names].to_numpy().T,
+        colors=[*colors, WRONG, REJECTED],
+        labels=labels,
+        linewidth=0,
+    )
+    style.tidy(ax)
+    style.title(ax, "the smallest certified set")
+    style.legend_below(ax, "all examples")
+
+
+def _matrix(
+    shares: np.ndarray, record: Record, ax: "matplotlib.axes.Axes", title: str, down: str
+) -> None:
+    look: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": max(float(_largest(shares)), 0.01)}
+    ax.imshow(shares, **look)
+    ax.set_facecolor("#F4F4F4")
+    rows, columns = shares.shape
+    style.title(ax, title)
+    ax.set_ylabel(down, fontsize=9)
+    ax.set_xlabel("class in the set", fontsize=9)
+    ax.spines[:].set_visible(False)
+    if max(rows, columns) > MOST_NAMED:
+        return
+    names = [style.short(class_name(record, place), 12) for place in range(max(rows, columns))]
+    ax.set_xticks(range(columns), names[:columns], rotation=60, ha="right", fontsize=7.5)
+    ax.set_yticks(range(rows), names[:rows], fontsize=7.5)
+    ax.tick_params(length=0)
+    for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
+        label.set_parse_math(False)
+    if max(rows, columns) <= MOST_WRITTEN:
+        _write(shares, look["vmax"], ax)
+
+
+def _write(shares: np.ndarray, most: float, ax: "matplotlib.axes.Axes") -> None:
+    """Write the percents of the cells that are not empty."""
+    for row, column in np.argwhere(np.nan_to_num(shares) >= 0.005).tolist():
+        value = shares[row, column]
+        color = "white" if value > 0.6 * most else "#222222"
+        ax.text(
+            column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=color
+        )
+
+
+def _largest(shares: np.ndarray) -> float:
+    return float(np.nan_to_num(shares).max())

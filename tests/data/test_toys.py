@@ -1,13 +1,24 @@
 """Toys: the geometry that their docstrings promise, in the units of the papers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from surefoot import load
-from surefoot.data import Data, named
-from surefoot.data.toys import UNIT, boxed, joined, narrow_corridor, slabs, two_distance
+from surefoot.data import Data, blended, named
+from surefoot.data.toys import (
+    CRESCENT_UNIT,
+    UNIT,
+    boxed,
+    crescents,
+    joined,
+    narrow_corridor,
+    slabs,
+    two_distance,
+)
+from surefoot.data.toys.crescents import CRESCENTS
 
 TOYS = ("narrow-corridor", "s-corridor", "two-distance", "lms-5", "lms-5-50d", "ms-5-7")
 
@@ -210,3 +221,53 @@ def test_mnist_over_cifar():
     data = joined(upper, lower, upper_classes=(0, 1), lower_classes=(1, 9), seed=0)
     assert data.classes == ("0 over automobile", "1 over truck")
     assert data.images.shape == (1980, 3, 64, 32)
+
+
+def test_crescents_lie_on_their_arcs_and_half_of_two_classes_in_a_cloud():
+    data = crescents(8000, seed=0)
+    assert data.labels.bincount().tolist() == [2000] * 4
+    assert load("crescents").fingerprint() == crescents(400, seed=1).fingerprint()
+    assert bool(((data.images > 0.01) & (data.images < 0.99)).all())
+    points = (data.images.double() - 0.5) / CRESCENT_UNIT + torch.tensor([2.5, 0.0])
+    for label, arc in enumerate(CRESCENTS.values()):
+        x, y = points[data.labels == label].unbind(1)
+        line = arc.height + arc.curve * (x - arc.middle) ** 2
+        slope = 2 * arc.curve * (x - arc.middle)
+        near = ((y - line) / (1 + slope**2).sqrt()).abs() < 4 * 0.125
+        if arc.cloud is None:
+            assert near.double().mean().item() > 0.99
+            assert x.mean().item() == pytest.approx((arc.start + arc.end) / 2, abs=0.1)
+        else:
+            where = torch.tensor(arc.cloud, dtype=torch.float64)
+            far = (torch.stack([x, y], 1) - where).norm(dim=1)
+            assert (near | (far < 1.2)).double().mean().item() > 0.99
+            assert (far < 0.6).double().mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_blends_are_means_of_two_partners_and_their_label_is_a_coin():
+    train, test = load("blended-digits", "train"), load("blended-digits")
+    assert (len(train), len(test)) == (1297, 500)
+    plain, whole = load("digits", "train").batch(slice(None))[0], train.images
+    mixed = train.probabilities.amax(1) < 1
+    assert mixed.sum().item() == round(0.4 * 1297)
+    assert torch.equal(whole[~mixed], plain[~mixed])
+    assert torch.equal(train.labels[~mixed], load("digits", "train").labels[~mixed])
+    shares = train.probabilities[mixed]
+    assert torch.equal(shares.view(-1, 5, 2).sum(2).amax(1), torch.ones(len(shares)))
+    own = load("digits", "train").labels[mixed]
+    assert 0.42 < (train.labels[mixed] == own).double().mean().item() < 0.58
+    assert torch.equal(train.labels[mixed] // 2, own // 2)
+    # The other half of each blend is an image of the partner class.
+    other = (2 * whole[mixed] - plain[mixed]).flatten(1)
+    known = plain.flatten(1)
+    nearest = torch.cdist(other, known).argmin(1)
+    assert torch.allclose(known[nearest], other, atol=1e-5)
+    assert torch.equal(load("digits", "train").labels[nearest], own ^ 1)
+
+
+def test_blending_needs_pairs_of_classes_that_occur():
+    digits = load("digits", "train")
+    with pytest.raises(ValueError, match="even number"):
+        blended.blended(replace(digits.take(digits.labels < 9), classes=tuple("012345678")), seed=0)
+    with pytest.raises(ValueError, match="class 1 has no image"):
+        blended.blended(digits.take(digits.labels != 1), seed=0)

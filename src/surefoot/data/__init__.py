@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-from surefoot.data import digits, folder, hub, named, npz, toys
+from surefoot.data import blended, digits, folder, hub, named, npz, toys
 from surefoot.data.dataset import Data
 from surefoot.data.fetch import fetch
 from surefoot.data.named import data_folder
@@ -15,8 +15,10 @@ SPLITS = ("train", "test")
 SOURCES: dict[str, tuple[Callable[[str], Data], tuple[str, ...]]] = {
     "digits": (digits.load, SPLITS),
     "moons": (toys.moons, SPLITS),
+    "blended-digits": (blended.load, SPLITS),
     "narrow-corridor": (toys.named.narrow_corridor, SPLITS),
     "s-corridor": (toys.named.s_corridor, SPLITS),
+    "crescents": (toys.named.crescents, SPLITS),
     "two-distance": (toys.named.two_distance, SPLITS),
     "lms-5": (toys.named.lms_5, SPLITS),
     "lms-5-50d": (toys.named.lms_5_50d, SPLITS),
@@ -35,11 +37,11 @@ FORMS = "a path ending in .npz, a folder of images by class, or hf:owner/name"
 def load(name: str, split: str = "test") -> Data:
     """Read one split of a data set, by name or by place.
 
-    Names: digits, moons, narrow-corridor, s-corridor, two-distance, lms-5, lms-5-50d, ms-5-7 (no
-    file needed); mnist, fashion-mnist, cifar10, cifar10h, cifar10n, cifar100-ood (files of
-    `$SUREFOOT_DATA`). Places: a path ending in .npz, a folder of images by class, `hf:owner/name`
-    (the only form that may use the network). An .npz file, or a folder without `train` and `test`,
-    is one set: it is the same for either split.
+    Names: digits, moons, blended-digits, narrow-corridor, s-corridor, crescents, two-distance,
+    lms-5, lms-5-50d, ms-5-7 (no file needed); mnist, fashion-mnist, cifar10, cifar10h, cifar10n,
+    cifar100-ood (files of `$SUREFOOT_DATA`). Places: a path ending in .npz, a folder of images by
+    class, `hf:owner/name` (the only form that may use the network). An .npz file, or a folder
+    without `train` and `test`, is one set: it is the same for either split.
 
     Raises:
         FileNotFoundError: a file of the set is not there; says what to do.

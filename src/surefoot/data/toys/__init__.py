@@ -8,8 +8,20 @@ coordinates nor nets of their toys; the shapes are theirs, the numbers ours.
 from surefoot.data.toys import named
 from surefoot.data.toys.box import UNIT, boxed
 from surefoot.data.toys.corridor import narrow_corridor, two_distance
+from surefoot.data.toys.crescents import CRESCENT_UNIT, crescents
 from surefoot.data.toys.joined import joined
 from surefoot.data.toys.moons import moons
 from surefoot.data.toys.slabs import slabs
 
-__all__ = ["UNIT", "boxed", "joined", "moons", "named", "narrow_corridor", "slabs", "two_distance"]
+__all__ = [
+    "CRESCENT_UNIT",
+    "UNIT",
+    "boxed",
+    "crescents",
+    "joined",
+    "moons",
+    "named",
+    "narrow_corridor",
+    "slabs",
+    "two_distance",
+]

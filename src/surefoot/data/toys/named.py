@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from surefoot.data.dataset import Data
 from surefoot.data.toys import corridor
+from surefoot.data.toys.crescents import crescents as four_crescents
 from surefoot.data.toys.slabs import slabs
 
 SEEDS = {"train": 0, "test": 1}
@@ -23,6 +24,11 @@ def s_corridor(split: str) -> Data:
 def two_distance(split: str) -> Data:
     """Give 200 points, half-gaps 0.05 and 0.6."""
     return corridor.two_distance(200, seed=SEEDS[split])
+
+
+def crescents(split: str) -> Data:
+    """Give 400 points of four crescents that touch."""
+    return four_crescents(400, seed=SEEDS[split])
 
 
 def lms_5(split: str) -> Data:

@@ -64,25 +64,33 @@ class Guarantee(ABC):
         usable = sets.any(2) & outcomes.isfinite().all(1, keepdim=True)
         return torch.where(usable, margin, -torch.inf)
 
-    def lipschitz_radii(self, outcomes: Outcomes, sets: Sets, pairwise: Pairwise) -> PerAlternative:
+    def lipschitz_radii(
+        self, outcomes: Outcomes, sets: Sets, pairwise: Pairwise, slack: Tensor | None = None
+    ) -> PerAlternative:
         r"""Certify an l2 radius for each alternative from Lipschitz constants of differences.
 
-        $$ every: \min_{a \in S, i \notin S} (f_a - f_i) / K_{ai}, \qquad
-           some: \min_{i \notin S} \max_{a \in S} (f_a - f_i) / K_{ai} $$
+        $$ every: \min_{a \in S, i \notin S} (f_a - f_i - T_{ai}) / K_{ai}, \qquad
+           some: \min_{i \notin S} \max_{a \in S} (f_a - f_i - T_{ai}) / K_{ai} $$
         Holds if `K_ai` is at least the Lipschitz constant of `f_a - f_i` (l2, pixel units).
-        With K = 0 a leading outcome leads everywhere: infinite. Float64, rounded down, 0 where the
-        relation fails at the image itself.
+        With K = 0 a leading outcome leads everywhere: infinite. Float64, rounded down, 0 where a
+        lead is not above its slack at the image itself.
+
+        Args:
+            outcomes: one column an outcome.
+            sets: the alternatives.
+            pairwise: K.
+            slack: T, `[O, O]` or `[B, O, O]`: what each member must lead each outsider by in the
+                whole ball; none if not given. Negative slack allows to fall behind.
 
         Reference: Leino, Wang, Fredrikson 2021 (local); closed form over sets derived here.
         """
         _check_sets(outcomes, sets)
         if not bool((pairwise >= 0).all()):
             raise ValueError("`pairwise` must hold Lipschitz constants >= 0; found negative or NaN")
-        radius = _over_pairs(
-            outcomes.double(), sets, self.quantifier, _tolerance, pairwise.double()
-        )
-        holds = self.margins(outcomes, sets) > 0
-        return torch.where(holds, (radius * (1 - 4e-16)).clamp(min=0), 0.0)
+        matrices = [pairwise.double()] if slack is None else [pairwise.double(), slack.double()]
+        radius = _over_pairs(outcomes.double(), sets, self.quantifier, _tolerance, *matrices)
+        usable = sets.any(2) & outcomes.isfinite().all(1, keepdim=True)
+        return torch.where(usable, (radius * (1 - 4e-16)).clamp(min=0), 0.0)
 
     def smoothed_radii(self, masses: Tensor, sets: Sets, sigma: float) -> PerAlternative:
         r"""Give the l2 radius of each alternative for the vote under noise N(0, sigma^2 I).
@@ -326,8 +334,9 @@ def _member_index(sets: Sets) -> tuple[Tensor, Tensor]:
     return index, present > 0
 
 
-def _tolerance(lead: Tensor, constant: Tensor) -> Tensor:
+def _tolerance(lead: Tensor, constant: Tensor, slack: Tensor | float = 0.0) -> Tensor:
     """Give how far a lead lasts; an outcome that cannot be caught lasts for ever."""
+    lead = lead - slack
     return torch.where(lead > 0, lead / constant, lead.clamp(max=0))
 
 
@@ -335,10 +344,10 @@ def _over_pairs(
     outcomes: Tensor,
     sets: Sets,
     quantifier: Quantifier,
-    measure: Callable[[Tensor, Tensor], Tensor],
-    matrix: Tensor,
+    measure: Callable[..., Tensor],
+    *matrices: Tensor,
 ) -> PerAlternative:
-    """Reduce `measure(f_a - f_i, matrix_ai)` over members a and outsiders i, one member at a time.
+    """Reduce `measure(f_a - f_i, matrix_ai, ...)` over members a and outsiders i, one member at a time.
 
     O(B A M O) work and O(B A O) memory: the [O, O] matrix is never expanded over the batch.
     """
@@ -349,8 +358,7 @@ def _over_pairs(
     values = _members(outcomes, sets, 0.0)
     for member in range(index.shape[2]):
         lead = values[:, :, member, None] - outcomes.unsqueeze(1)
-        rows = _rows(matrix, index[:, :, member])
-        found = measure(lead, rows)
+        found = measure(lead, *(_rows(matrix, index[:, :, member]) for matrix in matrices))
         there = present[:, :, member, None]
         if every:
             worst = torch.minimum(worst, torch.where(there, found, torch.inf))

@@ -12,6 +12,7 @@ from torch import nn
 
 from surefoot.attacks import VoteSearch
 from surefoot.certify import lipschitz
+from surefoot.certify.lipschitz import certificate
 from surefoot.data import Data, load
 from surefoot.evaluation import Contradiction, Plain, Smoothed, bracket, figures, read
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
@@ -154,8 +155,13 @@ def test_found_stays_found_and_only_standing_alternatives_are_attacked(digits, s
 def test_a_wrong_lipschitz_certificate_stops_the_run_and_keeps_the_witness(
     digits, smooth_net, tmp_path, monkeypatch
 ):
-    true_bound = lipschitz.pairwise
-    monkeypatch.setattr(lipschitz, "pairwise", lambda model: true_bound(model) / 100)
+    honest = certificate.measured
+
+    def a_hundredth(net, shape):
+        found = honest(net, shape)
+        return found._replace(pairwise=found.pairwise / 100)
+
+    monkeypatch.setattr(certificate, "measured", a_hundredth)
     with pytest.raises(Contradiction, match="certified to l2 radius"):
         bracket(
             Plain(smooth_net, "lipschitz"),

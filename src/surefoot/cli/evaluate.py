@@ -103,7 +103,6 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
 def classifier_of(model, effort: Effort):
     """Give the classifier the row is about."""
     from surefoot.attacks import VoteSearch
-    from surefoot.certify.lipschitz import pairwise
     from surefoot.evaluation import Plain, Smoothed
     from surefoot.uncertainty.vote import Vote
 
@@ -121,13 +120,28 @@ def classifier_of(model, effort: Effort):
         )
     certificate = effort.certificate
     if certificate == "auto":
-        try:
-            pairwise(model)
-            certificate = "lipschitz"
-        except ValueError:
-            certificate = "none"
+        certificate = "lipschitz" if _made_for_it(model) else "none"
     own = ("steps", "seed", "protocol", "step_size")
     return Plain(model, certificate, **{name: getattr(effort, name) for name in own})
+
+
+def _made_for_it(model) -> bool:
+    """Say whether a Lipschitz certificate is cheap or likely to say something.
+
+    Dense nets are cheap; those with convolutions may take minutes, and are worth it where they
+    have the layers of Lipschitz nets.
+    """
+    from surefoot.certify.lipschitz import pairwise
+    from surefoot.models.lipschitz import layers
+
+    kinds = (layers.MinMax, layers.BetaAbs)
+    if any(isinstance(layer, kinds) for layer in getattr(model, "modules", list)()):
+        return True
+    try:
+        pairwise(model)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_vote(effort: Effort) -> None:

@@ -125,7 +125,8 @@ class Plain:
         if self.certificate == "lipschitz":
             found = lipschitz.certify(self.model, images, guarantee=guarantee)
             sets, radii = found.sets, found.radii
-            details = {"method": "lipschitz", "norms": found.details["norms"]}
+            keep = ("method", "norms", "arithmetic", "rounding", "layers")
+            details = {name: found.details[name] for name in keep}
         samples = torch.zeros(len(images), dtype=torch.long)
         score, wins = self._score(images, outcomes), label_wins(outcomes, self.rejects)
         return Look(outcomes, outcomes.softmax(1), sets, radii, score, samples, wins, details)
@@ -168,11 +169,10 @@ class Plain:
         self, image: Images, witness: Images, sets: Sets, guarantee: Guarantee
     ) -> tuple[float, bool]:
         """Answer a contradiction about one alternative: (certified radius, is the witness real)."""
-        constants = lipschitz.pairwise(self.model).to(image.device)
+        found = lipschitz.certify(self.model, image, guarantee=guarantee, sets=sets)
         with torch.inference_mode(), frozen(self.model):
-            radius = guarantee.lipschitz_radii(self.model(image), sets, constants)
             margin = guarantee.margins(self.model(witness), sets)
-        return radius.item(), bool(margin.item() <= 0)
+        return found.radius.item(), bool(margin.item() <= 0)
 
     @property
     def net(self) -> Model:

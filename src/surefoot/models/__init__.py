@@ -1,5 +1,6 @@
 """Networks, their first layer, and how they are saved, loaded and kept still."""
 
+from surefoot.models.double import Double
 from surefoot.models.frozen import device_of, frozen
 from surefoot.models.io import build, fingerprint, load, save
 from surefoot.models.lenet import LeNet
@@ -21,6 +22,7 @@ from surefoot.models.resnet20 import ResNet20
 
 __all__ = [
     "MLP",
+    "Double",
     "GloRoMLP",
     "GloRoNet",
     "LeNet",

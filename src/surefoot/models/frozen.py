@@ -43,3 +43,12 @@ def device_of(model: Model) -> torch.device:
         for weight in inner.parameters():
             return weight.device
     return torch.device("cpu")
+
+
+def dtype_of(model: Model) -> torch.dtype:
+    """Give the precision of the first weight, or float32."""
+    inner = getattr(model, "model", model)
+    if isinstance(inner, nn.Module):
+        for weight in inner.parameters():
+            return weight.dtype
+    return torch.float32

@@ -3,6 +3,7 @@
 from surefoot.uncertainty.dropout import DropoutEnsemble, MCDropout
 from surefoot.uncertainty.due import DUE
 from surefoot.uncertainty.ensemble import Ensemble
+from surefoot.uncertainty.leading import Leading, logit_gap
 from surefoot.uncertainty.scores import (
     MEMBER_SCORES,
     SCORES,
@@ -27,11 +28,13 @@ __all__ = [
     "SCORES",
     "DropoutEnsemble",
     "Ensemble",
+    "Leading",
     "MCDropout",
     "Selective",
     "accepted",
     "energy",
     "entropy",
+    "logit_gap",
     "margin",
     "max_probability",
     "member_variance",

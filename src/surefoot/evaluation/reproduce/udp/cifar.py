@@ -98,7 +98,7 @@ SVHN = (
         percent(clean=93.7, linf_01=79.3, linf_03=39.7, l2_0_5=33.4, l2_1=5.8),
     ),
 )
-FLIPPED = replace(SMALL.training, augmentation=Augmentation(4, True))
+FLIPPED = replace(SMALL.training, augmentation=Augmentation(crop=4, flip=True))
 AUGMENTED_SIZES = {
     "smoke": TINY,
     "small": replace(SMALL, training=FLIPPED),

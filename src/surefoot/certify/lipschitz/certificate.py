@@ -1,0 +1,154 @@
+"""Certificates from Lipschitz constants that are measured, proven, and rounded up."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from surefoot.certify.certificates import Certificates
+from surefoot.certify.lipschitz.constants import Constants, constants_of, opened, pairwise
+from surefoot.certify.lipschitz.graph import trace
+from surefoot.certify.lipschitz.layers import Shape
+from surefoot.certify.lipschitz.rounding import Execution, unit_of
+from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
+from surefoot.models.frozen import device_of, dtype_of, frozen
+from surefoot.types import Images, Model, Outcomes, PerAlternative, Sets, check_images
+from surefoot.uncertainty.leading import Leading
+
+PART = 250
+"""Images in one pass."""
+
+
+class _Lead(NamedTuple):
+    """What decides at some images, and what rounding asks of every lead there.
+
+    Args:
+        logits: `[B, C]`.
+        slack: `[B]`, what the errors of both executions may take from a lead at radius 0.
+        growth: by how much more for each unit of radius.
+    """
+
+    logits: Outcomes
+    slack: Tensor
+    growth: float
+
+
+def certify(
+    model: Model,
+    images: Images,
+    *,
+    guarantee: Guarantee,
+    sets: Sets | None = None,
+) -> Certificates:
+    r"""Certify the largest l2 radius of each alternative from pairwise Lipschitz constants.
+
+    $$ r = \min_{a \in S, i \notin S}
+       \frac{f_a - f_i - T_{ai} - 2 \sqrt{2} e_0}{K_{ai} + \sqrt{2} e_1} $$
+    with e the errors of the floating-point execution, clean and attacked (`rounding`). T is 0,
+    and for a net that rejects by leads (`uncertainty.Leading`, slack T of its own):
+
+    - `Local`, radius (i), same label and still certain: T as it is;
+    - `LabelOrUncertain`, radius (ii): $-T_{ia}$, because another label needs a lead of its own.
+
+    Args:
+        model: a net that `pairwise` knows; or `Leading` around one. It is certified as it runs: in
+            float32 the worst case of rounding may take much from a deep net, and in float64
+            (`models.Double`) almost nothing.
+        images: inside the box; they take the precision of the weights.
+        guarantee: what must not change.
+        sets: alternatives that were chosen before; None: those of the guarantee at the images.
+
+    Returns:
+        certificates; `details` holds the constants, the slopes of the layers and the rounding.
+
+    Raises:
+        ValueError: a layer without a bound, or a guarantee that a rejecting net does not have.
+
+    Reference: Leino, Wang, Fredrikson 2021; Leino, Fredrikson 2021; radii (i), (ii) derived here.
+    """
+    check_images(images)
+    check_model(guarantee, model)
+    net, rejection = opened(model), model if isinstance(model, Leading) else None
+    if rejection is not None and not isinstance(guarantee, Local | LabelOrUncertain):
+        raise ValueError(
+            f"{type(guarantee).__name__} of a net that rejects has no Lipschitz certificate: take"
+            " local or label-or-uncertain, or certify the net without its rejection"
+        )
+    images = images.to(dtype_of(net))
+    constants = measured(net, tuple(images.shape[1:]))
+    lead = _lead(net, constants, images)
+    if sets is None:
+        with torch.no_grad():
+            outcomes = lead.logits if rejection is None else rejection.outcomes(lead.logits)
+        sets = guarantee.sets(outcomes)
+    radii = _radii(lead, sets, guarantee, constants, rejection)
+    samples = torch.zeros(len(images), dtype=torch.long)
+    return Certificates(radii, sets, samples, _details(lead, constants, rejection))
+
+
+def gloro(model: nn.Module, eps: float, shape: Shape | None = None) -> Leading:
+    r"""Let a net reject where it is not certified at eps: the bottom logit of GloRo nets.
+
+    $$ o_C = \max_{i \ne j} (f_i + \epsilon K_{ji}) $$
+    Without rounding, its radius (i) is that of the net less eps, and radius (ii) eps more.
+
+    Args:
+        model: a net that `pairwise` knows.
+        eps: l2, pixel units.
+        shape: of an image, without the batch; see `pairwise`.
+
+    Reference: Leino, Wang, Fredrikson 2021.
+    """
+    return Leading(model, eps * pairwise(model, shape)).to(device_of(model))
+
+
+def measured(net: nn.Module, shape: Shape) -> Constants:
+    """Give all constants of a net for images of a shape."""
+    with torch.no_grad(), frozen(net):
+        return constants_of(trace(net, shape))
+
+
+def _lead(net: nn.Module, constants: Constants, images: Images) -> _Lead:
+    """Run the net in parts, with its errors."""
+    found, growth = [], 0.0
+    with torch.no_grad(), frozen(net):
+        for part in images.split(PART):
+            logits, error, growth = Execution(constants, unit_of(part)).logits(part)
+            found.append((logits, error))
+    logits, error = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return _Lead(logits, 8**0.5 * error * (1 + 1e-12), 2**0.5 * growth * (1 + 1e-12))
+
+
+def _radii(
+    lead: _Lead,
+    sets: Sets,
+    guarantee: Guarantee,
+    constants: Constants,
+    rejection: Leading | None,
+) -> PerAlternative:
+    """Give radii on the logits; "uncertain" enters as slack."""
+    bounds = constants.pairwise.to(lead.logits.device)
+    classes, slack, growth = lead.logits.shape[1], lead.slack, lead.growth
+    demanded: Tensor = torch.zeros_like(bounds)
+    if rejection is not None:
+        own = rejection.slack.to(bounds)
+        demanded = own if isinstance(guarantee, Local) else -own.T
+        # Comparing with the slack rounds, too: each side by a unit of what it adds up.
+        unit = 8 * unit_of(lead.logits)
+        largest = lead.logits.double().abs().amax(1) + own.amax()
+        slack, growth = slack + unit * largest, growth + unit * float(bounds.amax())
+        guarantee, sets = Local(), sets[:, :, :classes]
+    whole = demanded + slack.view(-1, 1, 1)
+    return guarantee.lipschitz_radii(lead.logits, sets, bounds + growth, whole)
+
+
+def _details(lead: _Lead, constants: Constants, rejection: Leading | None) -> dict[str, Any]:
+    return {
+        "method": "lipschitz",
+        "norms": "eigenvalues, proven by Cholesky, float64, rounded up",
+        "arithmetic": f"{lead.logits.dtype}".removeprefix("torch."),
+        "rounding": {"slack": lead.slack.amax().item(), "per radius": lead.growth},
+        "layers": constants.layers,
+        "pairwise": constants.pairwise.cpu(),
+        "rejection": None if rejection is None else rejection.slack.cpu(),
+    }

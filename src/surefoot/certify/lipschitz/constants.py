@@ -1,0 +1,154 @@
+"""Lipschitz constants of a whole net: of every step, and of all differences of logits.
+
+Leino, Wang, Fredrikson 2021 (pairwise constants: the last layer exactly per pair).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from surefoot.certify.lipschitz.graph import Graph, Step, trace
+from surefoot.certify.lipschitz.layers import Bound, Shape, bound
+from surefoot.certify.lipschitz.norms import UNIT
+from surefoot.models.frozen import frozen
+from surefoot.types import Model, rejects
+from surefoot.uncertainty.leading import Leading
+
+Estimate = Callable[[nn.Module, Shape], Tensor | None]
+"""An estimate of the slope of a layer for inputs of a shape; None keeps the proven bound."""
+
+
+class Constants(NamedTuple):
+    """What is known of a net.
+
+    Args:
+        pairwise: `[C, C]`, bounds on the constants of all differences of logits.
+        slopes: of each node, from the images on.
+        bounds: of each step.
+        graph: the net as steps.
+    """
+
+    pairwise: Tensor
+    slopes: dict[str, Tensor]
+    bounds: dict[str, Bound]
+    graph: Graph
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """List the steps that change distances, for the record."""
+        return [
+            {
+                "step": step.name,
+                "kind": step.join if step.layer is None else type(step.layer).__name__,
+                "slope": float(self.bounds[step.name].slope),
+            }
+            for step in self.graph.steps
+            if step.join != "chain" or float(self.bounds[step.name].slope) != 1
+        ]
+
+
+def pairwise(
+    model: Model, shape: Shape | None = None, *, bound_of: Estimate | None = None
+) -> Tensor:
+    r"""Bound the Lipschitz constants of all differences of logits, l2, in pixel units.
+
+    $$ K_{ij} = \|w_i - w_j\|_2 \, L, \qquad L_{sum} = \sum L, \quad L_{stack} = (\sum L^2)^{1/2},
+       \quad L_{layer} = \|W\| L $$
+    with w_i the rows of the last dense layer and L the constant of the features before it. A net
+    that ends otherwise gets $\sqrt{2} L$ of its logits.
+
+    Args:
+        model: a net whose code torch.fx can read, of known layers (`register` adds more); for one
+            that answers "uncertain" by leads (`uncertainty.Leading`): those of its logits.
+        shape: of an image, without the batch; nets of dense layers in a row do not need it.
+        bound_of: for training only: estimates in place of the proven slopes of layers. Gradients
+            flow, and what comes out certifies nothing.
+
+    Returns:
+        upper bounds `[C, C]`, float64, 0 on the diagonal, measured afresh from the weights.
+
+    Raises:
+        ValueError: for a step without a known bound; it is named.
+    """
+    net = opened(model)
+    if bound_of is not None:
+        return constants_of(trace(net, shape), bound_of).pairwise
+    with torch.no_grad(), frozen(net):
+        return constants_of(trace(net, shape)).pairwise.cpu()
+
+
+def opened(model: Model) -> nn.Module:
+    """Give the net whose logits decide; raise for one whose layers or rejection are not known."""
+    if isinstance(model, Leading):
+        return opened(model.model)
+    if rejects(model):
+        raise ValueError(
+            "a Lipschitz certificate of a selective classifier must know how it rejects; this"
+            " rejection has no Lipschitz bound. Reject by leads (uncertainty.Leading: GloRo's"
+            " bottom, a gap of logits), or certify the vote (certify.smoothing)."
+        )
+    if not isinstance(model, nn.Module):
+        raise ValueError("a Lipschitz certificate needs an nn.Module whose layers can be read")
+    return model
+
+
+def constants_of(graph: Graph, bound_of: Estimate | None = None) -> Constants:
+    """Carry slopes through the steps of a net, from the images to the logits."""
+    one = torch.ones((), dtype=torch.float64)
+    slopes, bounds = {graph.source: one}, {}
+    for step in graph.steps:
+        found = _bound(step, bound_of)
+        bounds[step.name] = found
+        slopes[step.name] = _joined(step, [slopes[name] for name in step.sources]) * found.slope
+        if bound_of is None:
+            slopes[step.name] = slopes[step.name].double().cpu() * (
+                1 + 4 * UNIT * len(step.sources)
+            )
+    return Constants(_pairs(graph, slopes, bounds), slopes, bounds, graph)
+
+
+def _bound(step: Step, bound_of: Estimate | None) -> Bound:
+    if step.layer is None:
+        return step.bound
+    estimate = None if bound_of is None else bound_of(step.layer, step.shape or ())
+    return bound(step.layer, step.shape) if estimate is None else Bound(estimate)
+
+
+def _joined(step: Step, slopes: list[Tensor]) -> Tensor:
+    if step.join == "chain":
+        return slopes[0]
+    together = torch.stack([slope.double() for slope in slopes])
+    return together.sum() if step.join == "sum" else together.square().sum().sqrt()
+
+
+def _pairs(graph: Graph, slopes: dict[str, Tensor], bounds: dict[str, Bound]) -> Tensor:
+    """Go back from the logits to the last dense layer, past steps that treat all logits alike."""
+    steps = {step.name: step for step in graph.steps}
+    factor, name = torch.ones((), dtype=torch.float64), graph.result
+    while name in steps:
+        step = steps[name]
+        if isinstance(step.layer, nn.Linear):
+            constant = factor * slopes[step.sources[0]]
+            return constant * _gaps(step.layer.weight.double()).to(constant.device)
+        if not step.alike:
+            break
+        factor = factor * bounds[name].slope * (1 + UNIT)
+        name = step.sources[0]
+    if graph.classes is None:
+        raise ValueError(
+            "the net does not end in a dense layer: give `shape=(planes, height, width)` of an"
+            " image, and its logits are bounded as a whole"
+        )
+    apart = 1 - torch.eye(graph.classes, dtype=torch.float64)
+    return slopes[graph.result] * 2**0.5 * (1 + UNIT) * apart.to(slopes[graph.result].device)
+
+
+def _gaps(rows: Tensor) -> Tensor:
+    """Give the distances of all pairs of rows, rounded up; with a gradient also on the diagonal."""
+    squares = (rows.unsqueeze(1) - rows).square().sum(2)
+    apart = squares > 0
+    roots = squares.where(apart, torch.ones_like(squares)).sqrt().where(apart, 0.0)
+    # A sum of n squares and a root: at most (n + 3) units of relative error.
+    return roots * (1 + (rows.shape[1] + 3) * UNIT)

@@ -1,0 +1,320 @@
+"""What is known of each kind of layer: its slope, and how its execution rounds.
+
+A layer counts as of a kind only if it computes exactly what that kind computes: a subclass with a
+`forward` of its own, a hook or a patched instance may compute anything. A parametrised layer (whose
+class is made by torch) still computes what its kind does, with the weight of the moment.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surefoot.certify.lipschitz.convolution import convolution_bound, padding_norm
+from surefoot.certify.lipschitz.norms import UNIT, schur_bound, spectral_norm_bound
+from surefoot.models.lipschitz.layers import BetaAbs, MinMax, NormPool, Scale, Shift
+from surefoot.models.normalize import Normalize
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Bound:
+    r"""What a layer does to distances, and what its floating-point execution adds.
+
+    Executed with unit u the layer errs by at most $\gamma_n (g \|x\| + b)$ in the l2 norm, with
+    $\gamma_n = n u / (1 - n u)$, besides what it makes of an error in its input.
+
+    Args:
+        slope: upper bound of the Lipschitz constant, l2.
+        gain: g, a bound on the norm of the absolute weights.
+        offset: b, a bound on the norm of what is added.
+        terms: n, the length of the longest chain of operations behind one output; 0 = exact.
+    """
+
+    slope: Tensor | float
+    gain: float = 1.0
+    offset: float = 0.0
+    terms: int = 0
+
+
+Rule = Callable[[Any, Shape | None], Bound | float]
+_RULES: dict[type[nn.Module], Rule] = {}
+
+
+def register(kind: type[nn.Module], rule: Rule) -> None:
+    """Make a kind of layer known to the certificates.
+
+    Args:
+        kind: the class; subclasses with a `forward` of their own are not meant.
+        rule: gives for a layer and the shape of its input (without the batch) its `Bound`, or its
+            slope alone: its execution is then taken to round like a sum of all its inputs.
+    """
+    _RULES[kind] = rule
+
+
+def rule_of(layer: nn.Module) -> Rule | None:
+    """Give the rule of a layer, or None for one that may compute something else."""
+    for kind in type(layer).__mro__:
+        if kind in _RULES:
+            return _RULES[kind] if computes_like(layer, kind) else None
+    return None
+
+
+def computes_like(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Say whether a layer computes what this kind computes, and nothing around it."""
+    hooks = (
+        layer._forward_hooks,
+        layer._forward_pre_hooks,
+        nn.modules.module._global_forward_hooks,
+        nn.modules.module._global_forward_pre_hooks,
+    )
+    return type(layer).forward is kind.forward and "forward" not in vars(layer) and not any(hooks)
+
+
+def bound(layer: nn.Module, shape: Shape | None) -> Bound:
+    """Bound one layer.
+
+    Args:
+        layer: of a known kind, in eval mode.
+        shape: of its input, without the batch; None only where the layer does not need it.
+
+    Raises:
+        ValueError: no rule, or one that needs a shape, or a layer in a state without a bound.
+    """
+    rule = rule_of(layer)
+    if rule is None:
+        raise ValueError(unknown(f"the layer {type(layer).__name__}"))
+    found = rule(layer, shape)
+    if isinstance(found, Bound):
+        return found
+    many = math.prod(shape or (1,))
+    return Bound(float(found), gain=float(found) * many**0.5, offset=many**0.5, terms=many)
+
+
+def unknown(what: str) -> str:
+    """Say that there is no bound, and how to give one."""
+    names = ", ".join(sorted(kind.__name__ for kind in _RULES))
+    return (
+        f"no Lipschitz bound is known for {what}. Known: {names}; sums, differences, concatenation,"
+        " slices, reshaping and constant factors between them; no hooks, no patched forward. Give a"
+        " bound for a layer of yours with certify.lipschitz.register(Layer, rule)."
+    )
+
+
+def _places(shape: Shape | None, axes: int) -> int:
+    """Count the positions of a map, over which a bias repeats."""
+    return math.prod((shape or (1,))[-axes:]) if axes else 1
+
+
+def _linear(layer: nn.Linear, shape: Shape | None) -> Bound:
+    repeated = math.prod((shape or (1,))[:-1])
+    shift = 0.0 if layer.bias is None else _norm(layer.bias) * repeated**0.5
+    return Bound(
+        spectral_norm_bound(layer.weight),
+        gain=schur_bound(layer.weight),
+        offset=shift,
+        terms=layer.in_features + 1,
+    )
+
+
+def _convolution(layer: nn.Conv1d | nn.Conv2d, shape: Shape | None) -> Bound:
+    channels, *size = _image(layer, shape)
+    if channels != layer.in_channels:
+        raise ValueError(f"{layer} takes {layer.in_channels} channels; found {channels}")
+    weight = layer.weight if layer.weight.ndim == 4 else layer.weight.unsqueeze(2)
+    edges = _edges(layer)
+    line = len(size) == 1
+    slope = convolution_bound(
+        weight,
+        (1, size[0]) if line else (size[0], size[1]),
+        stride=(1, *layer.stride) if line else layer.stride,
+        padding=((0, 0), *edges) if line else edges,
+        dilation=(1, *layer.dilation) if line else layer.dilation,
+        groups=layer.groups,
+        mode=layer.padding_mode,
+    )
+    # Every padding keeps the count of outputs below that of inputs and edges together.
+    pixels = math.prod(length + sum(edge) for length, edge in zip(size, edges, strict=True))
+    shift = 0.0 if layer.bias is None else _norm(layer.bias) * pixels**0.5
+    spread = 1.0
+    if layer.padding_mode != "zeros":
+        both = ((0, 0), *edges) if line else edges
+        spread = padding_norm(
+            (1, size[0]) if line else (size[0], size[1]), both, layer.padding_mode
+        )
+    terms = weight[0].numel() + 1
+    return Bound(slope, gain=spread * schur_bound(weight), offset=shift, terms=terms)
+
+
+def _edges(layer: nn.Conv1d | nn.Conv2d) -> Any:
+    """Give the padding before and after on each axis."""
+    if layer.padding == "valid":
+        return tuple((0, 0) for _ in layer.stride)
+    if layer.padding == "same":
+        total = [
+            step * (taps - 1) for step, taps in zip(layer.dilation, layer.kernel_size, strict=True)
+        ]
+        return tuple((whole // 2, whole - whole // 2) for whole in total)
+    return tuple((int(edge), int(edge)) for edge in layer.padding)
+
+
+def _image(layer: nn.Module, shape: Shape | None) -> Shape:
+    if shape is None:
+        raise ValueError(
+            f"the bound of {type(layer).__name__} depends on the size of the image: give"
+            " `shape=(planes, height, width)`"
+        )
+    return shape
+
+
+def _batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, shape: Shape | None) -> Bound:
+    if layer.training or layer.running_var is None or layer.running_mean is None:
+        raise ValueError(
+            "batch normalisation with the statistics of the batch has no Lipschitz bound: put the"
+            " model into eval mode, with running statistics"
+        )
+    factor = (layer.running_var.double() + layer.eps).rsqrt()
+    if layer.weight is not None:
+        factor = factor * layer.weight.double().abs()
+    shift = factor * layer.running_mean.double().abs()
+    if layer.bias is not None:
+        shift = shift + layer.bias.double().abs()
+    largest = factor.amax().item() * (1 + 8 * UNIT)
+    where = _places(shape, len(shape or (1,)) - 1)
+    return Bound(largest, gain=largest, offset=_norm(shift) * where**0.5, terms=10)
+
+
+def _normalize(layer: Normalize, shape: Shape | None) -> Bound:
+    largest = (1 / layer.deviation.double().min()).item() * (1 + UNIT)
+    shift = _norm(layer.mean.double() / layer.deviation.double()) * _places(shape, 2) ** 0.5
+    return Bound(largest, gain=largest, offset=shift, terms=4)
+
+
+def _scale(layer: Scale, shape: Shape | None) -> Bound:
+    return Bound(abs(layer.factor), gain=abs(layer.factor), terms=2)
+
+
+def _average(layer: nn.AvgPool2d, shape: Shape | None) -> Bound:
+    size, hop = _pair(layer.kernel_size), _pair(layer.stride)
+    edge = _pair(layer.padding)
+    if layer.ceil_mode or (any(edge) and not layer.count_include_pad):
+        raise ValueError(
+            "AvgPool2d whose windows differ at the border has no bound here: set ceil_mode=False"
+            " and count_include_pad=True"
+        )
+    image = _image(layer, shape)
+    share = 1 / (layer.divisor_override or size[0] * size[1])
+    kernel = torch.full((1, 1, *size), share, dtype=torch.float64)
+    padding = ((edge[0], edge[0]), (edge[1], edge[1]))
+    slope = convolution_bound(kernel, image[-2:], stride=hop, padding=padding)
+    return Bound(slope, gain=float(slope), terms=size[0] * size[1] + 1)
+
+
+def _adaptive_average(layer: nn.AdaptiveAvgPool2d, shape: Shape | None) -> Bound:
+    """Each axis is averaged by a matrix of its own: the norm is the product of theirs."""
+    image = _image(layer, shape)
+    slope = 1.0
+    for length, wanted in zip(image[-2:], _pair(layer.output_size), strict=True):
+        lines = nn.functional.adaptive_avg_pool1d(
+            torch.eye(length, dtype=torch.float64).unsqueeze(1), wanted or length
+        )
+        slope *= float(spectral_norm_bound(lines.squeeze(1))) * (1 + UNIT)
+    return Bound(slope, gain=slope, terms=image[-1] * image[-2] + 1)
+
+
+def _maximum(layer: nn.MaxPool2d, shape: Shape | None) -> Bound:
+    r"""Each output follows one input; a pixel in m windows may lead all m: slope $\sqrt{m}$."""
+    image = _image(layer, shape)
+    with torch.no_grad():
+        after = layer(torch.zeros(1, *image))
+    after = after[0] if isinstance(after, tuple) else after
+    often = 1
+    settings = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    for axis in (0, 1):
+        taps, hop, edge, step = (_pair(value)[axis] for value in settings)
+        starts = torch.arange(after.shape[2 + axis]) * hop - edge
+        windows = (starts.unsqueeze(1) + torch.arange(taps) * step).flatten()
+        inside = windows[(windows >= 0) & (windows < image[-2 + axis])]
+        often *= int(inside.bincount().max())
+    return Bound(often**0.5 * (1 + UNIT))
+
+
+def _dropout(layer: nn.Dropout, shape: Shape | None) -> Bound:
+    if layer.training:
+        raise ValueError(
+            "dropout that stays random in eval mode has no Lipschitz certificate: certify the vote"
+        )
+    return Bound(1.0)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) or value is None else tuple(value)  # pyright: ignore[reportReturnType]
+
+
+def _norm(values: Tensor) -> float:
+    return torch.linalg.vector_norm(values.detach().double()).item() * (1 + 1e-9)
+
+
+def _fixed(slope: float, terms: int = 0) -> Rule:
+    """Give the rule of an activation that acts on each feature, with f(0) at most 1 in size."""
+
+    def rule(layer: nn.Module, shape: Shape | None) -> Bound:
+        return Bound(slope, offset=math.prod(shape or (1,)) ** 0.5 if terms else 0.0, terms=terms)
+
+    return rule
+
+
+def _norm_pool(layer: NormPool, shape: Shape | None) -> Bound:
+    return Bound(1.0, terms=_places(shape, 2) + 4)
+
+
+def _leaky(layer: nn.LeakyReLU, shape: Shape | None) -> Bound:
+    steepest = max(1.0, abs(layer.negative_slope))
+    return Bound(steepest, gain=steepest, terms=2)
+
+
+def _elu(layer: nn.ELU, shape: Shape | None) -> Bound:
+    steepest = max(1.0, abs(layer.alpha))
+    return Bound(steepest, gain=steepest, offset=math.prod(shape or (1,)) ** 0.5, terms=16)
+
+
+EXACT = (
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Identity,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Hardtanh,
+    nn.PixelUnshuffle,
+    nn.PixelShuffle,
+    nn.ZeroPad2d,
+    MinMax,
+    BetaAbs,
+    Shift,
+)
+"""They move, compare or drop features: slope at most 1, nothing to round."""
+for _kind in EXACT:
+    register(_kind, _fixed(1.0))
+register(nn.Linear, _linear)
+register(nn.Conv1d, _convolution)
+register(nn.Conv2d, _convolution)
+register(nn.BatchNorm1d, _batch_norm)
+register(nn.BatchNorm2d, _batch_norm)
+register(nn.AvgPool2d, _average)
+register(nn.AdaptiveAvgPool2d, _adaptive_average)
+register(nn.MaxPool2d, _maximum)
+register(nn.Dropout, _dropout)
+register(nn.Dropout2d, _dropout)
+register(nn.LeakyReLU, _leaky)
+register(nn.ELU, _elu)
+register(nn.Tanh, _fixed(1.0, 16))
+register(nn.Sigmoid, _fixed(0.25, 16))
+register(nn.SiLU, _fixed(1.1, 16))
+register(nn.GELU, _fixed(1.13, 16))
+register(Normalize, _normalize)
+register(Scale, _scale)
+register(NormPool, _norm_pool)

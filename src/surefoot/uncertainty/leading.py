@@ -1,0 +1,62 @@
+"""Rejection by leads: a label counts only where it leads every other one by its slack.
+
+One form for two known rules: the bottom logit of GloRo nets (Leino, Wang, Fredrikson 2021), where
+the slack is eps times pairwise Lipschitz constants, and a least gap of logits. What decides is
+linear in the logits, so a Lipschitz certificate of the logits is one of the rejection, too.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from surefoot.types import Images, Model, Outcomes
+
+
+class Leading(nn.Module):
+    r"""Append an outcome "uncertain" that wins unless the best label leads each other by its slack.
+
+    $$ o_C = \max_{i \ne j} (f_i + T_{ji}), \qquad j = \arg\max f $$
+    so label j is accepted iff $f_j - f_i > T_{ji}$ for all other i. At equality it is not.
+
+    Args:
+        model: maps images to logits `[B, C]`.
+        slack: T `[C, C]`, finite and at least 0; the diagonal is not used.
+
+    Raises:
+        ValueError: not a square matrix of finite numbers at least 0, or a model that rejects.
+
+    Reference: Leino, Wang, Fredrikson 2021 (T = eps times pairwise constants).
+    """
+
+    rejects = True
+    slack: Tensor
+
+    def __init__(self, model: Model, slack: Tensor) -> None:
+        super().__init__()
+        square = slack.ndim == 2 and slack.shape[0] == slack.shape[1]
+        if not square or not bool((slack.isfinite() & (slack >= 0)).all()):
+            raise ValueError(
+                "`slack` must be a square matrix of finite numbers >= 0, a row and column a class;"
+                f" found shape {tuple(slack.shape)}"
+            )
+        if getattr(model, "rejects", False):
+            raise ValueError("the model rejects already: its last column is no logit")
+        self.model = model
+        self.register_buffer("slack", slack.detach().double())
+
+    def forward(self, images: Images) -> Outcomes:
+        """Map images to outcomes `[B, C + 1]`."""
+        return self.outcomes(self.model(images))
+
+    def outcomes(self, logits: Tensor) -> Outcomes:
+        """Append the column to logits `[B, C]`: outcomes `[B, C + 1]`."""
+        best = logits.argmax(1, keepdim=True)
+        demanded = logits + self.slack[best.squeeze(1)].to(logits)
+        column = demanded.scatter(1, best, -torch.inf).amax(1, keepdim=True)
+        # A lead that only equals the slack is none: the next number up, with the same gradient.
+        above = torch.nextafter(column, torch.full_like(column, torch.inf))
+        return torch.cat([logits, column + (above - column).detach()], 1)
+
+
+def logit_gap(model: Model, gap: float, classes: int) -> Leading:
+    """Accept a label only where its logit leads every other by more than `gap`."""
+    return Leading(model, torch.full((classes, classes), float(gap), dtype=torch.float64))

@@ -1,0 +1,363 @@
+"""Slopes of layers and nets: above every sampled slope and every Jacobian, refused if unknown."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import pad
+
+from surefoot.certify.lipschitz import Bound, pairwise, register
+from surefoot.certify.lipschitz.certificate import measured
+from surefoot.models import LipschitzMLP, MinMax, Normalize, Scale, build
+from surefoot.types import rejects
+from surefoot.uncertainty import Selective, logit_gap
+
+
+def steepest(model, shape, generator, points=60):
+    """Give the largest slope of each difference of logits over random points: exact gradients."""
+    model = model.double()
+    images = torch.rand(points, *shape, generator=generator).double()
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda x: model(x[None])[0]))(images).flatten(2)
+    differences = jacobian.unsqueeze(2) - jacobian.unsqueeze(1)
+    return differences.norm(dim=3).amax(0).detach()
+
+
+def test_a_single_dense_layer_is_exact():
+    layer = nn.Linear(6, 4)
+    found = pairwise(nn.Sequential(nn.Flatten(), layer))
+    truth = torch.cdist(
+        layer.weight.double(), layer.weight.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    assert bool((found >= truth * (1 - 1e-15)).all())
+    assert torch.allclose(found, truth.detach(), rtol=1e-12)
+    assert found.dtype == torch.float64
+
+
+def make_net():
+    torch.manual_seed(1)
+    return nn.Sequential(
+        Normalize((0.5,), (0.25,)),
+        nn.Flatten(),
+        nn.Linear(16, 12),
+        MinMax(),
+        nn.Linear(12, 8),
+        nn.ReLU(),
+        nn.Linear(8, 5),
+        Scale(3.0),
+    ).eval()
+
+
+def batch_norm(planes):
+    layer = nn.BatchNorm2d(planes)
+    with torch.no_grad():
+        layer.weight.uniform_(-2, 2)
+        layer.bias.uniform_(-1, 1)
+        layer.running_mean.uniform_(-1, 1)
+        layer.running_var.uniform_(0.2, 2)
+    return layer
+
+
+class Residual(nn.Module):
+    """Sums, a stack, slices, padding, a mean, constants: what nets do between their layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.norm = batch_norm(4)
+        self.gain = nn.Parameter(torch.tensor(0.7))
+        self.register_buffer("shift", torch.rand(4, 1, 1))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, images):
+        inner = self.first(images).relu()
+        inner = inner + pad(images, (0, 0, 0, 0, 1, 1)) * self.gain - self.shift
+        small = self.norm(self.second(inner))
+        both = torch.cat([small, -inner[:, :, ::2, ::2]], dim=1) / 2
+        return self.head(both.mean((2, 3)).view(images.shape[0], -1)) * 3 + 1
+
+
+NETS = {
+    "dense": ((1, 4, 4), make_net),
+    "residual": ((2, 6, 6), Residual),
+    "pools": (
+        (2, 8, 8),
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding="same", groups=2),
+            nn.MaxPool2d(3, 1, 1),
+            nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect", dilation=1),
+            nn.Tanh(),
+            nn.AvgPool2d(3, 2, 1),
+            nn.LeakyReLU(2.0),
+            nn.PixelUnshuffle(2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(16, 3),
+        ),
+    ),
+    "line": (
+        (2, 9),
+        lambda: nn.Sequential(
+            nn.Conv1d(2, 4, 3, stride=2, padding=1, padding_mode="circular"),
+            nn.SiLU(),
+            nn.Conv1d(4, 2, 2),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Linear(8, 3),
+        ),
+    ),
+    "no dense end": (
+        (1, 4, 4),
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.ReLU(), nn.Sigmoid(), nn.ELU()),
+    ),
+    "resnet": ((3, 8, 8), lambda: build("resnet20", width=2)),
+    "preactresnet": ((3, 8, 8), lambda: build("preactresnet18", width=2)),
+    "liresnet": ((3, 8, 8), lambda: build("liresnet", size=8, width=4, depth=2, neck=8)),
+    "lipnext": ((3, 8, 8), lambda: build("lipnext", size=8, width=16, depth=2)),
+    "residual-mlp": ((1, 4, 4), lambda: build("residual-mlp", inputs=16, hidden=(8, 8))),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_no_gradient_is_steeper_than_the_bound(name, generator):
+    torch.manual_seed(3)
+    shape, make = NETS[name]
+    model = make().eval()
+    bound = pairwise(model, shape)
+    found = steepest(model, shape, generator)
+    assert bool((found <= bound * (1 + 1e-9)).all())
+    assert bool((bound.diagonal() == 0).all())
+    assert bound.isfinite().all()
+
+
+def test_constants_follow_the_weights():
+    model = make_net()
+    before = pairwise(model)
+    with torch.no_grad():
+        model[2].weight *= 100
+    assert torch.allclose(pairwise(model), 100 * before)
+
+
+def test_a_residual_block_is_measured_again_after_its_weights_changed(generator):
+    """The kernel of the block is the identity plus the weights: not proportional to them."""
+    model = build("liresnet", size=8, width=4, depth=2, neck=8).eval()
+    before = pairwise(model, (3, 8, 8))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight *= 100
+    after = pairwise(model, (3, 8, 8))
+    assert bool((steepest(model, (3, 8, 8), generator) <= after * (1 + 1e-9)).all())
+    assert after[0, 1] > 1000 * before[0, 1]
+
+
+def test_orthogonal_nets_are_tight():
+    model = LipschitzMLP(64, (32, 32), 10, scale=1.0)
+    off_diagonal = pairwise(model)[~torch.eye(10, dtype=torch.bool)]
+    assert torch.allclose(off_diagonal, torch.tensor(2.0).sqrt().double(), atol=1e-5)
+
+
+class Twice(nn.Module):
+    def forward(self, features):
+        return features + features
+
+
+def test_a_flow_added_to_itself_counts_twice(generator):
+    """Sums were reported as 1.15 elsewhere, where the truth is 2.30."""
+    layer = nn.Linear(4, 3)
+    model = nn.Sequential(nn.Flatten(), Twice(), layer)
+    single = pairwise(nn.Sequential(nn.Flatten(), layer))
+    assert torch.allclose(pairwise(model, (4,)), 2 * single)
+
+
+def test_overlapping_windows_count_for_max_pooling():
+    """One pixel leads nine windows: slope 3, not 1."""
+    model = nn.Sequential(nn.MaxPool2d(3, 1), nn.Flatten(), nn.Linear(9, 2)).eval()
+    found = measured(model, (1, 5, 5)).layers[0]
+    assert found["slope"] == pytest.approx(3.0)
+    spike = torch.zeros(1, 1, 5, 5)
+    spike[0, 0, 2, 2] = 1.0
+    assert model[0](spike).norm().item() == pytest.approx(3.0)
+
+
+def test_disjoint_windows_do_not_count():
+    model = nn.Sequential(nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(1, 2)).eval()
+    slopes = {layer["kind"]: layer["slope"] for layer in measured(model, (1, 4, 4)).layers}
+    assert "MaxPool2d" not in slopes or slopes["MaxPool2d"] == pytest.approx(1.0)
+    assert slopes["AvgPool2d"] == pytest.approx(0.5)
+
+
+def test_groups_take_the_largest_not_the_product():
+    layer = nn.Conv2d(4, 4, 1, groups=4, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([0.5, 0.5, 1.0, 0.5]).view(4, 1, 1, 1))
+    found = measured(nn.Sequential(layer, nn.Flatten(), nn.Linear(16, 2)), (4, 2, 2)).layers[0]
+    assert found["slope"] == pytest.approx(1.0)
+
+
+class Louder(nn.Sequential):
+    def forward(self, images):
+        return 10 * super().forward(images)
+
+
+class FastReLU(nn.ReLU):
+    def forward(self, features):
+        return 5 * features.relu()
+
+
+def with_hook(kind):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+    if kind == "hook":
+        model[1].register_forward_hook(lambda module, inputs, output: 10 * output)
+    elif kind == "pre-hook":
+        model.register_forward_pre_hook(lambda module, inputs: (10 * inputs[0],))
+    else:
+        model[1].forward = lambda features: 10 * features[:, :4]
+    return model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Louder(nn.Flatten(), nn.Linear(16, 4)),
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 16), FastReLU(), nn.Linear(16, 4)),
+        with_hook("pre-hook"),
+    ],
+    ids=["own forward", "own activation", "pre-hook"],
+)
+def test_what_containers_and_subclasses_compute_is_read_from_their_code(model, generator):
+    bound = pairwise(model, (16,))
+    found = steepest(model, (16,), generator)
+    assert bool((found <= bound * (1 + 1e-9)).all())
+    assert found.max() > 1
+
+
+@pytest.mark.parametrize("kind", ["hook", "patched"])
+def test_a_layer_with_something_around_it_is_not_taken_for_its_kind(kind):
+    with pytest.raises(ValueError, match="no Lipschitz bound is known for the layer Linear"):
+        pairwise(with_hook(kind))
+
+
+class Branches(nn.Module):
+    def forward(self, images):
+        return images.flatten(1) if images.sum() > 0 else -images.flatten(1)
+
+
+class Squares(nn.Module):
+    def forward(self, images):
+        return images.flatten(1) * images.flatten(1)
+
+
+class ScaledByItself(nn.Module):
+    def forward(self, images):
+        return images.flatten(1) * images.max().item()
+
+
+class MixesTheBatch(nn.Module):
+    def forward(self, images):
+        return images.flatten(1).transpose(0, 1)
+
+
+class Overwrites(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, images):
+        features = images.flatten(1) * 2
+        return self.act(features) + features
+
+
+class Broadcasts(nn.Module):
+    def forward(self, images):
+        return images.flatten(1) + images.flatten(1)[:, :1]
+
+
+class FancyIndex(nn.Module):
+    def forward(self, images):
+        return images.flatten(1)[:, [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Softmax(1)), "layer Softmax"),
+        (nn.Sequential(nn.LayerNorm(4)), "layer LayerNorm"),
+        (Branches(), "cannot be read"),
+        (Squares(), "two flows"),
+        (ScaledByItself(), "operation max"),
+        (MixesTheBatch(), "axis of the batch|one row an image"),
+        (Overwrites(), "inplace=False"),
+        (Broadcasts(), "different shapes"),
+        (FancyIndex(), "no slice"),
+        (nn.Sequential(nn.AvgPool2d(2, ceil_mode=True)), "ceil_mode"),
+        (Selective(build("mlp", inputs=16), "entropy", 0.5), "how it rejects"),
+        (lambda x: x, r"needs an nn\.Module"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_has_no_bound_is_refused_by_name(model, message):
+    with pytest.raises(ValueError, match=message):
+        pairwise(model, (1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)),
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.ReLU()),
+        Residual(),
+    ],
+    ids=["convolution", "no dense end", "operations"],
+)
+def test_without_the_shape_of_an_image_it_is_asked_for(model):
+    with pytest.raises(ValueError, match="shape="):
+        pairwise(model.eval())
+
+
+class Doubling(nn.Module):
+    def forward(self, features):
+        return 2 * features.sin()
+
+
+def test_a_layer_of_the_users_own_can_be_registered():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), Doubling(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="operation sin"):
+        pairwise(model, (4,))
+    register(Doubling, lambda layer, shape: 2.0)
+    plain = pairwise(nn.Sequential(model[0], model[1], model[3]), (4,))
+    assert torch.allclose(pairwise(model, (4,)), 2 * plain)
+    register(Doubling, lambda layer, shape: Bound(2.5, gain=2.5, terms=4))
+    assert torch.allclose(pairwise(model, (4,)), 2.5 * plain)
+
+
+def test_random_dropout_is_refused_and_batch_statistics_too():
+    class Stays(nn.Dropout):
+        def train(self, mode=True):
+            return super().train(True)
+
+    model = nn.Sequential(nn.Flatten(), Stays(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="stays random"):
+        pairwise(model)
+    model = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten())
+    with pytest.raises(ValueError, match="running statistics"):
+        pairwise(model, (1, 2, 2))
+
+
+def test_estimates_replace_bounds_and_carry_gradients():
+    model = make_net()
+    found = pairwise(
+        model,
+        (1, 4, 4),
+        bound_of=lambda layer, shape: layer.weight.norm() if isinstance(layer, nn.Linear) else None,
+    )
+    found.sum().backward()
+    assert bool((found >= pairwise(model, (1, 4, 4)).to(found) - 1e-6).all())  # Frobenius norms
+    assert all(
+        layer.weight.grad.isfinite().all() for layer in model if isinstance(layer, nn.Linear)
+    )
+
+
+def test_a_net_that_rejects_by_leads_is_bounded_by_its_logits():
+    model = make_net()
+    selective = logit_gap(model, 0.5, 5)
+    assert rejects(selective)
+    assert torch.equal(pairwise(selective), pairwise(model))

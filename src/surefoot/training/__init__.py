@@ -1,8 +1,8 @@
 """Training: one loop, recipes as small records.
 
 `loop` runs, `settings` say how long and with which options, `recipe` says what a recipe is,
-`recipes` holds them, `losses` are functions of outcomes; `weights`, `augmentation`, `optimizers`
-and `judge` hold one option each.
+`recipes` holds them, `losses` and `margins` are functions of outcomes, `estimate` measures slopes;
+`weights`, `augmentation`, `optimizers` and `judge` hold one option each.
 """
 
 from surefoot.training.augmentation import Augmentation
@@ -23,6 +23,7 @@ from surefoot.training.recipes import (
     UDPR,
     UDPTRADES,
     Alternating,
+    GloRo,
     MaxE,
     Noise,
     Standard,
@@ -49,6 +50,7 @@ __all__ = [
     "Answers",
     "Augmentation",
     "CatastrophicOverfitting",
+    "GloRo",
     "Judge",
     "MaxE",
     "Noise",

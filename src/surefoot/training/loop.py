@@ -9,6 +9,7 @@ a kill.
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from surefoot.training import state
 from surefoot.training.judge import best_epoch, collapsed, warn_of
 from surefoot.training.optimizers import optimizer_of, rate
 from surefoot.training.recipe import Answers, Recipe, criterion_of
-from surefoot.training.recipes import Standard, name_of
+from surefoot.training.recipes import Standard, described, name_of
 from surefoot.training.settings import Training
 from surefoot.training.state import Progress
 from surefoot.training.weights import average, copy_of, holding, pushed
@@ -101,7 +102,7 @@ def fit(
 def _described(model: nn.Module, data: Data, recipe: Recipe, training: Training) -> dict[str, Any]:
     """Say in JSON what is trained; a state belongs to exactly one such description."""
     return {
-        "recipe": {"name": name_of(recipe), **asdict(recipe)},
+        "recipe": described(recipe),
         "training": asdict(training),
         "data": {"name": data.name, "hash": data.fingerprint(), "count": len(data)},
         "net": getattr(model, "config", None),
@@ -158,7 +159,7 @@ def _pass(run: _Run, progress: Progress, epoch: int) -> dict[str, float]:
             for group in progress.optimizer.param_groups:
                 group["lr"] = training.learning_rate * rate(training, done)
             recipe = run.recipe if index % training.perturb_every == 0 else Standard()
-            loss, hits = _step(run, progress, recipe, (images, labels), stream, epoch)
+            loss, hits = _step(run, progress, recipe, (images, labels), stream, epoch, done)
             if progress.average is not None:
                 steps = epoch * len(batches) + index
                 average(progress.average, progress.model, training.ema, steps)
@@ -178,6 +179,7 @@ def _step(
     batch: tuple[Tensor, Tensor],
     stream: torch.Generator,
     epoch: int,
+    done: float,
 ) -> tuple[float, int]:
     """Perturb a batch and take one step of the optimiser; give the loss and the right answers."""
     model, (images, labels) = progress.model, batch
@@ -186,7 +188,8 @@ def _step(
     criterion = criterion_of(model, run.training.label_smoothing)
 
     def answers_of(ask: nn.Module) -> Answers:
-        return Answers(lambda at: answer(ask, model, at), images, point, labels, criterion)
+        said = partial(answer, ask, model)
+        return Answers(said, images, point, labels, criterion, model, epoch, done)
 
     model.train()
     progress.optimizer.zero_grad()

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from surefoot.attacks.latent import Point
@@ -24,6 +24,9 @@ class Answers:
         point: the perturbed ones: images, or images with shifted features.
         labels: true labels.
         criterion: (outcomes, labels) -> loss `[B]`: the cross-entropy, or the model's own.
+        model: whose weights are trained, for recipes that look at them; None for a stack of nets.
+        epoch: counted from 0.
+        done: share of the steps of the whole training that are behind.
     """
 
     ask: Callable[[Point], Tensor]
@@ -31,6 +34,9 @@ class Answers:
     point: Point
     labels: Tensor
     criterion: Callable[[Tensor, Tensor], Tensor]
+    model: nn.Module | None = None
+    epoch: int = 0
+    done: float = 0.0
 
     @cached_property
     def clean(self) -> Tensor:

@@ -1,14 +1,18 @@
 """Recipes: small frozen records, one a method; each says where to train and which loss to take.
 
 `plain` does not search, `one_step` takes one gradient, `loss_driven` climbs the loss,
-`uncertainty` climbs the uncertainty, `several` lets recipes take turns. Searches run in eval mode
-with gradients for the images only.
+`uncertainty` climbs the uncertainty, `lipschitz` looks at slopes, `several` lets recipes take
+turns. Searches run in eval mode with gradients for the images only.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from functools import partial
+from typing import Any
 
+from surefoot.guarantees import Guarantee
 from surefoot.training.recipe import Recipe
+from surefoot.training.recipes.lipschitz import GloRo
 from surefoot.training.recipes.loss_driven import FAT, MART, MMA, PGD, TRADES
 from surefoot.training.recipes.one_step import FGSM, NFGSM, RFGSM
 from surefoot.training.recipes.plain import MaxE, Noise, Standard
@@ -31,6 +35,7 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "udp-bt": partial(UDP, step_rule="backtracking"),
     "udpr": UDPR,
     "udp-trades": UDPTRADES,
+    "gloro": GloRo,
 }
 
 __all__ = [
@@ -47,9 +52,11 @@ __all__ = [
     "UDPR",
     "UDPTRADES",
     "Alternating",
+    "GloRo",
     "MaxE",
     "Noise",
     "Standard",
+    "described",
     "name_of",
 ]
 
@@ -60,3 +67,13 @@ def name_of(recipe: Recipe) -> str:
         if make is type(recipe):
             return name
     return type(recipe).__name__.lower()
+
+
+def described(recipe: Recipe) -> dict[str, Any]:
+    """Say in JSON what a recipe is; a guarantee in it by its name too, for the fields are few."""
+    found = {"name": name_of(recipe), **asdict(recipe)}
+    for part in fields(recipe):
+        value = getattr(recipe, part.name)
+        if isinstance(value, Guarantee):
+            found[part.name] = {"name": type(value).__name__, **found[part.name]}
+    return found

@@ -4,6 +4,7 @@
 `constants` carries slopes through it and `rounding` errors of execution, `certificate` makes radii.
 """
 
+from surefoot.certify.lipschitz import foreign
 from surefoot.certify.lipschitz.certificate import certify, gloro
 from surefoot.certify.lipschitz.constants import Estimate, pairwise
 from surefoot.certify.lipschitz.convolution import convolution_bound
@@ -15,6 +16,7 @@ __all__ = [
     "Estimate",
     "certify",
     "convolution_bound",
+    "foreign",
     "gloro",
     "pairwise",
     "register",

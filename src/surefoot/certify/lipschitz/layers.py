@@ -43,6 +43,8 @@ class Bound:
 
 Rule = Callable[[Any, Shape | None], Bound | float]
 _RULES: dict[type[nn.Module], Rule] = {}
+FOREIGN: dict[str, Rule] = {}
+"""Rules by the full name of a class, for libraries that may not be there (`foreign`)."""
 
 
 def register(kind: type[nn.Module], rule: Rule) -> None:
@@ -59,8 +61,9 @@ def register(kind: type[nn.Module], rule: Rule) -> None:
 def rule_of(layer: nn.Module) -> Rule | None:
     """Give the rule of a layer, or None for one that may compute something else."""
     for kind in type(layer).__mro__:
-        if kind in _RULES:
-            return _RULES[kind] if computes_like(layer, kind) else None
+        rule = _RULES.get(kind) or FOREIGN.get(f"{kind.__module__}.{kind.__qualname__}")
+        if rule is not None:
+            return rule if computes_like(layer, kind) else None
     return None
 
 
@@ -121,7 +124,8 @@ def _linear(layer: nn.Linear, shape: Shape | None) -> Bound:
     )
 
 
-def _convolution(layer: nn.Conv1d | nn.Conv2d, shape: Shape | None) -> Bound:
+def convolution(layer: nn.Conv1d | nn.Conv2d, shape: Shape | None) -> Bound:
+    """Bound a convolution with a bias, in one or two dimensions."""
     channels, *size = _image(layer, shape)
     if channels != layer.in_channels:
         raise ValueError(f"{layer} takes {layer.in_channels} channels; found {channels}")
@@ -198,7 +202,8 @@ def _scale(layer: Scale, shape: Shape | None) -> Bound:
     return Bound(abs(layer.factor), gain=abs(layer.factor), terms=2)
 
 
-def _average(layer: nn.AvgPool2d, shape: Shape | None) -> Bound:
+def average(layer: nn.AvgPool2d, shape: Shape | None) -> Bound:
+    """Bound an average over windows: a convolution of each channel; overlaps count."""
     size, hop = _pair(layer.kernel_size), _pair(layer.stride)
     edge = _pair(layer.padding)
     if layer.ceil_mode or (any(edge) and not layer.count_include_pad):
@@ -214,7 +219,7 @@ def _average(layer: nn.AvgPool2d, shape: Shape | None) -> Bound:
     return Bound(slope, gain=float(slope), terms=size[0] * size[1] + 1)
 
 
-def _adaptive_average(layer: nn.AdaptiveAvgPool2d, shape: Shape | None) -> Bound:
+def adaptive_average(layer: nn.AdaptiveAvgPool2d, shape: Shape | None) -> Bound:
     """Each axis is averaged by a matrix of its own: the norm is the product of theirs."""
     image = _image(layer, shape)
     slope = 1.0
@@ -300,12 +305,12 @@ EXACT = (
 for _kind in EXACT:
     register(_kind, _fixed(1.0))
 register(nn.Linear, _linear)
-register(nn.Conv1d, _convolution)
-register(nn.Conv2d, _convolution)
+register(nn.Conv1d, convolution)
+register(nn.Conv2d, convolution)
 register(nn.BatchNorm1d, _batch_norm)
 register(nn.BatchNorm2d, _batch_norm)
-register(nn.AvgPool2d, _average)
-register(nn.AdaptiveAvgPool2d, _adaptive_average)
+register(nn.AvgPool2d, average)
+register(nn.AdaptiveAvgPool2d, adaptive_average)
 register(nn.MaxPool2d, _maximum)
 register(nn.Dropout, _dropout)
 register(nn.Dropout2d, _dropout)

@@ -52,7 +52,7 @@ class Command:
             ("row", "figure", "published", "ours"),
             [_shown(entry) for entry in outcome.compared],
         )
-        for line in verdicts(outcome.compared):
+        for line in verdicts(outcome.compared) + outcome.findings:
             print(line)
         print(experiment.remark)
         print(f"page: {page}")
@@ -63,6 +63,8 @@ def _shown(entry: "Published") -> tuple[str, str, str, str]:
     from surefoot.cli.show import percent
     from surefoot.stats import Interval
 
+    if not entry.share:
+        return entry.row, entry.figure, "-", f"{entry.ours:.2f}"
     published = "-" if entry.published is None else f"{100 * entry.published:.1f} %"
     ours = percent(Interval(entry.ours, entry.low, entry.high))
     return entry.row, entry.figure, published, ours

@@ -91,23 +91,32 @@ def certified_set(found: Alternatives, radius: float, which: Which = "smallest")
     return chosen & proven.any(1, keepdims=True)
 
 
-def local_accuracy(record: Record, radius: float) -> Interval:
-    """Give the share whose label alone is certified (VRA, local)."""
+def label_alone(record: Record, radius: float) -> np.ndarray:
+    """Flag the examples whose label alone is certified."""
     found = alternatives(record)
     chosen = certified_set(found, radius)
-    return _share(_holds(chosen, found.labels) & (chosen.sum(1) == 1))
+    return _holds(chosen, found.labels) & (chosen.sum(1) == 1)
+
+
+def label_inside(record: Record, radius: float, which: Which = "smallest") -> np.ndarray:
+    """Flag the examples whose label lies in the smallest, or the largest, certified set."""
+    found = alternatives(record)
+    return _holds(certified_set(found, radius, which), found.labels)
+
+
+def local_accuracy(record: Record, radius: float) -> Interval:
+    """Give the share whose label alone is certified (VRA, local)."""
+    return _share(label_alone(record, radius))
 
 
 def strict_accuracy(record: Record, radius: float) -> Interval:
     """Give the share whose label lies in the smallest certified set (strict-k VRA)."""
-    found = alternatives(record)
-    return _share(_holds(certified_set(found, radius), found.labels))
+    return _share(label_inside(record, radius))
 
 
 def relaxed_accuracy(record: Record, radius: float) -> Interval:
     """Give the share whose label lies in the largest certified set (relaxed VRA)."""
-    found = alternatives(record)
-    return _share(_holds(certified_set(found, radius, "largest"), found.labels))
+    return _share(label_inside(record, radius, "largest"))
 
 
 def singleton_rate(record: Record, radius: float) -> Interval:
@@ -226,9 +235,7 @@ def gained(record: Record, radius: float) -> Interval:
     Both figures are of the same classifier, so this is a share of examples and not a difference of
     two shares: its interval is exact.
     """
-    found = alternatives(record)
-    chosen = certified_set(found, radius)
-    return _share(_holds(chosen, found.labels) & (chosen.sum(1) > 1))
+    return _share(label_inside(record, radius) & ~label_alone(record, radius))
 
 
 def _holds(chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:

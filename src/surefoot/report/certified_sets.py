@@ -9,6 +9,7 @@ from surefoot.evaluation.certified_sets import (
     certified_set,
     class_matrix,
     composition,
+    label_inside,
     label_matrix,
     radius_curves,
 )
@@ -103,13 +104,7 @@ def _curves(record: Record, radii: np.ndarray, ax: "matplotlib.axes.Axes") -> No
 
 def certified_right_at(record: Record, radii: np.ndarray) -> np.ndarray:
     """Give the relaxed VRA at each radius."""
-    found = alternatives(record)
-    places = np.arange(len(found.labels))
-    held = [
-        certified_set(found, radius, "largest")[places, found.labels].mean()
-        for radius in radii.tolist()
-    ]
-    return np.array(held)
+    return np.array([label_inside(record, radius, "largest").mean() for radius in radii.tolist()])
 
 
 def _parts(record: Record, radii: np.ndarray, ax: "matplotlib.axes.Axes") -> None:

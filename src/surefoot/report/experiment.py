@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, cast
 
 from surefoot.evaluation.gallery import Gallery
 from surefoot.evaluation.reproduce import Curves, Experiment, Outcome, Published, verdicts
-from surefoot.evaluation.reproduce.experiment import Boundaries, Distances, Oscillations, Picture
+from surefoot.evaluation.reproduce.experiment import (
+    Boundaries,
+    Certified,
+    Distances,
+    Oscillations,
+    Picture,
+)
 from surefoot.files import write_whole
 from surefoot.report.distances import distance_histogram
 from surefoot.report.gallery import perturbation_gallery
 from surefoot.report.plane import boundary_grid, oscillation_grid
+from surefoot.report.regions import region_grid
 from surefoot.report.style import legend_below, new_figure, tidy, title, to_data_uri, to_svg
 
 if TYPE_CHECKING:
@@ -44,7 +51,7 @@ def write_experiment(experiment: Experiment, outcome: Outcome, folder: Path, *, 
         remark=experiment.remark,
         columns=list(dict.fromkeys(entry.figure for entry in outcome.compared)),
         rows=_rows(outcome.compared),
-        verdicts=verdicts(outcome.compared),
+        verdicts=verdicts(outcome.compared) + outcome.findings,
         pictures={name: to_data_uri(figure) for name, figure in figures.items()},
         has_records=bool(outcome.records),
     )
@@ -61,6 +68,8 @@ def draw(picture: Picture) -> "matplotlib.figure.Figure":
     if isinstance(picture, Distances):
         ax = distance_histogram(picture.distances, norm=picture.norm, marks=picture.marks)
         return cast("matplotlib.figure.Figure", ax.figure)
+    if isinstance(picture, Certified):
+        return region_grid(picture.regions)
     if isinstance(picture, Gallery):
         return perturbation_gallery(picture)
     return curves(picture)
@@ -102,6 +111,8 @@ def _rows(compared: Sequence[Published]) -> list[tuple[str, list[dict[str, str]]
 def _cell(entry: Published | None) -> dict[str, str]:
     if entry is None:
         return {"ours": "", "interval": "", "published": ""}
+    if not entry.share:
+        return {"ours": f"{entry.ours:.2f}", "interval": "", "published": ""}
     published = "" if entry.published is None else f"{100 * entry.published:.1f}"
     return {
         "ours": f"{100 * entry.ours:.1f}",

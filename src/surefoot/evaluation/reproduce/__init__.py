@@ -8,10 +8,11 @@ from surefoot.evaluation.reproduce.experiment import (
     Row,
     Setting,
 )
+from surefoot.evaluation.reproduce.gloro import EXPERIMENTS as GLORO_EXPERIMENTS
 from surefoot.evaluation.reproduce.run import reproduce, verdicts
 from surefoot.evaluation.reproduce.udp import EXPERIMENTS as UDP_EXPERIMENTS
 
-EXPERIMENTS: dict[str, Experiment] = {**UDP_EXPERIMENTS}
+EXPERIMENTS: dict[str, Experiment] = {**UDP_EXPERIMENTS, **GLORO_EXPERIMENTS}
 
 __all__ = [
     "EXPERIMENTS",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from surefoot.evaluation.classifiers import Protocol
 from surefoot.evaluation.gallery import Gallery
 from surefoot.evaluation.record import Record
+from surefoot.evaluation.regions import Region
 from surefoot.evaluation.toys import Panel
 from surefoot.models import build
 from surefoot.stats import Interval
@@ -29,7 +30,7 @@ class Row:
     """One classifier of a table.
 
     Args:
-        name: of the row; those of the method under test begin with "udp" or "ls-udp".
+        name: of the row; in the experiments of UDP, those under test begin with "udp" or "ls-udp".
         recipe: how it is trained.
         published: name of the figure ("clean", "linf 0.05") -> share in the paper.
         net: arguments of `models.build` that differ from the setting's.
@@ -79,6 +80,7 @@ class Published:
         ours: our share.
         low: lower end of our 95 % interval.
         high: upper end.
+        share: False for a plain number, such as a mean size.
     """
 
     row: str
@@ -87,6 +89,7 @@ class Published:
     ours: float
     low: float
     high: float
+    share: bool = True
 
     @classmethod
     def beside(cls, row: Row, figure: str, ours: Interval) -> "Published":
@@ -142,7 +145,14 @@ class Distances:
     marks: tuple[float, ...]
 
 
-Picture = Curves | Boundaries | Oscillations | Distances | Gallery
+@dataclass(frozen=True)
+class Certified:
+    """Nets in the plane, side by side: what is certified where, and what is rejected."""
+
+    regions: list[Region]
+
+
+Picture = Curves | Boundaries | Oscillations | Distances | Gallery | Certified
 
 
 @dataclass(frozen=True)
@@ -153,11 +163,13 @@ class Outcome:
         compared: figures beside published ones.
         records: evaluations, for the page.
         pictures: data of the paper's figures, by file name.
+        findings: what the experiment says about itself, in sentences.
     """
 
     compared: list[Published]
     records: list[Record] = field(default_factory=list)
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

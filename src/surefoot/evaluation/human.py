@@ -1,0 +1,80 @@
+"""Certified sets judged by people: does the set hold what people say, and where they are unsure?
+
+A set that is large because the net is weak and one that is large because the image is ambiguous
+look the same in every figure of labels alone; human votes tell them apart.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from surefoot.evaluation.certified_sets import Which, alternatives, certified_set
+from surefoot.evaluation.figures import share
+from surefoot.evaluation.record import Record
+from surefoot.stats import Interval
+
+LEAST_VOTE = 0.05
+"""A class that fewer people than this name is no choice of theirs."""
+SURE = 0.9
+"""People are sure of an image if at least so many name the same class."""
+
+
+def human_mass(
+    record: Record, probabilities: Tensor, radius: float, which: Which = "smallest"
+) -> Interval:
+    r"""Give the mean share of people whose answer lies in the certified set; 0 where rejected.
+
+    $$ \frac{1}{N} \sum_n \sum_{c \in S_n} p_{nc} $$
+    VRA, if the label of each image were the answer of one person. The interval is Hoeffding's, at
+    95 %: the terms lie in [0, 1] but are no coin flips.
+
+    Args:
+        record: with a certificate for sets.
+        probabilities: shares of votes `[N, C]`, of the evaluated rows in their order.
+        radius: in the norm of the threat.
+        which: certified set.
+    """
+    chosen, votes = _judged(record, probabilities, radius, which)
+    value = float((chosen * votes).sum(1).mean())
+    reach = math.sqrt(math.log(2 / 0.05) / (2 * len(votes)))
+    return Interval(value, max(value - reach, 0.0), min(value + reach, 1.0))
+
+
+def voted_sets(record: Record, probabilities: Tensor, radius: float) -> Interval | None:
+    """Give, of the certified sets of two or more, the share whose every member people name.
+
+    Named: by at least `LEAST_VOTE` of them. Smallest certified sets; None without any of two.
+    """
+    chosen, votes = _judged(record, probabilities, radius, "smallest")
+    several = chosen.sum(1) > 1
+    named = (chosen & (votes < LEAST_VOTE)).sum(1) == 0
+    return share(pd.Series(named[several])) if bool(several.any()) else None
+
+
+def sets_where_unsure(
+    record: Record, probabilities: Tensor, radius: float
+) -> tuple[Interval | None, Interval | None]:
+    """Give the share with a certified set of two or more where people are unsure, and sure.
+
+    Sure: at least `SURE` of them name the same class. None where there is no such image.
+    """
+    chosen, votes = _judged(record, probabilities, radius, "smallest")
+    several, sure = chosen.sum(1) > 1, votes.max(1) >= SURE
+    parts = (several[~sure], several[sure])
+    unsure, certain = (share(pd.Series(part)) if len(part) else None for part in parts)
+    return unsure, certain
+
+
+def _judged(
+    record: Record, probabilities: Tensor, radius: float, which: Which
+) -> tuple[np.ndarray, np.ndarray]:
+    found = alternatives(record)
+    if probabilities.shape != (len(record), found.classes):
+        raise ValueError(
+            f"`probabilities` must be [{len(record)}, {found.classes}], the votes on the evaluated"
+            f" rows; found shape {tuple(probabilities.shape)}"
+        )
+    chosen = certified_set(found, radius, which)[:, : found.classes]
+    return chosen, probabilities.double().numpy()

@@ -132,7 +132,7 @@ def test_local_handicap_is_that_of_emma(generator):
     logits, slack = torch.randn(40, 5, generator=generator), slack_of(5, generator)
     labels = torch.randint(5, (40,), generator=generator)
     for whole in (True, False):
-        found = margins.handicapped(logits, labels, Local(), slack, whole)
+        found = margins.handicapped(logits, labels, Local(), slack, whole=whole)
         for row, label, said in zip(logits, labels.tolist(), found, strict=True):
             for i in range(5):
                 share = 1.0
@@ -167,6 +167,15 @@ def test_a_label_outside_all_best_sets_stands_alone():
     logits, slack = torch.tensor([[3.0, 2.0, 1.0]]), torch.ones(3, 3).fill_diagonal_(0)
     found = margins.handicapped(logits, torch.tensor([2]), RelaxedTopK(2), slack, whole=True)
     assert found.tolist() == [[4.0, 3.0, 1.0]]
+
+
+def test_leniency_lowers_only_the_other_members_of_the_set():
+    logits, slack = torch.tensor([[3.0, 2.9, 1.0]]), torch.ones(3, 3).fill_diagonal_(0)
+    strict, lenient = (
+        margins.handicapped(logits, torch.tensor([1]), RelaxedTopK(2), slack, leniency=share)
+        for share in (0.0, 0.5)
+    )
+    assert torch.allclose(lenient - strict, torch.tensor([[-0.5, 0.0, 0.0]]))
 
 
 def test_annealing_weighs_cross_entropy_by_what_is_left_to_win(generator):

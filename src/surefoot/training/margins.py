@@ -42,15 +42,23 @@ def doubt(outcomes: Outcomes) -> PerExample:
 
 
 def handicapped(
-    logits: Outcomes, labels: Labels, guarantee: Guarantee, slack: Tensor, whole: bool = False
+    logits: Outcomes,
+    labels: Labels,
+    guarantee: Guarantee,
+    slack: Tensor,
+    *,
+    whole: bool = False,
+    leniency: float = 0.0,
 ) -> Outcomes:
     r"""Give every class the start over the label that the slack allows it (EMMA).
 
     $$ f_i + s_i T_{yi}, \qquad s_i = \mathrm{clip}((f_y - f_i) / T_{yi}, 0.01, 1) $$
     With `whole` the share s is 1. For a guarantee of several alternatives, S is the one of largest
-    margin among those that hold the label ({label} if there is none): classes in S keep their
-    logits, and those outside measure themselves against the member that they threaten most,
-    $f_y - \min_{a \in S} (f_a - f_i - s_{ai} T_{ai})$, which for S = {y} is the line above.
+    margin among those that hold the label ({label} if there is none). Those outside measure
+    themselves against the member that they threaten most,
+    $f_y - \min_{a \in S} (f_a - f_i - s_{ai} T_{ai})$, which for S = {y} is the line above. The
+    other members b get $f_b - l T_{by}$, l the `leniency`: at 1 they may lead the label by as much
+    as leaves them uncertified alone, and the smallest certified set still holds the label.
 
     Reference: Hu et al. 2023 (EMMA, local); over sets derived here.
     """
@@ -65,7 +73,8 @@ def handicapped(
         share = (ahead / needed.clamp(min=1e-12)).clamp(SMALLEST_SHARE, 1).detach()
         rest = ahead - (needed if whole else share * needed)
         lead = torch.where(present[:, place : place + 1] > 0, torch.minimum(lead, rest), lead)
-    return torch.where(chosen, logits, own - lead)
+    inside = logits - leniency * slack[labels].to(logits)  # the slack is symmetric, 0 for the label
+    return torch.where(chosen, inside, own - lead)
 
 
 def annealed(outcomes: Outcomes, labels: Labels, temperature: float, offset: float) -> PerExample:

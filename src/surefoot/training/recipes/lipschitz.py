@@ -43,6 +43,8 @@ class GloRo:
         eps_to: r at the end; a little above 1 leaves room for the certificate.
         weight: w at the end.
         weight_from: w at the start, growing linearly to `weight`; None takes `weight`.
+        leniency: share of the slack by which another class of the label's own set may lead it, in
+            "emma", "margin" and "annealing"; larger sets, fewer confident mistakes.
         temperature: of "annealing".
         offset: of "annealing".
         iterations: of the power method, for each layer and step.
@@ -59,6 +61,7 @@ class GloRo:
     eps_to: float = 1.0
     weight: float = 1.0
     weight_from: float | None = None
+    leniency: float = 0.0
     temperature: float = 0.75
     offset: float = 2.0
     iterations: int = 2
@@ -102,8 +105,14 @@ class GloRo:
                 return answers.cross_entropy(outcomes)
             weight = self.weighted(answers.done)
             return answers.cross_entropy(logits) + weight * margins.doubt(outcomes)
-        whole = self.form == "margin"
-        shifted = margins.handicapped(logits, labels, self.guarantee, slack, whole)
+        shifted = margins.handicapped(
+            logits,
+            labels,
+            self.guarantee,
+            slack,
+            whole=self.form == "margin",
+            leniency=self.leniency,
+        )
         if self.form == "annealing":
             return margins.annealed(shifted, labels, self.temperature, self.offset)
         return answers.cross_entropy(shifted)

@@ -155,6 +155,7 @@ SETS = {
     "mnist": ("ylecun/mnist", (28, 28), "image", 1),
     "fashion-mnist": ("zalando-datasets/fashion_mnist", (28, 28), "image", 1),
     "cifar10": ("uoft-cs/cifar10", (32, 32, 3), "img", 5),
+    "eurosat": ("timm/eurosat-rgb", (64, 64, 3), "image", 1),
 }
 
 
@@ -221,6 +222,7 @@ def test_nothing_is_left_after_a_failure(hub, folder, monkeypatch):
         ("cifar10h", r"not downloaded\. Put this file into .*cifar10h\.npz.*cifar-10h"),
         ("cifar10n", r"cifar10n_train\.npz.*cifar-10-100n"),
         ("cifar100-ood", r"ood_cifar100_test_2000\.npz"),
+        ("tiny-imagenet", r"Put this file into .*tiny_imagenet_train\.npz and .*_test\.npz"),
         ("digits", r"`digits` cannot be fetched; the names are \['cifar10', "),
     ],
 )

@@ -111,6 +111,9 @@ def test_votes_of_other_images_are_refused(spoil, message, folder):
         ("cifar10h", "test", "cifar10_test.npz"),
         ("cifar10n", "train", "cifar10_train_1of5.npz"),
         ("cifar100-ood", "test", "ood_cifar100_test_2000.npz"),
+        ("cifar100", "test", "cifar100_test.npz"),
+        ("eurosat", "train", "eurosat_train.npz"),
+        ("tiny-imagenet", "test", "tiny_imagenet_test.npz"),
     ],
 )
 def test_missing_files_are_named(name, split, file, folder):

@@ -28,6 +28,9 @@ SOURCES: dict[str, tuple[Callable[[str], Data], tuple[str, ...]]] = {
     "cifar10": (named.cifar10, SPLITS),
     "cifar10h": (named.cifar10h, ("test",)),
     "cifar10n": (named.cifar10n, ("train",)),
+    "cifar100": (named.cifar100, SPLITS),
+    "eurosat": (named.eurosat, SPLITS),
+    "tiny-imagenet": (named.tiny_imagenet, SPLITS),
     "cifar100-ood": (named.cifar100_ood, ("test",)),
 }
 NAMES = tuple(SOURCES)
@@ -39,9 +42,10 @@ def load(name: str, split: str = "test") -> Data:
 
     Names: digits, moons, blended-digits, narrow-corridor, s-corridor, crescents, two-distance,
     lms-5, lms-5-50d, ms-5-7 (no file needed); mnist, fashion-mnist, cifar10, cifar10h, cifar10n,
-    cifar100-ood (files of `$SUREFOOT_DATA`). Places: a path ending in .npz, a folder of images by
-    class, `hf:owner/name` (the only form that may use the network). An .npz file, or a folder
-    without `train` and `test`, is one set: it is the same for either split.
+    cifar100, eurosat, tiny-imagenet, cifar100-ood (files of `$SUREFOOT_DATA`). Places: a path
+    ending in .npz, a folder of images by class, `hf:owner/name` (the only form that may use the
+    network). An .npz file, or a folder without `train` and `test`, is one set: it is the same for
+    either split.
 
     Raises:
         FileNotFoundError: a file of the set is not there; says what to do.

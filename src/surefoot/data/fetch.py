@@ -13,12 +13,16 @@ REPOSITORIES = {
     "mnist": "ylecun/mnist",
     "fashion-mnist": "zalando-datasets/fashion_mnist",
     "cifar10": "uoft-cs/cifar10",
+    "cifar100": "uoft-cs/cifar100#fine_label",
+    "eurosat": "timm/eurosat-rgb",
 }
 BY_HAND = {
     "cifar10h": "cifar10h.npz with `counts` (10000, 10), from data/cifar10h-counts.npy of"
     " https://github.com/jcpeterson/cifar-10h (non-commercial)",
     "cifar10n": "cifar10n_train.npz with `random1`, `random2`, `random3` (50000,), from"
     " https://github.com/UCSC-REAL/cifar-10-100n (non-commercial)",
+    "tiny-imagenet": "tiny_imagenet_train.npz and tiny_imagenet_test.npz (the validation images),"
+    " each with `x` (N, 64, 64, 3) uint8 (grey images as RGB), `y` (N,) and `classes`",
     "cifar100-ood": "ood_cifar100_test_2000.npz with `x` (2000, 32, 32, 3), `fine` and"
     " `fine_names`, from the test images of CIFAR-100",
 }

@@ -12,7 +12,14 @@ import torch
 from surefoot.data import npz
 from surefoot.data.dataset import Data
 
-PREFIX = {"mnist": "mnist", "fashion-mnist": "fashion_mnist", "cifar10": "cifar10"}
+PREFIX = {
+    "mnist": "mnist",
+    "fashion-mnist": "fashion_mnist",
+    "cifar10": "cifar10",
+    "cifar100": "cifar100",
+    "eurosat": "eurosat",
+    "tiny-imagenet": "tiny_imagenet",
+}
 PARTS = {("cifar10", "train"): 5}
 LEAST_AGREEMENT = 0.9
 
@@ -47,6 +54,21 @@ def fashion_mnist(split: str) -> Data:
 def cifar10(split: str) -> Data:
     """Give CIFAR-10, `[N, 3, 32, 32]`."""
     return _official("cifar10", split)
+
+
+def cifar100(split: str) -> Data:
+    """Give CIFAR-100 with its fine labels, `[N, 3, 32, 32]`."""
+    return _official("cifar100", split)
+
+
+def eurosat(split: str) -> Data:
+    """Give EuroSAT in its visible bands, `[N, 3, 64, 64]`."""
+    return _official("eurosat", split)
+
+
+def tiny_imagenet(split: str) -> Data:
+    """Give Tiny-ImageNet, `[N, 3, 64, 64]`; "test" is its labelled validation split."""
+    return _official("tiny-imagenet", split)
 
 
 def cifar10h(split: str) -> Data:

@@ -46,17 +46,16 @@ MNIST = replace(
     training=Training(epochs=500, batch_size=256),
     steps=50,
 )
-MNIST_SMALL = replace(MNIST, train=20_000, test=2_000, training=Training(epochs=12, batch_size=256))
+MNIST_SMALL = replace(MNIST, test=1_000, training=Training(epochs=12, batch_size=256), steps=20)
 NEAR_SIZES = {"smoke": FEW, "small": MNIST_SMALL, "paper": MNIST}
 DEEP = {"name": "gloro-4c3f"}
 FAR_SIZES = {
     "smoke": replace(FEW, net={"name": "gloro-4c3f", "size": 8, "width": 0.125}),
     "small": replace(
         MNIST_SMALL,
-        train=10_000,
-        test=1_000,
+        train=20_000,
         net=DEEP,
-        training=Training(epochs=6, batch_size=256),
+        training=Training(epochs=8, batch_size=256),
     ),
     "paper": replace(MNIST, net=DEEP, training=Training(epochs=300, batch_size=256)),
 }
@@ -70,6 +69,7 @@ CIFAR_SIZES = {
         test=1_000,
         net={**CIFAR, "width": 0.5},
         training=Training(epochs=8, batch_size=256),
+        steps=20,
     ),
     "paper": replace(
         MNIST,

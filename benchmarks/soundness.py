@@ -2,9 +2,10 @@
 
     python benchmarks/soundness.py --trials 100000
 
-Certified points of a Lipschitz net on digits, for every guarantee and both norms, each attacked
-just inside its own certified radius from fresh random starts; then radii three times too large, as
-a check that these attacks do find what is there.
+Certified points of Lipschitz nets on digits, dense and convolutional, for every guarantee and both
+norms, and of the same nets when they reject (GloRo's bottom), each attacked just inside its own
+certified radius from fresh random starts; then radii three times too large, as a check that these
+attacks do find what is there.
 """
 
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from torch import nn
 from surefoot import Affinity, Local, RelaxedTopK, Threat, TopK, Training, build, fit, load
 from surefoot.attacks import break_sets
 from surefoot.certify import lipschitz
-from surefoot.guarantees import Guarantee
+from surefoot.guarantees import Guarantee, LabelOrUncertain
 from surefoot.progress import track
 from surefoot.training import Standard
 
 GUARANTEES = (Local(), TopK(2), RelaxedTopK(3), Affinity(((0, 6, 8), (1, 7), (3, 5, 9))))
+SELECTIVE = (Local(), LabelOrUncertain())
+REJECT_AT = 0.2
 GROUP = 50
 
 
@@ -43,13 +46,25 @@ class Options:
     folder: Path = Path("runs/bench-soundness")
 
 
-def net_of(folder: Path) -> nn.Module:
-    """Train the net, or read it back."""
-    torch.manual_seed(0)
-    model = build("lipschitz-mlp", inputs=64, hidden=(64, 64))
-    training = Training(epochs=30, batch_size=64, learning_rate=3e-3)
-    fit(model, load("digits", "train"), Standard(), folder, training=training)
-    return model.eval().requires_grad_(False)
+NETS = {
+    "dense": {"name": "lipschitz-mlp", "inputs": 64, "hidden": (64, 64)},
+    "convolutional": {"name": "lipnext", "planes": 1, "size": 8, "width": 32, "depth": 4},
+}
+
+
+def nets_of(folder: Path) -> list[tuple[nn.Module, Guarantee]]:
+    """Train the nets, or read them back: each with every guarantee that it can have."""
+    found = []
+    for name, net in NETS.items():
+        torch.manual_seed(0)
+        model = build(**net)
+        training = Training(epochs=30, batch_size=64, learning_rate=3e-3)
+        fit(model, load("digits", "train"), Standard(), folder / name, training=training)
+        model = model.eval().requires_grad_(False)
+        selective = lipschitz.gloro(model, REJECT_AT, (1, 8, 8)).requires_grad_(False)
+        found += [(model, guarantee) for guarantee in GUARANTEES]
+        found += [(selective, guarantee) for guarantee in SELECTIVE]
+    return found
 
 
 def attacks(
@@ -80,12 +95,19 @@ def attacks(
     return trials, successes
 
 
-def run(model: nn.Module, images: torch.Tensor, budget: int, factor: float, steps: int) -> dict:
-    """Attack for all guarantees and norms, seed after seed, until the budget is spent."""
-    kinds = [(guarantee, norm) for guarantee in GUARANTEES for norm in ("l2", "linf")]
+def run(
+    nets: list[tuple[nn.Module, Guarantee]],
+    images: torch.Tensor,
+    budget: int,
+    factor: float,
+    steps: int,
+) -> dict:
+    """Attack for all nets, guarantees and norms, seed after seed, until the budget is spent."""
+    kinds = [(*net, norm) for net in nets for norm in ("l2", "linf")]
     trials = successes = seed = 0
     while trials < budget:
-        for guarantee, norm in track(kinds, f"radius x {factor:g}, seed {seed}", len(kinds)):
+        label = f"radius x {factor:g}, seed {seed}"
+        for model, guarantee, norm in track(kinds, label, len(kinds)):
             more = attacks(model, images, guarantee, norm, factor, seed, steps)
             trials, successes = trials + more[0], successes + more[1]
         seed += 1
@@ -95,10 +117,10 @@ def run(model: nn.Module, images: torch.Tensor, budget: int, factor: float, step
 def main(options: Options) -> None:
     """Run both."""
     torch.set_num_threads(1)
-    model = net_of(options.folder)
+    nets = nets_of(options.folder)
     images = torch.cat([load("digits", split).batch(slice(None))[0] for split in ("test", "train")])
-    sound = run(model, images, options.trials, 1 - 1e-6, options.steps)
-    planted = run(model, images[:250], options.planted, 3.0, options.steps)
+    sound = run(nets, images, options.trials, 1 - 1e-6, options.steps)
+    planted = run(nets, images[:250], options.planted, 3.0, options.steps)
     row = {"sound": sound, "planted": planted, "steps": options.steps, "seed": 0}
     rows.append("soundness", row)
     print(row)

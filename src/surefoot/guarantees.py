@@ -347,9 +347,9 @@ def _over_pairs(
     measure: Callable[..., Tensor],
     *matrices: Tensor,
 ) -> PerAlternative:
-    """Reduce `measure(f_a - f_i, matrix_ai, ...)` over members a and outsiders i, one member at a time.
+    """Reduce `measure(f_a - f_i, matrix_ai, ...)` over members a and outsiders i.
 
-    O(B A M O) work and O(B A O) memory: the [O, O] matrix is never expanded over the batch.
+    One member at a time: O(B A M O) work and O(B A O) memory: the [O, O] matrix is never expanded over the batch.
     """
     index, present = _member_index(sets)
     every = quantifier == "every"

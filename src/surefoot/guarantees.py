@@ -349,7 +349,8 @@ def _over_pairs(
 ) -> PerAlternative:
     """Reduce `measure(f_a - f_i, matrix_ai, ...)` over members a and outsiders i.
 
-    One member at a time: O(B A M O) work and O(B A O) memory: the [O, O] matrix is never expanded over the batch.
+    One member at a time, O(B A M O) work and O(B A O) memory: the matrices are never expanded over
+    the batch.
     """
     index, present = _member_index(sets)
     every = quantifier == "every"

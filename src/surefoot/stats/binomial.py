@@ -1,7 +1,7 @@
 """Exact binomial statements behind every figure that has an interval.
 
 Clopper, Pearson 1934. Bounds are rounded to the safe side: the inverse beta function is accurate to
-about 1e-13, so every bound is moved outwards by `SLACK`. Not here: sequential tests.
+about 1e-13, so every bound is moved outwards by `SLACK`.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,137 @@
+"""Tests of a share that stop as soon as the answer is sure, and reuse every draw.
+
+Looks are taken after n_1 < n_2 < ... draws; the claim "the share is above the null" is accepted at
+a look with enough successes. The bounds are found by carrying the exact distribution of the count
+from look to look, so that all looks together err with probability alpha, without a union bound
+(Lan, DeMets 1983, spending of the error; Armitage, McPherson, Rowe 1969, the recursion). A second,
+non-binding rule gives up where the share is surely too small to be worth more draws (an e-process,
+Robbins 1970): it may cost power, never soundness.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+import numpy as np
+from scipy.special import betainc, betaln
+from scipy.stats import binom
+
+FIRST, RATIO, POWER = 20, 1.12, 0.35
+"""First look, growth from look to look, exponent of the error that is spent."""
+FUTILITY = 0.02
+"""Probability of giving up on a share that the last look would accept half of the time."""
+NEGLIGIBLE = 1e-17
+"""Mass at the ends of a distribution that is not carried on, but counted as an error."""
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """A test of "the share is above the null", look by look.
+
+    Args:
+        null: the share to be exceeded.
+        alpha: level.
+        looks: draws seen at each look.
+        accept: successes from which on the claim is accepted at a look; more than the draws where
+            no number would do.
+        give_up: successes up to which it is given up; -1 where no number would do.
+        level: exact probability, at the null, that some look accepts: at most alpha.
+    """
+
+    null: float
+    alpha: float
+    looks: tuple[int, ...]
+    accept: tuple[int, ...]
+    give_up: tuple[int, ...]
+    level: float
+
+
+@lru_cache(maxsize=4096)
+def group_sequential(null: float, alpha: float, draws: int) -> Boundary:
+    r"""Find the bounds of a test of level alpha with at most so many draws.
+
+    At look k, with $n_k$ draws, the error spent is at most $\alpha (n_k / N)^{0.35}$.
+
+    Args:
+        null: p*, strictly between 0 and 1.
+        alpha: level, for every share at most p*.
+        draws: N, at the last look.
+
+    Raises:
+        ValueError: a null, level or number of draws that makes no test.
+
+    Reference: module docstring.
+    """
+    if not (0 < null < 1 and 0 < alpha < 1 and draws >= 1):
+        raise ValueError(
+            f"need 0 < null < 1, 0 < alpha < 1 and draws >= 1; found {null}, {alpha}, {draws}"
+        )
+    looks = _looks(draws)
+    misses, level = _accepting(null, alpha, looks)
+    accept = tuple(n - worst for n, worst in zip(looks, misses, strict=True))
+    worth = (min(accept[-1], draws) - 0.5) / draws
+    give_up = tuple(_hopeless(worth, n) for n in looks[:-1])
+    return Boundary(null, alpha, looks, accept, (*give_up, accept[-1] - 1), level)
+
+
+def _looks(draws: int) -> tuple[int, ...]:
+    found = [min(FIRST, draws)]
+    while found[-1] < draws:
+        found.append(min(ceil(found[-1] * RATIO), draws))
+    return tuple(found)
+
+
+def _accepting(null: float, alpha: float, looks: tuple[int, ...]) -> tuple[list[int], float]:
+    """Give the most misses that accept at each look (-1: none), and the exact level.
+
+    `mass[j]` is the probability that no look has accepted so far and `start + j` draws missed.
+    What is dropped at the ends of a distribution is charged as if it had accepted.
+    """
+    mass, start, spent, seen = np.ones(1), 0, 0.0, 0
+    worst = []
+    for n in looks:
+        fresh, offset, dropped = _misses(n - seen, 1 - null)
+        mass, start, seen = np.convolve(mass, fresh), start + offset, n
+        spent += dropped
+        budget = alpha * (n / looks[-1]) ** POWER * (1 - 1e-9)
+        reached = int(np.searchsorted(spent + np.cumsum(mass), budget, side="right"))
+        spent += float(mass[:reached].sum())
+        worst.append(start + reached - 1 if reached else -1)
+        mass, start = mass[reached:], start + reached
+        keep = max(int(np.searchsorted(-np.cumsum(mass[::-1])[::-1], -NEGLIGIBLE)), 1)
+        spent += float(mass[keep:].sum())
+        mass = mass[:keep]
+    return worst, spent
+
+
+def _misses(draws: int, chance: float) -> tuple[np.ndarray, int, float]:
+    """Give the distribution of the misses, without its ends: masses, where they start, the ends."""
+    low, high = (int(end) for end in binom.ppf([NEGLIGIBLE, 1 - 1e-16], draws, chance))
+    low, high = max(low - 1, 0), min(high + 20, draws)
+    mass = binom.pmf(np.arange(low, high + 1), draws, chance)
+    ends = binom.cdf(low - 1, draws, chance) + binom.sf(high, draws, chance)
+    return mass, low, float(ends)
+
+
+def _hopeless(worth: float, draws: int) -> int:
+    r"""Give the most successes that refute every share from `worth` on.
+
+    $$ e = \frac{\int_0^{w} p^{k - 1/2} (1 - p)^{n - k - 1/2} dp}
+       {B_w(1/2, 1/2) \, w^k (1 - w)^{n - k}} \ge 1 / 0.02 $$
+    which is an e-process against p >= w where k / n <= w.
+    """
+    low, high = -1, int(worth * draws)  # `low` refutes (or is none), `high` + 1 does not
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _log_evidence(middle, draws, worth) >= -np.log(FUTILITY):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _log_evidence(successes: int, draws: int, worth: float) -> float:
+    a, b = successes + 0.5, draws - successes + 0.5
+    mixed = np.log(betainc(a, b, worth)) + betaln(a, b)
+    mixed -= np.log(betainc(0.5, 0.5, worth)) + betaln(0.5, 0.5)
+    return float(mixed - successes * np.log(worth) - (draws - successes) * np.log1p(-worth))

@@ -7,7 +7,7 @@ from surefoot.evaluation.reproduce.experiment import Experiment, Setting, at_sca
 from surefoot.evaluation.reproduce.gloro.parts import BESIDE, PAIRS, SMOKE, relaxing
 from surefoot.evaluation.reproduce.sets import graded, sets
 from surefoot.guarantees import Affinity
-from surefoot.training import Augmentation, Training
+from surefoot.training import PRESETS, Augmentation, Training
 
 OURS = "Beyond the papers: no published figures. "
 FASHION_NAMES = (
@@ -39,8 +39,14 @@ BLENDED = replace(
     SMOKE,
     train=0,
     test=0,
-    net={"name": "gloro-mlp", "inputs": 64},
-    training=Training(epochs=60, batch_size=64, learning_rate=3e-3),
+    net={
+        "name": "lipschitz-mlp",
+        "inputs": 64,
+        "hidden": (256, 128),
+        "scale": 8.0,
+        "unit_rows": True,
+    },
+    training=PRESETS["gloro-digits"],
     steps=50,
 )
 FASHION = Setting(
@@ -73,7 +79,7 @@ CIFAR_SMALL = replace(
 BLENDED_SIZES = {
     "smoke": SMOKE,
     "small": BLENDED,
-    "paper": replace(BLENDED, training=replace(BLENDED.training, epochs=300)),
+    "paper": replace(BLENDED, training=replace(BLENDED.training, epochs=500)),
 }
 FASHION_SIZES = {"smoke": SMOKE, "small": FASHION_SMALL, "paper": FASHION}
 CIFAR_SIZES = {"smoke": SMOKE, "small": CIFAR_SMALL, "paper": CIFAR}
@@ -86,7 +92,7 @@ EXPERIMENTS = {
         scales=at_scales(
             graded,
             BLENDED_SIZES,
-            nets=relaxing(0.25, PAIRS, form="bottom"),
+            nets=relaxing(0.25, PAIRS, eps_to=1.3),
             eps=0.25,
             judged="blended-digits",
         ),

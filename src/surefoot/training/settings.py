@@ -91,9 +91,9 @@ PRESETS = {
         weight_attack=WeightAttack(weight_radius=5e-3, weight_radius_after=10),
     ),
     "gloro-digits": Training(
-        epochs=200, batch_size=128, learning_rate=5e-3, augmentation=Augmentation(shift=0.25)
+        epochs=120, batch_size=128, learning_rate=5e-3, augmentation=Augmentation(shift=0.25)
     ),
-    "gloro-crescents": Training(epochs=60, batch_size=40, learning_rate=5e-3),
+    "gloro-crescents": Training(epochs=60, batch_size=40, learning_rate=5e-3, ema=0.99),
 }
 """Settings of the papers: Pagliardini et al. 2022 (Fashion-MNIST; capacity; CIFAR-10, SVHN), Wu et
 al. 2020; and ours for the small sets of benchmarks/gloro.py. Change one with

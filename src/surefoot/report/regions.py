@@ -32,11 +32,14 @@ def region_grid(regions: Sequence[Region]) -> "matplotlib.figure.Figure":
     if not regions:
         raise ValueError("expected at least one region; found none")
     left, right, low, high = window(regions[0])
-    height = 3.4 * (high - low) / (right - left) + 0.9
-    figure = style.new_figure(3.4 * len(regions) + 0.2, height)
-    for ax, region in zip(
-        figure.subplots(1, len(regions), squeeze=False).flat, regions, strict=True
-    ):
+    columns = 2 if len(regions) in (2, 4) else min(len(regions), 3)
+    rows, width = -(-len(regions) // columns), 9.4 / columns
+    height = width * (high - low) / (right - left) + 0.55
+    figure = style.new_figure(width * columns, rows * height + 0.3)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax in grid[len(regions) :]:
+        ax.axis("off")
+    for ax, region in zip(grid, regions, strict=False):
         _draw(region, ax)
         ax.set(xlim=(left, right), ylim=(low, high), xticks=[], yticks=[])
         ax.spines[:].set_color("#CCCCCC")

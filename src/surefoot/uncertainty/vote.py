@@ -71,6 +71,38 @@ class Vote:
                 rows.append(total)
         return torch.stack(rows).to(images.device)
 
+    def increments(self, images: Images, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
+        """Count fresh copies of many images at once, a few of each: a step of a sequential test.
+
+        Args:
+            images: `[B, ...]`.
+            draws: copies of each image.
+            key: of the noise, another one for each step; the stream depends on it, on the number of
+                draws and on the image, not on the batch.
+            batch_size: copies in one pass.
+
+        Returns:
+            int64 counts `[B, O + 1]`, as of `counts`.
+        """
+        if draws > BLOCK:
+            return self.counts(images, draws, *key, batch_size=batch_size)
+        device, rows = device_of(self.model), []
+        names = keys(images)
+        with torch.inference_mode(), frozen(self.model):
+            for few in torch.arange(len(images)).split(max(batch_size // draws, 1)):
+                part = images[few].to(device)
+                copies = part.repeat_interleave(draws, 0)
+                if self.sigma > 0:
+                    shape = (draws, *images.shape[1:])
+                    noise = torch.cat([normal(shape, *key, names[row]) for row in few.tolist()])
+                    copies = copies + self.sigma * noise.to(copies)
+                with own_randomness(*key, names[int(few[0])]):
+                    outcomes = self.model(copies)
+                winners = _winners(outcomes).view(len(few), draws)
+                table = winners.new_zeros(len(few), outcomes.shape[1] + 1)
+                rows.append(table.scatter_add(1, winners, torch.ones_like(winners)))
+        return torch.cat(rows).to(images.device)
+
     def _copies(self, image: Tensor, count: int, key: tuple[int, ...]) -> Tensor:
         if self.sigma == 0:
             return image.expand(count, *image.shape)
@@ -101,6 +133,8 @@ def own_randomness(*key: int) -> Iterator[None]:
 
 def tally(outcomes: Outcomes) -> Tensor:
     """Count winners over the batch, `[O + 1]`; the last entry counts non-finite rows."""
-    winner = outcomes.argmax(1)
-    winner = torch.where(outcomes.isfinite().all(1), winner, outcomes.shape[1])
-    return torch.bincount(winner, minlength=outcomes.shape[1] + 1)
+    return torch.bincount(_winners(outcomes), minlength=outcomes.shape[1] + 1)
+
+
+def _winners(outcomes: Outcomes) -> Tensor:
+    return torch.where(outcomes.isfinite().all(1), outcomes.argmax(1), outcomes.shape[1])

@@ -1,13 +1,11 @@
-r"""Certificates for the vote under Gaussian noise, for every guarantee, from one table of counts.
+r"""Radii from a table of counts of a fixed number of noisy copies, for every guarantee.
 
 Cohen, Rosenfeld, Kolter 2019 (one class); Daeubener et al. 2024 (label or uncertain). The sets are
-fixed on `n_select` noisy copies; bounds come from `n_certify` fresh ones. A rival's bound is at the
-level of one bound, not of one bound a rival: only the true strongest rival can make the claim
-false (intersection-union). A maximum over several pairs (alternatives, subsets) is a union of
-failure events, and pays for each of them.
+fixed on other copies than those counted here. A rival's bound is at the level of one bound, not of
+one bound a rival: only the true strongest rival can make the claim false (intersection-union). A
+maximum over several pairs (alternatives, subsets) is a union of failure events, and pays for each.
 
 Each claim "radius >= R" holds with probability at least 1 - alpha, for each image on its own.
-Not here: stopping early, sound integer noise.
 """
 
 from itertools import chain, combinations
@@ -15,73 +13,9 @@ from itertools import chain, combinations
 import torch
 from torch import Tensor
 
-from surefoot.certify.certificates import Certificates
-from surefoot.guarantees import Guarantee, check_model, tolerated_shift
+from surefoot.guarantees import Guarantee, tolerated_shift
 from surefoot.stats import lower_bound, upper_bound
-from surefoot.types import Images, Model, Sets, check_images
-from surefoot.uncertainty.vote import Vote
-
-SELECT, CERTIFY = 1, 2
-"""Purposes of the noise streams: they never meet."""
-
-
-def certify(
-    model: Model,
-    images: Images,
-    *,
-    guarantee: Guarantee,
-    sigma: float,
-    alpha: float = 1e-3,
-    n_select: int = 100,
-    n_certify: int = 100_000,
-    seed: int = 0,
-    batch_size: int = 2000,
-) -> Certificates:
-    """Certify the largest l2 radius of each alternative for the vote under N(0, sigma^2 I).
-
-    Holds if the noise is added in pixel units before any normalisation, and nothing (threshold,
-    sigma, sets) was tuned on this noise.
-
-    Args:
-        model: the base classifier.
-        images: inside the box.
-        guarantee: what must not change about the vote.
-        sigma: standard deviation of the noise.
-        alpha: probability that the claim about an image is wrong.
-        n_select: copies that fix the sets.
-        n_certify: copies that are counted.
-        seed: of the noise; one stream an image, so results do not depend on batches.
-        batch_size: copies in one pass; memory does not grow with `n_certify`.
-
-    Returns:
-        certificates; `details` holds the counts of both stages, the level of each bound and, for
-        selective classifiers, `accepted`: certified (jointly with the radius) that a label wins.
-    """
-    check_images(images)
-    check_model(guarantee, model)
-    if n_select < 1 or n_certify < 1 or not 0 < alpha < 1:
-        raise ValueError(
-            f"need n_select >= 1, n_certify >= 1, 0 < alpha < 1; found {n_select}, {n_certify},"
-            f" {alpha}"
-        )
-    if not sigma > 0:
-        raise ValueError(f"a smoothing certificate needs noise: `sigma` above 0; found {sigma}")
-    vote = Vote(model, sigma)
-    selection = vote.counts(images, n_select, SELECT, seed, batch_size=batch_size)
-    counts = vote.counts(images, n_certify, CERTIFY, seed, batch_size=batch_size)
-    sets = guarantee.sets(selection[:, :-1].double())
-    radii, details = radii_from_counts(counts, sets, guarantee, sigma, alpha)
-    samples = torch.full((len(images),), n_select + n_certify)
-    details |= {
-        "method": "smoothing",
-        "sigma": sigma,
-        "alpha": alpha,
-        "n_select": n_select,
-        "n_certify": n_certify,
-        "selection": selection,
-        "counts": counts,
-    }
-    return Certificates(radii, sets, samples, details)
+from surefoot.types import Sets
 
 
 def largest_radius(sigma: float, n_certify: int, alpha: float) -> float:
@@ -114,6 +48,34 @@ def radii_from_counts(
     if guarantee.quantifier == "every":
         return _every(counts, inside, trials, sigma, alpha)
     return _some(counts, inside, trials, sigma, alpha)
+
+
+def majority_radii(
+    counts: Tensor, sets: Sets, guarantee: Guarantee, sigma: float, alpha: float
+) -> tuple[Tensor, dict[str, object]]:
+    r"""Turn counts into radii of the rule "a label only with more than half of the mass".
+
+    $$ every, S = \{A\}: \; \sigma \Phi^{-1}(p_A), \qquad
+       some, S = \{A, U\}: \; -\sigma \Phi^{-1}(\max_{B \ne A} p_B) $$
+    Elsewhere this classifier answers "uncertain", so a wrong label needs half of the mass. Each
+    radius is one binomial statement at level alpha (the second by intersection-union).
+
+    Args:
+        counts: as in `radii_from_counts`.
+        sets: one alternative an image.
+        guarantee: `Local` or `LabelOrUncertain`.
+        sigma: of the noise.
+        alpha: level of the claim about an image.
+    """
+    trials = int(counts[0].sum())
+    inside = torch.cat([sets[:, 0], torch.zeros_like(sets[:, 0, :1])], 1)
+    if guarantee.quantifier == "every":
+        lead = lower_bound(counts, trials, alpha).masked_fill(~inside, 0.0).amax(1)
+    else:
+        lead = 1 - upper_bound(counts, trials, alpha).masked_fill(inside, 0.0).amax(1)
+    radius = sigma * tolerated_shift(lead, 1 - lead)
+    held = torch.where(inside.any(1), radius, 0.0).unsqueeze(1)
+    return held, {"ledger": "alpha for the one bound that each radius needs"}
 
 
 def _every(

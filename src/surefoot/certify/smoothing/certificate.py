@@ -1,0 +1,129 @@
+r"""Certificates for the vote under Gaussian noise: full radii, or decisions at given ones.
+
+Cohen, Rosenfeld, Kolter 2019 (one class); Daeubener et al. 2024 (label or uncertain). Two stages:
+`n_select` copies choose what is claimed, fresh ones decide it. Each claim holds with probability at
+least 1 - alpha, for each image on its own.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from surefoot.certify.certificates import Certificates
+from surefoot.certify.smoothing.claims import Rule, chosen
+from surefoot.certify.smoothing.decisions import decide
+from surefoot.certify.smoothing.fixed import majority_radii, radii_from_counts
+from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
+from surefoot.types import Images, Model, Sets, check_images
+from surefoot.uncertainty.vote import Vote
+
+SELECT, CERTIFY, DECIDE = 1, 2, 3
+"""Purposes of the noise streams: they never meet."""
+
+
+def certify(
+    model: Model,
+    images: Images,
+    *,
+    guarantee: Guarantee,
+    sigma: float,
+    alpha: float = 1e-3,
+    radii: Sequence[float] | None = None,
+    rule: Rule = "argmax",
+    n_select: int = 100,
+    n_certify: int = 100_000,
+    seed: int = 0,
+    batch_size: int = 2000,
+) -> Certificates:
+    """Certify l2 radii of the vote under N(0, sigma^2 I).
+
+    Holds if the noise is added in pixel units before any normalisation, and nothing (threshold,
+    sigma, sets) was tuned on this noise.
+
+    Args:
+        model: the base classifier.
+        images: inside the box.
+        guarantee: what must not change about the vote.
+        sigma: standard deviation of the noise.
+        alpha: probability that the claim about an image is wrong.
+        radii: None: the largest radius of each alternative, from `n_certify` copies of each image.
+            Radii: which of them hold, for the alternative that the selection likes best; drawn
+            until that is sure, mostly a few hundred copies.
+        rule: "argmax": the vote is the outcome with the largest mass. "majority": a label only with
+            more than half of the mass, else "uncertain"; for `Local` and `LabelOrUncertain`.
+        n_select: copies that choose the sets.
+        n_certify: copies that are counted, or the most that a decision may take.
+        seed: of the noise; one stream an image, so results do not depend on batches.
+        batch_size: copies in one pass; memory does not grow with `n_certify`.
+
+    Returns:
+        certificates; `details` holds the counts of both stages, the level of each bound and, for
+        full radii of selective classifiers, `accepted`: certified (jointly with the radius) that a
+        label wins.
+    """
+    check_images(images)
+    check_model(guarantee, model)
+    if n_select < 1 or n_certify < 1 or not 0 < alpha < 1:
+        raise ValueError(
+            f"need n_select >= 1, n_certify >= 1, 0 < alpha < 1; found {n_select}, {n_certify},"
+            f" {alpha}"
+        )
+    if not sigma > 0:
+        raise ValueError(f"a smoothing certificate needs noise: `sigma` above 0; found {sigma}")
+    if rule == "majority" and not isinstance(guarantee, Local | LabelOrUncertain):
+        raise ValueError(
+            'the rule majority answers one label or "uncertain": take local or'
+            f" label-or-uncertain, not {type(guarantee).__name__}, or the rule argmax"
+        )
+    vote = Vote(model, sigma)
+    selection = vote.counts(images, n_select, SELECT, seed, batch_size=batch_size)
+    sets = guarantee.sets(selection[:, :-1].double())
+    shared = {
+        "method": "smoothing",
+        "rule": rule,
+        "sigma": sigma,
+        "alpha": alpha,
+        "n_select": n_select,
+        "n_certify": n_certify,
+        "selection": selection,
+    }
+    if radii is not None:
+        grid = _grid(radii)
+        sets = _one(sets, selection)
+        found = decide(
+            vote,
+            images,
+            selection,
+            sets,
+            guarantee,
+            radii=grid,
+            alpha=alpha,
+            draws=n_certify,
+            key=(DECIDE, seed),
+            rule=rule,
+            batch_size=batch_size,
+        )
+        ledger = (
+            "alpha for all radii together (nested claims); tests of its parts at alpha or alpha / 2"
+        )
+        details = shared | {"counts": found.counts, "radii": grid, "ledger": ledger}
+        return Certificates(found.radius.unsqueeze(1), sets, n_select + found.samples, details)
+    counts = vote.counts(images, n_certify, CERTIFY, seed, batch_size=batch_size)
+    turn = radii_from_counts if rule == "argmax" else majority_radii
+    full, details = turn(counts, sets, guarantee, sigma, alpha)
+    samples = torch.full((len(images),), n_select + n_certify)
+    return Certificates(full, sets, samples, shared | details | {"counts": counts})
+
+
+def _grid(radii: Sequence[float]) -> list[float]:
+    grid = sorted(float(radius) for radius in radii)
+    if not grid or not 0 < grid[0] <= grid[-1] < float("inf"):
+        raise ValueError(f"`radii` must be finite and above 0; found {tuple(radii)}")
+    return grid
+
+
+def _one(sets: Sets, selection: Tensor) -> Sets:
+    """Keep the alternative that the selection likes best, `[B, 1, O]`."""
+    best = chosen(selection, sets).view(-1, 1, 1).expand(-1, 1, sets.shape[2])
+    return sets.gather(1, best)

@@ -1,0 +1,187 @@
+"""Decisions at radii: never more errors than alpha, few draws, exact where the truth is known."""
+
+import numpy as np
+import pytest
+import torch
+from oracles import Linear, exact_pairwise
+from torch import nn
+
+from surefoot.certify.smoothing import certify, decide, majority_radii
+from surefoot.certify.smoothing.claims import chosen, claim_of
+from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
+from surefoot.uncertainty.vote import Vote
+
+
+class Drawn(Vote):
+    """A vote whose copies fall on outcomes with given masses: draws without a net."""
+
+    def __init__(self, masses, sigma=1.0):
+        object.__setattr__(self, "model", nn.Identity())
+        object.__setattr__(self, "sigma", sigma)
+        object.__setattr__(self, "masses", masses)
+        object.__setattr__(self, "random", np.random.default_rng(0))
+
+    def increments(self, images, draws, *key, batch_size=2000):
+        rows = self.random.multinomial(draws, self.masses, size=len(images))
+        return torch.from_numpy(rows)
+
+
+def decided(masses, guarantee, radii, *, runs=1_500, alpha=0.05, draws=800, rule="argmax"):
+    """Decide many times about one table of masses (the last: broken copies)."""
+    vote = Drawn(masses)
+    selection = vote.increments(torch.zeros(runs, 1), 200)
+    everywhere = torch.tensor([masses[:-1]]).repeat(runs, 1).double()
+    sets = guarantee.sets(everywhere)
+    best = chosen(selection, sets).view(-1, 1, 1).expand(-1, 1, sets.shape[2])
+    return decide(
+        vote,
+        torch.rand(runs, 1),
+        selection,
+        sets.gather(1, best),
+        guarantee,
+        radii=radii,
+        alpha=alpha,
+        draws=draws,
+        key=(1,),
+        rule=rule,
+    )
+
+
+CASES = {
+    "two bounds": ([0.7, 0.05, 0.15, 0.1, 0.0], Local()),
+    "one bound": ([0.7, 0.3, 0.0, 0.0, 0.0], Local()),
+    "broken copies": ([0.7, 0.1, 0.0, 0.0, 0.2], Local()),
+    "label or uncertain": ([0.5, 0.05, 0.45, 0.0], LabelOrUncertain()),
+    "mostly uncertain": ([0.3, 0.05, 0.65, 0.0], LabelOrUncertain()),
+    "top 2": ([0.45, 0.35, 0.1, 0.1, 0.0], TopK(2)),
+    "relaxed": ([0.42, 0.4, 0.1, 0.08, 0.0], RelaxedTopK(2)),
+    "affinity": ([0.42, 0.4, 0.1, 0.08, 0.0], Affinity(((0, 1), (2, 3)))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_radius_that_does_not_hold_is_accepted_with_probability_alpha_at_most(name):
+    """A hair beyond the exact radius of the masses: 1,500 decisions at level .05."""
+    masses, guarantee = CASES[name]
+    exact = torch.tensor([masses[:-1]], dtype=torch.float64)
+    sets = guarantee.sets(exact)
+    if masses[-1] > 0:  # a copy without an outcome is a rival, too
+        shown = torch.tensor([[*masses[:-2], masses[-1]]], dtype=torch.float64)
+        truth = guarantee.smoothed_radii(shown, guarantee.sets(shown), 1.0).amax().item()
+    else:
+        truth = guarantee.smoothed_radii(exact, sets, 1.0).amax().item()
+    found = decided(masses, guarantee, [truth + 1e-4])
+    share = (found.radius > 0).double().mean().item()
+    assert share <= 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
+    inside = decided(masses, guarantee, [0.5 * truth], runs=200, draws=4_000)
+    assert (inside.radius > 0).double().mean().item() > 0.9
+
+
+def test_several_radii_share_copies_and_errors():
+    """Nested claims: whatever lies beyond the truth is accepted with probability alpha in all."""
+    masses = [0.7, 0.3, 0.0]
+    truth = torch.special.ndtri(torch.tensor(0.7).double()).item()
+    found = decided(masses, Local(), [0.5 * truth, truth + 1e-4, truth + 0.01, truth + 0.1])
+    false = (found.radius > truth).double().mean().item()
+    assert false <= 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
+    assert (found.radius >= 0.5 * truth).double().mean().item() > 0.95
+
+
+def test_clear_cases_take_few_draws_and_close_ones_all():
+    clear = decided([0.95, 0.05, 0.0], Local(), [0.5], draws=50_000, alpha=1e-3, runs=200)
+    assert clear.samples.double().mean() < 300
+    assert bool((clear.radius == 0.5).all())
+    hopeless = decided([0.5, 0.5 - 1e-3, 1e-3], Local(), [1.0], draws=50_000, runs=200)
+    assert hopeless.samples.double().mean() < 300
+    assert bool((hopeless.radius == 0).all())
+
+
+def test_the_majority_rule_is_one_share():
+    truth = -torch.special.ndtri(torch.tensor(0.05).double()).item()
+    masses = [0.3, 0.05, 0.65, 0.0]
+    false = decided(masses, LabelOrUncertain(), [truth + 1e-4], rule="majority")
+    assert (false.radius > 0).double().mean().item() <= 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
+    inside = decided(masses, LabelOrUncertain(), [0.7 * truth], rule="majority", runs=200)
+    assert (inside.radius > 0).double().mean().item() > 0.9
+
+
+def test_majority_radii_from_counts_are_one_bound_each():
+    counts = torch.tensor([[300, 50, 650, 0]])
+    sets = LabelOrUncertain().sets(torch.tensor([[0.3, 0.05, 0.65]]))
+    either, _ = majority_radii(counts, sets, LabelOrUncertain(), 1.0, 1e-3)
+    assert 1.3 < either.item() < 1.6449  # the limit is -Phi^-1(.05)
+    counts = torch.tensor([[900, 50, 50, 0]])
+    sets = Local().sets(torch.tensor([[0.9, 0.05, 0.05]]))
+    certain, _ = majority_radii(counts, sets, Local(), 1.0, 1e-3)
+    assert 1.0 < certain.item() < 1.2816
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_claims_imply_the_radius(name):
+    """Masses that just satisfy every statement of a claim certify its radius exactly."""
+    masses, guarantee = CASES[name]
+    counts = (torch.tensor(masses) * 1000).round().long()
+    exact = torch.tensor([masses[:-1]], dtype=torch.float64)
+    members = guarantee.sets(exact)[0, -1]
+    for shift in (0.05, 0.3):
+        claim = claim_of(counts, members, guarantee, shift, 0.01, "argmax")
+        singles = claim.events.sum(1) == 1
+        if guarantee.quantifier == "some" or len(claim.nulls) == 1 or bool(~singles.all()) is False:
+            continue
+        above = claim.nulls[singles].amin()
+        below = 1 - claim.nulls[~singles].amin()
+        room = torch.special.ndtri(above) - torch.special.ndtri(below)
+        assert room.item() >= 2 * shift
+
+
+def test_no_violation_on_linear_classifiers_and_close_radii_hold(generator):
+    weight = torch.randn(2, 8, generator=generator)
+    model = Linear(weight, -weight.sum(1) / 2)
+    images = torch.rand(50, 8, generator=generator)
+    radii = [0.1, 0.2, 0.4, 0.8]
+    found = certify(
+        model,
+        images,
+        guarantee=Local(),
+        sigma=0.5,
+        alpha=1e-4,
+        radii=radii,
+        n_certify=10_000,
+    )
+    outcomes = model(images).detach()
+    truth = (outcomes[:, 0] - outcomes[:, 1]).abs() / exact_pairwise(model)[0, 1].detach()
+    assert bool((found.radius <= truth).all())
+    expected = torch.tensor([0.0, *radii], dtype=torch.float64)
+    below = (expected.unsqueeze(0) <= 0.8 * truth.unsqueeze(1)).sum(1) - 1
+    clear = truth < 1.0  # far beyond sigma the copies do not suffice
+    held = found.radius[clear] >= expected[below][clear] - 1e-9
+    assert held.double().mean().item() > 0.95
+    assert found.samples.double().mean() < 3_000
+
+
+def test_decisions_do_not_depend_on_batches(generator):
+    model = Linear(torch.randn(3, 6, generator=generator), torch.zeros(3))
+    images = torch.rand(30, 6, generator=generator)
+    settings = {"guarantee": Local(), "sigma": 0.5, "radii": (0.1, 0.3), "n_certify": 2_000}
+    whole = certify(model, images, **settings)
+    order = torch.randperm(30, generator=generator)
+    mixed = certify(model, images[order], **settings, batch_size=64)
+    assert torch.equal(whole.radius[order], mixed.radius)
+    assert torch.equal(whole.samples[order], mixed.samples)
+    assert torch.equal(whole.details["counts"][order], mixed.details["counts"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"radii": ()}, "above 0"),
+        ({"radii": (0.0, 0.1)}, "above 0"),
+        ({"radii": (float("inf"),)}, "finite"),
+        ({"rule": "majority", "guarantee": TopK(1)}, "majority"),
+    ],
+)
+def test_bad_arguments(change, message):
+    model = Linear(torch.eye(3), torch.zeros(3))
+    settings = {"guarantee": Local(), "sigma": 0.5, "n_certify": 100} | change
+    with pytest.raises(ValueError, match=message):
+        certify(model, torch.rand(2, 3), **settings)

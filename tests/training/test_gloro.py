@@ -30,9 +30,9 @@ LAYERS = [
 GUARANTEES = [Local(), TopK(2), RelaxedTopK(2), RelaxedTopK(3), Affinity(((0, 1), (2, 3), (4,)))]
 
 
-def slope_of(layer, shape, iterations, vectors=None):
+def slope_of(layer, shape, steps, vectors=None):
     vectors = WeakKeyDictionary() if vectors is None else vectors
-    return estimate.estimated_slope(layer, shape, vectors, iterations)
+    return estimate.estimated_slope(layer, shape, vectors, steps)
 
 
 def operator(layer, shape):
@@ -69,7 +69,7 @@ def test_vectors_are_kept_from_step_to_step():
 def test_constants_of_a_net_come_near_the_proven_ones_from_below():
     torch.manual_seed(0)
     model = build("gloro-2c2f", size=8, width=0.5)
-    found = estimate.estimated_pairwise(model, (1, 8, 8), epoch=0, iterations=200)
+    found = estimate.estimated_pairwise(model, (1, 8, 8), epoch=0, steps=200)
     proven = pairwise(model, (1, 8, 8))
     assert bool((found <= proven * (1 + 1e-5)).all())
     assert torch.allclose(found.double(), proven, rtol=0.02)
@@ -83,7 +83,7 @@ def test_a_new_epoch_forgets_what_the_last_one_knew():
         torch.nn.init.normal_(weight)  # orthogonal ones leave nothing to iterate for
 
     def asked(epoch):
-        return estimate.estimated_pairwise(model, (6,), epoch=epoch, iterations=1)
+        return estimate.estimated_pairwise(model, (6,), epoch=epoch, steps=1)
 
     first, second = asked(0), asked(0)
     assert not torch.equal(first, second)

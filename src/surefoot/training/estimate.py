@@ -42,7 +42,7 @@ _MEMORIES: WeakKeyDictionary[nn.Module, Memory] = WeakKeyDictionary()
 
 
 def estimated_pairwise(
-    model: nn.Module, shape: tuple[int, ...], *, epoch: int, iterations: int
+    model: nn.Module, shape: tuple[int, ...], *, epoch: int, steps: int
 ) -> Tensor:
     """Estimate the Lipschitz constants of all differences of logits, with gradients.
 
@@ -50,7 +50,7 @@ def estimated_pairwise(
         model: of layers that `certify.lipschitz` knows.
         shape: of an image.
         epoch: in which this is asked.
-        iterations: of each layer.
+        steps: of each layer.
 
     Returns:
         `[C, C]`, from below; its gradient is that of the last application of each layer.
@@ -60,7 +60,7 @@ def estimated_pairwise(
         memory = _MEMORIES[model] = Memory(epoch, trace(model, shape))
 
     def bound_of(layer: nn.Module, inputs: tuple[int, ...]) -> Tensor | None:
-        return estimated_slope(layer, inputs, memory.vectors, iterations)
+        return estimated_slope(layer, inputs, memory.vectors, steps)
 
     return constants_of(memory.graph, bound_of).pairwise
 
@@ -69,7 +69,7 @@ def estimated_slope(
     layer: nn.Module,
     shape: tuple[int, ...],
     vectors: WeakKeyDictionary[nn.Module, Tensor],
-    iterations: int,
+    steps: int,
 ) -> Tensor | None:
     r"""Estimate the norm of a dense layer or convolution: $\|W v\|$ with v close to the best.
 
@@ -79,7 +79,7 @@ def estimated_slope(
         layer: any layer.
         shape: of its input, without the batch.
         vectors: v of each layer seen before; changed.
-        iterations: each one application of W and of its transpose; the first call takes more.
+        steps: each one application of W and of its transpose; the first call takes more.
 
     Returns:
         a scalar, or None for a layer of another kind or padding: its proven slope is taken.
@@ -92,8 +92,8 @@ def estimated_slope(
     with torch.no_grad():
         vector = vectors.get(layer)
         if vector is None:
-            vector, iterations = _start(shape, weight), WARM_UP + iterations
-        for _ in range(iterations):
+            vector, steps = _start(shape, weight), WARM_UP + steps
+        for _ in range(steps):
             vector = _unit(_transposed(layer, weight, apply(weight, vector), vector))
         vectors[layer] = vector
     return torch.linalg.vector_norm(apply(weight, vector))

@@ -47,7 +47,7 @@ class GloRo:
             "emma", "margin" and "annealing"; larger sets, fewer confident mistakes.
         temperature: of "annealing".
         offset: of "annealing".
-        iterations: of the power method, for each layer and step.
+        power_steps: of the power method, for each layer and step.
 
     Reference: Leino, Wang, Fredrikson 2021; Leino, Fredrikson 2021; Hu et al. 2023 (emma); Lai et
     al. 2025 (annealing).
@@ -64,7 +64,7 @@ class GloRo:
     leniency: float = 0.0
     temperature: float = 0.75
     offset: float = 2.0
-    iterations: int = 2
+    power_steps: int = 2
 
     def __post_init__(self) -> None:
         if self.guarantee.quantifier != "every":
@@ -72,10 +72,10 @@ class GloRo:
                 "a GloRo net is trained for Local, TopK, RelaxedTopK or Affinity; a rejection is"
                 f" added to the finished net; found {type(self.guarantee).__name__}"
             )
-        if not (self.eps > 0 and self.eps_from > 0 and self.eps_to > 0 and self.iterations > 0):
+        if not (self.eps > 0 and self.eps_from > 0 and self.eps_to > 0 and self.power_steps > 0):
             raise ValueError(
-                "need eps, eps_from, eps_to and iterations above 0; found"
-                f" {self.eps}, {self.eps_from}, {self.eps_to}, {self.iterations}"
+                "need eps, eps_from, eps_to and power_steps above 0; found"
+                f" {self.eps}, {self.eps_from}, {self.eps_to}, {self.power_steps}"
             )
 
     def perturb(
@@ -92,7 +92,7 @@ class GloRo:
         with cached():  # a constrained weight is computed once, for the logits and for its norm
             logits = answers.clean
             constants = estimated_pairwise(
-                model, shape, epoch=answers.epoch, iterations=self.iterations
+                model, shape, epoch=answers.epoch, steps=self.power_steps
             )
         return self.loss_of(logits, answers, self.radius(answers.done) * constants.to(logits))
 

@@ -59,7 +59,7 @@ FASHION = Setting(
     steps=50,
 )
 FASHION_SMALL = replace(
-    FASHION, train=10_000, test=1_000, training=Training(epochs=10, batch_size=256), steps=20
+    FASHION, train=10_000, test=500, training=Training(epochs=10, batch_size=256), steps=20
 )
 COLOUR = {"name": "gloro-6c2f", "planes": 3, "size": 32}
 CIFAR = replace(
@@ -71,7 +71,7 @@ CIFAR = replace(
 CIFAR_SMALL = replace(
     CIFAR,
     train=5_000,
-    test=1_000,
+    test=500,
     net={**COLOUR, "width": 0.5},
     training=Training(epochs=6, batch_size=256),
     steps=20,

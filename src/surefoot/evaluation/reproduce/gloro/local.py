@@ -66,7 +66,7 @@ CIFAR_SIZES = {
         MNIST,
         data="cifar10",
         train=10_000,
-        test=1_000,
+        test=500,
         net={**CIFAR, "width": 0.5},
         training=Training(epochs=8, batch_size=256),
         steps=20,

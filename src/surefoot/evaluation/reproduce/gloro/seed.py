@@ -69,7 +69,7 @@ def sizes(data: str, name: str, size: int, classes: int) -> dict[str, Setting]:
     few = replace(
         whole,
         train=10_000,
-        test=1_000,
+        test=500,
         net={**whole.net, "width": 0.5},
         training=Training(epochs=8, batch_size=256),
         steps=20,

@@ -152,11 +152,11 @@ def test_no_violation_on_linear_classifiers_and_close_radii_hold(generator):
     truth = (outcomes[:, 0] - outcomes[:, 1]).abs() / exact_pairwise(model)[0, 1].detach()
     assert bool((found.radius <= truth).all())
     expected = torch.tensor([0.0, *radii], dtype=torch.float64)
-    below = (expected.unsqueeze(0) <= 0.8 * truth.unsqueeze(1)).sum(1) - 1
+    below = (expected.unsqueeze(0) <= 0.7 * truth.unsqueeze(1)).sum(1) - 1
     clear = truth < 1.0  # far beyond sigma the copies do not suffice
     held = found.radius[clear] >= expected[below][clear] - 1e-9
-    assert held.double().mean().item() > 0.95
-    assert found.samples.double().mean() < 3_000
+    assert held.double().mean().item() >= 0.9
+    assert found.samples.double().mean() < 5_000  # of 10,100
 
 
 def test_decisions_do_not_depend_on_batches(generator):

@@ -62,10 +62,8 @@ def test_train_and_evaluate_leave_model_record_and_page(run):
     record = read(run)
     assert len(record) == 30
     assert record.header["radii"] == [0.1, 0.2]
-    assert record.header["certificate"] == {
-        "method": "lipschitz",
-        "norms": "SVD, float64, rounded up",
-    }
+    assert record.header["certificate"]["method"] == "lipschitz"
+    assert record.header["certificate"]["layers"]
     assert record.header["command"].startswith("surefoot ")
 
 

@@ -207,16 +207,22 @@ def _learned(rest: str, classes: tuple[str, ...]) -> groups.Groups:
     return groups.learned(votes.probabilities, threshold=much)
 
 
+DEFAULT_WIDTH = {"resnet20": 16, "preactresnet18": 16, "liresnet": 64, "lipnext": 64}
+"""Channels; the other nets take a multiplier, 1."""
+
+
 @dataclass(frozen=True)
 class Net:
     """Which net to build.
 
     Args:
-        net: mlp, residual-mlp, lenet, preactresnet18, resnet20 or lipschitz-mlp.
-        width: multiplier of lenet (default 1), first channels of a residual net (default 16).
+        net: mlp, residual-mlp, lenet, preactresnet18, resnet20; with measured slopes lipschitz-mlp,
+            gloro-mlp, gloro-2c2f to gloro-8c2f, liresnet, lipnext.
+        width: multiplier of lenet and gloro-... (default 1), first channels of a residual net
+            (default 16), channels of liresnet and lipnext (default 64).
         hidden: widths of the hidden layers of the dense nets.
         dropout: of preactresnet18.
-        scale: factor on the logits of lipschitz-mlp.
+        scale: factor on the logits of lipschitz-mlp and lipnext.
         init_seed: of the initial weights.
         members: above 1: a deep ensemble of so many such nets.
         draws: above 0: the mean over so many dropout masks (needs dropout).
@@ -226,9 +232,21 @@ class Net:
         bound: largest slope of the layers below a Gaussian process; below 1 for residual-mlp.
     """
 
-    net: Literal["mlp", "residual-mlp", "lenet", "preactresnet18", "resnet20", "lipschitz-mlp"] = (
-        "lenet"
-    )
+    net: Literal[
+        "mlp",
+        "residual-mlp",
+        "lenet",
+        "preactresnet18",
+        "resnet20",
+        "lipschitz-mlp",
+        "gloro-mlp",
+        "gloro-2c2f",
+        "gloro-4c3f",
+        "gloro-6c2f",
+        "gloro-8c2f",
+        "liresnet",
+        "lipnext",
+    ] = "lenet"
     width: int | None = None
     hidden: tuple[int, ...] = (128, 128)
     dropout: float = 0.0
@@ -277,19 +295,22 @@ class Net:
         images, _ = data.batch(slice(0, 1))
         shape = images.shape[1:]
         dense = {"inputs": images[0].numel(), "hidden": self.hidden, "classes": classes}
-        if self.net in ("lenet", "preactresnet18", "resnet20") and len(shape) != 3:
-            raise ValueError(f"--net {self.net} needs images; {data.name} holds {tuple(shape)}")
-        if self.net in ("mlp", "residual-mlp"):
+        if self.net in ("mlp", "residual-mlp", "gloro-mlp"):
             return {"name": self.net, **dense}
         if self.net == "lipschitz-mlp":
             return {"name": self.net, **dense, "scale": self.scale}
+        if len(shape) != 3:
+            raise ValueError(f"--net {self.net} needs images; {data.name} holds {tuple(shape)}")
         planes = {"name": self.net, "planes": shape[0], "classes": classes}
-        if self.net == "lenet":
-            return {**planes, "size": shape[-1], "width": 1 if self.width is None else self.width}
-        width = {"width": 16 if self.width is None else self.width}
+        width = {"width": DEFAULT_WIDTH.get(self.net, 1) if self.width is None else self.width}
         if self.net == "resnet20":
             return {**planes, **width}
-        return {**planes, **width, "dropout": self.dropout}
+        if self.net == "preactresnet18":
+            return {**planes, **width, "dropout": self.dropout}
+        scale = {"scale": self.scale} if self.net == "lipnext" else {}
+        if self.net.startswith("gloro-"):
+            width = {"width": float(width["width"])}
+        return {**planes, **width, **scale, "size": shape[-1]}
 
 
 def command_line() -> str:

@@ -90,7 +90,8 @@ def cross_check(record: Record) -> CrossCheck | None:
     ratios = (attacked[both] / certified[both]).to_numpy()
     middle, least = (np.median(ratios), ratios.min()) if len(ratios) else (np.nan, np.nan)
     inside = sum(tried) - attack.get("skipped_certified", 0)
-    return CrossCheck(inside, len(contradictions(record)), len(ratios), middle, least)
+    refuted = len(contradictions(record))
+    return CrossCheck(inside, refuted, len(ratios), float(middle), float(least))
 
 
 def coverage(record: Record) -> Interval:

@@ -1,0 +1,131 @@
+r"""Certificates on a smoothed score of uncertainty, from a histogram of it over noisy copies.
+
+A score u in [0, 1] is drawn on copies x + e, e ~ N(0, sigma^2 I), and counted in bins. How far its
+mean, or a quantile, can move within a shift of rho = r / sigma follows from the shares P(u > s):
+at most $\Phi(\Phi^{-1}(p) + \rho)$ and at least $\Phi(\Phi^{-1}(p) - \rho)$ (Neyman, Pearson). Bins
+only loosen the bounds: a value counts as the upper edge of its bin where it may not be
+underestimated, and as the lower edge where it may not be overestimated.
+
+Every bound holds with probability at least 1 - alpha for all shifts at once; both sides together:
+give each half of it. Salman et al. 2019 (mean), Kumar et al. 2020 (distribution), Chiang et al.
+2020 (quantile).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from surefoot.stats import lower_bound
+
+Bounds = tuple[Tensor, Tensor]
+"""Lower and upper bound, `[B]` float64."""
+
+
+def histogram(scores: Tensor, bins: int = 100) -> Tensor:
+    """Count scores `[B, S]` in [0, 1] in equal bins, `[B, bins + 1]`; NaN goes to the last bin.
+
+    Bin j holds (j / bins, (j + 1) / bins]; 0 falls in the first. The last column counts what is no
+    number: it stands for every value, whichever is worse.
+    """
+    broken = ~scores.isfinite()
+    if bool(((scores < 0) | (scores > 1)).where(~broken, torch.tensor(False)).any()):
+        raise ValueError(
+            "scores must lie in [0, 1]; for unbounded ones (energy) take a monotone map into it,"
+            " which leaves quantiles in order"
+        )
+    place = (scores.double() * bins).ceil().clamp(1, bins).sub(1).where(~broken, float(bins))
+    table = torch.zeros(len(scores), bins + 1, dtype=torch.long)
+    return table.scatter_add(1, place.long(), torch.ones_like(place, dtype=torch.long))
+
+
+def mean_bounds(counts: Tensor, shift: float, alpha: float) -> Bounds:
+    r"""Bound the mean of the score at any point within the shift, from its mean here.
+
+    $$ \Phi(\Phi^{-1}(\bar u \mp \epsilon) \mp \rho), \qquad
+       \epsilon = \sqrt{2 V \ln (2 / \alpha) / n} + \frac{7 \ln (2 / \alpha)}{3 (n - 1)} $$
+    with V the variance of the counted values (Maurer, Pontil 2009).
+
+    Args:
+        counts: `[B, bins + 1]` of `histogram`, at least two draws a row.
+        shift: rho.
+        alpha: level of each side.
+    """
+    numbers, draws = counts[:, :-1].double(), counts.sum(1).double()
+    if bool((draws < 2).any()):
+        raise ValueError("the mean of a score needs at least two draws")
+    bins = numbers.shape[1]
+    ends = []
+    for value, edge in ((0.0, 0), (1.0, 1)):
+        values = (torch.arange(bins).double() + edge) / bins
+        mean = (numbers @ values + value * counts[:, -1]) / draws
+        square = (numbers @ values.square() + value * counts[:, -1]) / draws
+        variance = (square - mean.square()).clamp(min=0) * draws / (draws - 1)
+        slack = (2 * variance * math.log(2 / alpha) / draws).sqrt()
+        slack = slack + 7 * math.log(2 / alpha) / (3 * (draws - 1))
+        ends.append(mean - slack if edge == 0 else mean + slack)
+    return _moved(ends[0], -shift), _moved(ends[1], shift)
+
+
+def distribution_bounds(counts: Tensor, shift: float, alpha: float) -> Bounds:
+    r"""Bound the mean of the score at any point within the shift, from its whole distribution.
+
+    $$ \sum_j (s_{j+1} - s_j) \, \Phi(\Phi^{-1}(P(u > s_j) + \epsilon) + \rho), \qquad
+       \epsilon = \sqrt{\ln (1 / \alpha) / 2 n} $$
+    and below likewise with $s_{j+1}$ and the signs turned: never looser than `mean_bounds` but for
+    epsilon, which holds for all s at once (Dvoretzky, Kiefer, Wolfowitz; Massart 1990).
+
+    Args:
+        counts: `[B, bins + 1]` of `histogram`.
+        shift: rho.
+        alpha: level of each side, at most one half.
+    """
+    if not 0 < alpha <= 0.5:
+        raise ValueError(f"the one-sided inequality needs 0 < alpha <= 1/2; found {alpha}")
+    numbers, draws = counts[:, :-1].double(), counts.sum(1, keepdim=True).double()
+    bins = numbers.shape[1]
+    slack = (math.log(1 / alpha) / (2 * draws)).sqrt()
+    above = numbers.flip(1).cumsum(1).flip(1)  # u above the lower edge of bin j
+    highest = (above + counts[:, -1:]) / draws
+    lowest = torch.cat([above[:, 1:], torch.zeros_like(draws)], 1) / draws
+    low = _moved(lowest - slack, -shift).sum(1) / bins
+    return low, _moved(highest + slack, shift).sum(1) / bins
+
+
+def quantile_bounds(counts: Tensor, level: float, shift: float, alpha: float) -> Bounds:
+    r"""Bound a quantile of the score at any point within the shift by quantiles here.
+
+    The q-quantile there lies between those of levels $\Phi(\Phi^{-1}(q) \mp \rho)$ here, which
+    order statistics bound (one binomial statement a side).
+
+    Args:
+        counts: `[B, bins + 1]` of `histogram`.
+        level: q, strictly between 0 and 1; one half is the median.
+        shift: rho.
+        alpha: level of each side.
+
+    Returns:
+        lower and upper edge; 0 and 1 where the draws do not suffice.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"`level` of a quantile must lie between 0 and 1; found {level}")
+    numbers, bins = counts[:, :-1], counts.shape[1] - 1
+    draws = int(counts[0].sum())
+    centre = torch.special.ndtri(torch.tensor(level, dtype=torch.float64))
+    edges = torch.arange(bins + 1).double() / bins
+    below = numbers.cumsum(1)
+    # Up to the edge s lies surely more than the raised level: the quantile there is at most s.
+    sure = lower_bound(below, draws, alpha) >= torch.special.ndtr(centre + shift)
+    high = torch.where(sure.any(1), edges[1:][sure.int().argmax(1)], 1.0)
+    # Above s lies surely more than all but the lowered level: the quantile there is above s.
+    above = numbers.flip(1).cumsum(1).flip(1)
+    sure = lower_bound(above, draws, alpha) >= torch.special.ndtr(shift - centre)
+    last = bins - 1 - sure.flip(1).int().argmax(1)
+    return torch.where(sure.any(1), edges[:-1][last], 0.0), high
+
+
+def _moved(mass: Tensor, shift: float) -> Tensor:
+    """Give the share to which a mass can move, up or down."""
+    inside = mass.clamp(0, 1)
+    moved = torch.special.ndtr(torch.special.ndtri(inside) + shift)
+    return torch.where(inside == 0, 0.0, torch.where(inside == 1, 1.0, moved))

@@ -158,7 +158,8 @@ class _State:
         self.rises = torch.zeros_like(self.value)
         self.since = 0
         self.halved = torch.ones_like(self.value, dtype=torch.bool)
-        self.step_size = torch.full_like(self.value, 2 * threat.eps)
+        # In the precision of the images: a net may answer in another one.
+        self.step_size = torch.full_like(self.value, 2 * threat.eps, dtype=images.dtype)
 
     def keep(self, rows: Tensor) -> None:
         """Drop the examples that are not in `rows`."""

@@ -9,7 +9,7 @@ from importlib import import_module
 
 COMMANDS = {
     "demo": "train four digit classifiers and show the four answers for each (2 minutes)",
-    "train": "train a net with a recipe: standard, pgd, trades, udp, ... (fifteen)",
+    "train": "train a net with a recipe: standard, pgd, trades, udp, gloro, ... (sixteen)",
     "attack": "search for counterexamples: the upper end of the bracket",
     "certify": "prove radii, by Lipschitz constants or by smoothing: the lower end",
     "limit": "estimate how robust any classifier could be on a data set",

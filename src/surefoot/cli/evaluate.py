@@ -27,8 +27,6 @@ class Effort:
             that never abstain also AutoAttack (standard, plus, rand, fast) and pgd.
         steps: of each search on a net (AutoAttack has its own; a vote is attacked in 20 steps).
         step_size: of pgd; by default 2.5 eps / steps.
-        float64: run the net in double precision, where the rounding of its execution takes next to
-            nothing from a Lipschitz certificate; all figures are about that net.
         seed: of noise and random starts.
     """
 
@@ -41,7 +39,6 @@ class Effort:
     protocol: Literal["margins", "standard", "plus", "rand", "fast", "pgd"] = "margins"
     steps: int = 100
     step_size: float | None = None
-    float64: bool = False
     seed: int = 0
 
 
@@ -81,7 +78,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     from surefoot.report import write_markdown, write_page
 
     data, others = command.rows.load()
-    model = command.subject.open(others)
+    model = command.subject.open(data, others)
     record = bracket(
         classifier_of(model, command.effort),
         data,
@@ -107,7 +104,6 @@ def classifier_of(model, effort: Effort):
     """Give the classifier the row is about."""
     from surefoot.attacks import VoteSearch
     from surefoot.evaluation import Plain, Smoothed
-    from surefoot.models import Double
     from surefoot.uncertainty.vote import Vote
 
     if effort.certificate == "smoothing" and not effort.sigma > 0:
@@ -122,8 +118,6 @@ def classifier_of(model, effort: Effort):
             search=VoteSearch(alpha=effort.alpha),
             seed=effort.seed,
         )
-    if effort.float64:
-        model = Double(model)
     certificate = effort.certificate
     if certificate == "auto":
         certificate = "lipschitz" if _made_for_it(model) else "none"

@@ -57,7 +57,11 @@ Score = Literal[
     "mutual-information",
     "member-variance",
     "latent-variance",
+    "gloro",
+    "logit-gap",
 ]
+LEADS = ("gloro", "logit-gap")
+"""Rejections that a Lipschitz certificate knows."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,13 @@ class Subject:
         weights: safetensors file for a factory.
         trust_pickle: allow a .pt2 file whose loading executes pickled code.
         mc_dropout: keep dropout on, so that each pass is one draw (then judge the vote).
+        float64: run the net in double precision, where the rounding of its execution takes next to
+            nothing from a Lipschitz certificate; all figures are about that net.
         reject: let the model answer "uncertain" by this score; mutual-information and
             member-variance need a model of several members, latent-variance one with --inducing.
-        threshold: largest accepted score.
+            gloro: where it is not certified at an l2 radius; logit-gap: where the best logit leads
+            by too little. These two have a Lipschitz certificate.
+        threshold: largest accepted score; for gloro the radius, for logit-gap the least lead.
         coverage: instead of a threshold: accept this share of the images of the split that are not
             evaluated.
     """
@@ -80,15 +88,20 @@ class Subject:
     weights: Path | None = None
     trust_pickle: bool = False
     mc_dropout: bool = False
+    float64: bool = False
     reject: Score = "none"
     threshold: float | None = None
     coverage: float | None = None
 
-    def open(self, others: Data | None) -> nn.Module:
-        """Open the model; wrap it if it is to reject."""
+    def open(self, data: Data, others: Data | None) -> nn.Module:
+        """Open the model for this data; wrap it if it is to reject."""
         model = open_model(self.model, self.weights, trust_pickle=self.trust_pickle)
         if torch.cuda.is_available():
             model = model.to("cuda")
+        if self.float64:
+            from surefoot.models import Double
+
+            model = Double(model)
         if self.mc_dropout:
             from surefoot.uncertainty import MCDropout
 
@@ -97,6 +110,8 @@ class Subject:
             if self.threshold is not None or self.coverage is not None:
                 raise ValueError("--threshold and --coverage need --reject SCORE")
             return model
+        if self.reject in LEADS:
+            return self._leading(model, data)
         from surefoot.uncertainty import Selective
 
         if (self.threshold is None) == (self.coverage is None):
@@ -105,6 +120,17 @@ class Subject:
         if threshold is None:
             threshold = self._threshold(model, others)
         return Selective(model, self.reject, threshold).eval()
+
+    def _leading(self, model: nn.Module, data: Data) -> nn.Module:
+        from surefoot.certify.lipschitz import gloro
+        from surefoot.uncertainty import logit_gap
+
+        if self.threshold is None or self.coverage is not None:
+            raise ValueError(f"--reject {self.reject} needs --threshold, and takes no --coverage")
+        images, _ = data.batch(slice(0, 1))
+        if self.reject == "gloro":
+            return gloro(model, self.threshold, tuple(images.shape[1:])).eval()
+        return logit_gap(model, self.threshold, len(data.classes)).eval()
 
     def _threshold(self, model: nn.Module, others: Data | None) -> float:
         from surefoot.evaluation.bracket import try_model

@@ -1,15 +1,16 @@
 """`surefoot train`: train a net with a recipe."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 from accelerate import PartialState
 
-from surefoot.cli.options import Net
+from surefoot.cli.options import Net, read_groups
 from surefoot.data import load
-from surefoot.training import RECIPES, Recipe, Training, fit
+from surefoot.guarantees import Affinity
+from surefoot.training import RECIPES, GloRo, Recipe, Training, fit
 
 if TYPE_CHECKING:
     AnyRecipe = Recipe
@@ -32,6 +33,7 @@ class Command:
         validation_seed: of that draw.
         net: which net.
         training: how long, how fast, with which options.
+        groups: for the recipe gloro: affinity groups, in the forms of `certify --groups`.
     """
 
     recipe: AnyRecipe
@@ -42,6 +44,7 @@ class Command:
     validation_seed: int = 0
     net: Net = field(default_factory=Net)
     training: Training = field(default_factory=Training)
+    groups: str = ""
 
     def run(self) -> None:
         """Train, and say where the model is."""
@@ -51,8 +54,9 @@ class Command:
         if self.validation:
             validation, data = data.split(self.validation, self.validation_seed)
         model = self.net.build(data)
+        recipe = self._grouped(data.classes) if self.groups else self.recipe
         folder = fit(
-            model, data, self.recipe, self.folder, training=self.training, validation=validation
+            model, data, recipe, self.folder, training=self.training, validation=validation
         )
         if not PartialState().is_main_process:
             return
@@ -60,3 +64,9 @@ class Command:
         print(f"model: {folder}")
         if validation is not None:
             print(f"best epoch: {folder / 'best'}")
+
+    def _grouped(self, classes: tuple[str, ...]) -> Recipe:
+        """Give the recipe with affinity groups."""
+        if not isinstance(self.recipe, GloRo):
+            raise ValueError("--groups is for the recipe gloro: its guarantee becomes affinity")
+        return replace(self.recipe, guarantee=Affinity(read_groups(self.groups, classes)))

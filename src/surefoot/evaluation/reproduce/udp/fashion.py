@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from surefoot.evaluation.reproduce.experiment import Experiment, Row, Setting, at_scales
 from surefoot.evaluation.reproduce.overfitting import overfitting
@@ -10,6 +11,7 @@ from surefoot.evaluation.reproduce.udp.parts import SMALLER, SMOKE, ascent, linf
 from surefoot.threat import Threat
 from surefoot.training import (
     FGSM,
+    PGD,
     PRESETS,
     TRADES,
     UDP,
@@ -18,7 +20,6 @@ from surefoot.training import (
     Judge,
     Standard,
     Training,
-    WeightAttack,
 )
 
 ROWS = (
@@ -61,18 +62,41 @@ PAPER = Setting(
     net={"name": "lenet"},
 )
 SIZES = {"smoke": SMOKE, "small": SMALL, "paper": PAPER}
-KL_TRADES = TRADES(Threat("linf", 0.2), steps=20, step_size=0.015)
-AVERAGED = {"ema": 0.99}
-BEYOND = (
-    *(row for row in ROWS if row.name in ("pgd", "udp")),
-    Row("trades-kl", KL_TRADES),
-    Row("udp-trades-kl", UDPTRADES(linf(0.5, 0.025, 20)), training=AVERAGED),
-    Row(
-        "udp-trades-kl-awp",
-        UDPTRADES(linf(0.5, 0.025, 20)),
-        training=AVERAGED | {"weight_attack": WeightAttack(5e-3, 2)},
-    ),
-)
+FEW = {"schedule": "triangular", "learning_rate": 3e-3, "ema": 0.995}
+"""How the rows beyond the paper are trained: fewer and longer steps pay for more epochs."""
+
+
+def beyond(training: Training) -> tuple[Row, ...]:
+    """Give the published recipes, and others at the same number of gradients a training image.
+
+    Twenty steps and one for the loss, for so many epochs, cost what six steps and one cost for
+    three times as many.
+    """
+    few = FEW | {"epochs": 3 * training.epochs}
+    clean_too = few | {"epochs": round(2.6 * training.epochs)}  # TRADES asks for the clean answer
+    soft: dict[str, Any] = {
+        "steps": 6,
+        "step_size": 0.0625,
+        "weight": 1.0,
+        "form": "soft-cross-entropy",
+    }
+
+    def climb(eps: float) -> PGD:
+        return PGD(Threat("linf", eps), steps=6, step_size=eps / 4)
+
+    return (
+        *(row for row in ROWS if row.name in ("pgd", "udp")),
+        Row("pgd .2, few steps", climb(0.2), training=few),
+        Row("udp .5, few steps", linf(0.5, 0.1, 6), training=few),
+        Row("pgd .25, few steps", climb(0.25), training=few),
+        Row("trades .25, few steps", TRADES(Threat("linf", 0.25), **soft), training=clean_too),
+        Row(
+            "udp-trades .5, few steps",
+            UDPTRADES(linf(0.5, 0.1, 6), weight=1.0, form="soft-cross-entropy"),
+            training=clean_too,
+        ),
+    )
+
 
 WIDE = (Row("standard", Standard()), Row("udp", linf(0.1, 0.01, 10)))
 WIDE_TRAINING = PRESETS["udp-lenet-capacity"]
@@ -110,10 +134,14 @@ EXPERIMENTS = {
         scales=at_scales(table, SIZES, rows=ROWS, threats=THREATS),
     ),
     "udp-beyond": Experiment(
-        source="Beyond Pagliardini et al. 2022: UDP with TRADES-KL, averaging, weight perturbation",
-        remark=SMALLER + "Same data, epochs and steps for every row; published figures are those"
-        " of Table 2.",
-        scales=at_scales(table, SIZES, rows=BEYOND, threats=THREATS),
+        source="Beyond Pagliardini et al. 2022: six long steps, averaged weights, more epochs",
+        remark=SMALLER
+        + "Every row has the same number of gradients an image; published figures are"
+        " those of Table 2. The gain is that of the schedule: with it PGD is ahead of UDP in linf.",
+        scales={
+            scale: partial(table, setting=setting, rows=beyond(setting.training), threats=THREATS)
+            for scale, setting in SIZES.items()
+        },
     ),
     "udp-capacity": Experiment(
         source="Pagliardini et al. 2022, Figure 5 (Fashion-MNIST, LeNet, width 1 to 12)",

@@ -6,6 +6,7 @@ from typing import Literal
 
 from surefoot.cli.options import Claim, Rows, Subject, command_line
 from surefoot.cli.show import show_record
+from surefoot.data import Data
 from surefoot.threat import Threat
 
 
@@ -21,6 +22,8 @@ class Effort:
         alpha: error probability of a smoothing certificate, for each image.
         n_select: noisy copies that fix the sets.
         n_certify: noisy copies (vote: draws) that are counted.
+        decide: of smoothing: draw only until it is sure which radii of the grid hold, mostly a few
+            hundred copies; n_certify is then the most.
         skip_certified: do not attack where the certificate reaches the radius (then nothing checks
             the certificate).
         protocol: how a net is attacked: margins serves every guarantee; for wrong labels of nets
@@ -35,6 +38,7 @@ class Effort:
     alpha: float = 1e-3
     n_select: int = 100
     n_certify: int = 10_000
+    decide: bool = False
     skip_certified: bool = False
     protocol: Literal["margins", "standard", "plus", "rand", "fast", "pgd"] = "margins"
     steps: int = 100
@@ -80,7 +84,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     data, others = command.rows.load()
     model = command.subject.open(data, others)
     record = bracket(
-        classifier_of(model, command.effort),
+        classifier_of(model, command.effort, _decided(command, data)),
         data,
         guarantee=command.claim.build(data.classes),
         threat=command.threat,
@@ -100,7 +104,21 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     print(f"record and page: {command.folder / 'report.html'}")
 
 
-def classifier_of(model, effort: Effort):
+def _decided(command: Command, data: Data) -> tuple[float, ...]:
+    """Give the l2 radii that a smoothing certificate is to decide: those of the grid, or none."""
+    if not command.effort.decide:
+        return ()
+    if command.effort.certificate != "smoothing":
+        raise ValueError("--decide is for --certificate smoothing; other radii cost nothing more")
+    from surefoot.evaluation.bracket import grid_of
+
+    dimension = data.batch(slice(0, 1))[0].numel()
+    scale = Threat(command.threat.norm, 1.0).l2_radius(dimension)
+    # A hair more, so that a decided radius is still one after it was turned into another norm.
+    return tuple(r * scale * (1 + 1e-12) for r in grid_of(command.radii, command.threat))
+
+
+def classifier_of(model, effort: Effort, decided: tuple[float, ...] = ()):
     """Give the classifier the row is about."""
     from surefoot.attacks import VoteSearch
     from surefoot.evaluation import Plain, Smoothed
@@ -117,6 +135,7 @@ def classifier_of(model, effort: Effort):
             n_certify=effort.n_certify,
             search=VoteSearch(alpha=effort.alpha),
             seed=effort.seed,
+            radii=decided,
         )
     certificate = effort.certificate
     if certificate == "auto":

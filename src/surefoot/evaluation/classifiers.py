@@ -212,9 +212,10 @@ class Smoothed:
         vote: net and sigma.
         alpha: level of each certificate and of each confirmed attack.
         n_select: copies that fix the sets.
-        n_certify: copies that are counted.
+        n_certify: copies that are counted, or the most that a decision takes.
         search: effort of the attack.
         seed: of all noise.
+        radii: l2 radii to decide, drawing until that is sure; none: the full radius.
     """
 
     vote: Vote
@@ -223,6 +224,7 @@ class Smoothed:
     n_certify: int = 10_000
     search: VoteSearch = field(default_factory=VoteSearch)
     seed: int = 0
+    radii: tuple[float, ...] = ()
     shard: ClassVar[int] = 50  # counting is slow: a kill should not cost much
 
     @property
@@ -240,6 +242,7 @@ class Smoothed:
             guarantee=guarantee,
             sigma=self.vote.sigma,
             alpha=self.alpha,
+            radii=self.radii or None,
             n_select=self.n_select,
             n_certify=self.n_certify,
             seed=self.seed,
@@ -253,6 +256,7 @@ class Smoothed:
             "n_select": self.n_select,
             "n_certify": self.n_certify,
             "ledger": found.details["ledger"],
+            "decided": list(self.radii),
         }
         # For a set of one the radius says it: above 0 that outcome wins. U alone is no label.
         surely = (found.radius > 0) & label_wins(outcomes, self.rejects)
@@ -310,7 +314,7 @@ class Smoothed:
 
     def settings(self) -> dict[str, Any]:
         """Give everything but the net, for the header."""
-        keep = ("alpha", "n_select", "n_certify", "seed")
+        keep = ("alpha", "n_select", "n_certify", "seed", "radii")
         chosen = {name: getattr(self, name) for name in keep}
         return {"sigma": self.vote.sigma, **chosen, "search": asdict(self.search)}
 

@@ -181,6 +181,8 @@ def _certificate(record: Record) -> str:
 
 def _smoothing(certificate: dict[str, Any]) -> str:
     draws = f"{certificate.get('n_select', NONE)} + {certificate.get('n_certify', NONE)}"
+    if certificate.get("decided"):
+        draws = f"{draws} at most, until the radii of the grid are decided,"
     text = (
         f"Randomized smoothing, sigma {certificate['sigma']:g}, {draws} draws an example "
         f"(selection + certification). The certificate of each example fails with probability at "

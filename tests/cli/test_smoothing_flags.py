@@ -1,0 +1,38 @@
+"""Decisions at the radii of the grid, on the command line."""
+
+import pytest
+
+from surefoot.cli import main
+from surefoot.evaluation import figures
+from surefoot.evaluation.record import read
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("net")
+    main(f"train noise --sigma 0.25 --net mlp --epochs 15 --folder {folder}".split())
+    return folder
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_decisions_take_fewer_copies_and_certify_as_much(net, norm, tmp_path):
+    eps, radii = ("0.1", "0.1 0.3") if norm == "l2" else ("0.02", "0.02 0.04")
+    shared = (
+        f"certify --model {net} --certificate smoothing --sigma 0.25 --norm {norm} --eps {eps}"
+        f" --radii {radii} --count 20 --n-certify 3000 --folder"
+    )
+    main([*shared.split(), str(tmp_path / "full")])
+    main([*shared.split(), str(tmp_path / "decided"), "--decide"])
+    full, decided = read(tmp_path / "full"), read(tmp_path / "decided")
+    assert decided.rows["samples"].mean() < 0.5 * full.rows["samples"].mean()
+    for radius in (float(eps), float(radii.split()[1])):
+        before = figures.certified_accuracy(full, radius).value
+        assert abs(figures.certified_accuracy(decided, radius).value - before) <= 0.15
+    assert figures.certified_accuracy(decided, float(eps)).value > 0.5
+    assert decided.header["certificate"]["decided"]
+
+
+def test_only_smoothing_decides(net, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(f"certify --model {net} --certificate lipschitz --decide --folder {tmp_path}".split())
+    assert "--certificate smoothing" in capsys.readouterr().err

@@ -320,3 +320,20 @@ def test_containing_keeps_only_the_alternatives_with_the_label():
     sets = RelaxedTopK(2).sets(torch.tensor([[3.0, 2.0, 1.0]] * 3))
     kept = containing(sets, torch.tensor([0, 1, 2]))
     assert kept.any(2).tolist() == [[True, True], [False, True], [False, False]]
+
+
+def test_a_radius_of_a_lead_hardly_above_its_slack_is_rounded_down():
+    """1 - 5e-17 rounds to 1, and against a slack of 1 - 1.1e-16 nearly half of the lead is lost."""
+    outcomes = torch.tensor([[1.0, 5e-17]], dtype=torch.float64)
+    slack = torch.full((2, 2), 1 - 2.0**-53, dtype=torch.float64)
+    constants = torch.ones(2, 2, dtype=torch.float64)
+    radii = Local().lipschitz_radii(outcomes, Local().sets(outcomes), constants, slack)
+    assert radii.item() <= 2.0**-53 - 5e-17
+
+
+def test_a_radius_that_is_no_number_is_none():
+    outcomes = torch.tensor([[1.0, 0.0]])
+    slack = torch.full((2, 2), torch.nan)
+    constants = torch.ones(2, 2, dtype=torch.float64)
+    radii = Local().lipschitz_radii(outcomes, Local().sets(outcomes), constants, slack)
+    assert radii.item() == 0

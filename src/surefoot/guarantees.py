@@ -90,7 +90,7 @@ class Guarantee(ABC):
         matrices = [pairwise.double()] if slack is None else [pairwise.double(), slack.double()]
         radius = _over_pairs(outcomes.double(), sets, self.quantifier, _tolerance, *matrices)
         usable = sets.any(2) & outcomes.isfinite().all(1, keepdim=True)
-        return torch.where(usable, (radius * (1 - 4e-16)).clamp(min=0), 0.0)
+        return torch.where(usable & (radius > 0), radius * (1 - 4e-16), 0.0)
 
     def smoothed_radii(self, masses: Tensor, sets: Sets, sigma: float) -> PerAlternative:
         r"""Give the l2 radius of each alternative for the vote under noise N(0, sigma^2 I).
@@ -336,7 +336,8 @@ def _member_index(sets: Sets) -> tuple[Tensor, Tensor]:
 
 def _tolerance(lead: Tensor, constant: Tensor, slack: Tensor | float = 0.0) -> Tensor:
     """Give how far a lead lasts; an outcome that cannot be caught lasts for ever."""
-    lead = lead - slack
+    # Subtracting rounds by less than this, twice; where little is left that is no small part of it.
+    lead = lead - slack - 4e-16 * (abs(lead) + abs(slack))
     return torch.where(lead > 0, lead / constant, lead.clamp(max=0))
 
 

@@ -13,6 +13,7 @@ from surefoot.certify.lipschitz.certificate import measured
 from surefoot.certify.lipschitz.rounding import Execution, gamma, unit_of
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import Double, MinMax, Normalize, Scale, build
+from surefoot.models.lipschitz import NormPool
 from surefoot.threat import Threat
 from surefoot.uncertainty import Leading, accepted, logit_gap
 
@@ -290,3 +291,66 @@ def test_a_certificate_says_what_it_rests_on():
         5,
         5,
     )
+
+
+class Reading(nn.Module):
+    """A net whose code, read once, is not what it does."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.layer = kind, nn.Linear(16, 4)
+
+    def forward(self, images):
+        if self.kind == "random":
+            return self.layer(images + torch.randn(16))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.layer(images).double()
+
+
+@pytest.mark.parametrize("kind", ["random", "autocast"])
+def test_a_net_that_differs_from_its_code_is_refused(kind):
+    with pytest.raises(ValueError, match="gives other logits"):
+        certify(Reading(kind), torch.rand(3, 16), guarantee=Local())
+
+
+def test_less_precision_than_is_counted_is_refused():
+    images = torch.rand(3, 1, 4, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(ValueError, match="autocast"):
+        certify(make_net(), images, guarantee=Local())
+    with pytest.raises(ValueError, match="float16"):
+        certify(make_net().half(), images, guarantee=Local())
+
+
+@pytest.mark.parametrize("room", ["conv", "matmul"])
+def test_precision_of_one_kind_of_operation_is_counted(room):
+    backend = getattr(torch.backends.mkldnn, room)
+    before = backend.fp32_precision
+    try:
+        backend.fp32_precision = "bf16"
+        assert unit_of(torch.rand(1, 4)) == 2.0**-8
+    finally:
+        backend.fp32_precision = before
+    assert unit_of(torch.rand(1, 4)) == 2.0**-24
+
+
+def test_squares_too_small_for_float32_are_counted():
+    """A norm of 4e-23 is computed as 0: the error is as large as the feature."""
+    net = nn.Sequential(NormPool())
+    images = torch.full((1, 2, 4, 4), 1e-23)
+    logits, error, _ = Execution(measured(net, (2, 4, 4)), unit_of(images)).logits(images)
+    assert (logits.double() - 4e-23).norm() <= error.item()
+
+
+def test_sets_that_leads_cannot_certify_have_radius_zero():
+    """On a rejecting net: {label} is no set of (ii), and two labels are none of (i)."""
+    net, images = gloro(make_net(), 0.01), torch.rand(20, 1, 4, 4)
+    with torch.no_grad():
+        best = net(images)[:, :-1].topk(2, dim=1).indices
+    alone = torch.zeros(20, 1, 6, dtype=torch.bool)
+    alone[torch.arange(20), 0, best[:, 0]] = True
+    two = alone.clone()
+    two[torch.arange(20), 0, best[:, 1]] = True
+    found = certify(net, images, guarantee=LabelOrUncertain(), sets=alone)
+    assert found.radius.amax() == 0
+    assert certify(net, images, guarantee=Local(), sets=two).radius.amax() == 0
+    assert certify(net, images, guarantee=Local(), sets=alone).radius.amax() > 0

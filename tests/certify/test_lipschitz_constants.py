@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn.functional import pad
 
-from surefoot.certify.lipschitz import Bound, pairwise, register
+from surefoot.certify.lipschitz import Bound, pairwise, register, spectral_norm_bound
 from surefoot.certify.lipschitz.certificate import measured
 from surefoot.models import LipschitzMLP, MinMax, Normalize, Scale, build
 from surefoot.types import rejects
@@ -361,3 +361,133 @@ def test_a_net_that_rejects_by_leads_is_bounded_by_its_logits():
     selective = logit_gap(model, 0.5, 5)
     assert rejects(selective)
     assert torch.equal(pairwise(selective), pairwise(model))
+
+
+@fx.wrap
+def relu(images):
+    """A function of the user's that fx keeps closed, under a known name."""
+    return 100 * images
+
+
+def doubled_view(images):
+    features = images * 1.0
+    some = features[:, :4]
+    some += 10 * features[:, 4:]
+    return features
+
+
+def added_to_itself(images):
+    features = start = images * 1.0
+    features += 5 * features
+    return start + features
+
+
+def written_out(images):
+    features = images * 1.0
+    torch.abs(10 * images, out=features)
+    return features
+
+
+class First(nn.Module):
+    """Some operation on images of 8 pixels, then a dense layer."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.operation, self.head = operation, nn.Linear(8, 4)
+
+    def forward(self, images):
+        return self.head(self.operation(images))
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (lambda x: torch.clamp(x, min=5 * x), "flow as an option"),
+        (lambda x: x[:, :1].clamp(min=-torch.ones(1, 8)), "repeats the flow"),
+        (doubled_view, "in place overwrites"),
+        (added_to_itself, "in place overwrites"),
+        (written_out, "with `out`"),
+        (lambda x: x * x.shape[0], "images' size"),
+        (lambda x: x / (1 / x.size(0)), "images' size"),
+        (lambda x: pad(x, (0, 0, 1, -1)), "along the batch"),
+        (lambda x: relu(x), r"operation \?"),
+        (lambda x: torch.abs(x * torch.tensor(1 + 9j)), "real numbers"),
+    ],
+)
+def test_operations_that_hide_a_slope_are_refused(operation, message):
+    """Each of these was once bounded below its slope, or mixed the images of a batch."""
+    with pytest.raises(ValueError, match=message):
+        pairwise(First(operation).eval(), (8,))
+
+
+class Transposed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, images):
+        return self.head(images.transpose(1, dim1=0).flatten(1))
+
+
+def test_axes_by_keyword_are_seen():
+    with pytest.raises(ValueError, match="axis of the batch"):
+        pairwise(Transposed().eval(), (3, 4))
+
+
+class Overwriting(nn.Module):
+    """In place, but on values that nothing else reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(8, 8), nn.Linear(8, 4)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, images):
+        features = self.first(images)
+        features *= 3.0
+        features += 1.0
+        after = self.first(self.act(self.first(features.clamp(-1, 1))))
+        after += features
+        return self.head(self.act(after.view(-1, 8)))
+
+
+def test_overwriting_what_nothing_else_reads_is_bounded(generator):
+    model = Overwriting().eval()
+    bound = pairwise(model, (8,))
+    images = torch.rand(200, 8, generator=generator)
+    moved = images + 0.01 * torch.randn(200, 8, generator=generator)
+    with torch.no_grad():
+        change = model(moved.clone()) - model(images.clone())
+    slopes = (change.unsqueeze(2) - change.unsqueeze(1)).abs() / (moved - images).norm(dim=1)[
+        :, None, None
+    ]
+    assert bool((slopes.amax(0) <= bound * (1 + 1e-3)).all())
+
+
+class Loud(nn.Linear):
+    def forward(self, features):
+        return 10 * super().forward(features)
+
+
+class Signs(Scale):
+    def forward(self, features):
+        return features * torch.tensor([3.0, -3.0, 3.0, -3.0])
+
+
+def test_registered_subclasses_are_taken_at_their_rule(generator):
+    """They are dense layers and scales by name only: neither rows nor one factor bound them."""
+    register(Loud, lambda layer, shape: 10 * float(spectral_norm_bound(layer.weight)))
+    register(Signs, lambda layer, shape: 3.0)
+    alike = nn.Linear(8, 4)
+    with torch.no_grad():
+        alike.weight[1:] = alike.weight[0]
+    for model in (nn.Sequential(Loud(8, 4)), nn.Sequential(alike, Signs(1.0))):
+        bound = pairwise(model.eval(), (8,))
+        assert bool((steepest(model, (8,), generator) <= bound * (1 + 1e-9)).all())
+
+
+def test_rows_that_differ_by_less_than_squares_can_hold_still_differ():
+    layer = nn.Linear(2, 2).double()
+    with torch.no_grad():
+        layer.weight.copy_(1e-170 * torch.eye(2, dtype=torch.float64))
+    assert pairwise(layer)[0, 1] > 1e-170

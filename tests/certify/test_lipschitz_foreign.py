@@ -83,3 +83,10 @@ def test_sorting_along_the_batch_is_refused():
     model = nn.Sequential(nn.Flatten(), orthogonium.MaxMin(axis=0))
     with pytest.raises(ValueError, match="images"):
         pairwise(model, (1, 2, 2))
+
+
+def test_norms_over_windows_that_overlap_are_refused():
+    layer = torchlip.ScaledL2NormPool2d(2)
+    layer.stride = 1
+    with pytest.raises(ValueError, match="overlap"):
+        pairwise(nn.Sequential(layer, nn.Flatten()), (1, 4, 4))

@@ -196,3 +196,14 @@ def test_padding_norms_are_those_of_the_padding_matrix(mode):
 def test_a_kernel_larger_than_the_image_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         convolution_bound(torch.ones(1, 1, 5, 5), (3, 3))
+
+
+def test_a_bound_that_is_changed_does_not_change_what_is_remembered():
+    spectral_norm_bound(torch.eye(5)).mul_(0.01)
+    assert spectral_norm_bound(torch.eye(5)).item() >= 1
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e170, 1e300])
+def test_squares_neither_vanish_nor_overflow(size):
+    bound = spectral_norm_bound(size * torch.eye(3, dtype=torch.float64)).item()
+    assert size <= bound <= size * (1 + 1e-9)

@@ -185,3 +185,9 @@ def test_bad_arguments(change, message):
     settings = {"guarantee": Local(), "sigma": 0.5, "n_certify": 100} | change
     with pytest.raises(ValueError, match=message):
         certify(model, torch.rand(2, 3), **settings)
+
+
+def test_radii_of_many_sigma_are_not_accepted():
+    """The mass that they need rounds to 1, which no count of copies can show."""
+    found = decided([0.999, 0.001, 0.0], Local(), [1.0, 7.5, 9.0, 40.0], runs=5)
+    assert bool((found.radius <= 1.0).all())

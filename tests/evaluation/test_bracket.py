@@ -371,6 +371,8 @@ def plant(monkeypatch, wrong_at_alpha):
         return (radii * 50 if wrong_at_alpha(alpha) else radii), details
 
     monkeypatch.setattr(smoothing, "radii_from_counts", planted)
+    module = importlib.import_module("surefoot.certify.smoothing.certificate")
+    monkeypatch.setattr(module, "radii_from_counts", planted)
 
 
 def test_a_wrong_smoothing_certificate_is_confirmed_on_fresh_noise_before_it_stops(
@@ -525,3 +527,32 @@ def test_two_classes_one_alternative():
         Plain(model), data, guarantee=Local(), threat=Threat("linf", 0.4), radii=(0.2,)
     )
     assert record.rows["attacked"].tolist() == [0.4, 0.4]
+
+
+class Undecided(nn.Module):
+    """Under noise, "uncertain" gets 45 % of the copies, label 0 44 %, label 1 the rest."""
+
+    rejects = True
+
+    def forward(self, images):
+        share = torch.special.ndtr(images[:, 0, 0, 0].double())
+        first, second = share < 0.44, (share >= 0.44) & (share < 0.55)
+        return torch.stack([first, second, ~(first | second)], 1).double()
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "radii"),
+    [
+        (LabelOrUncertain(), (0.1,)),
+        (LabelOrUncertain(), ()),
+        (RelaxedTopK(2), ()),
+        (TopK(2), (0.1,)),
+    ],
+)
+def test_a_set_with_uncertain_does_not_say_that_a_label_surely_wins(guarantee, radii):
+    images = torch.zeros(40, 1, 1, 2)
+    images[:, 0, 0, 1] = torch.linspace(0, 1, 40)
+    found = Smoothed(Vote(Undecided(), 1.0), n_certify=2000, radii=radii).look(images, guarantee)
+    assert found.radii is not None
+    assert (found.radii > 0).any(1).double().mean() > 0.8
+    assert not bool(found.accepted.any())

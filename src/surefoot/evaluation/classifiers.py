@@ -258,8 +258,9 @@ class Smoothed:
             "ledger": found.details["ledger"],
             "decided": list(self.radii),
         }
-        # For a set of one the radius says it: above 0 that outcome wins. U alone is no label.
-        surely = (found.radius > 0) & label_wins(outcomes, self.rejects)
+        # Where a set of labels alone is certified, each of them beats "uncertain".
+        labels_only = ~found.sets[:, :, -1] if self.rejects else found.sets.any(2)
+        surely = ((found.radii > 0) & labels_only).any(1) & label_wins(outcomes, self.rejects)
         surely = found.details.get("accepted", surely)
         score = 1 - labels.amax(1)
         return Look(
@@ -314,8 +315,8 @@ class Smoothed:
 
     def settings(self) -> dict[str, Any]:
         """Give everything but the net, for the header."""
-        keep = ("alpha", "n_select", "n_certify", "seed", "radii")
-        chosen = {name: getattr(self, name) for name in keep}
+        keep = ("alpha", "n_select", "n_certify", "seed")
+        chosen = {name: getattr(self, name) for name in keep} | {"radii": list(self.radii)}
         return {"sigma": self.vote.sigma, **chosen, "search": asdict(self.search)}
 
     def describe(self) -> dict[str, Any]:

@@ -114,9 +114,21 @@ def _lead(net: nn.Module, constants: Constants, images: Images) -> _Lead:
     with torch.no_grad(), frozen(net):
         for part in images.split(PART):
             logits, error, growth = Execution(constants, unit_of(part)).logits(part)
+            if not found:
+                _check_same(net(part), logits, error)
             found.append((logits, error))
     logits, error = (torch.cat(parts) for parts in zip(*found, strict=True))
     return _Lead(logits, 8**0.5 * error * (1 + 1e-12), 2**0.5 * growth * (1 + 1e-12))
+
+
+def _check_same(direct: Tensor, logits: Outcomes, error: Tensor) -> None:
+    """Raise if the net gives other logits than the graph that was read from it."""
+    same = direct.shape == logits.shape and direct.dtype == logits.dtype
+    if not same or bool(((direct - logits).double().norm(dim=1) > 2 * error).any()):
+        raise ValueError(
+            "the net gives other logits than the code that was read from it: it draws at random,"
+            " keeps a state, or changes its arithmetic (autocast) inside. None has a certificate"
+        )
 
 
 def _radii(
@@ -136,10 +148,19 @@ def _radii(
         # Comparing with the slack rounds, too: each side by a unit of what it adds up.
         unit = 8 * unit_of(lead.logits)
         largest = lead.logits.double().abs().amax(1) + own.amax()
-        slack, growth = slack + unit * largest, growth + unit * float(bounds.amax())
-        guarantee, sets = Local(), sets[:, :, :classes]
+        # Logits grow by their own slope, which all of them may share: their differences do not.
+        slope = float(constants.slopes[constants.graph.result]) + growth
+        slack, growth = slack + unit * (largest + slack), growth + unit * slope
+        guarantee, sets = Local(), _labels(sets, classes, guarantee)
     whole = demanded + slack.view(-1, 1, 1)
     return guarantee.lipschitz_radii(lead.logits, sets, bounds + growth, whole)
+
+
+def _labels(sets: Sets, classes: int, guarantee: Guarantee) -> Tensor:
+    """Keep the labels of what leads can certify: one certain label, or labels and "uncertain"."""
+    labels, uncertain = sets[:, :, :classes], sets[:, :, classes:].any(2, keepdim=True)
+    alone = labels.sum(2, keepdim=True) == 1
+    return labels & (alone & ~uncertain if isinstance(guarantee, Local) else uncertain)
 
 
 def _details(lead: _Lead, constants: Constants, rejection: Leading | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surefoot.certify.lipschitz.graph import Graph, Step, trace
-from surefoot.certify.lipschitz.layers import Bound, Shape, bound
+from surefoot.certify.lipschitz.layers import Bound, Shape, bound, computes_like
 from surefoot.certify.lipschitz.norms import UNIT
 from surefoot.models.frozen import frozen
 from surefoot.types import Model, rejects
@@ -129,7 +129,7 @@ def _pairs(graph: Graph, slopes: dict[str, Tensor], bounds: dict[str, Bound]) ->
     factor, name = torch.ones((), dtype=torch.float64), graph.result
     while name in steps:
         step = steps[name]
-        if isinstance(step.layer, nn.Linear):
+        if isinstance(step.layer, nn.Linear) and computes_like(step.layer, nn.Linear):
             constant = factor * slopes[step.sources[0]]
             return constant * _gaps(step.layer.weight.double()).to(constant.device)
         if not step.alike:
@@ -147,8 +147,11 @@ def _pairs(graph: Graph, slopes: dict[str, Tensor], bounds: dict[str, Bound]) ->
 
 def _gaps(rows: Tensor) -> Tensor:
     """Give the distances of all pairs of rows, rounded up; with a gradient also on the diagonal."""
-    squares = (rows.unsqueeze(1) - rows).square().sum(2)
+    gaps = rows.unsqueeze(1) - rows
+    squares = gaps.square().sum(2)
     apart = squares > 0
     roots = squares.where(apart, torch.ones_like(squares)).sqrt().where(apart, 0.0)
     # A sum of n squares and a root: at most (n + 3) units of relative error.
-    return roots * (1 + (rows.shape[1] + 3) * UNIT)
+    # Squares too small for float64 are lost, which takes less than 1e-150 from rows that differ.
+    lost = 1e-150 * (gaps != 0).any(2).to(rows)
+    return roots * (1 + (rows.shape[1] + 3) * UNIT) + lost

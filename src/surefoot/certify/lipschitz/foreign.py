@@ -17,6 +17,7 @@ from surefoot.certify.lipschitz.layers import (
     adaptive_average,
     average,
     convolution,
+    vanished,
 )
 
 
@@ -62,9 +63,12 @@ def _norms(layer: Any, shape: Shape | None) -> Bound:
     if layer.ceil_mode:
         raise ValueError("l2 pooling with ceil_mode has no bound: windows differ at the border")
     taps = layer.kernel_size
+    if layer.stride not in (None, taps):
+        raise ValueError("l2 pooling over windows that overlap has no bound: stride = kernel_size")
     many = taps * taps if isinstance(taps, int) else taps[0] * taps[1]
     factor = abs(layer._coefficient_lip) * (1 + 1e-15)
-    return Bound(factor, gain=factor, terms=many + 8)
+    terms = many + 8
+    return Bound(factor, gain=factor, offset=factor * vanished(shape, terms), terms=terms)
 
 
 FOREIGN |= {

@@ -4,22 +4,27 @@ Layers of a known kind are leaves; everything between them is traced, so hooks a
 containers are seen as what they compute. Whatever is not known to be Lipschitz is an error.
 """
 
+import builtins
 import math
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
 import jaxtyping
 import torch
 from torch import Tensor, fx, nn
 
-from surefoot.certify.lipschitz.layers import Bound, Shape, rule_of, unknown
+from surefoot.certify.lipschitz.layers import Bound, Shape, computes_like, rule_of, unknown
 from surefoot.models.lipschitz.layers import Scale
 
 BATCH = 3
 """Images in the pass that finds shapes: the first axis must stay this long at every step."""
 Join = Literal["chain", "sum", "stack"]
 SIZES = ("shape", "ndim", "dtype", "device")
+ROOMS = (torch, torch.nn.functional, operator, builtins)
+"""A function is known as itself, found here by its name: one of the user's may be called relu."""
 
 
 class Step(NamedTuple):
@@ -97,6 +102,22 @@ def trace(model: nn.Module, shape: Shape | None) -> Graph:
     return Graph(module, steps, source, result, classes)
 
 
+def _in_place(change: Callable[[Any, Any], Any]) -> Callable[[fx.Proxy, Any], fx.Proxy]:
+    def recorded(self: fx.Proxy, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", change, (self, other), {})
+
+    return recorded
+
+
+class _Proxy(fx.Proxy):
+    """Record `a += b` as what it is: fx takes it for `a = a + b`, which leaves views of a alone."""
+
+    __iadd__ = _in_place(operator.iadd)
+    __isub__ = _in_place(operator.isub)
+    __imul__ = _in_place(operator.imul)
+    __itruediv__ = _in_place(operator.itruediv)
+
+
 class _Tracer(fx.Tracer):
     """Layers with a rule are leaves; so are those of torch, where only the error is missing."""
 
@@ -106,6 +127,10 @@ class _Tracer(fx.Tracer):
             return False
         known = rule_of(m)
         return known is not None or type(m).__module__.startswith("torch.nn")
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """Stand in for a value."""
+        return _Proxy(node, self)
 
 
 @contextmanager
@@ -153,18 +178,22 @@ def _step(
 ) -> Step | None:
     """Read one node; None for constants and sizes, which carry no flow."""
     sources = [one.name for one in node.all_input_nodes if one.name in flows]
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
+    name = _name(node)
     if not sources or name == "size" or (name == "getattr" and node.args[1] in SIZES):
         return None
     if any(_made_of_sizes(one, flows, values) for one in node.all_input_nodes):
         raise ValueError(unknown(f"the operation {name} with a tensor made from the images' size"))
     if values:
         _check_rows(name, values[node.name])
+    if "out" in node.kwargs:
+        raise ValueError(unknown(f"the operation {name} with `out`"))
     shape = tuple(values[sources[0]].shape[1:]) if values else None
     if node.op == "call_module":
         layer = module.get_submodule(name)
         _check_layer(node, name, layer)
-        alike = isinstance(layer, Scale | nn.Identity)
+        if getattr(layer, "inplace", False):
+            _check_alone(node, type(layer).__name__, values)
+        alike = any(computes_like(layer, kind) for kind in (Scale, nn.Identity))
         return Step(node.name, tuple(sources), "chain", layer, Bound(1.0), shape, alike)
     reader = _READERS.get(name)
     if reader is None:
@@ -174,20 +203,50 @@ def _step(
             f"the operation {name} needs shapes: give `shape=(planes, height, width)` of an image"
         )
     read = reader(_Call(node, name, flows, values))
+    if set(read.sources) != set(sources):
+        raise ValueError(unknown(f"the operation {name} with a flow as an option"))
     return Step(node.name, read.sources, read.join, None, read.bound, shape, read.alike)
 
 
+def _name(node: fx.Node) -> str:
+    """Give the name of what a node does; "?" for a function that is not of torch or Python."""
+    if isinstance(node.target, str):
+        return node.target
+    name = getattr(node.target, "__name__", "?")
+    return name if any(getattr(room, name, None) is node.target for room in ROOMS) else "?"
+
+
 def _check_layer(node: fx.Node, name: str, layer: nn.Module) -> None:
-    """Refuse a layer without a rule, with more than one argument, or that overwrites its input."""
+    """Refuse a layer without a rule, or with more than one argument."""
     if rule_of(layer) is None:
         raise ValueError(unknown(f"the layer {type(layer).__name__} ({name})"))
     if len(node.args) != 1 or node.kwargs:
         raise ValueError(unknown(f"{type(layer).__name__} of several arguments"))
-    if getattr(layer, "inplace", False) and len(node.all_input_nodes[0].users) > 1:
+
+
+def _check_alone(node: fx.Node, what: str, values: dict[str, Any]) -> None:
+    """Refuse to overwrite what something else may read: a view shares the memory of its source."""
+    overwritten = node.args[0]
+    before = takewhile(lambda one: one is not node, node.graph.nodes)
+    same = [one for one in before if one is overwritten or _shares(one, overwritten, values)]
+    if any(len(one.users) > 1 or one.op in ("placeholder", "get_attr") for one in same):
         raise ValueError(
-            f"{type(layer).__name__}(inplace=True) overwrites a value that is used again: set"
-            " inplace=False"
+            f"{what} in place overwrites the images, a constant, or a value that is used again: set"
+            " inplace=False, or write `a = a + b` for `a += b`"
         )
+
+
+def _shares(one: fx.Node, other: Any, values: dict[str, Any]) -> bool:
+    """Say whether two nodes hold the same memory; without values: whether one leads there."""
+    if not isinstance(other, fx.Node):
+        return False
+    if not values:
+        return one.name in _ancestors(other)
+    both = values.get(one.name), values.get(other.name)
+    places = [
+        value.untyped_storage().data_ptr() if isinstance(value, Tensor) else None for value in both
+    ]
+    return places[0] is not None and places[0] == places[1]
 
 
 def _made_of_sizes(node: fx.Node, flows: set[str], values: dict[str, Any]) -> bool:
@@ -209,6 +268,8 @@ def _ancestors(node: fx.Node) -> set[str]:
 def _check_rows(name: str, value: Any) -> None:
     if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] != BATCH:
         raise ValueError(unknown(f"the operation {name}, which does not keep one row an image,"))
+    if not value.is_floating_point():
+        raise ValueError(unknown(f"the operation {name}, which does not give real numbers,"))
 
 
 class _Call(NamedTuple):
@@ -239,6 +300,12 @@ class _Call(NamedTuple):
         """Say whether an argument depends on the images."""
         return isinstance(argument, fx.Node) and argument.name in self.flows
 
+    def constant(self, argument: Any) -> Any:
+        """Give the value of an operand that must not change with the images, nor their count."""
+        if isinstance(argument, fx.Node) and _ancestors(argument) & self.flows:
+            raise self.refused("with a number made from the images' size")
+        return self.value(argument)
+
     def value(self, argument: Any) -> Any:
         """Give the value of an argument: of a node, or the argument itself."""
         return self.values[argument.name] if isinstance(argument, fx.Node) else argument
@@ -265,16 +332,20 @@ class _Read(NamedTuple):
 
 def _moved(call: _Call) -> _Read:
     """Reshaping moves features, and must leave each image its own."""
-    axes = [axis for one in call.node.args[1:] for axis in _axes(call.value(one))]
-    if call.name == "permute" and axes[0] != 0:
+    if call.name in ("permute", "transpose") and _moves_batch(call):
         raise call.refused("that moves the axis of the batch")
-    if call.name == "transpose":
-        rank = call.values[call.source].ndim if call.values else 0
-        if not rank or not all(axis % rank for axis in axes):
-            raise call.refused("that moves the axis of the batch")
     if call.name == "flatten" and call.option(1, "start_dim", 0) != 1:
         raise call.refused("that takes in the axis of the batch: start_dim must be 1")
     return _Read("chain", Bound(1.0), (call.source,))
+
+
+def _moves_batch(call: _Call) -> bool:
+    places = (*call.node.args[1:], *call.node.kwargs.values())
+    axes = [axis for one in places for axis in _axes(call.value(one))]
+    if call.name == "permute":
+        return axes[0] != 0
+    rank = call.values[call.source].ndim if call.values else 0
+    return not rank or not all(axis % rank for axis in axes)
 
 
 def _axes(value: Any) -> tuple[int, ...]:
@@ -283,8 +354,10 @@ def _axes(value: Any) -> tuple[int, ...]:
 
 def _activation(call: _Call) -> _Read:
     """Each feature moves by no more than its argument: ReLU, absolute value, clamp."""
-    if call.node.kwargs.get("inplace"):
+    if call.name == "relu" and call.option(1, "inplace", False):
         raise call.refused("in place")
+    if call.values[call.source].shape != call.values[call.node.name].shape:
+        raise call.refused("that repeats the flow")
     return _Read("chain", Bound(1.0), (call.source,))
 
 
@@ -293,13 +366,13 @@ def _added(call: _Call) -> _Read:
     first, second = call.operands
     after = call.values[call.node.name]
     flows = tuple(one.name for one in (first, second) if call.flowing(one))
-    if call.name.startswith("i") and len(first.users) > 1:
-        raise call.refused("in place on a value that is used again")
+    if call.name.startswith("i"):
+        _check_alone(call.node, "addition", call.values)
     if any(call.values[name].shape != after.shape for name in flows):
         raise call.refused("of different shapes, which repeats one of them")
     if len(flows) == 2:
         return _Read("sum", Bound(1.0, terms=1), flows)
-    constant = call.value(second if call.flowing(first) else first)
+    constant = call.constant(second if call.flowing(first) else first)
     return _Read("chain", Bound(1.0, offset=_size(constant, after), terms=2), flows, True)
 
 
@@ -316,10 +389,12 @@ def _scaled(call: _Call) -> _Read:
         raise call.refused("of two flows, whose slope has no bound")
     if "div" in call.name and not call.flowing(first):
         raise call.refused("by a flow, whose slope has no bound")
+    if call.name.startswith("i"):
+        _check_alone(call.node, "multiplication", call.values)
     flow, other = (first, second) if call.flowing(first) else (second, first)
     if call.values[flow.name].shape != call.values[call.node.name].shape:
         raise call.refused("that repeats the flow")
-    constant = torch.as_tensor(call.value(other), dtype=torch.float64).abs()
+    constant = torch.as_tensor(call.constant(other), dtype=torch.float64).abs()
     constant = 1 / constant if "div" in call.name else constant
     largest = constant.amax().item() * (1 + 1e-15)
     return _Read(
@@ -358,6 +433,8 @@ def _sliced(call: _Call) -> _Read:
 def _padded(call: _Call) -> _Read:
     if call.option(2, "mode", "constant") != "constant":
         raise call.refused("with a mode other than constant")
+    if len(call.option(1, "pad", ())) >= 2 * call.values[call.source].ndim:
+        raise call.refused("along the batch")
     return _Read("chain", Bound(1.0), (call.source,))
 
 
@@ -376,7 +453,7 @@ _READERS: dict[str, Callable[[_Call], _Read]] = {
     **dict.fromkeys(("flatten", "view", "reshape", "permute", "transpose", "contiguous"), _moved),
     **dict.fromkeys(("relu", "abs", "absolute", "clamp"), _activation),
     **dict.fromkeys(("add", "iadd", "sub", "isub"), _added),
-    **dict.fromkeys(("mul", "truediv", "div"), _scaled),
+    **dict.fromkeys(("mul", "imul", "truediv", "itruediv", "div"), _scaled),
     "double": _widened,
     "neg": _negated,
     "cat": _stacked,

@@ -274,7 +274,16 @@ def _fixed(slope: float, terms: int = 0) -> Rule:
 
 
 def _norm_pool(layer: NormPool, shape: Shape | None) -> Bound:
-    return Bound(1.0, terms=_places(shape, 2) + 4)
+    terms = _places(shape, 2) + 4
+    return Bound(1.0, offset=vanished(shape, terms), terms=terms)
+
+
+def vanished(shape: Shape | None, terms: int) -> float:
+    """Give the offset, in float64 and coarser, for features whose squares are too small to add up.
+
+    Below 2^-63 a square may be flushed to zero in float32: with it goes at most that feature.
+    """
+    return 2.0**-63 * math.prod(shape or (1,)) ** 0.5 / (terms * UNIT / 2)
 
 
 def _leaky(layer: nn.LeakyReLU, shape: Shape | None) -> Bound:

@@ -39,7 +39,7 @@ def remembered(bound: Callable[..., Tensor]) -> Callable[..., Tensor]:
             if len(_REMEMBERED) > 4096:
                 _REMEMBERED.clear()
             _REMEMBERED[key] = bound(weight.detach(), *arguments, **more).cpu()
-        return _REMEMBERED[key]
+        return _REMEMBERED[key].clone()  # whoever changes it in place changes a copy
 
     return ask
 
@@ -72,16 +72,18 @@ def spectral_norm_bound(matrices: Tensor) -> Tensor:
         raise ValueError("weights must be finite; found NaN or infinity: the training diverged")
     if matrices.shape[-2] < matrices.shape[-1]:
         matrices = matrices.mH.resolve_conj()
-    frobenius = torch.linalg.matrix_norm(matrices).amax().square() * (1 + 1e-9)
-    if frobenius == 0:
+    largest = matrices.abs().amax()
+    if largest == 0:
         return torch.zeros((), dtype=torch.float64)
     # Exact powers of two: entries near 1 neither overflow nor vanish when squared.
-    scale = 2.0 ** torch.floor(torch.log2(frobenius) / 2).item()
-    grams = (matrices / scale).mH @ (matrices / scale)
+    scale = 2.0 ** torch.floor(torch.log2(largest)).item()
+    matrices = matrices / scale
+    frobenius = torch.linalg.matrix_norm(matrices).amax().square() * (1 + 1e-9)
+    grams = matrices.mH @ matrices
     longer, shorter = matrices.shape[-2:]
     guess = _proven(grams)
     error = 8 * UNIT * shorter * (shorter + 2) * guess
-    error = error + 8 * UNIT * (longer + 4) * (frobenius.cpu() / scale**2)
+    error = error + 8 * UNIT * (longer + 4) * frobenius.cpu()
     return (guess + error).sqrt() * (1 + 4 * UNIT) * scale
 
 
@@ -121,4 +123,4 @@ def schur_bound(weight: Tensor) -> float:
     """
     size = weight.detach().double().abs()
     rows, columns = size.flatten(1).sum(1).amax(), size.transpose(0, 1).flatten(1).sum(1).amax()
-    return (rows * columns).sqrt().item() * (1 + 1e-9)
+    return (rows.sqrt() * columns.sqrt()).item() * (1 + 1e-9)

@@ -13,6 +13,7 @@ on a GPU the unit of TF32 is taken where torch may use it.
 Higham 2002, chapter 3 (gamma); carrying it through a Lipschitz net is derived here.
 """
 
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from torch import Tensor, fx
 from surefoot.certify.lipschitz.constants import Constants
 from surefoot.certify.lipschitz.graph import Step
 
+COARSE = {"tf32": 2.0**-10, "bf16": 2.0**-8}
+"""Units of products of float32 in reduced precision; TF32 may cut digits off unrounded."""
 SMALLEST = 2.0**-126
 """Results below may be flushed to zero: an absolute error that gamma does not know."""
 
@@ -51,6 +54,8 @@ class Execution(fx.Interpreter):
         """Run a node; if it is a step, bound its error."""
         value = super().run_node(n)
         name = n.name
+        if isinstance(value, Tensor) and name in self.steps:
+            self._check_precision(value)
         if name == self.constants.graph.source:
             self.at_image[name] = torch.zeros(len(value), dtype=torch.float64, device=value.device)
             self.growth[name] = 0.0
@@ -62,6 +67,14 @@ class Execution(fx.Interpreter):
         size = torch.linalg.vector_norm(value.flatten(1), dim=1, dtype=torch.float64)
         self.size[name] = size * (1 + 1e-9)
         return value
+
+    def _check_precision(self, value: Tensor) -> None:
+        """Raise where a step computes in less than the arithmetic that is counted."""
+        if torch.finfo(value.dtype).eps / 2 > self.unit:
+            raise ValueError(
+                f"a step computes in {value.dtype}, less than the unit {self.unit:.1e} of the"
+                " certificate: run without autocast, in one precision throughout"
+            )
 
     def _error(self, step: Step, features: int) -> tuple[Tensor, float]:
         bound, slopes = self.constants.bounds[step.name], self.constants.slopes
@@ -89,15 +102,28 @@ def gamma(terms: int, unit: float) -> float:
 
 
 def unit_of(images: Tensor) -> float:
-    """Give the unit of the arithmetic in which a net runs on these images."""
-    reduced = torch.get_float32_matmul_precision() != "highest"
-    if images.device.type == "cuda":
-        reduced = reduced or torch.backends.cuda.matmul.allow_tf32
-        reduced = reduced or torch.backends.cudnn.allow_tf32
-    if images.dtype == torch.float32 and reduced:
-        coarse = torch.get_float32_matmul_precision() == "medium"
-        return 2.0**-8 if coarse else 2.0**-11
-    return torch.finfo(images.dtype).eps / 2
+    """Give the unit of the arithmetic in which a net runs on these images.
+
+    Raises:
+        ValueError: float16, whose overflows and underflows no relative error covers.
+    """
+    if images.dtype == torch.float16:
+        raise ValueError("float16 has no certificate: it overflows; take float32 or bfloat16")
+    unit = torch.finfo(images.dtype).eps / 2
+    if images.dtype != torch.float32:
+        return unit
+    return max(unit, *(COARSE.get(name, unit) for name in _settings(images.device.type)))
+
+
+def _settings(device: str) -> list[str]:
+    """Give the precisions that torch may use for products and convolutions of float32."""
+    if not hasattr(torch.backends, "fp32_precision"):  # torch before 2.9
+        names = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
+        found = [names[torch.get_float32_matmul_precision()]]
+        coarse = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+        return [*found, "tf32"] if device == "cuda" and coarse else found
+    rooms = ("cuda.matmul", "cudnn.conv") if device == "cuda" else ("mkldnn.matmul", "mkldnn.conv")
+    return [attrgetter(f"{room}.fp32_precision")(torch.backends) for room in rooms]
 
 
 def _root(parts: Tensor) -> Tensor:

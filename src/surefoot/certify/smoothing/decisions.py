@@ -116,10 +116,11 @@ def _tables(claims: list[list[Claim]], draws: int) -> tuple[Tensor, list[Tensor]
         for r, claim in enumerate(row):
             events[b, r, : len(claim.nulls)] = claim.events.double()
             for t, null in enumerate(claim.nulls.tolist()):
-                name = (null, claim.level)
+                # A null that rounds to 1 is out of reach, and so is this for any number of draws.
+                name = (min(null, 1 - 1e-15), claim.level)
                 if name not in tables:
                     tables[name] = len(tables) + 1
-                    bounds.append(group_sequential(null, claim.level, draws))
+                    bounds.append(group_sequential(*name, draws))
                 which[b, r, t] = tables[name]
     looks = range(len(group_sequential(0.5, 0.5, draws).looks))
     accept = [torch.tensor([0, *(bound.accept[k] for bound in bounds)])[which] for k in looks]

@@ -24,7 +24,7 @@ from surefoot.training import (
     Training,
 )
 
-NARROW = {"name": "preactresnet18", "width": 16}
+NARROW = {"name": "preactresnet18", "width": 8}
 TINY = replace(SMOKE, train=64, test=8, net={"name": "preactresnet18", "planes": 1, "width": 2})
 CIFAR = (
     Row("standard", Standard()),
@@ -61,10 +61,10 @@ PAPER = Setting(
 )
 SMALL = Setting(
     data="cifar10",
-    train=5_000,
+    train=2_000,
     test=100,
     training=Training(
-        epochs=12, batch_size=128, optimizer="sgd", learning_rate=0.1, schedule="triangular"
+        epochs=10, batch_size=128, optimizer="sgd", learning_rate=0.1, schedule="triangular"
     ),
     net=NARROW,
     protocol="fast",
@@ -140,7 +140,13 @@ LATENT_ROWS = (
 )
 LATENT_SIZES = {
     "smoke": TINY,
-    "small": replace(SMALL, train=2_500, test=10_000, training=replace(SMALL.training, epochs=30)),
+    "small": replace(
+        SMALL,
+        train=2_500,
+        test=10_000,
+        net=NARROW | {"width": 16},
+        training=replace(SMALL.training, epochs=30),
+    ),
     "paper": replace(PAPER, train=2_500),
 }
 POOLED, FOREIGN = {"layer": "11"}, "cifar100-ood"
@@ -190,7 +196,7 @@ DROPOUT_SIZES = {
 EXPERIMENTS = {
     "udp-cifar10": Experiment(
         source="Pagliardini et al. 2022, Table 1 (CIFAR-10 without augmentation, PreActResNet-18)",
-        remark=SMALLER + "Scale small: width 16, Auto-PGD alone. Without published clean accuracy.",
+        remark=SMALLER + "Scale small: width 8, Auto-PGD alone. Without published clean accuracy.",
         scales=at_scales(table, SIZES, rows=CIFAR, threats=THREATS),
     ),
     "udp-svhn": Experiment(

@@ -38,6 +38,8 @@ class Memory:
     vectors: WeakKeyDictionary[nn.Module, Tensor] = field(default_factory=WeakKeyDictionary)
 
 
+FEW = 4
+"""So many nets are remembered at once; one that was forgotten starts its vectors afresh."""
 _MEMORIES: WeakKeyDictionary[nn.Module, Memory] = WeakKeyDictionary()
 
 
@@ -57,6 +59,8 @@ def estimated_pairwise(
     """
     memory = _MEMORIES.get(model)
     if memory is None or memory.epoch != epoch:
+        if len(_MEMORIES) > FEW:  # a graph holds its net, which weak keys would never let go
+            _MEMORIES.clear()
         memory = _MEMORIES[model] = Memory(epoch, trace(model, shape))
 
     def bound_of(layer: nn.Module, inputs: tuple[int, ...]) -> Tensor | None:

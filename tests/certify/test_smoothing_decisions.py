@@ -96,6 +96,18 @@ def test_clear_cases_take_few_draws_and_close_ones_all():
     assert bool((hopeless.radius == 0).all())
 
 
+def test_a_label_that_does_not_win_is_accepted_with_half_of_alpha_at_most():
+    """Label and "uncertain" tie: the label does not win, whatever the radius says."""
+    found = decided([0.45, 0.1, 0.45, 0.0], LabelOrUncertain(), [0.3])
+    assert found.accepted is not None
+    limit = 0.025 + 3 * (0.025 * 0.975 / 1_500) ** 0.5
+    assert found.accepted.double().mean().item() <= limit
+    clear = decided([0.7, 0.1, 0.2, 0.0], LabelOrUncertain(), [0.3], runs=200, draws=4_000)
+    assert clear.accepted is not None
+    assert clear.accepted.double().mean().item() > 0.9
+    assert decided([0.7, 0.1, 0.2, 0.0], Local(), [0.1], runs=10).accepted is None
+
+
 def test_the_majority_rule_is_one_share():
     truth = -torch.special.ndtri(torch.tensor(0.05).double()).item()
     masses = [0.3, 0.05, 0.65, 0.0]
@@ -124,7 +136,7 @@ def test_claims_imply_the_radius(name):
     exact = torch.tensor([masses[:-1]], dtype=torch.float64)
     members = guarantee.sets(exact)[0, -1]
     for shift in (0.05, 0.3):
-        claim = claim_of(counts, members, guarantee, shift, 0.01, "argmax")
+        claim = claim_of(counts, members, guarantee, shift, "argmax")
         singles = claim.events.sum(1) == 1
         if guarantee.quantifier == "some" or len(claim.nulls) == 1 or bool(~singles.all()) is False:
             continue

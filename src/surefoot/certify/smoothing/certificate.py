@@ -59,8 +59,7 @@ def certify(
 
     Returns:
         certificates; `details` holds the counts of both stages, the level of each bound and, for
-        full radii of selective classifiers, `accepted`: certified (jointly with the radius) that a
-        label wins.
+        `LabelOrUncertain`, `accepted`: certified (jointly with the radius) that a label wins.
     """
     check_images(images)
     check_model(guarantee, model)
@@ -105,9 +104,12 @@ def certify(
             batch_size=batch_size,
         )
         ledger = (
-            "alpha for all radii together (nested claims); tests of its parts at alpha or alpha / 2"
+            "alpha for all radii together (nested claims), and for each test of a part; with"
+            " acceptance half of it"
         )
         details = shared | {"counts": found.counts, "radii": grid, "ledger": ledger}
+        if found.accepted is not None:
+            details["accepted"] = found.accepted
         return Certificates(found.radius.unsqueeze(1), sets, n_select + found.samples, details)
     counts = vote.counts(images, n_certify, CERTIFY, seed, batch_size=batch_size)
     turn = radii_from_counts if rule == "argmax" else majority_radii

@@ -6,9 +6,9 @@ copies, and is fixed before the copies that decide are drawn:
 
 $$ p_S > a, \; p_B < b \text{ for every rival } B, \qquad
    \Phi(\Phi^{-1}(a) - \rho) / m = \Phi(\Phi^{-1}(b) + \rho), \quad \rho = r / \sigma $$
-Every test at level alpha / 2: only those of the truly weakest member and the truly strongest rival
-can make the claim false (intersection-union). Where the first statement implies the others
-($b \ge 1 - a$), it stands alone at level alpha.
+Every statement is tested at level alpha: if the radius does not hold, one of them is false, and is
+accepted with probability at most alpha (intersection-union). Where the first statement implies the
+others ($b \ge 1 - a$), it stands alone.
 """
 
 from itertools import chain, combinations
@@ -33,12 +33,10 @@ class Claim(NamedTuple):
     Args:
         events: sets of outcomes, `[T, O + 1]`.
         nulls: the mass that each must exceed, `[T]`.
-        level: of each test.
     """
 
     events: Tensor
     nulls: Tensor
-    level: float
 
 
 def chosen(selection: Tensor, sets: Sets) -> Tensor:
@@ -56,7 +54,7 @@ def chosen(selection: Tensor, sets: Sets) -> Tensor:
 
 
 def claim_of(
-    counts: Tensor, members: Tensor, guarantee: Guarantee, shift: float, alpha: float, rule: Rule
+    counts: Tensor, members: Tensor, guarantee: Guarantee, shift: float, rule: Rule
 ) -> Claim:
     """Say what must hold for one image at one radius.
 
@@ -68,7 +66,6 @@ def claim_of(
         members: the alternative, `[O]`.
         guarantee: whose radius is claimed.
         shift: the radius in units of sigma.
-        alpha: level of the claim.
         rule: see `Rule`.
     """
     shares = _shares(counts)
@@ -76,33 +73,31 @@ def claim_of(
     rivals = torch.eye(len(shares), dtype=torch.bool)[~inside]
     bar = torch.special.ndtr(torch.tensor([shift], dtype=torch.float64)) * (1 + 1e-12)
     if not bool(members.any()):
-        return _nothing(shares, shift, alpha)
+        return _nothing(shares, shift)
     if rule == "majority":
         events = ~rivals if isinstance(guarantee, LabelOrUncertain) else inside.unsqueeze(0)
-        return Claim(events, bar.expand(len(events)), alpha)
+        return Claim(events, bar.expand(len(events)))
     if guarantee.quantifier == "every":
         events = torch.eye(len(shares), dtype=torch.bool)[inside]
-        return _parted(shares, events, rivals, 1, shift, alpha)
+        return _parted(shares, events, rivals, 1, shift)
     names = inside.nonzero().flatten().tolist()
     subsets = chain.from_iterable(combinations(names, size) for size in (1, 2))
     found = []
     for subset in subsets:
         event = torch.zeros_like(inside)
         event[list(subset)] = True
-        found.append(_parted(shares, event.unsqueeze(0), rivals, len(subset), shift, alpha))
+        found.append(_parted(shares, event.unsqueeze(0), rivals, len(subset), shift))
     return max(found, key=lambda claim: _ease(claim, shares))
 
 
-def _parted(
-    shares: Tensor, events: Tensor, rivals: Tensor, many: int, shift: float, alpha: float
-) -> Claim:
+def _parted(shares: Tensor, events: Tensor, rivals: Tensor, many: int, shift: float) -> Claim:
     """Choose where member and rival meet: where the harder of the two tests is easiest."""
     low = torch.linspace(-4, 4, GRID, dtype=torch.float64)
     below = torch.special.ndtr(torch.special.ndtri(torch.special.ndtr(low - shift) / many) - shift)
     low, below = low[below > 1e-12], below[below > 1e-12] * (1 - 1e-9)
     above = torch.special.ndtr(low) * (1 + 1e-12)
     if not len(low):
-        return _nothing(shares, shift, alpha)
+        return _nothing(shares, shift)
     member = (events.double() @ shares).amin()
     rival = (rivals.double() @ shares).amax()
     ease = torch.minimum(_distance(member, above), _distance(1 - rival, 1 - below))
@@ -110,27 +105,23 @@ def _parted(
     both = Claim(
         torch.cat([events, ~rivals]),
         torch.cat([above[best].expand(len(events)), (1 - below[best]).expand(len(rivals))]),
-        alpha / 2,
     )
     if many > 1 or len(events) > 1:
         return both
     bar = torch.special.ndtr(torch.tensor([shift], dtype=torch.float64)) * (1 + 1e-12)
-    alone = Claim(events, bar, alpha)
+    alone = Claim(events, bar)
     return max(both, alone, key=lambda claim: _ease(claim, shares))
 
 
-def _nothing(shares: Tensor, shift: float, alpha: float) -> Claim:
+def _nothing(shares: Tensor, shift: float) -> Claim:
     """Ask for what cannot be: that no outcome has mass."""
     null = torch.special.ndtr(torch.tensor([shift], dtype=torch.float64))
-    return Claim(torch.zeros(1, len(shares), dtype=torch.bool), null, alpha)
+    return Claim(torch.zeros(1, len(shares), dtype=torch.bool), null)
 
 
 def _ease(claim: Claim, shares: Tensor) -> float:
-    """Compare claims: draws needed go with the level's logarithm over the squared distance."""
-    mass = claim.events.double() @ shares
-    distance = _distance(mass, claim.nulls).amin().item()
-    size = -torch.tensor(claim.level).log().item()
-    return distance * abs(distance) / size
+    """Compare claims: draws needed go with the inverse square of the least distance."""
+    return _distance(claim.events.double() @ shares, claim.nulls).amin().item()
 
 
 def _distance(mass: Tensor, null: Tensor) -> Tensor:

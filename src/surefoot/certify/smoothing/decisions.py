@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from surefoot.certify.smoothing.claims import Claim, Rule, claim_of
-from surefoot.guarantees import Guarantee
+from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
 from surefoot.progress import track
 from surefoot.stats import group_sequential
 from surefoot.types import Images, Sets
@@ -26,11 +26,13 @@ class Decisions(NamedTuple):
         radius: `[B]`, the largest radius up to which every claim was accepted, or 0.
         samples: `[B]`, copies used.
         counts: `[B, O + 1]`, of those copies.
+        accepted: `[B]`, whether surely a label wins at the image; None where the radius says so.
     """
 
     radius: Tensor
     samples: Tensor
     counts: Tensor
+    accepted: Tensor | None
 
 
 def decide(
@@ -49,6 +51,9 @@ def decide(
 ) -> Decisions:
     """Decide for each image which radii hold.
 
+    For `LabelOrUncertain` also whether the label wins at the image itself, which is a claim of its
+    own: radii and this have alpha / 2 each.
+
     Args:
         vote: classifier and noise.
         images: inside the box.
@@ -62,11 +67,15 @@ def decide(
         rule: "argmax" or "majority".
         batch_size: copies in one pass.
     """
-    claims = [
-        [claim_of(row, members[0], guarantee, r / vote.sigma, alpha, rule) for r in radii]
-        for row, members in zip(selection.cpu(), sets.cpu(), strict=True)
-    ]
-    events, accept, give_up = _tables(claims, draws)
+    two = isinstance(guarantee, LabelOrUncertain)
+    level = alpha / 2 if two else alpha
+    claims = []
+    for row, members in zip(selection.cpu(), sets.cpu()[:, 0], strict=True):
+        claims.append([claim_of(row, members, guarantee, r / vote.sigma, rule) for r in radii])
+        if two:
+            label = members & (torch.arange(len(members)) < len(members) - 1)
+            claims[-1].append(claim_of(row, label, Local(), 0.0, rule))
+    events, accept, give_up = _tables(claims, level, draws)
     counts = torch.zeros_like(selection.cpu())
     samples = torch.zeros(len(images), dtype=torch.long)
     passed = torch.zeros(events.shape[:3], dtype=torch.bool)
@@ -82,9 +91,15 @@ def decide(
         found = torch.einsum("brto,bo->brt", events[rows], counts[rows].double())
         passed[rows] |= (found >= accept[step][rows]) & ~hopeless[rows]
         hopeless[rows] |= (found <= give_up[step][rows]) & ~passed[rows]
-        rows = rows[~_decided(passed[rows], hopeless[rows])]
+        many = len(radii)
+        known = _decided(passed[rows, :many], hopeless[rows, :many])
+        if two:
+            known &= passed[rows, many].all(1) | hopeless[rows, many].any(1)
+        rows = rows[~known]
     grid = torch.tensor([0.0, *radii], dtype=torch.float64)
-    return Decisions(grid[_held(passed)].to(images.device), samples, counts)
+    radius = grid[_held(passed[:, : len(radii)])].to(images.device)
+    wins = passed[:, -1].all(1).to(images.device) if two else None
+    return Decisions(radius, samples, counts, wins)
 
 
 def _held(passed: Tensor) -> Tensor:
@@ -100,7 +115,9 @@ def _decided(passed: Tensor, hopeless: Tensor) -> Tensor:
     return (held == passed.shape[1]) | first
 
 
-def _tables(claims: list[list[Claim]], draws: int) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def _tables(
+    claims: list[list[Claim]], level: float, draws: int
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Lay the tests of all images and radii out: events `[B, R, T, O + 1]`, bounds of each look.
 
     A place without a test has the empty event, which passes at once.
@@ -110,18 +127,18 @@ def _tables(claims: list[list[Claim]], draws: int) -> tuple[Tensor, list[Tensor]
     shape = (len(claims), len(claims[0]), many)
     events = torch.zeros(*shape, outcomes, dtype=torch.float64)
     which = torch.zeros(shape, dtype=torch.long)
-    tables: dict[tuple[float, float], int] = {}
+    tables: dict[float, int] = {}
     bounds = []
     for b, row in enumerate(claims):
         for r, claim in enumerate(row):
             events[b, r, : len(claim.nulls)] = claim.events.double()
             for t, null in enumerate(claim.nulls.tolist()):
                 # A null that rounds to 1 is out of reach, and so is this for any number of draws.
-                name = (min(null, 1 - 1e-15), claim.level)
-                if name not in tables:
-                    tables[name] = len(tables) + 1
-                    bounds.append(group_sequential(*name, draws))
-                which[b, r, t] = tables[name]
+                bar = min(null, 1 - 1e-15)
+                if bar not in tables:
+                    tables[bar] = len(tables) + 1
+                    bounds.append(group_sequential(bar, level, draws))
+                which[b, r, t] = tables[bar]
     looks = range(len(group_sequential(0.5, 0.5, draws).looks))
     accept = [torch.tensor([0, *(bound.accept[k] for bound in bounds)])[which] for k in looks]
     give_up = [torch.tensor([-1, *(bound.give_up[k] for bound in bounds)])[which] for k in looks]

@@ -1,5 +1,6 @@
 """Alarms of evaluations: each with a model that must set it off and one that must not."""
 
+import copy
 import importlib
 
 import pytest
@@ -11,6 +12,7 @@ from surefoot.attacks import VoteSearch
 from surefoot.data import Data
 from surefoot.evaluation import Plain, Smoothed, alarms, bracket, figures
 from surefoot.guarantees import LabelOrUncertain, Local
+from surefoot.models import Double, build
 from surefoot.stats import interval
 from surefoot.threat import Threat
 from surefoot.types import check_images
@@ -348,3 +350,24 @@ def test_images_outside_the_box_of_the_threat_are_refused_wherever_they_stand(ro
             guarantee=Local(),
             threat=Threat("linf", EPS, high=0.9),
         )
+
+
+def test_radii_lost_to_rounding_are_named_and_double_precision_keeps_them():
+    """Sums of 400 terms in four layers: float32 loses a good part of a small radius."""
+    torch.manual_seed(0)
+    net = build("lipschitz-mlp", inputs=400, hidden=(400, 400, 400), scale=4.0)
+    images = torch.rand(20, 1, 20, 20, generator=torch.Generator().manual_seed(1))
+    data = Data("grey", images, torch.arange(20) % 10, tuple("abcdefghij"))
+    found = {}
+    for name, model in (("float32", net), ("float64", Double(copy.deepcopy(net)))):
+        record = bracket(
+            Plain(model, "lipschitz"),
+            data,
+            guarantee=Local(),
+            threat=Threat("l2", 0.02),
+            attack=False,
+            limits=False,
+        )
+        found[name] = [text for text in record.header["warnings"] if "rounding" in text]
+    assert "--float64" in found["float32"][0]
+    assert not found["float64"]

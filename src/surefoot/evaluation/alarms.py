@@ -29,6 +29,8 @@ from surefoot.uncertainty.vote import own_randomness
 
 FEWEST_EXAMPLES = 100
 """Below this many rows a 95 % interval may span 20 points."""
+ROUNDED = 0.1
+"""Of the headline radius: more than this should not be lost to rounding unsaid."""
 MOST_MISSED = 0.1
 """Share of counterexamples that an attack may miss in a larger ball; two misses are allowed."""
 DETECTOR_ROWS = 200
@@ -46,7 +48,13 @@ def of_record(record: Record) -> list[str]:
     """Look at a whole record: its attack, its size, its certificate and its limit."""
     attack = record.header["attack"]
     found = of_attack(attack, len(record)) if attack else []
-    return found + few_examples(record) + out_of_reach(record) + above_limit(record)
+    return (
+        found
+        + few_examples(record)
+        + out_of_reach(record)
+        + rounded_away(record)
+        + above_limit(record)
+    )
 
 
 def of_attack(ledger: Mapping[str, Any], images: int) -> list[str]:
@@ -182,6 +190,20 @@ def out_of_reach(record: Record) -> list[str]:
         f"no image can be certified at radius {', '.join(beyond)}: with n_certify ="
         f" {certificate['n_certify']}, alpha = {certificate['alpha']:g} and sigma ="
         f" {certificate['sigma']:g} the largest certifiable {norm} radius is {largest:.3g}"
+    ]
+
+
+def rounded_away(record: Record) -> list[str]:
+    """Warn where the worst case of rounding takes a tenth of the headline radius or more."""
+    certificate, threat = record.header["certificate"], record.header["threat"]
+    taken = (certificate or {}).get("rounding", {}).get("radius", 0.0)
+    taken /= Threat(threat["norm"], 1.0).l2_radius(record.header["dimension"])
+    if taken < ROUNDED * threat["eps"]:
+        return []
+    return [
+        f"the worst case of rounding in {certificate['arithmetic']} takes about {taken:.2g} from"
+        " certified radii: run, attack and certify the net in double precision (--float64,"
+        " models.Double)"
     ]
 
 

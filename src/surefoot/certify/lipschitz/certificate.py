@@ -163,12 +163,20 @@ def _labels(sets: Sets, classes: int, guarantee: Guarantee) -> Tensor:
     return labels & (alone & ~uncertain if isinstance(guarantee, Local) else uncertain)
 
 
+def _rounding(lead: _Lead, constants: Constants) -> dict[str, float]:
+    """Say what rounding takes: from leads, for each unit of radius, and about from a radius."""
+    between = constants.pairwise[constants.pairwise > 0].cpu()
+    usual = between.median().item() if len(between) else 1.0
+    slack = lead.slack.median().item()
+    return {"slack": slack, "per radius": lead.growth, "radius": slack / usual}
+
+
 def _details(lead: _Lead, constants: Constants, rejection: Leading | None) -> dict[str, Any]:
     return {
         "method": "lipschitz",
         "norms": "eigenvalues, proven by Cholesky, float64, rounded up",
         "arithmetic": f"{lead.logits.dtype}".removeprefix("torch."),
-        "rounding": {"slack": lead.slack.amax().item(), "per radius": lead.growth},
+        "rounding": _rounding(lead, constants),
         "layers": constants.layers,
         "pairwise": constants.pairwise.cpu(),
         "rejection": None if rejection is None else rejection.slack.cpu(),

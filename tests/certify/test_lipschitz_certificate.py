@@ -354,3 +354,10 @@ def test_sets_that_leads_cannot_certify_have_radius_zero():
     assert found.radius.amax() == 0
     assert certify(net, images, guarantee=Local(), sets=two).radius.amax() == 0
     assert certify(net, images, guarantee=Local(), sets=alone).radius.amax() > 0
+
+
+def test_a_slack_for_other_classes_is_refused():
+    with pytest.raises(ValueError, match="3 classes"):
+        logit_gap(make_net(), 0.1, 3)(torch.rand(1, 1, 4, 4))
+    with pytest.raises(ValueError, match="two classes"):
+        logit_gap(make_net(), 0.1, 1)

@@ -19,7 +19,7 @@ class Leading(nn.Module):
 
     Args:
         model: maps images to logits `[B, C]`.
-        slack: T `[C, C]`, finite and at least 0; the diagonal is not used.
+        slack: T `[C, C]`, C at least 2, finite and at least 0; the diagonal is not used.
 
     Raises:
         ValueError: not a square matrix of finite numbers at least 0, or a model that rejects.
@@ -32,10 +32,11 @@ class Leading(nn.Module):
 
     def __init__(self, model: Model, slack: Tensor) -> None:
         super().__init__()
-        square = slack.ndim == 2 and slack.shape[0] == slack.shape[1]
+        square = slack.ndim == 2 and slack.shape[0] == slack.shape[1] >= 2
         if not square or not bool((slack.isfinite() & (slack >= 0)).all()):
             raise ValueError(
-                "`slack` must be a square matrix of finite numbers >= 0, a row and column a class;"
+                "`slack` must be a square matrix of finite numbers >= 0, a row and column a class,"
+                " two classes or more;"
                 f" found shape {tuple(slack.shape)}"
             )
         if getattr(model, "rejects", False):
@@ -49,6 +50,10 @@ class Leading(nn.Module):
 
     def outcomes(self, logits: Tensor) -> Outcomes:
         """Append the column to logits `[B, C]`: outcomes `[B, C + 1]`."""
+        if logits.shape[1] != len(self.slack):
+            raise ValueError(
+                f"the slack is for {len(self.slack)} classes; the net has {logits.shape[1]} logits"
+            )
         best = logits.argmax(1, keepdim=True)
         demanded = logits + self.slack[best.squeeze(1)].to(logits)
         column = demanded.scatter(1, best, -torch.inf).amax(1, keepdim=True)

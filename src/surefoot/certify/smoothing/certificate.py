@@ -59,22 +59,12 @@ def certify(
 
     Returns:
         certificates; `details` holds the counts of both stages, the level of each bound and, for
-        `LabelOrUncertain`, `accepted`: certified (jointly with the radius) that a label wins.
+        `LabelOrUncertain` (but for full radii of the rule majority), `accepted`: certified, jointly
+        with the radius, that a label wins.
     """
     check_images(images)
     check_model(guarantee, model)
-    if n_select < 1 or n_certify < 1 or not 0 < alpha < 1:
-        raise ValueError(
-            f"need n_select >= 1, n_certify >= 1, 0 < alpha < 1; found {n_select}, {n_certify},"
-            f" {alpha}"
-        )
-    if not sigma > 0:
-        raise ValueError(f"a smoothing certificate needs noise: `sigma` above 0; found {sigma}")
-    if rule == "majority" and not isinstance(guarantee, Local | LabelOrUncertain):
-        raise ValueError(
-            'the rule majority answers one label or "uncertain": take local or'
-            f" label-or-uncertain, not {type(guarantee).__name__}, or the rule argmax"
-        )
+    _check(guarantee, sigma, alpha, rule, n_select, n_certify)
     vote = Vote(model, sigma)
     selection = vote.counts(images, n_select, SELECT, seed, batch_size=batch_size)
     sets = guarantee.sets(selection[:, :-1].double())
@@ -116,6 +106,24 @@ def certify(
     full, details = turn(counts, sets, guarantee, sigma, alpha)
     samples = torch.full((len(images),), n_select + n_certify)
     return Certificates(full, sets, samples, shared | details | {"counts": counts})
+
+
+def _check(
+    guarantee: Guarantee, sigma: float, alpha: float, rule: Rule, n_select: int, n_certify: int
+) -> None:
+    """Raise on settings without a certificate."""
+    if n_select < 1 or n_certify < 1 or not 0 < alpha < 1:
+        raise ValueError(
+            f"need n_select >= 1, n_certify >= 1, 0 < alpha < 1; found {n_select}, {n_certify},"
+            f" {alpha}"
+        )
+    if not sigma > 0:
+        raise ValueError(f"a smoothing certificate needs noise: `sigma` above 0; found {sigma}")
+    if rule == "majority" and not isinstance(guarantee, Local | LabelOrUncertain):
+        raise ValueError(
+            'the rule majority answers one label or "uncertain": take local or'
+            f" label-or-uncertain, not {type(guarantee).__name__}, or the rule argmax"
+        )
 
 
 def _grid(radii: Sequence[float]) -> list[float]:

@@ -28,6 +28,7 @@ def histogram(scores: Tensor, bins: int = 100) -> Tensor:
     Bin j holds (j / bins, (j + 1) / bins]; 0 falls in the first. The last column counts what is no
     number: it stands for every value, whichever is worse.
     """
+    scores = scores.detach().cpu()
     broken = ~scores.isfinite()
     if bool(((scores < 0) | (scores > 1)).where(~broken, torch.tensor(False)).any()):
         raise ValueError(

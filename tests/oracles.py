@@ -5,6 +5,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from surefoot.models import MinMax, Normalize, Scale
+
 
 class Linear(nn.Module):
     """f(x) = W x + b on flattened images."""
@@ -41,3 +43,18 @@ def nearest_violation(model: Linear, image: Tensor, members: set[int]) -> float:
 
 def members_of(row: Tensor) -> set[int]:
     return set(row.nonzero().flatten().tolist())
+
+
+def make_net():
+    """A dense net with every kind of layer that has a slope of its own."""
+    torch.manual_seed(1)
+    return nn.Sequential(
+        Normalize((0.5,), (0.25,)),
+        nn.Flatten(),
+        nn.Linear(16, 12),
+        MinMax(),
+        nn.Linear(12, 8),
+        nn.ReLU(),
+        nn.Linear(8, 5),
+        Scale(3.0),
+    ).eval()

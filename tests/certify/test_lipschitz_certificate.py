@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from oracles import members_of
+from oracles import make_net, members_of
 from torch import nn
 
 from surefoot.attacks import break_guarantee, break_sets
@@ -12,25 +12,10 @@ from surefoot.certify.lipschitz import certify, gloro, pairwise
 from surefoot.certify.lipschitz.certificate import measured
 from surefoot.certify.lipschitz.rounding import Execution, gamma, unit_of
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
-from surefoot.models import Double, MinMax, Normalize, Scale, build
+from surefoot.models import Double, build
 from surefoot.models.lipschitz import NormPool
 from surefoot.threat import Threat
 from surefoot.uncertainty import Leading, accepted, logit_gap
-
-
-def make_net():
-    torch.manual_seed(1)
-    return nn.Sequential(
-        Normalize((0.5,), (0.25,)),
-        nn.Flatten(),
-        nn.Linear(16, 12),
-        MinMax(),
-        nn.Linear(12, 8),
-        nn.ReLU(),
-        nn.Linear(8, 5),
-        Scale(3.0),
-    ).eval()
-
 
 GUARANTEES = [Local(), TopK(2), RelaxedTopK(3), Affinity(((0, 1), (2, 3, 4)))]
 

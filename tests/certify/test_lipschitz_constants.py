@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from oracles import make_net
 from torch import fx, nn
 from torch.nn.functional import pad
 
 from surefoot.certify.lipschitz import Bound, pairwise, register, spectral_norm_bound
 from surefoot.certify.lipschitz.certificate import measured
-from surefoot.models import LipschitzMLP, MinMax, Normalize, Scale, build
+from surefoot.models import LipschitzMLP, Scale, build
 from surefoot.types import rejects
 from surefoot.uncertainty import Selective, logit_gap
 
@@ -30,20 +31,6 @@ def test_a_single_dense_layer_is_exact():
     assert bool((found >= truth * (1 - 1e-15)).all())
     assert torch.allclose(found, truth.detach(), rtol=1e-12)
     assert found.dtype == torch.float64
-
-
-def make_net():
-    torch.manual_seed(1)
-    return nn.Sequential(
-        Normalize((0.5,), (0.25,)),
-        nn.Flatten(),
-        nn.Linear(16, 12),
-        MinMax(),
-        nn.Linear(12, 8),
-        nn.ReLU(),
-        nn.Linear(8, 5),
-        Scale(3.0),
-    ).eval()
 
 
 def batch_norm(planes):

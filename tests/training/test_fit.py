@@ -12,6 +12,7 @@ from surefoot.models import build
 from surefoot.models import load as load_model
 from surefoot.threat import Threat
 from surefoot.training import (
+    CATRS,
     FAT,
     FGSM,
     MART,
@@ -25,9 +26,12 @@ from surefoot.training import (
     UDPR,
     UDPTRADES,
     Augmentation,
+    Consistency,
     Judge,
     MaxE,
     Noise,
+    NoisyUDP,
+    SmoothAdv,
     Standard,
     Training,
     WeightAttack,
@@ -61,6 +65,10 @@ LEARNERS = [
     UDPR(UDP_3),
     UDPR(UDP(THREAT, steps=3, space=SPACE)),
     UDPTRADES(UDP_3, weight=1.0),
+    Consistency(0.1, weight=1.0),
+    SmoothAdv(Threat("l2", 0.25), 0.1),
+    CATRS(Threat("l2", 0.25), 0.1, copies=2),
+    NoisyUDP(UDP(Threat("l2", 0.25), steps=3), 0.1),
 ]
 
 

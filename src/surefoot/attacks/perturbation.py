@@ -23,6 +23,7 @@ from surefoot.attacks.objectives import (
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
 from surefoot.types import Images, Labels, Model, check_images, rejects
+from surefoot.uncertainty.vote import Vote
 
 StepRule = Literal["steepest", "backtracking"]
 StepCounts = Literal["fixed", "uniform", "uniform-below", "until-boundary"]
@@ -128,7 +129,58 @@ def perturb_images(
     check_images(images, how.threat.low, how.threat.high)
     with frozen(model):
         ask = _asked(model, how)
-        return _search(model, images, images, labels, how, lambda z, _: ask(z), generator)
+        # Members answer for the batch they were opened with.
+        whole = how.objective == "mutual-information"
+        return _search(
+            model, images, images, labels, how, lambda z, _: ask(z), generator, whole=whole
+        )
+
+
+def perturb_noisy(
+    model: Model,
+    images: Images,
+    labels: Labels | None,
+    how: Perturbation,
+    noise: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+) -> Images:
+    r"""Move images within the threat by what the mean over noisy copies of them says.
+
+    The objective is that of $\log \tfrac{1}{S} \sum_s \mathrm{softmax}(f(x + e_s))$ with the same
+    noise at every step: for the cross-entropy the loss of SmoothAdv (Salman et al. 2019), for
+    "entropy" that of the mean prediction.
+
+    Args:
+        model: maps images to outcomes.
+        images: origins, inside the box.
+        labels: needed by objectives with a label.
+        how: the parts; no layer, and an objective of the outcomes alone.
+        noise: `[B, S, ...]` in pixel units; added to the image, and not clipped.
+        generator: source of starts and step counts.
+
+    Returns:
+        images inside the threat, without the noise.
+    """
+    check_images(images, how.threat.low, how.threat.high)
+    if how.space.layer or how.objective in ("kl", "mutual-information"):
+        raise ValueError(
+            "under noise only images are moved, by an objective of the mean outcomes:"
+            f" cross-entropy, margin, dlr or entropy; found {how.objective!r} and the layer"
+            f" {how.space.layer!r}"
+        )
+    with frozen(model):
+        vote = Vote(model, 1.0)
+        return _search(
+            model,
+            images,
+            images,
+            labels,
+            how,
+            lambda z, rows: vote.soft(z, noise[rows.to(noise.device)]),
+            generator,
+            whole=True,
+        )
 
 
 def perturb_features(
@@ -145,7 +197,7 @@ def perturb_features(
         origins, head = open_layer(model, how.space.layer, images, _asked(model, how))
         threat, factor = in_units_of(origins, how.threat, how.space.unit)
         scaled = replace(how, threat=threat, step_size=how.step_size * factor)
-        found = _search(model, images, origins, labels, scaled, head, generator)
+        found = _search(model, images, origins, labels, scaled, head, generator, whole=True)
     return Shift(images, how.space.layer, found - origins)
 
 
@@ -157,14 +209,16 @@ def _search(
     how: Perturbation,
     head: Head,
     generator: torch.Generator | None,
+    *,
+    whole: bool,
 ) -> Images:
-    """Climb in the space of `origins`; `head` maps it to outcomes."""
+    """Climb in the space of `origins`; `head` maps it, or only all of it at once, to outcomes."""
     start = _start(how, origins, generator)
     rule = Steepest(origins, how.threat)
     if how.step_rule == "backtracking":
         rule = Backtracking(start, origins, how.threat)
     return ascend(
-        _climb(head, _objective(how.objective, model, images, labels), how),
+        _climb(head, _objective(how.objective, model, images, labels), whole),
         rule,
         start,
         counts=counts_of(how.step_counts, how.steps, len(origins), generator),
@@ -183,9 +237,7 @@ def _start(how: Perturbation, origins: Images, generator: torch.Generator | None
     return origins
 
 
-def _climb(head: Head, objective: Objective, how: Perturbation) -> Climb:
-    # The rest of a model behind a layer, and members, answer for the batch they were opened with.
-    whole = bool(how.space.layer) or how.objective == "mutual-information"
+def _climb(head: Head, objective: Objective, whole: bool) -> Climb:
     return lambda here, rows: Counted(lambda z: head(z, rows), whole=whole).slope(
         objective, here, rows
     )

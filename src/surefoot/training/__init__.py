@@ -10,6 +10,7 @@ from surefoot.training.judge import CatastrophicOverfitting, Judge, accuracy, at
 from surefoot.training.loop import fit
 from surefoot.training.recipe import Answers, Recipe
 from surefoot.training.recipes import (
+    CATRS,
     FAT,
     FGSM,
     MART,
@@ -23,9 +24,12 @@ from surefoot.training.recipes import (
     UDPR,
     UDPTRADES,
     Alternating,
+    Consistency,
     GloRo,
     MaxE,
     Noise,
+    NoisyUDP,
+    SmoothAdv,
     Standard,
     name_of,
 )
@@ -33,6 +37,7 @@ from surefoot.training.settings import PRESETS, Training
 from surefoot.training.weights import WeightAttack
 
 __all__ = [
+    "CATRS",
     "FAT",
     "FGSM",
     "MART",
@@ -50,11 +55,14 @@ __all__ = [
     "Answers",
     "Augmentation",
     "CatastrophicOverfitting",
+    "Consistency",
     "GloRo",
     "Judge",
     "MaxE",
     "Noise",
+    "NoisyUDP",
     "Recipe",
+    "SmoothAdv",
     "Standard",
     "Training",
     "WeightAttack",

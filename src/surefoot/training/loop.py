@@ -18,7 +18,6 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
 
-from surefoot.attacks.ascent import predicted
 from surefoot.attacks.latent import answer
 from surefoot.data import Data
 from surefoot.files import write_whole
@@ -149,7 +148,7 @@ def _pass(run: _Run, progress: Progress, epoch: int) -> dict[str, float]:
     order = torch.randperm(len(run.data), generator=generator(training.seed, epoch))
     stream = generator(training.seed, epoch, rank + 1)
     batches = order.split(training.batch_size)
-    losses, right, seen = 0.0, 0, 0
+    losses, right, seen = 0.0, 0.0, 0
     with torch.random.fork_rng():
         torch.manual_seed(stream.initial_seed())  # dropout has no generator of its own
         for index, rows in enumerate(batches):
@@ -180,7 +179,7 @@ def _step(
     stream: torch.Generator,
     epoch: int,
     done: float,
-) -> tuple[float, int]:
+) -> tuple[float, float]:
     """Perturb a batch and take one step of the optimiser; give the loss and the right answers."""
     model, (images, labels) = progress.model, batch
     images = run.training.augmentation.apply(images, stream)
@@ -199,4 +198,4 @@ def _step(
         loss = recipe.loss(answers).mean()
         run.accelerator.backward(loss)
     progress.optimizer.step()
-    return loss.item(), int((predicted(answers.perturbed.detach()) == labels).sum())
+    return loss.item(), answers.right.double().mean(0).sum().item()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from surefoot.attacks.ascent import predicted
 from surefoot.attacks.latent import Point
 from surefoot.threat import Threat
 from surefoot.types import Images, Labels, Model, PerExample
@@ -21,7 +22,8 @@ class Answers:
     Attributes:
         ask: gives the outcomes of a point, with a graph.
         images: the clean images.
-        point: the perturbed ones: images, or images with shifted features.
+        point: the perturbed ones: images, or images with shifted features; or S copies of each
+            image, `[S B, ...]`, one batch after the other.
         labels: true labels.
         criterion: (outcomes, labels) -> loss `[B]`: the cross-entropy, or the model's own.
         model: whose weights are trained, for recipes that look at them; None for a stack of nets.
@@ -53,6 +55,24 @@ class Answers:
         """Say which images differ from their clean ones."""
         offset = self.point - self.images if isinstance(self.point, Tensor) else self.point.offset
         return (offset != 0).flatten(1).any(1)
+
+    @property
+    def copies(self) -> Tensor:
+        """Give the outcomes of all copies of each image, `[S, B, O]`."""
+        return self.perturbed.unflatten(0, (-1, len(self.labels)))
+
+    @property
+    def losses(self) -> Tensor:
+        """Give the loss of all copies of each image, `[S, B]`."""
+        copies = len(self.perturbed) // len(self.labels)
+        each = self.criterion(self.perturbed, self.labels.repeat(copies))
+        return each.unflatten(0, (copies, -1))
+
+    @property
+    def right(self) -> Tensor:
+        """Say which copies of each image are answered with the label, `[S, B]`."""
+        found = predicted(self.perturbed.detach())
+        return found.unflatten(0, (-1, len(self.labels))) == self.labels
 
     def cross_entropy(self, outcomes: Tensor) -> PerExample:
         """Give the loss of outcomes under the true labels."""

@@ -1,8 +1,9 @@
 """Recipes: small frozen records, one a method; each says where to train and which loss to take.
 
 `plain` does not search, `one_step` takes one gradient, `loss_driven` climbs the loss,
-`uncertainty` climbs the uncertainty, `lipschitz` looks at slopes, `several` lets recipes take
-turns. Searches run in eval mode with gradients for the images only.
+`uncertainty` climbs the uncertainty, `smoothing` sees several noisy copies, `lipschitz` looks at
+slopes, `several` lets recipes take turns. Searches run in eval mode with gradients for the images
+only.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from surefoot.training.recipes.loss_driven import FAT, MART, MMA, PGD, TRADES
 from surefoot.training.recipes.one_step import FGSM, NFGSM, RFGSM
 from surefoot.training.recipes.plain import MaxE, Noise, Standard
 from surefoot.training.recipes.several import Alternating
+from surefoot.training.recipes.smoothing import CATRS, Consistency, NoisyUDP, SmoothAdv
 from surefoot.training.recipes.uncertainty import UDP, UDPR, UDPTRADES
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
@@ -35,10 +37,15 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "udp-bt": partial(UDP, step_rule="backtracking"),
     "udpr": UDPR,
     "udp-trades": UDPTRADES,
+    "consistency": Consistency,
+    "smooth-adv": SmoothAdv,
+    "cat-rs": CATRS,
+    "noisy-udp": NoisyUDP,
     "gloro": GloRo,
 }
 
 __all__ = [
+    "CATRS",
     "FAT",
     "FGSM",
     "MART",
@@ -52,9 +59,12 @@ __all__ = [
     "UDPR",
     "UDPTRADES",
     "Alternating",
+    "Consistency",
     "GloRo",
     "MaxE",
     "Noise",
+    "NoisyUDP",
+    "SmoothAdv",
     "Standard",
     "described",
     "name_of",

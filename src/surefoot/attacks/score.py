@@ -132,6 +132,7 @@ def _climb_of(score: str) -> Callable[[Tensor], Tensor]:
         "entropy": entropy,
         "max-probability": lambda logits: -log_odds(logits, logits.argmax(1)),
         "margin": _margin,
+        "vacuity-exp": SCORES["energy"],  # the same order, and never flat
     }
     if score not in NAMES:
         raise ValueError(f"`score` must be one of {', '.join(NAMES)}; found {score!r}")

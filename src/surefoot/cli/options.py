@@ -54,9 +54,14 @@ Score = Literal[
     "entropy",
     "margin",
     "energy",
+    "vacuity-relu",
+    "vacuity-softplus",
+    "vacuity-exp",
     "mutual-information",
     "member-variance",
+    "vote-disagreement",
     "latent-variance",
+    "gp-variance",
     "gloro",
     "logit-gap",
 ]
@@ -75,8 +80,9 @@ class Subject:
         mc_dropout: keep dropout on, so that each pass is one draw (then judge the vote).
         float64: run the net in double precision, where the rounding of its execution takes next to
             nothing from a Lipschitz certificate; all figures are about that net.
-        reject: let the model answer "uncertain" by this score; mutual-information and
-            member-variance need a model of several members, latent-variance one with --inducing.
+        reject: let the model answer "uncertain" by this score; mutual-information, member-variance
+            and vote-disagreement need a model of several members, latent-variance and gp-variance
+            one with --inducing; vacuity-... means something for evidential nets.
             gloro: where it is not certified at an l2 radius; logit-gap: where the best logit leads
             by too little. These two have a Lipschitz certificate.
         threshold: largest accepted score; for gloro the radius, for logit-gap the least lead.

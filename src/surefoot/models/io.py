@@ -39,6 +39,7 @@ OF_NETS = {
     "ensemble": "surefoot.uncertainty.ensemble:Ensemble",
     "dropout-ensemble": "surefoot.uncertainty.dropout:DropoutEnsemble",
     "due": "surefoot.uncertainty.due:DUE",
+    "tempered": "surefoot.uncertainty.temperature:Tempered",
 }
 """Models made of nets, by where they live: next door, so they are looked up only when asked for."""
 
@@ -49,7 +50,7 @@ def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
     Args:
         name: one of "mlp", "lenet", "preactresnet18", "resnet20", "residual-mlp", "lipschitz-mlp",
             "gloro-mlp", "gloro-2c2f", "gloro-4c3f", "gloro-6c2f", "gloro-8c2f", "liresnet",
-            "lipnext"; or, made of nets, "ensemble", "dropout-ensemble", "due".
+            "lipnext"; or, made of nets, "ensemble", "dropout-ensemble", "due", "tempered".
         normalize: (means, deviations) a plane: a `Normalize` layer goes first.
         arguments: of the net's constructor; a net inside a model is given as the arguments of its
             own `build`, with its name.

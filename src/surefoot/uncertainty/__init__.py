@@ -6,40 +6,61 @@ from surefoot.uncertainty.ensemble import Ensemble
 from surefoot.uncertainty.leading import Leading, logit_gap
 from surefoot.uncertainty.scores import (
     MEMBER_SCORES,
+    PROCESS_SCORES,
     SCORES,
+    bounded_variance,
     energy,
     entropy,
     margin,
     max_probability,
     member_variance,
     mutual_information,
+    vacuity,
+    vote_disagreement,
 )
 from surefoot.uncertainty.selective import (
     Selective,
     accepted,
     score_of,
     scored,
+)
+from surefoot.uncertainty.temperature import Tempered, fit_temperature
+from surefoot.uncertainty.thresholds import (
+    RiskThreshold,
+    grid_for,
+    noisy,
     threshold_at_coverage,
+    threshold_at_risk,
 )
 
 __all__ = [
     "DUE",
     "MEMBER_SCORES",
+    "PROCESS_SCORES",
     "SCORES",
     "DropoutEnsemble",
     "Ensemble",
     "Leading",
     "MCDropout",
+    "RiskThreshold",
     "Selective",
+    "Tempered",
     "accepted",
+    "bounded_variance",
     "energy",
     "entropy",
+    "fit_temperature",
+    "grid_for",
     "logit_gap",
     "margin",
     "max_probability",
     "member_variance",
     "mutual_information",
+    "noisy",
     "score_of",
     "scored",
     "threshold_at_coverage",
+    "threshold_at_risk",
+    "vacuity",
+    "vote_disagreement",
 ]

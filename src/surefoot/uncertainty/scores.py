@@ -6,12 +6,17 @@ gives a NaN score, which a selective classifier rejects.
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot, relu, softplus
 
 from surefoot.types import Members, Outcomes, PerExample
 from surefoot.uncertainty.members import log_mean
+
+Evidence = Literal["relu", "softplus", "exp"]
 
 
 def max_probability(logits: Outcomes) -> PerExample:
@@ -36,6 +41,23 @@ def energy(logits: Outcomes) -> PerExample:
     return -logits.logsumexp(1)
 
 
+def vacuity(logits: Outcomes, evidence: Evidence = "softplus") -> PerExample:
+    r"""Give the share of a Dirichlet distribution that no evidence supports, in (0, 1].
+
+    $$ \frac{C}{\sum_c (e(f_c) + 1)}, \quad e = \mathrm{relu}, \mathrm{softplus} \text{ or } \exp $$
+    It means that for nets trained by an evidential loss with the same e, whose logits are amounts
+    of evidence. Logits of a net trained by cross-entropy are fixed up to a constant that the loss
+    does not see, and so is this number; it still orders images, for exp as the free energy does.
+
+    Reference: Sensoy, Kaplan, Kandemir 2018.
+    """
+    classes = logits.shape[1]
+    if evidence == "exp":  # from the log of the sum: no logit overflows
+        return (math.log(classes) - logits.logsumexp(1)).sigmoid()
+    amounts = relu(logits) if evidence == "relu" else softplus(logits)
+    return classes / (amounts + 1).sum(1)
+
+
 def mutual_information(members: Members) -> PerExample:
     r"""Give what the members disagree about: total minus expected entropy, in units of log C.
 
@@ -54,14 +76,46 @@ def member_variance(members: Members) -> PerExample:
     return members.softmax(2).var(0, correction=0).sum(1)
 
 
+def vote_disagreement(members: Members) -> PerExample:
+    r"""Give the share of members that do not vote for the most voted label, in [0, 1 - 1/C].
+
+    $$ 1 - \max_c \tfrac{1}{M} \sum_m [\arg\max_k f_{mk} = c] $$
+    It is flat between its jumps; its gradient is that of $1 - \max_c \bar p_c$, for attacks to
+    climb.
+    """
+    votes = one_hot(members.argmax(2), members.shape[2]).to(members).mean(0)
+    smooth = 1 - members.softmax(2).mean(0).amax(1)
+    return 1 - votes.amax(1) + (smooth - smooth.detach())  # + 0, or NaN for a NaN member
+
+
+def bounded_variance(variance: PerExample) -> PerExample:
+    r"""Give a latent variance as a share, $v / (1 + v)$, in [0, 1).
+
+    v is the latent variance of a Gaussian process in units of its prior's: 1/2 is what is left far
+    from the data. Images are ordered and accepted as by v, and certificates of the mean and of the
+    distribution of a smoothed score, which need a bounded one, can take it.
+    """
+    return variance / (1 + variance)
+
+
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "max-probability": max_probability,
     "entropy": entropy,
     "margin": margin,
     "energy": energy,
+    "vacuity-relu": partial(vacuity, evidence="relu"),
+    "vacuity-softplus": partial(vacuity, evidence="softplus"),
+    "vacuity-exp": partial(vacuity, evidence="exp"),
 }
 
 MEMBER_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "mutual-information": mutual_information,
     "member-variance": member_variance,
+    "vote-disagreement": vote_disagreement,
 }
+
+PROCESS_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "latent-variance": lambda variance: variance,
+    "gp-variance": bounded_variance,
+}
+"""Of what a model gives by a method of its own, `latent_variance(images) -> [B]` (DUE)."""

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from surefoot.models.frozen import device_of, frozen
 from surefoot.types import Images, Model, Outcomes, PerExample
 from surefoot.uncertainty.members import log_mean, members_of
-from surefoot.uncertainty.scores import MEMBER_SCORES, SCORES
+from surefoot.uncertainty.scores import MEMBER_SCORES, PROCESS_SCORES, SCORES
 
-LATENT = "latent-variance"
-"""The score that a model gives by a method of its own, `latent_variance(images) -> [B]` (DUE)."""
-NAMES = (*SCORES, *MEMBER_SCORES, LATENT)
+NAMES = (*SCORES, *MEMBER_SCORES, *PROCESS_SCORES)
 
 
 class Selective(nn.Module):
@@ -24,8 +22,10 @@ class Selective(nn.Module):
 
     Args:
         model: maps images to logits `[B, C]`.
-        score: of the logits: "max-probability", "entropy", "margin", "energy"; of the members of a
-            model that has some: "mutual-information", "member-variance"; "latent-variance" of DUE.
+        score: of the logits: "max-probability", "entropy", "margin", "energy", "vacuity-relu",
+            "vacuity-softplus", "vacuity-exp"; of the members of a model that has some:
+            "mutual-information", "member-variance", "vote-disagreement"; of DUE: "latent-variance",
+            "gp-variance".
         threshold: the largest score that is still accepted.
 
     Raises:
@@ -77,7 +77,7 @@ def scored(model: Model, images: Images, score: str) -> tuple[Outcomes, PerExamp
         return log_mean(members), MEMBER_SCORES[score](members)
     check_score(model, score)
     process: Any = model
-    return process(images), process.latent_variance(images)
+    return process(images), PROCESS_SCORES[score](process.latent_variance(images))
 
 
 def score_of(model: Model, images: Images, score: str) -> PerExample:
@@ -92,20 +92,11 @@ def check_score(model: Model, score: str) -> None:
         raise ValueError(f"`score` must be one of {', '.join(NAMES)}; found {score!r}")
     if score in MEMBER_SCORES:
         members_of(model, score)
-    if score == LATENT and not hasattr(model, "latent_variance"):
+    if score in PROCESS_SCORES and not hasattr(model, "latent_variance"):
         raise ValueError(
-            f"{LATENT!r} is the variance of a Gaussian process (DUE); {type(model).__name__} has no"
+            f"{score!r} is the variance of a Gaussian process (DUE); {type(model).__name__} has no"
             " `latent_variance`. Take a score of the outcomes, such as entropy."
         )
-
-
-def threshold_at_coverage(scores: PerExample, coverage: float) -> float:
-    """Give the smallest threshold that accepts at least `coverage` of these validation scores."""
-    if not 0 < coverage <= 1 or bool(scores.isnan().any()):
-        raise ValueError("`coverage` must lie in (0, 1] and scores must not be NaN")
-    ordered = scores.sort().values
-    rank = -int(-coverage * len(ordered) // 1)
-    return ordered[min(rank, len(ordered)) - 1].item()
 
 
 def accepted(outcomes: Tensor) -> Tensor:

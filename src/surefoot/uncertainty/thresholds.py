@@ -1,0 +1,142 @@
+"""Which score is still accepted: thresholds by coverage and by risk, from validation images.
+
+Never from images that are evaluated. For a classifier that will see noise, take the scores of noisy
+copies (`noisy`): a threshold from clean images accepts fewer of them than it says.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surefoot.stats import upper_bound
+from surefoot.streams import keys, normal
+from surefoot.types import Flags, Images, PerExample
+
+STEPS = 20
+"""Thresholds of a grid."""
+AMPLE = 4.0
+"""The smallest threshold of a grid accepts this many times what a risk of zero would need."""
+
+
+def threshold_at_coverage(scores: PerExample, coverage: float) -> float:
+    """Give the smallest threshold that accepts at least `coverage` of these validation scores."""
+    if not 0 < coverage <= 1 or bool(scores.isnan().any()):
+        raise ValueError("`coverage` must lie in (0, 1] and scores must not be NaN")
+    ordered = scores.sort().values
+    rank = -int(-coverage * len(ordered) // 1)
+    return ordered[min(rank, len(ordered)) - 1].item()
+
+
+@dataclass(frozen=True)
+class RiskThreshold:
+    """What `threshold_at_risk` found.
+
+    Attributes:
+        threshold: the largest one that passed; None if none did.
+        coverage: share of the validation images that it accepts; 0 for None.
+        wrong: share of wrong ones among these; NaN for None.
+        bound: upper Clopper-Pearson bound of the selective risk, the one that was tested; for None
+            that of the first threshold, which failed.
+    """
+
+    threshold: float | None
+    coverage: float
+    wrong: float
+    bound: float
+
+
+def threshold_at_risk(
+    scores: PerExample, wrong: Flags, risk: float, *, grid: Tensor, alpha: float = 0.05
+) -> RiskThreshold:
+    r"""Give the largest threshold of a grid whose selective risk is at most `risk`, surely enough.
+
+    With $n_t$ scores at most t, and $k_t$ wrong among them, thresholds are tested from below,
+    $$ V_t = B^{-1}(1 - \alpha; k_t + 1, n_t - k_t) \le \mathrm{risk}, $$
+    and the last one before the first that fails is taken. With probability at least 1 - alpha over
+    the validation images, $R(t) = P(\text{wrong} \mid u \le t)$ is at most `risk` there.
+
+    Proof. Let t* be the first threshold of the grid with $R(t^*) > \mathrm{risk}$; it is a fixed
+    number, as the grid is. A threshold of too large a risk can be taken only if t* was passed:
+    all before it are good, and none behind it is reached otherwise. Given $n_{t^*}$, $k_{t^*}$ is
+    binomial with $R(t^*)$, and the bound of Clopper and Pearson lies below $R(t^*)$, hence at most
+    at `risk`, with probability at most alpha. So one alpha serves the whole grid (fixed-sequence
+    testing), whether or not R rises with t.
+
+    Holds if: scores are of independent images (one noisy copy each, if noise is added), distributed
+    as those that will be seen, and grid, model and temperature do not depend on them.
+
+    Args:
+        scores: of validation images; NaN is not accepted.
+        wrong: whether the label is wrong, of the same images.
+        risk: largest share of wrong ones among the accepted.
+        grid: rising thresholds, fixed beforehand: a range of the score, or `grid_for` other images.
+        alpha: probability of a threshold whose risk is larger.
+
+    Reference: Geifman, El-Yaniv 2017 (selection with guaranteed risk); Angelopoulos, Bates, Candes,
+    Jordan, Lei 2021 (fixed sequences).
+    """
+    _check(risk, alpha)
+    if len(grid) == 0 or bool((grid.diff() < 0).any()) or bool(grid.isnan().any()):
+        raise ValueError("`grid` must hold rising thresholds, and at least one")
+    if len(scores) != len(wrong) or len(scores) == 0:
+        raise ValueError(f"need scores and flags alike; found {len(scores)} and {len(wrong)}")
+    found: RiskThreshold | None = None
+    for threshold in grid.tolist():
+        accepted = scores <= threshold
+        count, errors = int(accepted.sum()), int((wrong & accepted).sum())
+        bound = upper_bound(torch.tensor([errors]), count, alpha).item() if count else 1.0
+        if bound > risk:
+            return found or RiskThreshold(None, 0.0, math.nan, bound)
+        found = RiskThreshold(threshold, count / len(scores), errors / count, bound)
+    assert found is not None
+    return found
+
+
+def grid_for(
+    scores: PerExample, risk: float, *, count: int, alpha: float = 0.05, steps: int = STEPS
+) -> Tensor:
+    r"""Give thresholds to test on `count` other images: quantiles of these scores.
+
+    The first is to accept some $4 \log \alpha / \log(1 - \mathrm{risk})$ of them: a quarter would
+    do if all were right. Where it lies decides what is found, and not what holds.
+
+    Args:
+        scores: of images that take no part in the test.
+        risk: to be tested.
+        count: images of the test.
+        alpha: of the test.
+        steps: number of thresholds.
+
+    Returns:
+        rising thresholds; the last is the largest score.
+    """
+    _check(risk, alpha)
+    needed = math.log(alpha) / math.log1p(-risk)
+    shares = torch.linspace(min(AMPLE * needed / count, 1.0), 1.0, steps)
+    kept = scores[~scores.isnan()]
+    if len(kept) == 0:
+        raise ValueError("a grid needs scores that are not NaN; found none")
+    return torch.tensor([threshold_at_coverage(kept, share) for share in shares.tolist()])
+
+
+def noisy(images: Images, sigma: float, *, seed: int = 0) -> Images:
+    """Give one noisy copy of each image, in pixel units and not clipped; sigma = 0: the images.
+
+    Args:
+        images: `[B, ...]`.
+        sigma: standard deviation of the noise.
+        seed: of the noise; the stream depends on it and on the image.
+    """
+    if not 0 <= sigma < math.inf:
+        raise ValueError(f"`sigma` must be finite and at least 0; found {sigma}")
+    if sigma == 0:
+        return images
+    noise = [normal(images.shape[1:], seed, key) for key in keys(images)]
+    return images + sigma * torch.stack(noise).to(images)
+
+
+def _check(risk: float, alpha: float) -> None:
+    if not (0 < risk < 1 and 0 < alpha < 1):
+        raise ValueError(f"need `risk` and `alpha` strictly in (0, 1); found {risk}, {alpha}")

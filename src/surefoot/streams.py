@@ -5,6 +5,7 @@ runs and other batch sizes draw the same numbers. Two equal images share a strea
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,6 +30,12 @@ def normal(shape: Sequence[int], *key: int) -> Tensor:
     """
     stream = np.random.Generator(np.random.Philox(_entropy(key)))
     return torch.from_numpy(stream.standard_normal(tuple(shape), dtype=np.float32))
+
+
+def bits(shape: Sequence[int], *key: int) -> np.ndarray:
+    """Draw 64 random bits a place (uint64) from the stream of the key, as `normal` does."""
+    stream = np.random.Philox(_entropy(key))
+    return stream.random_raw(math.prod(shape)).reshape(tuple(shape))
 
 
 def generator(*key: int) -> torch.Generator:

@@ -7,14 +7,22 @@ from surefoot.stats.binomial import (
     lower_bound,
     upper_bound,
 )
-from surefoot.stats.sequential import Boundary, group_sequential
+from surefoot.stats.discrete import law_error, rounded_normal
+from surefoot.stats.evidence import pair_log_evidence
+from surefoot.stats.sequential import Boundary, anytime, crossing, group_sequential, looks_of
 
 __all__ = [
     "Boundary",
     "Interval",
+    "anytime",
     "binomial_p_value",
+    "crossing",
     "group_sequential",
     "interval",
+    "law_error",
+    "looks_of",
     "lower_bound",
+    "pair_log_evidence",
+    "rounded_normal",
     "upper_bound",
 ]

@@ -8,13 +8,15 @@ non-binding rule gives up where the share is surely too small to be worth more d
 Robbins 1970): it may cost power, never soundness.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
 import numpy as np
-from scipy.special import betainc, betaln
 from scipy.stats import binom
+
+from surefoot.stats.evidence import log_evidence_above, log_evidence_below
 
 FIRST, RATIO, POWER = 20, 1.12, 0.35
 """First look, growth from look to look, exponent of the error that is spent."""
@@ -62,11 +64,8 @@ def group_sequential(null: float, alpha: float, draws: int) -> Boundary:
 
     Reference: module docstring.
     """
-    if not (0 < null < 1 and 0 < alpha < 1 and draws >= 1):
-        raise ValueError(
-            f"need 0 < null < 1, 0 < alpha < 1 and draws >= 1; found {null}, {alpha}, {draws}"
-        )
-    looks = _looks(draws)
+    _check(null, alpha, draws)
+    looks = looks_of(draws)
     misses, level = _accepting(null, alpha, looks)
     accept = tuple(n - worst for n, worst in zip(looks, misses, strict=True))
     worth = (min(accept[-1], draws) - 0.5) / draws
@@ -74,7 +73,62 @@ def group_sequential(null: float, alpha: float, draws: int) -> Boundary:
     return Boundary(null, alpha, looks, accept, (*give_up, accept[-1] - 1), level)
 
 
-def _looks(draws: int) -> tuple[int, ...]:
+@lru_cache(maxsize=4096)
+def anytime(null: float, alpha: float, draws: int) -> Boundary:
+    """Find the bounds of a test that may also be watched after every draw, and go on for ever.
+
+    An e-process reaches 1 / alpha (`evidence.log_evidence_above`). It needs more draws than
+    `group_sequential`, which knows its looks and its last draw; the same looks are tabulated here.
+
+    Args:
+        null: p*, strictly between 0 and 1.
+        alpha: level, for every share at most p*, at all times together.
+        draws: at the last look.
+    """
+    _check(null, alpha, draws)
+    looks = looks_of(draws)
+    accept = tuple(_convincing(null, alpha, n) for n in looks)
+    worth = (min(accept[-1], draws) - 0.5) / draws
+    give_up = tuple(_hopeless(worth, n) for n in looks[:-1])
+    level = crossing(null, looks, accept)
+    return Boundary(null, alpha, looks, accept, (*give_up, accept[-1] - 1), level)
+
+
+def crossing(share: float, looks: Sequence[int], accept: Sequence[int]) -> float:
+    """Give the probability, exact to 1e-12, that some look accepts if this is the share."""
+    mass, start, spent, seen = np.ones(1), 0, 0.0, 0
+    for n, needed in zip(looks, accept, strict=True):
+        fresh, offset, dropped = _misses(n - seen, 1 - share)
+        mass, start, seen = np.convolve(mass, fresh), start + offset, n
+        reached = min(max(n - needed + 1 - start, 0), len(mass))
+        spent += dropped + float(mass[:reached].sum())
+        mass, start = mass[reached:], start + reached
+        if not len(mass):
+            return min(spent, 1.0)
+    return min(spent, 1.0)
+
+
+def _check(null: float, alpha: float, draws: int) -> None:
+    if not (0 < null < 1 and 0 < alpha < 1 and draws >= 1):
+        raise ValueError(
+            f"need 0 < null < 1, 0 < alpha < 1 and draws >= 1; found {null}, {alpha}, {draws}"
+        )
+
+
+def _convincing(null: float, alpha: float, draws: int) -> int:
+    """Give the fewest successes whose e-value reaches 1 / alpha; draws + 1 if none do."""
+    low, high = int(null * draws), draws + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if log_evidence_above(middle, draws, null) >= -np.log(alpha) * (1 + 1e-9):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def looks_of(draws: int) -> tuple[int, ...]:
+    """Give the numbers of draws at which these tests look: growing by an eighth, up to `draws`."""
     found = [min(FIRST, draws)]
     while found[-1] < draws:
         found.append(min(ceil(found[-1] * RATIO), draws))
@@ -114,24 +168,12 @@ def _misses(draws: int, chance: float) -> tuple[np.ndarray, int, float]:
 
 
 def _hopeless(worth: float, draws: int) -> int:
-    r"""Give the most successes that refute every share from `worth` on.
-
-    $$ e = \frac{\int_0^{w} p^{k - 1/2} (1 - p)^{n - k - 1/2} dp}
-       {B_w(1/2, 1/2) \, w^k (1 - w)^{n - k}} \ge 1 / 0.02 $$
-    which is an e-process against p >= w where k / n <= w.
-    """
+    """Give the most successes that refute every share from `worth` on, by an e-process."""
     low, high = -1, int(worth * draws)  # `low` refutes (or is none), `high` + 1 does not
     while low < high:
         middle = (low + high + 1) // 2
-        if _log_evidence(middle, draws, worth) >= -np.log(FUTILITY):
+        if log_evidence_below(middle, draws, worth) >= -np.log(FUTILITY):
             low = middle
         else:
             high = middle - 1
     return low
-
-
-def _log_evidence(successes: int, draws: int, worth: float) -> float:
-    a, b = successes + 0.5, draws - successes + 0.5
-    mixed = np.log(betainc(a, b, worth)) + betaln(a, b)
-    mixed -= np.log(betainc(0.5, 0.5, worth)) + betaln(0.5, 0.5)
-    return float(mixed - successes * np.log(worth) - (draws - successes) * np.log1p(-worth))

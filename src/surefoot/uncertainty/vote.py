@@ -4,7 +4,7 @@ Under Gaussian noise it is the classifier g that smoothing certifies (Cohen, Ros
 2019); with sigma = 0 it is the vote of a model that is random by itself (Monte-Carlo dropout).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from surefoot.models.frozen import device_of, frozen
+from surefoot.stats import law_error, rounded_normal
 from surefoot.streams import generator, keys, normal
 from surefoot.types import Images, Model, Outcomes, rejects
 
 BLOCK = 500
 """Noise is drawn in blocks of this many copies, so that no batch size changes the numbers."""
+Reading = Callable[[Tensor], Tensor]
+"""What is read off copies `[P, ...]` of one image: a table that is summed over copies."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,43 @@ class Vote:
         model: maps images to outcomes; its own randomness, if any, must be fresh in each call and
             come from torch's global stream.
         sigma: standard deviation of the noise; 0 leaves the model's own randomness alone.
+        levels: steps of the grid between 0 and 1 on which the pixels sit: 255 for 8-bit images.
+            Then every noisy copy is rounded to the grid before the model sees it, and on images of
+            the grid the noise is drawn as whole numbers, free of rounding
+            (`stats.rounded_normal`). 0: noise as floating point gives it.
     """
 
     model: Model
     sigma: float
+    levels: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < float("inf"):
             raise ValueError(f"`sigma` must be finite and at least 0; found {self.sigma}")
+        if self.levels < 0 or (self.levels > 0 and self.sigma == 0):
+            raise ValueError(f"`levels` must be at least 0 and need noise; found {self.levels}")
 
     @property
     def rejects(self) -> bool:
         """Say whether the base classifier has the outcome "uncertain"."""
         return rejects(self.model)
+
+    def law_error(self, images: Images) -> float:
+        """Bound how far any mass may be from its value under exact noise; 0 for floating noise.
+
+        Floating noise is taken as exact, as everywhere in the literature; only `levels` proves it.
+
+        Raises:
+            ValueError: images off the grid, for which no bound is known.
+        """
+        if self.levels == 0:
+            return 0.0
+        if not bool(self._on_grid(images).all()):
+            raise ValueError(
+                f"whole-number noise needs pixels k / {self.levels}; found others. Give 8-bit"
+                " images, or noise as floating point (levels 0)"
+            )
+        return law_error(self.sigma * self.levels, images[0].numel())
 
     def counts(self, images: Images, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
         """Count the outcomes of noisy copies of each image.
@@ -57,6 +84,25 @@ class Vote:
         Returns:
             int64 counts `[B, O + 1]`.
         """
+        return self.sums(
+            images, draws, *key, read=lambda part: tally(self.model(part)), batch_size=batch_size
+        )
+
+    def sums(
+        self, images: Images, draws: int, *key: int, read: Reading, batch_size: int = 2000
+    ) -> Tensor:
+        """Sum anything that can be read off noisy copies of each image; see `counts`.
+
+        Args:
+            images: `[B, ...]`.
+            draws: noisy copies of each image.
+            key: of the noise.
+            read: maps copies of one image to a table; tables are added up.
+            batch_size: copies in one pass.
+
+        Returns:
+            tables `[B, ...]`.
+        """
         device = device_of(self.model)
         rows = []
         with torch.inference_mode(), frozen(self.model):
@@ -64,9 +110,10 @@ class Vote:
                 total = 0
                 for first in range(0, draws, BLOCK):
                     block = (*key, name, first // BLOCK)
-                    copies = self._copies(image.to(device), min(draws - first, BLOCK), block)
+                    many = min(draws - first, BLOCK)
+                    copies = self._noisy(image.to(device).expand(1, *image.shape), many, [block])
                     with own_randomness(*block):
-                        parts = [tally(self.model(part)) for part in copies.split(batch_size)]
+                        parts = [read(part) for part in copies.split(batch_size)]
                     total = total + torch.stack(parts).sum(0)
                 rows.append(total)
         return torch.stack(rows).to(images.device)
@@ -90,24 +137,34 @@ class Vote:
         names = keys(images)
         with torch.inference_mode(), frozen(self.model):
             for few in torch.arange(len(images)).split(max(batch_size // draws, 1)):
-                part = images[few].to(device)
-                copies = part.repeat_interleave(draws, 0)
-                if self.sigma > 0:
-                    shape = (draws, *images.shape[1:])
-                    noise = torch.cat([normal(shape, *key, names[row]) for row in few.tolist()])
-                    copies = copies + self.sigma * noise.to(copies)
-                with own_randomness(*key, names[int(few[0])]):
+                streams = [(*key, names[row]) for row in few.tolist()]
+                copies = self._noisy(images[few].to(device), draws, streams)
+                with own_randomness(*streams[0]):
                     outcomes = self.model(copies)
                 winners = _winners(outcomes).view(len(few), draws)
                 table = winners.new_zeros(len(few), outcomes.shape[1] + 1)
                 rows.append(table.scatter_add(1, winners, torch.ones_like(winners)))
         return torch.cat(rows).to(images.device)
 
-    def _copies(self, image: Tensor, count: int, key: tuple[int, ...]) -> Tensor:
+    def _noisy(self, images: Tensor, draws: int, streams: list[tuple[int, ...]]) -> Tensor:
+        """Give copies of each image from its stream, one image after the other."""
+        copies = images.repeat_interleave(draws, 0)
         if self.sigma == 0:
-            return image.expand(count, *image.shape)
-        noise = normal((BLOCK, *image.shape), *key)[:count]
-        return image + self.sigma * noise.to(image.device)
+            return copies
+        shape = (draws, *images.shape[1:])
+        if self.levels and bool(self._on_grid(images).all()):
+            scale = self.sigma * self.levels
+            whole = torch.cat([rounded_normal(shape, scale, *stream) for stream in streams])
+            # Whole numbers and one division: the same floats wherever this runs.
+            return ((copies * self.levels).round() + whole.to(copies)) / self.levels
+        noise = torch.cat([normal(shape, *stream) for stream in streams])
+        noisy = copies + self.sigma * noise.to(copies)
+        return (noisy * self.levels).round() / self.levels if self.levels else noisy
+
+    def _on_grid(self, images: Tensor) -> Tensor:
+        """Say which images have all pixels on the grid, `[B]`."""
+        places = images.double() * self.levels
+        return ((places - places.round()).abs() < 1e-3).flatten(1).all(1)
 
     def soft(self, images: Images, noise: Tensor) -> Outcomes:
         r"""Give the log of the mean softmax over noisy copies: the differentiable stand-in of g.

@@ -1,21 +1,49 @@
 """Smoothing certificates: `certify` for every guarantee, full radii or decisions.
 
-`fixed` turns counts into radii, `claims` a radius into statements about shares, `decisions` draws
-until they are sure, `certificate` joins selection and decision.
+`certificate` joins selection and decision, `procedure` holds its choices. `fixed` turns counts into
+radii, `tolerance` stops drawing when they are close; `claims` turns a radius into statements about
+shares and `decisions` draws until they are sure, `composite` compares pairs instead. `table` counts
+labels and scores once for every threshold: `two_radii` reads radii off it, `scores` bounds of the
+uncertainty. `in_top_k` keeps one label among k, `dataset` speaks of many images.
 """
 
 from surefoot.certify.smoothing.certificate import CERTIFY, DECIDE, SELECT, certify
+from surefoot.certify.smoothing.dataset import robust_images, robust_share
 from surefoot.certify.smoothing.decisions import Decisions, decide
 from surefoot.certify.smoothing.fixed import largest_radius, majority_radii, radii_from_counts
+from surefoot.certify.smoothing.in_top_k import (
+    certified_in_top_k,
+    in_most_copies,
+    label_in_top_k,
+)
+from surefoot.certify.smoothing.procedure import Procedure
+from surefoot.certify.smoothing.scores import distribution_bounds, mean_bounds, quantile_bounds
+from surefoot.certify.smoothing.table import UNIT, Table, count
+from surefoot.certify.smoothing.two_radii import TwoRadii, best_threshold, two_radii
 
 __all__ = [
     "CERTIFY",
     "DECIDE",
     "SELECT",
+    "UNIT",
     "Decisions",
+    "Procedure",
+    "Table",
+    "TwoRadii",
+    "best_threshold",
+    "certified_in_top_k",
     "certify",
+    "count",
     "decide",
+    "distribution_bounds",
+    "in_most_copies",
+    "label_in_top_k",
     "largest_radius",
     "majority_radii",
+    "mean_bounds",
+    "quantile_bounds",
     "radii_from_counts",
+    "robust_images",
+    "robust_share",
+    "two_radii",
 ]

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from surefoot.certify.certificates import Certificates
-from surefoot.certify.smoothing.claims import Rule, chosen
-from surefoot.certify.smoothing.decisions import decide
+from surefoot.certify.smoothing.claims import chosen
+from surefoot.certify.smoothing.composite import decide_pairs
+from surefoot.certify.smoothing.decisions import PLAIN, Decisions, decide
 from surefoot.certify.smoothing.fixed import majority_radii, radii_from_counts
-from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
+from surefoot.certify.smoothing.procedure import Procedure
+from surefoot.certify.smoothing.tolerance import radii_within
+from surefoot.guarantees import Guarantee, check_model
 from surefoot.types import Images, Model, Sets, check_images
 from surefoot.uncertainty.vote import Vote
 
@@ -30,7 +33,7 @@ def certify(
     sigma: float,
     alpha: float = 1e-3,
     radii: Sequence[float] | None = None,
-    rule: Rule = "argmax",
+    how: Procedure = PLAIN,
     n_select: int = 100,
     n_certify: int = 100_000,
     seed: int = 0,
@@ -50,8 +53,7 @@ def certify(
         radii: None: the largest radius of each alternative, from `n_certify` copies of each image.
             Radii: which of them hold, for the alternative that the selection likes best; drawn
             until that is sure, mostly a few hundred copies.
-        rule: "argmax": the vote is the outcome with the largest mass. "majority": a label only with
-            more than half of the mass, else "uncertain"; for `Local` and `LabelOrUncertain`.
+        how: rule, test, tolerance and noise; see `Procedure`.
         n_select: copies that choose the sets.
         n_certify: copies that are counted, or the most that a decision may take.
         seed: of the noise; one stream an image, so results do not depend on batches.
@@ -64,53 +66,57 @@ def certify(
     """
     check_images(images)
     check_model(guarantee, model)
-    _check(guarantee, sigma, alpha, rule, n_select, n_certify)
-    vote = Vote(model, sigma)
+    _check(sigma, alpha, n_select, n_certify)
+    how.check(guarantee, decides=radii is not None)
+    vote = Vote(model, sigma, how.levels)
     selection = vote.counts(images, n_select, SELECT, seed, batch_size=batch_size)
     sets = guarantee.sets(selection[:, :-1].double())
-    shared = {
+    details = {
         "method": "smoothing",
-        "rule": rule,
+        "rule": how.rule,
+        "test": "fixed" if radii is None else how.test,
         "sigma": sigma,
         "alpha": alpha,
         "n_select": n_select,
         "n_certify": n_certify,
+        "law_error": vote.law_error(images),
         "selection": selection,
     }
+    shared = {"alpha": alpha, "draws": n_certify, "batch_size": batch_size}
     if radii is not None:
-        grid = _grid(radii)
+        grid, key = _grid(radii), (DECIDE, seed)
         sets = _one(sets, selection)
-        found = decide(
-            vote,
-            images,
-            selection,
-            sets,
-            guarantee,
-            radii=grid,
-            alpha=alpha,
-            draws=n_certify,
-            key=(DECIDE, seed),
-            rule=rule,
-            batch_size=batch_size,
-        )
-        ledger = (
-            "alpha for all radii together (nested claims), and for each test of a part; with"
-            " acceptance half of it"
-        )
-        details = shared | {"counts": found.counts, "radii": grid, "ledger": ledger}
-        if found.accepted is not None:
-            details["accepted"] = found.accepted
+        if how.test == "composite":
+            found = decide_pairs(vote, images, selection, sets, radii=grid, key=key, **shared)
+        else:
+            found = decide(
+                vote, images, selection, sets, guarantee, radii=grid, key=key, how=how, **shared
+            )
+        details |= _decided(found, grid, images)
         return Certificates(found.radius.unsqueeze(1), sets, n_select + found.samples, details)
+    if how.tolerance is not None:
+        key = (CERTIFY, seed)
+        full, samples, more = radii_within(
+            vote, images, sets, guarantee, key=key, how=how, **shared
+        )
+        return Certificates(full, sets, n_select + samples, details | more)
     counts = vote.counts(images, n_certify, CERTIFY, seed, batch_size=batch_size)
-    turn = radii_from_counts if rule == "argmax" else majority_radii
-    full, details = turn(counts, sets, guarantee, sigma, alpha)
+    turn = radii_from_counts if how.rule == "argmax" else majority_radii
+    full, more = turn(counts, sets, guarantee, sigma, alpha, error=details["law_error"])
     samples = torch.full((len(images),), n_select + n_certify)
-    return Certificates(full, sets, samples, shared | details | {"counts": counts})
+    return Certificates(full, sets, samples, details | more | {"counts": counts})
 
 
-def _check(
-    guarantee: Guarantee, sigma: float, alpha: float, rule: Rule, n_select: int, n_certify: int
-) -> None:
+def _decided(found: Decisions, grid: list[float], images: Tensor) -> dict[str, object]:
+    """Say what decisions rest on."""
+    ledger = "alpha for all radii together (nested claims), and for each test of a part"
+    details: dict[str, object] = {"counts": found.counts.to(images.device), "radii": grid}
+    if found.accepted is None:
+        return details | {"ledger": ledger}
+    return details | {"ledger": f"{ledger}; with acceptance half", "accepted": found.accepted}
+
+
+def _check(sigma: float, alpha: float, n_select: int, n_certify: int) -> None:
     """Raise on settings without a certificate."""
     if n_select < 1 or n_certify < 1 or not 0 < alpha < 1:
         raise ValueError(
@@ -119,11 +125,6 @@ def _check(
         )
     if not sigma > 0:
         raise ValueError(f"a smoothing certificate needs noise: `sigma` above 0; found {sigma}")
-    if rule == "majority" and not isinstance(guarantee, Local | LabelOrUncertain):
-        raise ValueError(
-            'the rule majority answers one label or "uncertain": take local or'
-            f" label-or-uncertain, not {type(guarantee).__name__}, or the rule argmax"
-        )
 
 
 def _grid(radii: Sequence[float]) -> list[float]:

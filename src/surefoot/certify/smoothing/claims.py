@@ -9,34 +9,45 @@ $$ p_S > a, \; p_B < b \text{ for every rival } B, \qquad
 Every statement is tested at level alpha: if the radius does not hold, one of them is false, and is
 accepted with probability at most alpha (intersection-union). Where the first statement implies the
 others ($b \ge 1 - a$), it stands alone.
+
+Each image has one place a statement, for each outcome one.
 """
 
-from itertools import chain, combinations
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from surefoot.certify.smoothing.procedure import Rule
 from surefoot.guarantees import Guarantee, LabelOrUncertain
 from surefoot.types import Sets
 
-Rule = Literal["argmax", "majority"]
-"""Whose radius: of the outcome with the largest mass, or of a label only where it has more than
-half of the mass and "uncertain" elsewhere."""
 GRID = 65
 """Places at which the two masses may meet: few, because each needs a test table of its own."""
+NONE, ITSELF, OTHERS, UNION = range(4)
+"""What a statement counts: nothing (it is empty), its outcome, all others, or the union."""
 
 
-class Claim(NamedTuple):
-    """What must hold for one image and one radius, all of it.
+class Claims(NamedTuple):
+    """What must hold for each image at one radius, all of it.
 
     Args:
-        events: sets of outcomes, `[T, O + 1]`.
-        nulls: the mass that each must exceed, `[T]`.
+        kind: what each statement counts, `[B, O + 1]`.
+        nulls: the mass that this must exceed, `[B, O + 1]`; 0 for empty statements.
+        union: the outcomes that statements of the kind UNION count, `[B, O + 1]`.
     """
 
-    events: Tensor
+    kind: Tensor
     nulls: Tensor
+    union: Tensor
+
+    def seen(self, counts: Tensor) -> Tensor:
+        """Count what each statement speaks of, `[B, O + 1]`; an empty one sees nothing."""
+        total = counts.sum(1, keepdim=True)
+        joined = counts.masked_fill(~self.union, 0).sum(1, keepdim=True)
+        own = torch.where(self.kind == ITSELF, counts, 0)
+        own = torch.where(self.kind == OTHERS, total - counts, own)
+        return torch.where(self.kind == UNION, joined, own)
 
 
 def chosen(selection: Tensor, sets: Sets) -> Tensor:
@@ -53,75 +64,114 @@ def chosen(selection: Tensor, sets: Sets) -> Tensor:
     return (member - rival).masked_fill(~sets.any(2), -torch.inf).argmax(1)
 
 
-def claim_of(
+def claims_of(
     counts: Tensor, members: Tensor, guarantee: Guarantee, shift: float, rule: Rule
-) -> Claim:
-    """Say what must hold for one image at one radius.
+) -> Claims:
+    """Say what must hold for each image at one radius.
 
     An alternative that is not available needs what cannot be: that no outcome has mass.
 
     Args:
-        counts: of the selection copies of this image, `[O + 1]`; the last are broken copies, a
-            rival of everything.
-        members: the alternative, `[O]`.
+        counts: of the selection copies, `[B, O + 1]`; the last are broken copies, a rival of
+            everything.
+        members: the alternatives, `[B, O]`.
         guarantee: whose radius is claimed.
         shift: the radius in units of sigma.
         rule: see `Rule`.
     """
     shares = _shares(counts)
-    inside = torch.cat([members, members.new_zeros(1)])
-    rivals = torch.eye(len(shares), dtype=torch.bool)[~inside]
-    bar = torch.special.ndtr(torch.tensor([shift], dtype=torch.float64)) * (1 + 1e-12)
-    if not bool(members.any()):
-        return _nothing(shares, shift)
+    inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
     if rule == "majority":
-        events = ~rivals if isinstance(guarantee, LabelOrUncertain) else inside.unsqueeze(0)
-        return Claim(events, bar.expand(len(events)))
-    if guarantee.quantifier == "every":
-        events = torch.eye(len(shares), dtype=torch.bool)[inside]
-        return _parted(shares, events, rivals, 1, shift)
-    names = inside.nonzero().flatten().tolist()
-    subsets = chain.from_iterable(combinations(names, size) for size in (1, 2))
-    found = []
-    for subset in subsets:
-        event = torch.zeros_like(inside)
-        event[list(subset)] = True
-        found.append(_parted(shares, event.unsqueeze(0), rivals, len(subset), shift))
-    return max(found, key=lambda claim: _ease(claim, shares))
+        either = isinstance(guarantee, LabelOrUncertain)
+        options = [_outvoted(inside, shift) if either else _alone(inside, inside, shift)]
+    elif guarantee.quantifier == "every":
+        options = [_parted(shares, inside, None, 1, shift)]
+        if bool((members.sum(1) <= 1).all()):
+            options.append(_alone(inside, inside, shift))
+    else:
+        first, last = (_only(inside, side) for side in (0, 1))
+        options = [_parted(shares, inside, part, 1, shift) for part in (first, last)]
+        options += [_alone(inside, part, shift) for part in (first, last)]
+        options.append(_parted(shares, inside, inside, 2, shift))
+    found = _easiest(options, shares)
+    nothing = _alone(inside, torch.zeros_like(inside), shift)
+    return _where(members.any(1), found, nothing)
 
 
-def _parted(shares: Tensor, events: Tensor, rivals: Tensor, many: int, shift: float) -> Claim:
-    """Choose where member and rival meet: where the harder of the two tests is easiest."""
+def _parted(
+    shares: Tensor, inside: Tensor, union: Tensor | None, many: int, shift: float
+) -> Claims:
+    """Choose where member and rival meet: where the harder of the two tests is easiest.
+
+    `union` None: each member has a statement of its own; else the union of these outcomes has one.
+    """
     low = torch.linspace(-4, 4, GRID, dtype=torch.float64)
     below = torch.special.ndtr(torch.special.ndtri(torch.special.ndtr(low - shift) / many) - shift)
     low, below = low[below > 1e-12], below[below > 1e-12] * (1 - 1e-9)
     above = torch.special.ndtr(low) * (1 + 1e-12)
     if not len(low):
-        return _nothing(shares, shift)
-    member = (events.double() @ shares).amin()
-    rival = (rivals.double() @ shares).amax()
-    ease = torch.minimum(_distance(member, above), _distance(1 - rival, 1 - below))
-    best = int(ease.argmax())
-    both = Claim(
-        torch.cat([events, ~rivals]),
-        torch.cat([above[best].expand(len(events)), (1 - below[best]).expand(len(rivals))]),
+        return _alone(inside, torch.zeros_like(inside), shift)
+    member = shares.masked_fill(~inside, 1.0).amin(1)
+    if union is not None:
+        member = shares.masked_fill(~union, 0.0).sum(1)
+    rival = shares.masked_fill(inside, 0.0).amax(1)
+    ease = torch.minimum(
+        _distance(member.unsqueeze(1), above), _distance(1 - rival.unsqueeze(1), 1 - below)
     )
-    if many > 1 or len(events) > 1:
-        return both
-    bar = torch.special.ndtr(torch.tensor([shift], dtype=torch.float64)) * (1 + 1e-12)
-    alone = Claim(events, bar)
-    return max(both, alone, key=lambda claim: _ease(claim, shares))
+    best = ease.argmax(1, keepdim=True)
+    over, under = above[best], 1 - below[best]
+    if union is None:
+        kind = torch.where(inside, ITSELF, OTHERS)
+        return Claims(kind, torch.where(inside, over, under), torch.zeros_like(inside))
+    joined = _only(inside, 0)
+    kind = torch.where(joined, UNION, torch.where(inside, NONE, OTHERS))
+    nulls = torch.where(joined, over, torch.where(inside, 0.0, under))
+    return Claims(kind, nulls, union)
 
 
-def _nothing(shares: Tensor, shift: float) -> Claim:
-    """Ask for what cannot be: that no outcome has mass."""
-    null = torch.special.ndtr(torch.tensor([shift], dtype=torch.float64))
-    return Claim(torch.zeros(1, len(shares), dtype=torch.bool), null)
+def _alone(inside: Tensor, union: Tensor, shift: float) -> Claims:
+    """One statement: the union has so much mass that no rival can catch it."""
+    joined = _only(inside, 0)
+    joined[:, 0] |= ~inside.any(1)
+    kind = torch.where(joined, UNION, NONE)
+    return Claims(kind, torch.where(joined, _bar(shift), 0.0), union)
 
 
-def _ease(claim: Claim, shares: Tensor) -> float:
+def _outvoted(inside: Tensor, shift: float) -> Claims:
+    """Every rival stays below one half."""
+    kind = torch.where(inside, NONE, OTHERS)
+    return Claims(kind, torch.where(inside, 0.0, _bar(shift)), torch.zeros_like(inside))
+
+
+def _bar(shift: float) -> float:
+    return torch.special.ndtr(torch.tensor(shift, dtype=torch.float64)).item() * (1 + 1e-12)
+
+
+def _only(inside: Tensor, side: int) -> Tensor:
+    """Keep the first (0) or the last (1) member of each image."""
+    order = inside.long().cumsum(1) if side == 0 else inside.flip(1).long().cumsum(1).flip(1)
+    return inside & (order == 1)
+
+
+def _easiest(options: list[Claims], shares: Tensor) -> Claims:
+    """Take the option that needs fewest draws, for each image."""
+    best, ease = options[0], _ease(options[0], shares)
+    for option in options[1:]:
+        other = _ease(option, shares)
+        best = _where(ease >= other, best, option)
+        ease = torch.maximum(ease, other)
+    return best
+
+
+def _where(first: Tensor, one: Claims, other: Claims) -> Claims:
+    pairs = zip(one, other, strict=True)
+    return Claims(*(torch.where(first.unsqueeze(1), mine, yours) for mine, yours in pairs))
+
+
+def _ease(claims: Claims, shares: Tensor) -> Tensor:
     """Compare claims: draws needed go with the inverse square of the least distance."""
-    return _distance(claim.events.double() @ shares, claim.nulls).amin().item()
+    found = _distance(claims.seen(shares), claims.nulls)
+    return found.masked_fill(claims.kind == NONE, torch.inf).amin(1)
 
 
 def _distance(mass: Tensor, null: Tensor) -> Tensor:

@@ -11,12 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.certify.smoothing.claims import Claim, Rule, claim_of
+from surefoot.certify.smoothing.claims import NONE, Claims, claims_of
+from surefoot.certify.smoothing.drawing import draw_until
+from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
-from surefoot.progress import track
-from surefoot.stats import group_sequential
+from surefoot.stats import anytime, group_sequential, looks_of
 from surefoot.types import Images, Sets
 from surefoot.uncertainty.vote import Vote
+
+PLAIN = Procedure()
 
 
 class Decisions(NamedTuple):
@@ -35,6 +38,12 @@ class Decisions(NamedTuple):
     accepted: Tensor | None
 
 
+class _Tests(NamedTuple):
+    which: Tensor  # [B, R, O + 1] number of the test of each statement
+    accept: Tensor  # [looks, tests]
+    give_up: Tensor
+
+
 def decide(
     vote: Vote,
     images: Images,
@@ -46,7 +55,7 @@ def decide(
     alpha: float,
     draws: int,
     key: tuple[int, ...],
-    rule: Rule = "argmax",
+    how: Procedure = PLAIN,
     batch_size: int = 2000,
 ) -> Decisions:
     """Decide for each image which radii hold.
@@ -64,42 +73,41 @@ def decide(
         alpha: probability that anything said about an image is wrong.
         draws: at most so many copies an image.
         key: of the noise.
-        rule: "argmax" or "majority".
+        how: rule and test.
         batch_size: copies in one pass.
     """
     two = isinstance(guarantee, LabelOrUncertain)
     level = alpha / 2 if two else alpha
-    claims = []
-    for row, members in zip(selection.cpu(), sets.cpu()[:, 0], strict=True):
-        claims.append([claim_of(row, members, guarantee, r / vote.sigma, rule) for r in radii])
-        if two:
-            label = members & (torch.arange(len(members)) < len(members) - 1)
-            claims[-1].append(claim_of(row, label, Local(), 0.0, rule))
-    events, accept, give_up = _tables(claims, level, draws)
-    counts = torch.zeros_like(selection.cpu())
-    samples = torch.zeros(len(images), dtype=torch.long)
-    passed = torch.zeros(events.shape[:3], dtype=torch.bool)
+    selection, members = selection.cpu(), sets.cpu()[:, 0]
+    shifts = [radius / vote.sigma for radius in radii]
+    claims = [claims_of(selection, members, guarantee, shift, how.rule) for shift in shifts]
+    if two:
+        label = members & (torch.arange(members.shape[1]) < members.shape[1] - 1)
+        claims.append(claims_of(selection, label, Local(), 0.0, how.rule))
+    tests = _tables(claims, level, draws, how, vote.law_error(images))
+    passed = torch.stack([claim.kind == NONE for claim in claims], 1)
     hopeless = torch.zeros_like(passed)
-    rows, seen = torch.arange(len(images)), 0
-    looks = group_sequential(0.5, alpha, draws).looks
-    for step, look in enumerate(track(looks, "decide", len(looks))):
-        if not len(rows):
-            break
-        fresh = vote.increments(images[rows], look - seen, *key, step, batch_size=batch_size)
-        counts[rows] += fresh.cpu()
-        samples[rows], seen = look, look
-        found = torch.einsum("brto,bo->brt", events[rows], counts[rows].double())
-        passed[rows] |= (found >= accept[step][rows]) & ~hopeless[rows]
-        hopeless[rows] |= (found <= give_up[step][rows]) & ~passed[rows]
-        many = len(radii)
-        known = _decided(passed[rows, :many], hopeless[rows, :many])
+    many = len(radii)
+
+    def known(rows: Tensor, counts: Tensor, step: int) -> Tensor:
+        own = [Claims(*(part[rows] for part in claim)) for claim in claims]
+        found = torch.stack([claim.seen(counts[rows]) for claim in own], 1)
+        which = tests.which[rows]
+        passed[rows] |= (found >= tests.accept[step][which]) & ~hopeless[rows]
+        hopeless[rows] |= (found <= tests.give_up[step][which]) & ~passed[rows]
+        decided = _decided(passed[rows, :many], hopeless[rows, :many])
         if two:
-            known &= passed[rows, many].all(1) | hopeless[rows, many].any(1)
-        rows = rows[~known]
+            decided &= passed[rows, many].all(1) | hopeless[rows, many].any(1)
+        return decided
+
+    outcomes = sets.shape[2]
+    drawn = draw_until(
+        known, vote, images, outcomes, looks=looks_of(draws), key=key, batch_size=batch_size
+    )
     grid = torch.tensor([0.0, *radii], dtype=torch.float64)
-    radius = grid[_held(passed[:, : len(radii)])].to(images.device)
+    radius = grid[_held(passed[:, :many])].to(images.device)
     wins = passed[:, -1].all(1).to(images.device) if two else None
-    return Decisions(radius, samples, counts, wins)
+    return Decisions(radius, drawn.samples, drawn.counts, wins)
 
 
 def _held(passed: Tensor) -> Tensor:
@@ -115,31 +123,20 @@ def _decided(passed: Tensor, hopeless: Tensor) -> Tensor:
     return (held == passed.shape[1]) | first
 
 
-def _tables(
-    claims: list[list[Claim]], level: float, draws: int
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Lay the tests of all images and radii out: events `[B, R, T, O + 1]`, bounds of each look.
+def _tables(claims: list[Claims], level: float, draws: int, how: Procedure, error: float) -> _Tests:
+    """Give every statement the test of its null; equal nulls share one.
 
-    A place without a test has the empty event, which passes at once.
+    A null grows by `error`: what is drawn may have so much more mass than what is claimed. One that
+    rounds to 1 is out of reach, and so is the largest below it for any number of draws.
     """
-    many = max(len(claim.nulls) for row in claims for claim in row)
-    outcomes = claims[0][0].events.shape[1]
-    shape = (len(claims), len(claims[0]), many)
-    events = torch.zeros(*shape, outcomes, dtype=torch.float64)
-    which = torch.zeros(shape, dtype=torch.long)
-    tables: dict[float, int] = {}
-    bounds = []
-    for b, row in enumerate(claims):
-        for r, claim in enumerate(row):
-            events[b, r, : len(claim.nulls)] = claim.events.double()
-            for t, null in enumerate(claim.nulls.tolist()):
-                # A null that rounds to 1 is out of reach, and so is this for any number of draws.
-                bar = min(null, 1 - 1e-15)
-                if bar not in tables:
-                    tables[bar] = len(tables) + 1
-                    bounds.append(group_sequential(bar, level, draws))
-                which[b, r, t] = tables[bar]
-    looks = range(len(group_sequential(0.5, 0.5, draws).looks))
-    accept = [torch.tensor([0, *(bound.accept[k] for bound in bounds)])[which] for k in looks]
-    give_up = [torch.tensor([-1, *(bound.give_up[k] for bound in bounds)])[which] for k in looks]
-    return events, accept, give_up
+    test = anytime if how.test == "anytime" else group_sequential
+    nulls = torch.stack([claim.nulls for claim in claims], 1)
+    values, which = nulls.unique(return_inverse=True)
+    looks = looks_of(draws)
+    empty = [0] * len(looks), [-1] * len(looks)  # passed before the first look
+    accept, give_up = [], []
+    for null in values.tolist():
+        bound = test(min(null + error, 1 - 1e-15), level, draws) if null > 0 else None
+        accept.append(bound.accept if bound else empty[0])
+        give_up.append(bound.give_up if bound else empty[1])
+    return _Tests(which, torch.tensor(accept).T, torch.tensor(give_up).T)

@@ -9,6 +9,7 @@ Each claim "radius >= R" holds with probability at least 1 - alpha, for each ima
 """
 
 from itertools import chain, combinations
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +29,14 @@ def largest_radius(sigma: float, n_certify: int, alpha: float) -> float:
 
 
 def radii_from_counts(
-    counts: Tensor, sets: Sets, guarantee: Guarantee, sigma: float, alpha: float
+    counts: Tensor,
+    sets: Sets,
+    guarantee: Guarantee,
+    sigma: float,
+    alpha: float,
+    *,
+    error: float = 0.0,
+    trials: int | None = None,
 ) -> tuple[Tensor, dict[str, object]]:
     """Turn counts into radii that hold together, over all alternatives, at level alpha.
 
@@ -39,19 +47,27 @@ def radii_from_counts(
         guarantee: gives the quantifier.
         sigma: of the noise.
         alpha: level of the joint claim.
+        error: how far any mass of the drawn noise may be from that of Gaussian noise.
+        trials: copies; None: the sum of a row.
 
     Returns:
         radii `[B, A]`, and what they rest on.
     """
-    trials = int(counts[0].sum())
     inside = torch.cat([sets, torch.zeros_like(sets[:, :, :1])], 2)
-    if guarantee.quantifier == "every":
-        return _every(counts, inside, trials, sigma, alpha)
-    return _some(counts, inside, trials, sigma, alpha)
+    bounds = _Bounds(int(counts[0].sum()) if trials is None else trials, error)
+    turn = _every if guarantee.quantifier == "every" else _some
+    return turn(counts, inside, bounds, sigma, alpha)
 
 
 def majority_radii(
-    counts: Tensor, sets: Sets, guarantee: Guarantee, sigma: float, alpha: float
+    counts: Tensor,
+    sets: Sets,
+    guarantee: Guarantee,
+    sigma: float,
+    alpha: float,
+    *,
+    error: float = 0.0,
+    trials: int | None = None,
 ) -> tuple[Tensor, dict[str, object]]:
     r"""Turn counts into radii of the rule "a label only with more than half of the mass".
 
@@ -66,20 +82,36 @@ def majority_radii(
         guarantee: `Local` or `LabelOrUncertain`.
         sigma: of the noise.
         alpha: level of the claim about an image.
+        error: as in `radii_from_counts`.
+        trials: as in `radii_from_counts`.
     """
-    trials = int(counts[0].sum())
+    bounds = _Bounds(int(counts[0].sum()) if trials is None else trials, error)
     inside = torch.cat([sets[:, 0], torch.zeros_like(sets[:, 0, :1])], 1)
     if guarantee.quantifier == "every":
-        lead = lower_bound(counts, trials, alpha).masked_fill(~inside, 0.0).amax(1)
+        lead = bounds.low(counts, alpha).masked_fill(~inside, 0.0).amax(1)
     else:
-        lead = 1 - upper_bound(counts, trials, alpha).masked_fill(inside, 0.0).amax(1)
+        lead = 1 - bounds.high(counts, alpha).masked_fill(inside, 0.0).amax(1)
     radius = sigma * tolerated_shift(lead, 1 - lead)
     held = torch.where(inside.any(1), radius, 0.0).unsqueeze(1)
     return held, {"ledger": "alpha for the one bound that each radius needs"}
 
 
+class _Bounds(NamedTuple):
+    """Clopper-Pearson bounds of masses; each moved outwards by the error of the noise."""
+
+    trials: int
+    error: float
+
+    def low(self, counts: Tensor, level: float) -> Tensor:
+        counts = counts.clamp(max=self.trials)  # unions of hopeful counts are rounded, `tolerance`
+        return (lower_bound(counts, self.trials, level) - self.error).clamp(min=0)
+
+    def high(self, counts: Tensor, level: float) -> Tensor:
+        return (upper_bound(counts, self.trials, level) + self.error).clamp(max=1)
+
+
 def _every(
-    counts: Tensor, inside: Tensor, trials: int, sigma: float, alpha: float
+    counts: Tensor, inside: Tensor, bounds: _Bounds, sigma: float, alpha: float
 ) -> tuple[Tensor, dict[str, object]]:
     """Two bounds for each alternative: its weakest member and its strongest outsider."""
     pairs = inside.any(2).sum(1).clamp(min=1)
@@ -87,8 +119,8 @@ def _every(
     for many in pairs.unique().tolist():
         rows = pairs == many
         level = alpha / (2 * many)
-        low = lower_bound(counts[rows], trials, level)
-        high = upper_bound(counts[rows], trials, level)
+        low = bounds.low(counts[rows], level)
+        high = bounds.high(counts[rows], level)
         member = low.unsqueeze(1).masked_fill(~inside[rows], 1.0).amin(2)
         rival = high.unsqueeze(1).masked_fill(inside[rows], 0.0).amax(2)
         shift[rows] = tolerated_shift(member, torch.minimum(rival, 1 - member))
@@ -97,7 +129,7 @@ def _every(
 
 
 def _some(
-    counts: Tensor, inside: Tensor, trials: int, sigma: float, alpha: float
+    counts: Tensor, inside: Tensor, bounds: _Bounds, sigma: float, alpha: float
 ) -> tuple[Tensor, dict[str, object]]:
     """Bound every subset of {label, uncertain} by its own count; the rival by one bound.
 
@@ -107,13 +139,13 @@ def _some(
     subsets = list(chain.from_iterable(combinations(range(2), size) for size in (1, 2)))
     level = alpha / (len(subsets) + 2)
     own = counts.gather(1, members)
-    high = upper_bound(counts, trials, level)
+    high = bounds.high(counts, level)
     rival = high.masked_fill(inside[:, 0], 0.0).amax(1)
     shifts = []
     for subset in subsets:
-        low = lower_bound(own[:, list(subset)].sum(1), trials, level)
+        low = bounds.low(own[:, list(subset)].sum(1), level)
         shifts.append(tolerated_shift(low, torch.minimum(rival, 1 - low), len(subset)))
-    label_low = lower_bound(own[:, 0], trials, level)
+    label_low = bounds.low(own[:, 0], level)
     uncertain = counts.shape[1] - 2
     accepted = label_low > torch.maximum(high[:, uncertain], rival)
     radii = sigma * torch.stack(shifts).amax(0)

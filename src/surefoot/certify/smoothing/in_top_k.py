@@ -6,6 +6,9 @@ Jia, Cao, Wang, Gong 2020. `TopK` asks that the whole set stays; here its other 
 import torch
 from torch import Tensor
 
+from surefoot.guarantees import tolerated_shift
+from surefoot.stats import lower_bound, upper_bound
+
 
 def label_in_top_k(masses: Tensor, labels: Tensor, k: int, sigma: float) -> Tensor:
     r"""Give the l2 radius within which the label stays among the k heaviest outcomes.
@@ -36,6 +39,47 @@ def label_in_top_k(masses: Tensor, labels: Tensor, k: int, sigma: float) -> Tens
     sizes = torch.arange(1, k + 1, device=masses.device)
     shift = _root(own.expand_as(lightest), lightest, sizes)
     return sigma * shift.amax(1)
+
+
+def certified_in_top_k(
+    counts: Tensor, labels: Tensor, k: int, sigma: float, alpha: float
+) -> Tensor:
+    """Give that radius from counts, with probability at least 1 - alpha for each image.
+
+    All bounds hold together, alpha / O each: the radius is a maximum over groups of rivals, and any
+    of the bounds can make it false.
+
+    Args:
+        counts: `[B, O + 1]`; broken copies, in the last column, are a rival as well.
+        labels: `[B]`, not chosen on these counts.
+        k: from 1 to O.
+        sigma: of the noise.
+        alpha: level.
+    """
+    trials, level = int(counts[0].sum()), alpha / counts.shape[1]
+    own = labels.unsqueeze(1)
+    low, high = lower_bound(counts, trials, level), upper_bound(counts, trials, level)
+    return label_in_top_k(high.scatter(1, own, low.gather(1, own)), labels, k, sigma)
+
+
+def in_most_copies(
+    places: Tensor, labels: Tensor, draws: int, sigma: float, alpha: float
+) -> Tensor:
+    r"""Give the radius within which the label is among the k best of more than half of the copies.
+
+    $$ R = \sigma \Phi^{-1}(P(l \in \text{the k best labels of } f(x + e))) $$
+    Another vote than that of `label_in_top_k`: each copy names k labels here. One share, level
+    alpha.
+
+    Args:
+        places: `[B, C]`, copies that have the class among their k best (`Table.places[:, k - 1]`).
+        labels: `[B]`, not chosen on these counts.
+        draws: copies of an image.
+        sigma: of the noise.
+        alpha: level.
+    """
+    low = lower_bound(places.gather(1, labels.unsqueeze(1)).squeeze(1), draws, alpha)
+    return sigma * tolerated_shift(low, 1 - low)
 
 
 def _root(mass: Tensor, rivals: Tensor, sizes: Tensor) -> Tensor:

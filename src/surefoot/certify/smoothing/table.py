@@ -1,0 +1,138 @@
+"""One table of everything that noisy copies show; every certificate reads it, none draws again.
+
+A copy shows a label, how unsure the net is, and which labels are among its best. Counted together,
+they answer for every threshold of the score at once: which share of the copies is class c AND
+certain, which share is uncertain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from surefoot.models.frozen import frozen
+from surefoot.streams import generator
+from surefoot.types import Images, Outcomes, PerExample, rejects
+from surefoot.uncertainty.selective import check_score, scored
+from surefoot.uncertainty.vote import Vote
+
+UNIT = tuple(j / 100 for j in range(1, 101))
+"""Edges for scores in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Counts of noisy copies of each image.
+
+    Args:
+        joint: `[B, C, E + 2]` copies by label and score: bin j holds scores in (edges[j - 1],
+            edges[j]], bin E those above all edges, bin E + 1 what is no number.
+        broken: `[B]` copies without finite logits, a rival of everything.
+        places: `[B, K, C]` copies that have the class among their k + 1 best.
+        edges: increasing; thresholds are taken from them.
+    """
+
+    joint: Tensor
+    broken: Tensor
+    places: Tensor
+    edges: tuple[float, ...]
+
+    @property
+    def draws(self) -> int:
+        """Give the number of copies of an image."""
+        return int(self.joint[0].sum() + self.broken[0])
+
+    def votes(self, threshold: float | None = None) -> Tensor:
+        """Count outcomes, `[B, C + 1]`, or with a threshold also "uncertain", `[B, C + 2]`.
+
+        A copy is certain where its score is at most the threshold, one of the edges; a score that
+        is no number is uncertain. The last column counts broken copies.
+        """
+        broken = self.broken.unsqueeze(1)
+        if threshold is None:
+            return torch.cat([self.joint.sum(2), broken], 1)
+        if threshold not in self.edges:
+            raise ValueError(
+                f"a threshold must be one of the {len(self.edges)} edges of the table, from"
+                f" {self.edges[0]:g} to {self.edges[-1]:g}; found {threshold:g}"
+            )
+        certain = self.joint[:, :, : self.edges.index(threshold) + 1].sum(2)
+        unsure = self.joint.sum((1, 2)) - certain.sum(1)
+        return torch.cat([certain, unsure.unsqueeze(1), broken], 1)
+
+    def scores(self) -> Tensor:
+        """Count scores as `scores.histogram` does, `[B, E + 1]`; edges j / E are needed.
+
+        What lies above 1 by rounding counts as 1; broken copies and what is no number go last.
+        """
+        steps = torch.tensor(self.edges, dtype=torch.float64) * len(self.edges)
+        if not bool((steps - torch.arange(1, len(steps) + 1)).abs().max() < 1e-9):
+            raise ValueError("bounds of scores need edges 1 / E, 2 / E, ..., 1, such as UNIT")
+        counted = self.joint.sum(1)
+        inside = counted[:, :-2].clone()
+        inside[:, -1] += counted[:, -2]
+        return torch.cat([inside, (counted[:, -1] + self.broken).unsqueeze(1)], 1)
+
+
+def count(
+    vote: Vote,
+    images: Images,
+    draws: int,
+    *key: int,
+    score: str = "entropy",
+    edges: Sequence[float] = UNIT,
+    k: int = 1,
+    batch_size: int = 2000,
+) -> Table:
+    """Count labels, scores and best labels of noisy copies, in one pass over them.
+
+    Args:
+        vote: a net without the column "uncertain", and the noise.
+        images: `[B, ...]`.
+        draws: copies of each image; memory does not grow with them.
+        key: of the noise; equal keys and images give equal noise, whatever the batch.
+        score: of the uncertainty, as for `Selective`.
+        edges: thresholds and ends of bins, increasing, fixed before the draws.
+        k: how many best labels are counted.
+        batch_size: copies in one pass.
+    """
+    if rejects(vote.model):
+        raise ValueError("the table splits outcomes by its own thresholds: give the net inside")
+    check_score(vote.model, score)
+    if not edges or any(not low < high for low, high in pairwise(edges)):
+        raise ValueError("`edges` must increase")
+    ends = torch.tensor(edges, dtype=torch.float64)
+    bins = len(edges) + 2
+    classes = _classes(vote, images)
+    if not 1 <= k <= classes:
+        raise ValueError(f"`k` must lie in [1, {classes}]; found {k}")
+
+    def read(copies: Tensor) -> Tensor:
+        logits, scores = scored(vote.model, copies, score)
+        finite = logits.isfinite().all(1)
+        kept, place = logits[finite], _place(scores[finite], ends)
+        best = kept.topk(k, dim=1).indices if k > 1 else kept.argmax(1, keepdim=True)
+        joint = torch.bincount(best[:, 0] * bins + place, minlength=classes * bins)
+        ranks = torch.arange(k, device=best.device) * classes
+        places = torch.bincount((best + ranks).flatten(), minlength=classes * k)
+        return torch.cat([joint, places, (~finite).sum().unsqueeze(0)])
+
+    flat = vote.sums(images, draws, *key, read=read, batch_size=batch_size).cpu()
+    joint = flat[:, : classes * bins].unflatten(1, (classes, bins))
+    places = flat[:, classes * bins : -1].unflatten(1, (k, classes)).cumsum(1)
+    return Table(joint, flat[:, -1], places, tuple(edges))
+
+
+def _place(scores: PerExample, ends: Tensor) -> Tensor:
+    """Give the bin of each score: a score on an edge belongs below it."""
+    place = torch.bucketize(scores.double(), ends.to(scores.device))
+    return torch.where(scores.isnan(), len(ends) + 1, place)
+
+
+def _classes(vote: Vote, images: Images) -> int:
+    with torch.inference_mode(), frozen(vote.model), torch.random.fork_rng():
+        torch.manual_seed(generator(0).initial_seed())
+        outcomes: Outcomes = vote.model(images[:1])
+    return outcomes.shape[1]

@@ -1,0 +1,153 @@
+"""Other ways to a smoothing certificate: any time, pairs, a tolerance, whole-number noise."""
+
+import pytest
+import torch
+from oracles import Linear, exact_pairwise
+from test_smoothing_decisions import CASES, Drawn, decided
+from torch import nn
+
+from surefoot.certify.smoothing import Procedure, certify
+from surefoot.certify.smoothing.composite import decide_pairs
+from surefoot.certify.smoothing.tolerance import radii_within
+from surefoot.guarantees import LabelOrUncertain, Local, TopK
+from surefoot.uncertainty.vote import Vote
+
+LIMIT = 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
+
+
+def exact(name):
+    masses, guarantee = CASES[name]
+    shown = torch.tensor([masses[:-1]], dtype=torch.float64)
+    if masses[-1] > 0:  # a copy without an outcome is a rival, too
+        shown = torch.tensor([[*masses[:-2], masses[-1]]], dtype=torch.float64)
+    return guarantee.smoothed_radii(shown, guarantee.sets(shown), 1.0).amax().item()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_test_for_all_times_errs_with_probability_alpha_at_most(name):
+    masses, guarantee = CASES[name]
+    how = Procedure(test="anytime")
+    found = decided(masses, guarantee, [exact(name) + 1e-4], how=how)
+    assert (found.radius > 0).double().mean().item() <= LIMIT
+    inside = decided(masses, guarantee, [0.5 * exact(name)], how=how, runs=200, draws=4_000)
+    assert (inside.radius > 0).double().mean().item() > 0.9
+
+
+def pairs(name, radii, *, runs=800, alpha=0.05, draws=800):
+    masses, guarantee = CASES[name]
+    everywhere = torch.tensor([masses[:-1]]).double()
+    sets = guarantee.sets(everywhere)[:, -1:].expand(runs, -1, -1)
+    images = torch.rand(runs, 1)
+    vote = Drawn(masses)
+    selection = vote.increments(images, 100)
+    found = decide_pairs(
+        vote, images, selection, sets, radii=radii, alpha=alpha, draws=draws, key=(1,)
+    )
+    truth = guarantee.smoothed_radii(everywhere, sets[:1], 1.0).item()
+    return found, truth
+
+
+@pytest.mark.parametrize("name", ["two bounds", "one bound", "top 2", "affinity"])
+def test_pairs_err_with_probability_alpha_at_most(name):
+    _, truth = pairs(name, [1.0], runs=1)
+    found, _ = pairs(name, [truth + 1e-4])
+    limit = 0.05 + 3 * (0.05 * 0.95 / 800) ** 0.5
+    assert (found.radius > 0).double().mean().item() <= limit
+    several, _ = pairs(name, [0.5 * truth, 1.5 * truth, 2 * truth], runs=150, draws=20_000)
+    assert (several.radius == 0.5 * truth).double().mean().item() > 0.9
+    assert several.samples.double().mean() < 10_000
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_stopping_at_a_tolerance_errs_with_probability_alpha_at_most(name):
+    masses, guarantee = CASES[name]
+    runs, draws = 3_000, 3_200
+    everywhere = torch.tensor([masses[:-1]]).double().expand(runs, -1)
+    sets = guarantee.sets(everywhere)
+    how = Procedure(tolerance=0.2)
+    vote = Drawn(masses)
+    radii, samples, _ = radii_within(
+        vote, torch.rand(runs, 1), sets, guarantee, alpha=0.05, draws=draws, key=(1,), how=how
+    )
+    truth = guarantee.smoothed_radii(everywhere[:1], sets[:1], 1.0)
+    if masses[-1] > 0:
+        truth = truth.new_full(truth.shape, exact(name))
+    wrong = (radii > truth + 1e-9).any(1).double().mean().item()
+    assert wrong <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
+    assert samples.double().mean() < 0.9 * draws
+    best = radii.amax(1).mean().item()
+    assert best > truth.amax().item() - 0.25
+
+
+def test_a_tolerance_saves_copies_and_costs_about_as_much_radius(generator):
+    weight = torch.randn(2, 8, generator=generator)
+    model = Linear(weight, -weight.sum(1) / 2)
+    images = torch.rand(20, 8, generator=generator)
+    settings = {"guarantee": Local(), "sigma": 0.5, "n_certify": 20_000}
+    whole = certify(model, images, **settings)
+    near = certify(model, images, **settings, how=Procedure(tolerance=0.05))
+    assert bool((near.samples < whole.samples).any())
+    assert (whole.radius - near.radius).amax().item() < 0.1
+    outcomes = model(images).detach()
+    truth = (outcomes[:, 0] - outcomes[:, 1]).abs() / exact_pairwise(model)[0, 1].detach()
+    assert bool((near.radius <= truth).all())
+
+
+def test_whole_number_noise_certifies_what_floating_noise_does(generator):
+    weight = torch.randn(2, 16, generator=generator)
+    model = Linear(weight, -weight.sum(1) / 2)
+    images = torch.randint(256, (30, 16), generator=generator) / 255
+    settings = {"guarantee": Local(), "sigma": 0.5, "n_certify": 5_000}
+    floating = certify(model, images, **settings)
+    whole = certify(model, images, **settings, how=Procedure(levels=255))
+    assert 0 < whole.details["law_error"] < 1e-9
+    assert floating.details["law_error"] == 0
+    outcomes = model(images).detach()
+    truth = (outcomes[:, 0] - outcomes[:, 1]).abs() / exact_pairwise(model)[0, 1].detach()
+    # Rounding is part of the classifier: it moves the border by half a step of the grid at most.
+    assert bool((whole.radius <= truth + 16**0.5 / 510).all())
+    assert (whole.radius - floating.radius).abs().mean().item() < 0.05
+
+
+def test_copies_under_whole_number_noise_sit_on_the_grid():
+    seen = []
+
+    class Watching(nn.Module):
+        def forward(self, images):
+            seen.append(images * 255)
+            return torch.zeros(len(images), 2)
+
+    images = torch.tensor([[0.0, 0.2, 1.0], [0.1234, 0.5, 0.3]])
+    vote = Vote(Watching(), 0.1, 255)
+    vote.counts(images, 50, 1)
+    copies = torch.cat(seen)
+    assert (copies - copies.round()).abs().max() < 1e-3
+    assert copies.std() > 10
+    with pytest.raises(ValueError, match="k / 255"):
+        vote.law_error(images)
+    assert vote.law_error(images[:1]) > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"how": Procedure(tolerance=0.1), "radii": (0.1,)}, "full radii"),
+        ({"how": Procedure(test="anytime")}, "give `radii`"),
+        ({"how": Procedure("majority"), "guarantee": TopK(1)}, "majority"),
+        ({"how": Procedure(levels=255)}, "8-bit"),
+    ],
+)
+def test_choices_that_do_not_fit(change, message):
+    model = Linear(torch.eye(3), torch.zeros(3))
+    settings = {"guarantee": Local(), "sigma": 0.5, "n_certify": 100} | change
+    with pytest.raises(ValueError, match=message):
+        certify(model, torch.rand(2, 3), **settings)
+
+
+def test_choices_that_contradict_themselves():
+    with pytest.raises(ValueError, match="above 0"):
+        Procedure(tolerance=0.0)
+    with pytest.raises(ValueError, match="argmax"):
+        Procedure("majority", "composite")
+    with pytest.raises(ValueError, match="single outcomes"):
+        Procedure(test="composite").check(LabelOrUncertain(), decides=True)

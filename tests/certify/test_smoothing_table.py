@@ -1,0 +1,184 @@
+"""One table of counts: what it says for each threshold, the readings of (ii), data-set bounds."""
+
+import math
+
+import pytest
+import torch
+from oracles import Linear
+from torch import nn
+
+from surefoot.certify.smoothing import (
+    UNIT,
+    best_threshold,
+    certified_in_top_k,
+    count,
+    in_most_copies,
+    label_in_top_k,
+    robust_images,
+    robust_share,
+    two_radii,
+)
+from surefoot.certify.smoothing.scores import histogram
+from surefoot.certify.smoothing.table import Table
+from surefoot.uncertainty import Selective
+from surefoot.uncertainty.scores import entropy
+from surefoot.uncertainty.vote import Vote
+
+ndtri = torch.special.ndtri
+
+
+@pytest.fixture
+def net(generator):
+    return Linear(3 * torch.randn(4, 6, generator=generator), torch.zeros(4))
+
+
+def test_one_table_is_every_selective_classifier(net, generator):
+    images = torch.rand(3, 6, generator=generator)
+    table = count(Vote(net, 0.5), images, 700, 1)
+    assert torch.equal(table.votes(), Vote(net, 0.5).counts(images, 700, 1))
+    for threshold in (0.1, 0.5, 0.9):
+        selective = Selective(net, "entropy", threshold)
+        assert torch.equal(table.votes(threshold), Vote(selective, 0.5).counts(images, 700, 1))
+    assert table.draws == 700
+
+
+def test_scores_are_counted_as_the_histogram_counts_them(net):
+    images = torch.full((2, 6), 0.4)
+    table = count(Vote(net, 0.0), images, 5, 1)
+    direct = histogram(entropy(net(images)).unsqueeze(1).expand(-1, 5), 100)
+    assert torch.equal(table.scores(), direct)
+
+
+def test_places_count_the_best_labels(net, generator):
+    images = torch.rand(2, 6, generator=generator)
+    table = count(Vote(net, 0.5), images, 400, 1, k=3)
+    assert torch.equal(table.places[:, 0], table.joint.sum(2))
+    assert table.places.sum(2).tolist() == [[400, 800, 1200]] * 2
+
+
+def test_broken_copies_and_scores_that_are_no_number():
+    class Strange(nn.Module):
+        def forward(self, images):
+            bad = images[:, :1] > 0
+            return torch.where(bad, torch.nan, torch.tensor([[2.0, 0.0]]))
+
+    table = count(Vote(Strange(), 1.0), torch.zeros(1, 2), 1000, 1)
+    assert 400 < int(table.broken) < 600
+    assert int(table.votes(1.0)[0, -1]) == int(table.broken)
+    assert int(table.scores()[0, -1]) == int(table.broken)
+
+
+def test_tables_do_not_depend_on_batches(net, generator):
+    images = torch.rand(5, 6, generator=generator)
+    whole = count(Vote(net, 0.5), images, 600, 1, k=2)
+    part = count(Vote(net, 0.5), images[3:4], 600, 1, k=2, batch_size=77)
+    assert torch.equal(whole.joint[3:4], part.joint)
+    assert torch.equal(whole.places[3:4], part.places)
+
+
+def test_what_makes_no_table(net):
+    images = torch.rand(1, 6)
+    with pytest.raises(ValueError, match="increase"):
+        count(Vote(net, 0.1), images, 10, 1, edges=(0.5, 0.5))
+    with pytest.raises(ValueError, match="net inside"):
+        count(Vote(Selective(net, "entropy", 0.5), 0.1), images, 10, 1)
+    with pytest.raises(ValueError, match="`k`"):
+        count(Vote(net, 0.1), images, 10, 1, k=5)
+    table = count(Vote(net, 0.1), images, 10, 1, edges=(0.2, 0.7))
+    with pytest.raises(ValueError, match="one of the 2 edges"):
+        table.votes(0.5)
+    with pytest.raises(ValueError, match="edges 1 / E"):
+        table.scores()
+
+
+def made(p_label, p_rival, p_unsure, draws=1_000_000):
+    """A table of one image: certain copies of two labels, and uncertain ones of the label."""
+    joint = torch.zeros(1, 2, 4, dtype=torch.long)
+    joint[0, 0, 0], joint[0, 1, 0] = round(p_label * draws), round(p_rival * draws)
+    joint[0, 0, 1] = round(p_unsure * draws)
+    none = torch.zeros(1, dtype=torch.long)
+    return Table(joint, none, joint.sum(2).unsqueeze(1), (0.5, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("masses", "certain", "pairwise", "tight"),
+    [
+        ((0.70, 0.05, 0.25), 0.599, 1.085, 1.214),
+        ((0.50, 0.05, 0.45), 0.063, 0.822, 1.214),
+        ((0.30, 0.05, 0.65), 0.0, 0.560, 1.214),
+        ((0.90, 0.01, 0.09), 1.311, 1.804, 1.896),
+    ],
+)
+def test_all_readings_approach_their_exact_values(masses, certain, pairwise, tight):
+    table = made(*masses)
+    found = two_radii(table, table, 0.5, 1.0, 1e-3)
+    for name, exact in (("certain", certain), ("pairwise", pairwise), ("tight", tight)):
+        value = getattr(found, name).item()
+        assert exact - 0.02 < value <= exact + 5e-4
+    rival = ndtri(torch.tensor(masses[1]).double()).item()
+    assert -rival - 0.02 < found.majority.item() <= -rival
+    plain = ndtri(torch.tensor(masses[0] + masses[2]).double()).item()
+    assert plain - 0.02 < found.one_bound.item() <= plain
+    assert bool(found.uncertain) == (masses[2] > masses[0])
+
+
+def test_the_threshold_of_the_largest_radius_obeys_the_share_of_rejections():
+    table = made(0.3, 0.05, 0.65)  # at .5 the vote is uncertain
+    labels = torch.tensor([0])
+    assert best_threshold(table, table, labels, 1.0, 1e-3, rejected=1.0) == 1.0
+    assert best_threshold(table, table, labels, 1.0, 1e-3, rejected=0.0) == 1.0
+    rare = made(0.6, 0.05, 0.35)
+    rare = Table(rare.joint.clone(), rare.broken, rare.places, rare.edges)
+    rare.joint[0, 1, 1] = 200_000  # uncertain copies of the rival: rejecting them helps
+    rare.joint[0, 0, 1] = 150_000
+    assert best_threshold(rare, rare, labels, 1.0, 1e-3, rejected=0.4) == 0.5
+    with pytest.raises(ValueError, match="rejects more"):
+        best_threshold(_only_low(table), _only_low(table), labels, 1.0, 1e-3, rejected=0.0)
+
+
+def _only_low(table):
+    joint = torch.cat([table.joint[:, :, :1], table.joint[:, :, 1:2], table.joint[:, :, 3:]], 2)
+    return Table(joint, table.broken, table.places, (0.5,))
+
+
+def test_a_label_in_the_top_k_from_counts_is_below_the_exact_radius_and_close():
+    counts = torch.tensor([[400_000, 350_000, 150_000, 100_000, 0]])
+    masses = counts[:, :-1] / counts.sum(1, keepdim=True)
+    labels = torch.tensor([1])
+    for k in (1, 2, 3):
+        found = certified_in_top_k(counts, labels, k, 0.5, 1e-3).item()
+        exact = label_in_top_k(masses, labels, k, 0.5).item()
+        assert found <= exact
+        assert found > exact - 0.02
+
+
+def test_a_label_among_the_best_of_most_copies_is_one_share():
+    places = torch.tensor([[900, 100], [400, 600]])
+    found = in_most_copies(places, torch.tensor([0, 0]), 1000, 0.5, 1e-3)
+    assert 0.5 < found[0].item() < 0.5 * ndtri(torch.tensor(0.9)).item()
+    assert found[1].item() == 0
+
+
+def test_bounds_for_a_data_set_fail_as_rarely_as_they_say(generator):
+    """2,000 data sets of 500 images; images that are not robust are certified falsely at alpha."""
+    alpha, level, images, share = 0.02, 0.05, 500, 0.6
+    failed_here, failed_all = 0, 0
+    for _ in range(2_000):
+        robust = torch.rand(images, generator=generator) < share
+        power = torch.rand(images, generator=generator) < 0.97
+        chance = torch.rand(images, generator=generator) < alpha
+        certified = int(torch.where(robust, power, chance).sum())
+        failed_here += robust_images(certified, images, alpha, level) > int(robust.sum())
+        failed_all += robust_share(certified, images, alpha, level) > share
+    limit = level + 3 * math.sqrt(level * (1 - level) / 2_000)
+    assert failed_here / 2_000 <= limit
+    assert failed_all / 2_000 <= limit
+    assert robust_images(300, 500, alpha) >= 280
+    assert robust_share(300, 500, alpha) > 0.53
+    with pytest.raises(ValueError, match="certified"):
+        robust_share(3, 2, alpha)
+
+
+def test_the_edges_of_scores_in_the_unit_interval():
+    assert len(UNIT) == 100
+    assert UNIT[-1] == 1.0

@@ -8,12 +8,16 @@ disagree about the points. `nearest_other_class` measures how far classes lie ap
 from surefoot.limits.concentration import Estimate, concentration
 from surefoot.limits.label_uncertainty import label_uncertainty, largest_gamma
 from surefoot.limits.nearest import Nearest, nearest_other_class
+from surefoot.limits.several import Repeated, best_concentration, repeated
 
 __all__ = [
     "Estimate",
     "Nearest",
+    "Repeated",
+    "best_concentration",
     "concentration",
     "label_uncertainty",
     "largest_gamma",
     "nearest_other_class",
+    "repeated",
 ]

@@ -4,42 +4,23 @@ Zhang, Evans, ICLR 2022, on Mahloujifar et al., NeurIPS 2019. The answer is an e
 proven ceilings for given rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from surefoot.limits.greedy import Goal, greedy_union
+from surefoot.limits.calibration import Attempt, Reach, calibrated
+from surefoot.limits.families import FAMILIES, Family, choose
+from surefoot.limits.goal import Fit, Goal
 from surefoot.limits.label_uncertainty import largest_gamma
+from surefoot.limits.measures import Measures, measure
+from surefoot.limits.parts import Parts, Rows, split
 from surefoot.limits.regions import Region
-from surefoot.stats import Interval, interval
-from surefoot.streams import generator
+from surefoot.stats import Interval
 
 PerPoint = Float[Tensor, "N"]
-Rows = Int[Tensor, "_"]
-
-FAMILIES = {"l2": "balls", "linf": "cubes"}
-DRAWS = 1000
-LEVEL = 0.05
-"""Error probability of each interval."""
-
-
-@dataclass(frozen=True)
-class Measures:
-    """A region measured on one part of the points, each figure with its 95 % interval.
-
-    Attributes:
-        risk: share of the points in the region (Clopper-Pearson).
-        adversarial_risk: share of the points within `eps` of it (Clopper-Pearson).
-        label_uncertainty: mean over the points in the region (percentile bootstrap: approximate,
-            and narrow for few points); NaN within [0, 2] if there are none.
-    """
-
-    risk: Interval
-    adversarial_risk: Interval
-    label_uncertainty: Interval
 
 
 @dataclass(frozen=True)
@@ -48,7 +29,7 @@ class Estimate:
 
     Attributes:
         feasible: a region with enough risk and label uncertainty on the search part was found;
-            otherwise every other field but `largest_gamma` is None or False.
+            otherwise every other field but `largest_gamma` is None, False or "none".
         valid: feasible, and on the report part the lower limits of risk and of label uncertainty
             reach the `risk` and the `gamma` asked for.
         largest_gamma: no subset of the search part of measure `risk` has more label uncertainty.
@@ -57,6 +38,13 @@ class Estimate:
         label_uncertainty: held-out mean over the region.
         search: the same three on the part that chose the region: too good to quote.
         region: the region itself.
+        calibrate: the same three on the part that `delta`, `pieces` and the demanded gamma were
+            chosen on.
+        calibrated: "none": no part for it; "missed": no attempt reached `risk` and `gamma` there;
+            "value": the figures of `calibrate` reach them; "limit": their lower limits do.
+        delta: the one used.
+        pieces: the number used, as the search was asked.
+        gamma: the label uncertainty that the search was asked for, at least the one demanded.
     """
 
     feasible: bool
@@ -67,6 +55,11 @@ class Estimate:
     label_uncertainty: Interval | None = None
     search: Measures | None = None
     region: Region | None = None
+    calibrate: Measures | None = None
+    calibrated: Literal["none", "missed", "value", "limit"] = "none"
+    delta: float | None = None
+    pieces: int | None = None
+    gamma: float | None = None
 
     @property
     def robustness(self) -> Interval | None:
@@ -85,11 +78,13 @@ def concentration(
     gamma: float,
     eps: float,
     norm: Literal["l2", "linf"],
-    family: Literal["balls", "cubes"] | None = None,
+    family: Family | None = None,
     pieces: int = 5,
     delta: float = 0.05,
     constraint: Literal["union", "piece"] = "union",
+    reach: Reach = "value",
     search: Rows | None = None,
+    calibrate: Rows | None = None,
     report: Rows | None = None,
     seed: int = 0,
 ) -> Estimate:
@@ -98,8 +93,10 @@ def concentration(
     $$ h(\mu, \mathrm{risk}, \varepsilon, \gamma) = \inf \{ \mu(E_\varepsilon) : \mu(E) \ge
     \mathrm{risk},\ \mathrm{LU}(E) \ge \gamma \} $$
     Every point of the expansion of an error region can be attacked, so 1 - h is the best robustness
-    of all classifiers whose errors have this measure and uncertainty. A greedy search over unions
-    of balls (l2) or cubes (linf) on the search part finds ONE region; the report part measures it.
+    of all classifiers whose errors have this measure and uncertainty. A search within a family of
+    regions finds ONE region on the search part. The calibration part raises what the search is
+    asked for until held-out points confirm the risk and the label uncertainty, and chooses the
+    number of pieces. The report part, which had no say, measures the region.
 
     How to read it: the region's expansion bounds h from above, so `robustness` bounds the best
     possible robustness from below, up to sampling error: a classifier this robust may exist. It is
@@ -107,9 +104,9 @@ def concentration(
     limit only as points and pieces grow without end. An error counts where the PERTURBED point is
     misjudged (against its own truth), unlike an attack that compares with the label of the clean
     point. Where the held-out risk falls short of `risk` (`valid` is False) the figure flatters:
-    raise `delta`.
+    give a calibration part, or reach="limit".
 
-    Holds if: the points are independent draws; search and report share no point.
+    Holds if: the points are independent draws; the parts share no point.
 
     Args:
         points: floating point, any shape a point; flattened.
@@ -118,45 +115,91 @@ def concentration(
         gamma: least mean label uncertainty of the region; 0 asks for nothing.
         eps: size of the expansion, in the units of the points.
         norm: "l2" or "linf".
-        family: "balls" needs l2, "cubes" linf; None takes the one that fits.
-        pieces: at most this many balls or cubes.
-        delta: the search part is covered to risk * (1 + delta), so that held-out points follow.
+        family: "balls" (l2) or "cubes" (linf) around points; "rectangles" (linf): the complement of
+            rectangles around the dense part, whose expansion is bounded from above; "half-spaces"
+            (both). None takes balls or cubes.
+        pieces: at most this many balls, cubes, rectangles or half-spaces. Calibration also tries
+            a half, a quarter, ... one.
+        delta: the search part is covered to risk * (1 + delta), so that held-out points follow;
+            calibration starts there and raises it up to a cover of four times the risk.
         constraint: "union": the mean over ALL covered points stays at `gamma` or above after every
             piece, so the region obeys as the definition asks, and a piece may use what earlier
-            ones can spare; the search also tries "piece" and keeps the smaller expansion.
-            "piece": each piece obeys alone, as in the authors' program; stricter.
-        search: rows that choose the region. Default: a seeded half, or all rows not in `report`.
-        report: rows that measure it. Default: all rows not in `search`.
-        seed: of the split and of the bootstrap, >= 0.
+            ones can spare; balls also try "piece" and keep the smaller expansion.
+            "piece": each piece obeys alone, as in the authors' program; stricter. The complement of
+            rectangles is one piece.
+        reach: what calibration must bring up to `risk` and `gamma`: "value", the figures of the
+            calibration part, as published figures do, or "limit", their lower 95 % limits, so that
+            the report part is hardly ever below.
+        search: rows that choose the region.
+        calibrate: rows that calibrate. Parts: if none is given, a seeded half, a quarter and a
+            quarter. Only `calibrate`: the rest in two halves. Without it, but one of search or
+            report given: the other is the rest, and nothing is calibrated.
+        report: rows that measure the region.
+        seed: of the split, of what searches draw, and of the bootstrap, >= 0.
 
     Returns:
-        An `Estimate`. `feasible` False says that the greedy search found no region: `gamma` is
-        above or close to `largest_gamma`, or many points are equal (then raise `delta`).
+        An `Estimate`. `feasible` False says that the search found no region: `gamma` is above or
+        close to `largest_gamma`, or many points are equal (then raise `delta`).
 
     Raises:
-        ValueError: NaN or infinite points, shapes or ranges that do not fit, parts that overlap.
+        ValueError: NaN or infinite points, shapes or ranges that do not fit, a family without a
+            closed form for the norm, parts that overlap or are too small.
 
     Reference: Zhang, Evans, ICLR 2022, arXiv 2107.03250; Mahloujifar et al., NeurIPS 2019,
-    arXiv 1905.12202, Theorem 2.4 and Algorithm 2.
+    arXiv 1905.12202, Theorem 2.4, Algorithms 1 and 2.
     """
     goal = Goal(risk, gamma, eps, norm, pieces, delta, constraint)
-    if family not in (None, FAMILIES[norm]):
-        raise ValueError(f"`family` {family!r} does not expand in closed form under norm {norm!r}")
+    family = choose(family, norm)
     _check_points(points, uncertainty)
-    chosen, held_out = _split(len(points), search, report, seed)
+    parts = split(len(points), search, calibrate, report, seed)
     flat, uncertainty = points.flatten(1), uncertainty.to(points.device).double()
-    ceiling = largest_gamma(uncertainty[chosen], risk)
-    region = None
+
+    def look(region: Region, rows: Rows) -> Measures:
+        return measure(region, flat[rows], uncertainty[rows], eps, seed)
+
+    ceiling = largest_gamma(uncertainty[parts.search], risk)
+    found = None
     if gamma <= ceiling:
-        region = greedy_union(flat[chosen].double(), uncertainty[chosen], goal)
-    if region is None:
+        fit = FAMILIES[family].prepare(flat[parts.search], uncertainty[parts.search], goal, seed)
+        found = _find(fit, goal, look, parts, reach)
+    if found is None:
         return Estimate(feasible=False, valid=False, largest_gamma=ceiling)
-    seen = _measure(region, flat[chosen], uncertainty[chosen], eps, seed)
-    new = _measure(region, flat[held_out], uncertainty[held_out], eps, seed)
-    valid = new.risk.low >= risk and new.label_uncertainty.low >= gamma
+    region, asked, checked = found
+    new = look(region, parts.report)
     return Estimate(
-        True, valid, ceiling, new.risk, new.adversarial_risk, new.label_uncertainty, seen, region
+        feasible=True,
+        valid=new.surely_reach(risk, gamma),
+        largest_gamma=ceiling,
+        **vars(new),
+        search=look(region, parts.search),
+        region=region,
+        calibrate=checked,
+        calibrated=_verdict(checked, risk, gamma),
+        delta=asked.delta,
+        pieces=asked.pieces,
+        gamma=asked.gamma,
     )
+
+
+def _find(
+    fit: Fit, goal: Goal, look: Callable[[Region, Rows], Measures], parts: Parts, reach: Reach
+) -> Attempt | None:
+    """Search with or without calibration; the report part is not touched."""
+    rows = parts.calibrate
+    if rows is not None:
+        return calibrated(fit, goal, lambda region: look(region, rows), reach)
+    region = fit(goal)
+    return None if region is None else Attempt(region, goal, None)
+
+
+def _verdict(
+    checked: Measures | None, risk: float, gamma: float
+) -> Literal["none", "missed", "value", "limit"]:
+    if checked is None:
+        return "none"
+    if checked.surely_reach(risk, gamma):
+        return "limit"
+    return "value" if checked.reach(risk, gamma) else "missed"
 
 
 def _check_points(points: Tensor, uncertainty: Tensor) -> None:
@@ -175,54 +218,3 @@ def _check_points(points: Tensor, uncertainty: Tensor) -> None:
             f" shape {tuple(uncertainty.shape)}, or a NaN or a value out of range."
             " Make it with surefoot.limits.label_uncertainty."
         )
-
-
-def _split(count: int, search: Rows | None, report: Rows | None, seed: int) -> tuple[Rows, Rows]:
-    """Fill in the part that is not given; the parts never overlap."""
-    if search is None and report is None:
-        search = torch.randperm(count, generator=generator(seed, 0))[: count // 2]
-    parts = [_check_part(part, count) for part in (search, report) if part is not None]
-    uses = torch.zeros(count, dtype=torch.int64)
-    for part in parts:
-        uses.index_add_(0, part, torch.ones_like(part))
-    if int(uses.max()) > 1:
-        raise ValueError("`search` and `report` must hold each row at most once, in one of the two")
-    rest = (uses == 0).nonzero().squeeze(1)
-    if search is None:
-        return _check_part(rest, count), parts[0]
-    return parts[0], parts[1] if report is not None else _check_part(rest, count)
-
-
-def _check_part(part: Rows, count: int) -> Rows:
-    if len(part) < 2 or not 0 <= int(part.min()) <= int(part.max()) < count:
-        raise ValueError(
-            f"`search` and `report` must each hold at least 2 row numbers in [0, {count - 1}];"
-            f" found {len(part)} rows."
-        )
-    return part.long().cpu()
-
-
-def _measure(
-    region: Region, points: Tensor, uncertainty: Tensor, eps: float, seed: int
-) -> Measures:
-    inside, reached = region.contains(points), region.expand(eps).contains(points)
-    return Measures(
-        interval(int(inside.sum()), len(points), LEVEL),
-        interval(int(reached.sum()), len(points), LEVEL),
-        _mean_interval(uncertainty[inside].cpu(), seed),
-    )
-
-
-def _mean_interval(values: Tensor, seed: int) -> Interval:
-    """Give the mean with its percentile bootstrap interval."""
-    if len(values) == 0:
-        return Interval(torch.nan, 0.0, 2.0)
-    if bool((values == values[0]).all()):
-        return Interval(*[values[0].item()] * 3)
-    source, size = generator(seed, 1), (len(values),)
-    means = torch.stack(
-        [values[torch.randint(len(values), size, generator=source)].mean() for _ in range(DRAWS)]
-    )
-    mean = values.mean().item()
-    low, high = torch.quantile(means, means.new_tensor([LEVEL / 2, 1 - LEVEL / 2])).tolist()
-    return Interval(mean, min(low, mean), max(high, mean))

@@ -11,14 +11,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from surefoot.limits.distances import chebyshev
 from surefoot.progress import track
 from surefoot.threat import Norm
 from surefoot.types import Labels, PerExample, Points
 
 ROWS = 256
 """Points compared with all others at once: the largest array is `[ROWS, N]`."""
-PAIRS, TILE = 2048, 1024
-"""Pairs measured at once; points bounded at once: both fit in the cache."""
+PAIRS = 2048
+"""Pairs measured at once: they fit in the cache."""
 FIRST, LIKELY = 128, 64
 """Coordinates that bound linf distances from below; pairs a row measured to beat such bounds."""
 SLACK = 1e-6
@@ -122,7 +123,7 @@ def _linf(points: Points) -> Search:
     columns = first.T.contiguous()
 
     def search(rows: Tensor, foreign: Tensor) -> Pair:
-        bounds = _apart(first[rows], columns).masked_fill_(~foreign, torch.inf)
+        bounds = chebyshev(first[rows], columns).masked_fill_(~foreign, torch.inf)
         reach, best = _reach(ordered, rows, bounds)
         near, other = _pairs(bounds < reach.unsqueeze(1))
         for part in (more, ordered) if more.shape[1] else ():
@@ -132,17 +133,6 @@ def _linf(points: Points) -> Search:
         return torch.cat([places, near]), torch.cat([best, other])
 
     return search
-
-
-def _apart(block: Float[Tensor, "R K"], columns: Float[Tensor, "K N"]) -> Float[Tensor, "R N"]:
-    """Give the largest difference over the coordinates, tile by tile, so that it stays in cache."""
-    tiles = []
-    for tile in columns.split(TILE, dim=1):
-        apart, gap = block.new_zeros(2, len(block), tile.shape[1])
-        for own, others in zip(block.T.unsqueeze(2), tile, strict=True):
-            torch.maximum(apart, torch.sub(own, others, out=gap).abs_(), out=apart)
-        tiles.append(apart)
-    return torch.cat(tiles, 1)
 
 
 def _reach(points: Points, rows: Tensor, bounds: Tensor) -> tuple[PerRow, Rows]:

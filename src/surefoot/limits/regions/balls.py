@@ -21,7 +21,7 @@ ROWS = 1024
 
 
 @dataclass(frozen=True)
-class Region:
+class Balls:
     r"""The union of closed balls around `centres`.
 
     $$ E = \bigcup_t \{x : \lVert x - u_t \rVert \le r_t\} $$
@@ -40,7 +40,7 @@ class Region:
         """Say which points lie in the region; distances in float64, a NaN lies outside."""
         return torch.cat([self._inside(block) for block in points.split(ROWS)])
 
-    def expand(self, eps: float) -> "Region":
+    def expand(self, eps: float) -> "Balls":
         r"""Give all points within `eps` of the region, exactly.
 
         $$ \mathrm{Ball}(u, r)_\varepsilon = \mathrm{Ball}(u, r + \varepsilon) $$

@@ -1,0 +1,72 @@
+"""The three parts of the points: search, calibrate, report."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from surefoot.streams import generator
+
+Rows = Int[Tensor, "_"]
+
+LEAST = {"search": 2, "calibrate": 1, "report": 2}
+"""Rows that a part must have."""
+
+
+class Parts(NamedTuple):
+    """Row numbers; `calibrate` None: no calibration."""
+
+    search: Rows
+    calibrate: Rows | None
+    report: Rows
+
+
+def split(
+    count: int, search: Rows | None, calibrate: Rows | None, report: Rows | None, seed: int
+) -> Parts:
+    """Fill in the parts that are not given; the parts never overlap.
+
+    All None: one half, one quarter, one quarter. `calibrate` alone: the rest in two halves. One of
+    search and report: the other is the rest. Both: no row is added, and without `calibrate`
+    nothing is calibrated.
+    """
+    if search is None and calibrate is None and report is None:
+        order = torch.randperm(count, generator=generator(seed, 0))
+        search, calibrate, report = order.tensor_split([count // 2, count - count // 4])
+        return Parts(search, calibrate if len(calibrate) else None, report)
+    search, calibrate, report = (
+        None if part is None else part.long().cpu() for part in (search, calibrate, report)
+    )
+    given = {"search": search, "calibrate": calibrate, "report": report}
+    rest = _unused(given, count)
+    if search is None and report is None:
+        order = rest[torch.randperm(len(rest), generator=generator(seed, 0))]
+        search, report = order.tensor_split(2)
+    search, report = rest if search is None else search, rest if report is None else report
+    parts = Parts(search, calibrate, report)
+    for name, part in parts._asdict().items():
+        if part is not None and len(part) < LEAST[name]:
+            raise ValueError(
+                f"`{name}` must hold at least {LEAST[name]} row numbers; found {len(part)} rows"
+            )
+    return parts
+
+
+def _unused(given: dict[str, Rows | None], count: int) -> Rows:
+    """Give the rows in no part, after a check of the parts."""
+    uses = torch.zeros(count, dtype=torch.int64)
+    for name, part in given.items():
+        if part is None or len(part) == 0:
+            continue
+        if not 0 <= int(part.min()) <= int(part.max()) < count:
+            raise ValueError(
+                f"`{name}` must hold row numbers in [0, {count - 1}]; found"
+                f" {int(part.min())} to {int(part.max())}"
+            )
+        uses.index_add_(0, part, torch.ones(len(part), dtype=torch.int64))
+    if int(uses.max()) > 1:
+        raise ValueError(
+            "`search`, `calibrate` and `report` must hold each row at most once, in one of them"
+        )
+    return (uses == 0).nonzero().squeeze(1)

@@ -1,0 +1,1 @@
+"""How a region of each family is found; one file a family."""

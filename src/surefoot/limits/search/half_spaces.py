@@ -1,0 +1,267 @@
+"""Search for a half-space, or a union of them, that holds a share of the points and expands little.
+
+After Prescott, Zhang, Evans, 2021; the label uncertainty is ours. A heuristic: the best normal may
+be another.
+
+Shape letters: N points, M directions, D coordinates.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.limits.goal import ROUNDING, Fit, Goal
+from surefoot.limits.regions import HalfSpaces
+from surefoot.limits.regions.half_spaces import DUAL
+from surefoot.progress import track
+from surefoot.streams import generator
+
+EXPONENTS = (
+    *(1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0),
+    *(10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 70.0, 100.0),
+)
+"""Of sign(v) |v|^e: the higher, the fewer coordinates count."""
+
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Of the regression of label uncertainty, in units of the mean variance of a coordinate."""
+
+SCREEN = 4000
+"""Points that judge all directions; the best are judged again by all points."""
+
+KEPT = 256
+"""Directions that are judged by all points."""
+
+ROWS = 2048
+"""Directions, or points, held at once in temporaries."""
+
+SLACK = 1e-12
+"""Half-spaces end this much (relatively) beyond their outermost point: round-off of products."""
+
+IMPOSSIBLE = torch.iinfo(torch.int32).max
+
+
+class _Lines(NamedTuple):
+    """Points sorted along directions of dual norm one, so that eps expands by eps."""
+
+    normals: Tensor  # [M, D]
+    order: Tensor  # [M, N]
+    values: Tensor  # [M, N], ascending
+    reached: Tensor  # [M, N], how many points lie in the expansion of the half-space up to here
+    whole: Tensor  # [M, N], no equal value comes after
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """The pieces found so far, and what they leave open."""
+
+    uncovered: Tensor  # [N]
+    unexpanded: Tensor  # [N]
+    pieces: tuple[tuple[int, int], ...] = ()  # line, place of the outermost point
+
+    @property
+    def covered(self) -> int:
+        return int((~self.uncovered).sum())
+
+    @property
+    def expanded(self) -> int:
+        return int((~self.unexpanded).sum())
+
+
+def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> Fit:
+    r"""Choose promising directions once; give the search along them.
+
+    Directions v: all principal components, the ridge regressions of label uncertainty, the
+    coordinate axes; of each, sign(v) |v|^e for the exponents above, from both sides. A half-space
+    ends at the first point where it holds enough points with enough label uncertainty: prefix sums
+    along the sorted projection know. With more pieces each adds between ceil(left / pieces left)
+    and `left` points at the least |new in the expansion| - |new in the region|; the last minimises
+    the expansion. Time: M N D for M about 25 D directions on at most 4,000 points, and D^3. Memory:
+    20 N bytes for each of at most 512 lines.
+    """
+    subset = torch.randperm(len(points), generator=generator(seed, 2))[:SCREEN].to(points.device)
+    few, unsure = points[subset], uncertainty[subset]
+    best = _Best(goal)
+    sources = list(_sources(points, uncertainty, goal.norm))
+    for normals in track(sources, "directions", len(sources)):
+        for block in normals.split(ROWS):
+            best.add(block, few, unsure)
+    lines = _lines(best.normals().double(), points, goal.eps)
+
+    def fit(goal: Goal) -> HalfSpaces | None:
+        # One piece can beat many that were taken greedily.
+        tried = [
+            _cover(lines, uncertainty, replace(goal, pieces=pieces))
+            for pieces in sorted({1, goal.pieces})
+        ]
+        reached = [end for end in tried if end.covered >= goal.needed(len(points))]
+        if not reached:
+            return None
+        return _region(min(reached, key=lambda end: end.expanded), lines, goal)
+
+    return fit
+
+
+def _sources(points: Tensor, uncertainty: Tensor, norm: str) -> Iterator[Tensor]:
+    """Give directions `[M, D]` of dual norm one, group by group."""
+    vectors = torch.cat([_components(points), _regressions(points, uncertainty)])
+    for exponent in EXPONENTS:
+        yield _sparsified(vectors, exponent, norm)
+    yield torch.eye(points.shape[1], dtype=points.dtype, device=points.device)
+
+
+def _sparsified(vectors: Tensor, exponent: float, norm: str) -> Tensor:
+    """Raise coordinates to a power, the largest being one; then scale to dual norm one."""
+    scaled = vectors / vectors.abs().amax(1, keepdim=True).clamp(min=1e-30)
+    raised = scaled.sign() * scaled.abs().pow(exponent)
+    length = torch.linalg.vector_norm(raised, DUAL[norm], dim=1, keepdim=True)
+    return raised / length.clamp(min=1e-30)
+
+
+def _components(points: Tensor) -> Tensor:
+    """Give all principal components, the last included, as rows."""
+    return torch.linalg.eigh(_covariance(points)).eigenvectors.T.contiguous()
+
+
+def _covariance(points: Tensor) -> Tensor:
+    centred = points - points.mean(0)
+    return centred.T @ centred / len(points)
+
+
+def _regressions(points: Tensor, uncertainty: Tensor) -> Tensor:
+    """Regress label uncertainty on the coordinates, with several ridges; none if it is constant."""
+    slope = (points - points.mean(0)).T @ (uncertainty - uncertainty.mean()).to(points.dtype)
+    if not float(slope.abs().amax()) > ROUNDING:
+        return points.new_zeros(0, points.shape[1])
+    covariance = _covariance(points)
+    unit = covariance.diagonal().mean()
+    ones = torch.eye(len(slope), dtype=points.dtype, device=points.device)
+    found = [torch.linalg.solve(covariance + ridge * unit * ones, slope) for ridge in RIDGES]
+    return torch.stack(found)
+
+
+class _Best:
+    """The directions of least expansion so far: for the whole region, and for one of its pieces."""
+
+    def __init__(self, goal: Goal) -> None:
+        self.goal = goal
+        shares = {1.0, 1 / goal.pieces}
+        self.kept: dict[float, tuple[Tensor, Tensor]] = {}
+        self.shares = sorted(shares)
+
+    def add(self, normals: Tensor, points: Tensor, uncertainty: Tensor) -> None:
+        """Judge directions by some points, from both sides; keep the best of old and new."""
+        projected = normals @ points.T
+        for share in self.shares:
+            goal = replace(self.goal, risk=self.goal.risk * share)
+            cost = torch.cat([_costs(side, uncertainty, goal) for side in (projected, -projected)])
+            both = torch.cat([normals, -normals])
+            if share in self.kept:
+                cost = torch.cat([self.kept[share][0], cost])
+                both = torch.cat([self.kept[share][1], both])
+            first = cost.argsort(stable=True)[: KEPT // len(self.shares)]
+            self.kept[share] = cost[first], both[first]
+
+    def normals(self) -> Tensor:
+        """Give the directions kept."""
+        return torch.cat([normals for _, normals in self.kept.values()])
+
+
+def _costs(projected: Tensor, uncertainty: Tensor, goal: Goal) -> Tensor:
+    """Count the points in the expansion of the least half-space that will do, for each line."""
+    budget = goal.budget(projected.shape[1])
+    if goal.gamma > 0:
+        values, order = projected.sort(1)
+        allowed = _prefix(uncertainty - goal.gamma, order)[:, 1:] >= -ROUNDING * len(uncertainty)
+        allowed &= _whole(values)
+        allowed[:, : budget - 1] = False
+        place = allowed.byte().argmax(1, keepdim=True)
+        possible = allowed.any(1)
+    else:
+        values = _sorted(projected)
+        place = torch.full((len(values), 1), budget - 1, device=values.device)
+        possible = torch.ones(len(values), dtype=torch.bool, device=values.device)
+    ends = values.gather(1, place) + goal.eps
+    reached = torch.searchsorted(values, ends, right=True).squeeze(1)
+    return reached.masked_fill(~possible, IMPOSSIBLE)
+
+
+def _lines(normals: Tensor, points: Tensor, eps: float) -> _Lines:
+    projected = torch.cat([block.double() @ normals.T for block in points.split(ROWS)])
+    values, order = projected.T.contiguous().sort(dim=1, stable=True)
+    reached = torch.searchsorted(values, values + eps, right=True, out_int32=True)
+    return _Lines(normals, order.int(), values, reached, _whole(values))
+
+
+def _whole(values: Tensor) -> Tensor:
+    """Say where a half-space can end: not between equal values."""
+    apart = values[:, 1:] > values[:, :-1] + 2 * SLACK * (1 + values[:, :-1].abs())
+    return torch.nn.functional.pad(apart, (0, 1), value=True)
+
+
+def _cover(lines: _Lines, uncertainty: Tensor, goal: Goal) -> _Progress:
+    """Add half-spaces until the budget is met."""
+    count = lines.order.shape[1]
+    everything = torch.ones(count, dtype=torch.bool, device=uncertainty.device)
+    progress = _Progress(everything, everything)
+    for pieces_left in range(goal.pieces, 0, -1):
+        left = goal.budget(count) - progress.covered
+        if left <= 0:
+            break
+        sizes = math.ceil(left / pieces_left), left if pieces_left > 1 else count
+        best = _cheapest(lines, sizes, progress, uncertainty, goal)
+        if best is None:
+            break
+        progress = _add(progress, best, lines)
+    return progress
+
+
+def _cheapest(
+    lines: _Lines, sizes: tuple[int, int], progress: _Progress, uncertainty: Tensor, goal: Goal
+) -> tuple[int, int] | None:
+    """Try all ends along all lines; the first of the cheapest wins."""
+    new = _prefix(progress.uncovered.int(), lines.order)[:, 1:]
+    grown = _prefix(progress.unexpanded.int(), lines.order).gather(1, lines.reached.long())
+    allowed = lines.whole & (new >= sizes[0]) & (new <= sizes[1])
+    if goal.gamma > 0:
+        over = uncertainty - goal.gamma
+        excess = _prefix(over * progress.uncovered, lines.order)[:, 1:]
+        spare = over[~progress.uncovered].sum() if goal.constraint == "union" else 0.0
+        allowed &= excess + spare >= -ROUNDING * len(uncertainty)
+    last = sizes[1] == lines.order.shape[1]
+    cost = (grown if last else grown - new).masked_fill(~allowed, IMPOSSIBLE)
+    line, place = divmod(int(cost.argmin()), cost.shape[1])
+    return (line, place) if int(cost[line, place]) < IMPOSSIBLE else None
+
+
+def _add(progress: _Progress, piece: tuple[int, int], lines: _Lines) -> _Progress:
+    line, place = piece
+    order = lines.order[line].long()
+    uncovered, unexpanded = progress.uncovered.clone(), progress.unexpanded.clone()
+    uncovered[order[: place + 1]] = False
+    unexpanded[order[: int(lines.reached[line, place])]] = False
+    return _Progress(uncovered, unexpanded, (*progress.pieces, piece))
+
+
+def _region(progress: _Progress, lines: _Lines, goal: Goal) -> HalfSpaces:
+    chosen, places = (torch.tensor(side) for side in zip(*progress.pieces, strict=True))
+    # Other sizes of batch round a product otherwise; the outermost point must stay inside.
+    ends = lines.values[chosen, places]
+    return HalfSpaces(lines.normals[chosen], ends + SLACK * (1 + ends.abs()), goal.norm)
+
+
+def _prefix(values: Tensor, order: Tensor) -> Tensor:
+    """Sum `values` [N] along each line of `order` [M, N]; column j holds the sum of the first j."""
+    ordered = values.index_select(0, order.flatten()).view(order.shape)
+    return torch.nn.functional.pad(ordered.cumsum(1, dtype=values.dtype), (1, 0))
+
+
+def _sorted(values: Tensor) -> Tensor:
+    """Sort each row; numpy's sort is many times as fast as torch's on a CPU."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.sort(values.numpy(), axis=1))
+    return values.sort(1).values

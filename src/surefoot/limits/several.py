@@ -1,0 +1,134 @@
+"""Several estimates: over families, to take the best; over splits, to see how they scatter."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any, Literal, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from surefoot.limits.concentration import Estimate, PerPoint, concentration
+from surefoot.limits.families import Family, fitting
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation (n - 1) over splits; the latter NaN for one split."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Estimates over several splits.
+
+    Attributes:
+        estimates: one for each split.
+        feasible: share of the splits with a region; the rest is over these, NaN if there are none.
+        valid: share of the splits that are valid.
+        risk: held-out measure of the region.
+        adversarial_risk: held-out measure of its expansion.
+        label_uncertainty: held-out mean over the region; without empty regions.
+    """
+
+    estimates: tuple[Estimate, ...]
+    feasible: float
+    valid: float
+    risk: Spread
+    adversarial_risk: Spread
+    label_uncertainty: Spread
+
+
+def best_concentration(
+    points: Float[Tensor, "N ..."],
+    uncertainty: PerPoint,
+    *,
+    norm: Literal["l2", "linf"],
+    families: Sequence[Family] | None = None,
+    **settings: Any,
+) -> tuple[Family, Estimate] | None:
+    """Estimate with several families on the same parts; take the least adversarial risk.
+
+    The choice is made on the calibration part, among the families that reached the goal there; the
+    estimate's figures are of the report part, which had no say.
+
+    Args:
+        points: as for `concentration`.
+        uncertainty: as for `concentration`.
+        norm: "l2" or "linf".
+        families: which to try. Default: all that have a closed form for the norm.
+        settings: of `concentration`, with a calibration part or with no part given.
+
+    Returns:
+        The name of the family and its estimate; None if no family reached the goal.
+
+    Raises:
+        ValueError: as `concentration`; no calibration part.
+    """
+    given = settings.get("search"), settings.get("report")
+    if settings.get("calibrate") is None and any(part is not None for part in given):
+        raise ValueError("the best family is chosen on `calibrate`: give it, or no part at all")
+    names: Sequence[Family] = families or fitting(norm)
+    found = {
+        name: concentration(points, uncertainty, norm=norm, family=name, **settings)
+        for name in names
+    }
+    good: dict[float, Family] = {
+        estimate.calibrate.adversarial_risk.value: name
+        for name, estimate in found.items()
+        if estimate.calibrate is not None and estimate.calibrated in ("value", "limit")
+    }
+    if not good:
+        return None
+    winner = good[min(good)]
+    return winner, found[winner]
+
+
+def repeated(
+    points: Float[Tensor, "N ..."],
+    uncertainty: PerPoint,
+    *,
+    splits: int,
+    seed: int = 0,
+    **settings: Any,
+) -> Repeated:
+    """Estimate over `splits` random splits: seeds `seed`, `seed` + 1, ...
+
+    The splits share points, so the standard deviation tells how much one split may mislead; it is
+    no standard error of the mean.
+
+    Args:
+        points: as for `concentration`.
+        uncertainty: as for `concentration`.
+        splits: how many.
+        seed: of the first.
+        settings: of `concentration`, without `search` and `report`.
+
+    Raises:
+        ValueError: as `concentration`; fewer than one split; parts given.
+    """
+    if splits < 1 or {"search", "calibrate", "report"} & set(settings):
+        raise ValueError(
+            f"`splits` must be at least 1, and the parts are drawn anew for each; found {splits}"
+            f" splits and settings {', '.join(settings)}"
+        )
+    found = tuple(
+        concentration(points, uncertainty, seed=seed + number, **settings)
+        for number in range(splits)
+    )
+    return Repeated(
+        found,
+        mean(float(estimate.feasible) for estimate in found),
+        mean(float(estimate.valid) for estimate in found),
+        *(_spread(found, name) for name in ("risk", "adversarial_risk", "label_uncertainty")),
+    )
+
+
+def _spread(found: Sequence[Estimate], name: str) -> Spread:
+    values = [getattr(estimate, name).value for estimate in found if estimate.feasible]
+    values = [value for value in values if not math.isnan(value)]
+    if not values:
+        return Spread(math.nan, math.nan)
+    return Spread(mean(values), stdev(values) if len(values) > 1 else math.nan)

@@ -16,6 +16,7 @@ from surefoot.models import build
 from surefoot.threat import Threat
 from surefoot.training import UDP, Training, fit
 from surefoot.uncertainty import (
+    PROCESS_SCORES,
     DropoutEnsemble,
     Selective,
     accepted,
@@ -91,9 +92,11 @@ def test_attacks_climb_it(model, digits, images):
     assert bool((entropy(model(unsure)) >= entropy(model(images)) - 1e-6).float().mean() > 0.8)
 
 
-@pytest.mark.parametrize("score", ["mutual-information", "member-variance", "latent-variance"])
+@pytest.mark.parametrize(
+    "score", ["mutual-information", "member-variance", "latent-variance", "gp-variance"]
+)
 def test_its_own_scores_move_the_way_they_are_pushed(model, images, score):
-    if score == "latent-variance" and not hasattr(model, "latent_variance"):
+    if score in PROCESS_SCORES and not hasattr(model, "latent_variance"):
         with pytest.raises(ValueError, match="Gaussian process"):
             raise_score(model, images, threat=THREAT, score=score)
         return

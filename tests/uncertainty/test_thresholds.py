@@ -88,7 +88,10 @@ def test_a_grid_starts_where_a_test_can_pass(generator):
     assert bool((grid.diff() >= 0).all())
     assert grid[-1] == scores.max()
     share = (scores <= grid[0]).float().mean().item()
-    assert share == pytest.approx(4 * math.log(0.05) / math.log(0.95) / 1000, abs=1e-3)
+    assert share == pytest.approx(3 * math.log(0.05) / math.log(0.95) / 1000, abs=1e-3)
+    fewer = grid_for(scores, 0.05, count=100)  # half would not do: as many as it takes
+    needed = math.log(0.05) / math.log(0.95) / 100
+    assert (scores <= fewer[0]).float().mean().item() == pytest.approx(needed, abs=1e-3)
     few = grid_for(scores, 0.01, count=100)  # too few images for this risk: one threshold, all
     assert bool((few == scores.max()).all())
     scores[7] = torch.nan

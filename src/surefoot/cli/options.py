@@ -2,12 +2,13 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from surefoot.data import Data, data_folder, groups, load
 from surefoot.guarantees import (
@@ -67,6 +68,10 @@ Score = Literal[
 ]
 LEADS = ("gloro", "logit-gap")
 """Rejections that a Lipschitz certificate knows."""
+MOST_OTHERS = 2000
+"""So many images that are not evaluated choose thresholds and temperatures."""
+Ask = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""images -> logits and scores."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,12 @@ class Subject:
         threshold: largest accepted score; for gloro the radius, for logit-gap the least lead.
         coverage: instead of a threshold: accept this share of the images of the split that are not
             evaluated.
+        risk: instead of a threshold: the largest one at which at most this share of what is
+            accepted is wrong, surely enough, as the same other images show.
+        risk_alpha: probability that the risk is larger.
+        threshold_sigma: choose by coverage or risk on copies with so much Gaussian noise, for a
+            model whose vote is judged.
+        temperature_scaling: divide the logits by the temperature that fits the other images best.
     """
 
     model: str
@@ -98,9 +109,35 @@ class Subject:
     reject: Score = "none"
     threshold: float | None = None
     coverage: float | None = None
+    risk: float | None = None
+    risk_alpha: float = 0.05
+    threshold_sigma: float = 0.0
+    temperature_scaling: bool = False
 
     def open(self, data: Data, others: Data | None) -> nn.Module:
         """Open the model for this data; wrap it if it is to reject."""
+        model = self._bare()
+        others = others and others.first(min(MOST_OTHERS, len(others)))
+        if self.temperature_scaling:
+            model = self._tempered(model, others)
+        given = [one for one in (self.threshold, self.coverage, self.risk) if one is not None]
+        if self.reject == "none":
+            if given:
+                raise ValueError("--threshold, --coverage and --risk need --reject SCORE")
+            return model
+        if self.reject in LEADS:
+            return self._leading(model, data)
+        from surefoot.uncertainty import Selective
+
+        if len(given) != 1:
+            raise ValueError("--reject needs either --threshold or --coverage or --risk")
+        threshold = self.threshold
+        if threshold is None:
+            threshold = self._threshold(model, others)
+        return Selective(model, self.reject, threshold).eval()
+
+    def _bare(self) -> nn.Module:
+        """Open the model as it was trained."""
         model = open_model(self.model, self.weights, trust_pickle=self.trust_pickle)
         if torch.cuda.is_available():
             model = model.to("cuda")
@@ -112,45 +149,104 @@ class Subject:
             from surefoot.uncertainty import MCDropout
 
             model = MCDropout(model)
-        if self.reject == "none":
-            if self.threshold is not None or self.coverage is not None:
-                raise ValueError("--threshold and --coverage need --reject SCORE")
-            return model
-        if self.reject in LEADS:
-            return self._leading(model, data)
-        from surefoot.uncertainty import Selective
-
-        if (self.threshold is None) == (self.coverage is None):
-            raise ValueError("--reject needs either --threshold or --coverage")
-        threshold = self.threshold
-        if threshold is None:
-            threshold = self._threshold(model, others)
-        return Selective(model, self.reject, threshold).eval()
+        return model
 
     def _leading(self, model: nn.Module, data: Data) -> nn.Module:
         from surefoot.certify.lipschitz import gloro
         from surefoot.uncertainty import logit_gap
 
-        if self.threshold is None or self.coverage is not None:
-            raise ValueError(f"--reject {self.reject} needs --threshold, and takes no --coverage")
+        if self.threshold is None or self.coverage is not None or self.risk is not None:
+            raise ValueError(
+                f"--reject {self.reject} needs --threshold, and takes no --coverage and no --risk"
+            )
         images, _ = data.batch(slice(0, 1))
         if self.reject == "gloro":
             return gloro(model, self.threshold, tuple(images.shape[1:])).eval()
         return logit_gap(model, self.threshold, len(data.classes)).eval()
 
-    def _threshold(self, model: nn.Module, others: Data | None) -> float:
-        from surefoot.evaluation.bracket import try_model
-        from surefoot.uncertainty import score_of, threshold_at_coverage
+    def _tempered(self, model: nn.Module, others: Data | None) -> nn.Module:
+        from surefoot.uncertainty import Tempered, fit_temperature, scored
 
+        if self.mc_dropout:
+            raise ValueError("--temperature-scaling fits one answer; --mc-dropout gives many")
+        first, _ = _halves(others, "--temperature-scaling")
+        logits, _ = self._ask(model, first, lambda images: scored(model, images, "energy"))
+        temperature = fit_temperature(logits, first.batch(slice(None))[1])
+        _say(f"temperature {temperature:.4g}, from {len(first)} images that are not evaluated")
+        return Tempered(model, temperature).eval()
+
+    def _threshold(self, model: nn.Module, others: Data | None) -> float:
+        from surefoot.uncertainty import scored, threshold_at_coverage
+
+        def ask(images: Tensor) -> tuple[Tensor, Tensor]:
+            return scored(model, images, self.reject)
+
+        if self.risk is not None:
+            first, second = _halves(others, "--risk")
+            return self._at_risk(self._ask(model, first, ask)[1], second, model, ask)
         if others is None:
+            raise ValueError(_none_left("--coverage"))
+        _, scores = self._ask(model, others, ask)
+        threshold = threshold_at_coverage(scores, 1.0 if self.coverage is None else self.coverage)
+        share = (scores <= threshold).double().mean().item()
+        _say(f"threshold {threshold:.4g} accepts {share:.1%} of {len(scores)} other images")
+        return threshold
+
+    def _at_risk(self, scores: Tensor, data: Data, model: nn.Module, ask: Ask) -> float:
+        """Fix a grid by the scores of some images; test it on others."""
+        from surefoot.uncertainty import grid_for, threshold_at_risk
+
+        assert self.risk is not None
+        grid = grid_for(scores, self.risk, count=len(data), alpha=self.risk_alpha)
+        logits, scores = self._ask(model, data, ask)
+        wrong = logits.argmax(1) != data.batch(slice(None))[1]
+        found = threshold_at_risk(scores, wrong, self.risk, grid=grid, alpha=self.risk_alpha)
+        if found.threshold is None:
             raise ValueError(
-                "--coverage chooses the threshold on images that are not evaluated, but all are:"
-                " lower --count, or give --threshold"
+                f"no threshold shows a risk of at most {self.risk:g}: the first one tried on"
+                f" {len(data)} images that are not evaluated leaves it at up to {found.bound:.3g}."
+                " Take a larger --risk, a lower --count (more images to choose on) or another score"
             )
-        images, _ = others.first(min(2000, len(others))).batch(slice(None))
+        _say(
+            f"threshold {found.threshold:.4g} accepts {found.coverage:.1%} of {len(data)} other"
+            f" images, of which {found.wrong:.2%} are wrong: risk at most {self.risk:g} with"
+            f" probability {1 - self.risk_alpha:g}"
+        )
+        return found.threshold
+
+    def _ask(self, model: nn.Module, data: Data, ask: Ask) -> tuple[Tensor, Tensor]:
+        """Ask about images, or noisy copies, in eval mode and without gradients."""
+        from surefoot.evaluation.bracket import try_model
+        from surefoot.models import device_of, frozen
+        from surefoot.uncertainty import noisy
+
+        images, _ = data.batch(slice(None))
         try_model(model, images[:1])  # a model that does not fit is named here
-        scores = score_of(model, images, self.reject)
-        return threshold_at_coverage(scores, 1.0 if self.coverage is None else self.coverage)
+        images = noisy(images, self.threshold_sigma)
+        with torch.inference_mode(), frozen(model):
+            logits, scores = ask(images.to(device_of(model)))
+        return logits.cpu(), scores.cpu()
+
+
+def _halves(others: Data | None, flag: str) -> tuple[Data, Data]:
+    """Part images that are not evaluated: a third to fit to, two to test on."""
+    if others is None or len(others) < 3:
+        raise ValueError(_none_left(flag))
+    first = len(others) // 3
+    return others.first(first), others.take(slice(first, None))
+
+
+def _none_left(flag: str) -> str:
+    return f"{flag} chooses on images that are not evaluated, but all are: lower --count" + (
+        ", or give --threshold" if flag != "--temperature-scaling" else ""
+    )
+
+
+def _say(line: str) -> None:
+    from accelerate import PartialState
+
+    if PartialState().is_main_process:
+        print(line)
 
 
 LEAST_CONFUSION = 0.03

@@ -16,8 +16,8 @@ from surefoot.types import Flags, Images, PerExample
 
 STEPS = 20
 """Thresholds of a grid."""
-AMPLE = 4.0
-"""The smallest threshold of a grid accepts this many times what a risk of zero would need."""
+AMPLE = 3.0
+"""The first threshold of a grid accepts this many times what would do if all were right."""
 
 
 def threshold_at_coverage(scores: PerExample, coverage: float) -> float:
@@ -99,8 +99,10 @@ def grid_for(
 ) -> Tensor:
     r"""Give thresholds to test on `count` other images: quantiles of these scores.
 
-    The first is to accept some $4 \log \alpha / \log(1 - \mathrm{risk})$ of them: a quarter would
-    do if all were right. Where it lies decides what is found, and not what holds.
+    With $\log \alpha / \log(1 - \mathrm{risk})$ accepted images, all of them right, a test passes.
+    The first threshold is to accept three times as many, so that some may be wrong; where that is
+    more than half of the images, half, or as many as it takes. Where it lies decides what is found,
+    and not what holds.
 
     Args:
         scores: of images that take no part in the test.
@@ -113,8 +115,9 @@ def grid_for(
         rising thresholds; the last is the largest score.
     """
     _check(risk, alpha)
-    needed = math.log(alpha) / math.log1p(-risk)
-    shares = torch.linspace(min(AMPLE * needed / count, 1.0), 1.0, steps)
+    needed = math.log(alpha) / math.log1p(-risk) / count
+    first = min(max(needed, min(AMPLE * needed, 0.5)), 1.0)
+    shares = torch.linspace(first, 1.0, steps)
     kept = scores[~scores.isnan()]
     if len(kept) == 0:
         raise ValueError("a grid needs scores that are not NaN; found none")

@@ -2,15 +2,24 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from surefoot.cli.options import Rows, command_line
 from surefoot.threat import Threat
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from surefoot.limits import Estimate
+
+SPREADS = ("risk", "adversarial_risk", "label_uncertainty")
 
 
 @dataclass(frozen=True)
 class Command:
     """Estimate the limit: one minus the smallest expansion of an error region that was found.
+
+    Half of the rows search a region, a quarter calibrates it, a quarter reports.
 
     Args:
         rows: which data; label uncertainty needs human labels (cifar10h, cifar10n, or an .npz with
@@ -19,10 +28,17 @@ class Command:
         radii: grid of radii; the headline radius is always in it.
         risk: least share of errors of the classifiers in question.
         gamma: least label uncertainty of their error region.
-        pieces: balls (l2) or cubes (linf) of the region.
-        delta: cover so much more on the search half, that held-out points follow.
+        family: balls (l2), cubes or rectangles (linf), half-spaces (both). default: balls or cubes;
+            best: all that fit the norm, the best one chosen on the calibration part.
+        pieces: balls, cubes, rectangles or half-spaces of the region, at most.
+        delta: cover so much more on the search part, that held-out points follow; calibration
+            starts there.
         constraint: label uncertainty of the union, or of each piece as in the authors' program.
-        seed: of the split.
+        reach: what calibration brings up to risk and gamma: the value on the calibration part, or
+            its lower limit.
+        splits: random splits; more than one also shows mean and standard deviation. The figures of
+            a radius are those of the first.
+        seed: of the first split.
         folder: receives limit.json.
     """
 
@@ -31,9 +47,12 @@ class Command:
     radii: tuple[float, ...] = ()
     risk: float = 0.05
     gamma: float = 0.0
+    family: Literal["default", "best", "balls", "cubes", "rectangles", "half-spaces"] = "default"
     pieces: int = 5
     delta: float = 0.05
     constraint: Literal["union", "piece"] = "union"
+    reach: Literal["value", "limit"] = "value"
+    splits: int = 1
     seed: int = 0
     folder: Path = Path("runs/limit")
 
@@ -43,9 +62,8 @@ class Command:
 
         from surefoot.cli.show import percent, table
         from surefoot.evaluation.bracket import grid_of
-        from surefoot.evaluation.limit import as_json
         from surefoot.files import write_json
-        from surefoot.limits import concentration, label_uncertainty
+        from surefoot.limits import label_uncertainty
 
         data, _ = self.rows.load()
         images, labels = data.batch(slice(None))
@@ -54,31 +72,82 @@ class Command:
             unsure = label_uncertainty(data.probabilities, labels)
         entries, shown = [], []
         for radius in grid_of(self.radii, self.threat):
-            found = concentration(
-                images.flatten(1),
-                unsure,
-                risk=self.risk,
-                gamma=self.gamma,
-                eps=radius,
-                norm=self.threat.norm,
-                pieces=self.pieces,
-                delta=self.delta,
-                constraint=self.constraint,
-                seed=self.seed,
+            family, found, spread = self._estimate(images.flatten(1), unsure, radius)
+            entries.append({"radius": radius, "family": family, **_as_entry(found), **spread})
+            shown.append(
+                (
+                    f"{radius:g}",
+                    family,
+                    percent(found.robustness),
+                    percent(found.risk),
+                    found.calibrated,
+                    "valid" if found.valid else "not valid" if found.feasible else "infeasible",
+                )
             )
-            entry = {key: value for key, value in vars(found).items() if key != "region"}
-            names = ("risk", "adversarial_risk", "label_uncertainty", "robustness")
-            entry |= {name: as_json(getattr(found, name)) for name in names}
-            if found.search is not None:
-                entry["search"] = {key: as_json(value) for key, value in vars(found.search).items()}
-            entries.append({"radius": radius, **entry})
-            status = "valid" if found.valid else "not valid" if found.feasible else "infeasible"
-            shown.append((f"{radius:g}", percent(found.robustness), percent(found.risk), status))
         self.folder.mkdir(parents=True, exist_ok=True)
         header = {"command": command_line(), "data": data.name, "hash": data.fingerprint()}
         write_json({**header, "estimates": entries}, self.folder / "limit.json")
         title = f"Estimated limit of {data.name}, risk >= {self.risk:g}, gamma >= {self.gamma:g}"
-        names = (f"{self.threat.norm} radius", "robustness (estimate)", "held-out risk", "status")
-        table(title, names, shown)
+        names = ("robustness (estimate)", "held-out risk", "calibrated", "status")
+        table(title, (f"{self.threat.norm} radius", "family", *names), shown)
+        for entry in entries:
+            if "splits" in entry:
+                mean, sd = entry["adversarial_risk_over_splits"].values()
+                print(
+                    f"radius {entry['radius']:g}: robustness {_share(mean, 1)} +- {_share(sd)} over"
+                    f" {entry['splits']} splits, valid in {entry['valid_splits']:.0%}"
+                )
         print("An estimate from one found region, not a proof; see docs/limits.md.")
         print(f"figures: {self.folder / 'limit.json'}")
+
+    def _estimate(
+        self, points: "Tensor", unsure: "Tensor", radius: float
+    ) -> tuple[str, "Estimate", dict[str, Any]]:
+        """Give the family, the estimate of the first split, and what all splits say."""
+        from surefoot.limits import (
+            Estimate,
+            best_concentration,
+            concentration,
+            largest_gamma,
+            repeated,
+        )
+        from surefoot.limits.families import choose
+
+        settings: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("risk", "gamma", "pieces", "delta", "constraint", "reach", "seed")
+        }
+        settings |= {"eps": radius, "norm": self.threat.norm}
+        if self.family == "best":
+            best = best_concentration(points, unsure, **settings)
+            if best is None:
+                return "none", Estimate(False, False, largest_gamma(unsure, self.risk)), {}
+            family, found = best
+        else:
+            given = None if self.family == "default" else self.family
+            family = choose(given, self.threat.norm)
+            found = concentration(points, unsure, family=family, **settings)
+        if self.splits == 1:
+            return family, found, {}
+        many = repeated(points, unsure, splits=self.splits, family=family, **settings)
+        spreads = {f"{name}_over_splits": getattr(many, name)._asdict() for name in SPREADS}
+        return family, found, {"splits": self.splits, "valid_splits": many.valid, **spreads}
+
+
+def _as_entry(found: "Estimate") -> dict[str, Any]:
+    """Write an estimate as JSON can hold it, without the region."""
+    from surefoot.evaluation.limit import as_json
+    from surefoot.limits.measures import Measures
+    from surefoot.stats import Interval
+
+    def plain(value: object) -> object:
+        if isinstance(value, Measures):
+            return {name: as_json(part) for name, part in vars(value).items()}
+        return as_json(value) if isinstance(value, Interval) else value
+
+    entry = {name: plain(value) for name, value in vars(found).items() if name != "region"}
+    return entry | {"robustness": as_json(found.robustness)}
+
+
+def _share(value: float, of: float | None = None) -> str:
+    return f"{100 * (value if of is None else of - value):.2f} %"

@@ -71,7 +71,7 @@ def best_concentration(
     if settings.get("calibrate") is None and any(part is not None for part in given):
         raise ValueError("the best family is chosen on `calibrate`: give it, or no part at all")
     names: Sequence[Family] = families or fitting(norm)
-    found = {
+    found: dict[Family, Estimate] = {
         name: concentration(points, uncertainty, norm=norm, family=name, **settings)
         for name in names
     }

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from surefoot.attacks.latent import Space
+from surefoot.attacks.perturbation import Perturbation, perturb_noisy
 from surefoot.models import build
 from surefoot.threat import Threat
 from surefoot.training import CATRS, UDP, Answers, Consistency, Noise, NoisyUDP, SmoothAdv
@@ -215,3 +217,16 @@ def test_gradients_flow_to_the_weights_alone(recipe, model, images, labels):
 def test_impossible_options_are_refused(make):
     with pytest.raises(ValueError, match="found"):
         make()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Perturbation(NEAR, "mutual-information"),
+        Perturbation(NEAR, "kl", start="normal"),
+        Perturbation(NEAR, "entropy", space=Space("1")),
+    ],
+)
+def test_under_noise_only_images_and_the_mean_outcomes_count(how, model, images):
+    with pytest.raises(ValueError, match="only images are moved"):
+        perturb_noisy(model, images, None, how, torch.zeros(12, 2, 8))

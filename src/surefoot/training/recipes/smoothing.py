@@ -29,7 +29,7 @@ class Consistency:
     Args:
         sigma: standard deviation of the noise in pixel units.
         copies: S, noisy copies of each image.
-        weight: w.
+        weight: w, of the divergence.
         entropy_weight: v, of the entropy in nats; above 0 the copies agree on something.
     """
 
@@ -113,7 +113,7 @@ class CATRS:
         threat: ball and box of x', l2 as the certificate; eps = 0 takes the worst noise as it is.
         sigma: standard deviation of the noise in pixel units.
         copies: S, noisy copies of each image.
-        weight: w.
+        weight: w, of the worst case.
         steps: of projected ascent for each copy.
         step_size: length of a step; None takes 2 eps / steps.
     """

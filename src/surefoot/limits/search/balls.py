@@ -42,7 +42,7 @@ class _Metric(NamedTuple):
     norm: str
     rows: Tensor  # [N, D]
     columns: Tensor  # [D, N]
-    squares: Tensor  # [N]
+    squares: Tensor  # [N], not used by linf
 
     def to_all(self, rows: Tensor | slice) -> Tensor:
         """Measure some points against all of them."""
@@ -101,7 +101,6 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
     `seed`.
     """
     del seed  # every centre is tried
-    points = points.double()
     metric = _metric(points, goal.norm)
     width = min(ROOM * goal.budget(len(points)) + 1, len(points))
     tables = _tables(metric, width, goal.eps)
@@ -127,10 +126,12 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
 
 
 def _metric(points: Tensor, norm: str) -> _Metric:
-    centred = points - points.mean(0)
-    if norm == "linf" and float(centred.abs().amax()) <= SINGLE:
+    centred = points.double() - points.double().mean(0)
+    if norm == "l2":
+        return _Metric(norm, centred, centred.T, centred.square().sum(1))
+    if float(centred.abs().amax()) <= SINGLE:
         centred = centred.float()
-    return _Metric(norm, centred, centred.T.contiguous(), centred.square().sum(1))
+    return _Metric(norm, centred, centred.T.contiguous(), centred.new_zeros(len(centred)))
 
 
 def _cover(
@@ -181,8 +182,8 @@ def _add(
 
 
 def _region(pieces: tuple[_Candidate, ...], points: Tensor, goal: Goal) -> Balls:
-    radii = points.new_tensor([piece.radius for piece in pieces])
-    return Balls(points[[piece.centre for piece in pieces]], radii, goal.norm)
+    centres = points[[piece.centre for piece in pieces]].double()
+    return Balls(centres, centres.new_tensor([piece.radius for piece in pieces]), goal.norm)
 
 
 def _blocks(count: int, width: int) -> Iterator[slice]:

@@ -27,7 +27,7 @@ EXPONENTS = (
 )
 """Of sign(v) |v|^e: the higher, the fewer coordinates count."""
 
-RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Of the regression of label uncertainty, in units of the mean variance of a coordinate."""
 
 SCREEN = 4000
@@ -80,16 +80,24 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
     ends at the first point where it holds enough points with enough label uncertainty: prefix sums
     along the sorted projection know. With more pieces each adds between ceil(left / pieces left)
     and `left` points at the least |new in the expansion| - |new in the region|; the last minimises
-    the expansion. Time: M N D for M about 25 D directions on at most 4,000 points, and D^3. Memory:
-    20 N bytes for each of at most 512 lines.
+    the expansion.
+
+    With a `gamma`, the regressions are learnt on one half of the points and everything is judged on
+    the other: on the points it was learnt from, a regression finds far more uncertainty than
+    anywhere else. Time: M N D for M about 25 D directions on at most 4,000 points, and D^3. Memory:
+    20 N bytes for each of 256 lines.
     """
-    subset = torch.randperm(len(points), generator=generator(seed, 2))[:SCREEN].to(points.device)
-    few, unsure = points[subset], uncertainty[subset]
+    learn = judge = torch.arange(len(points), device=points.device)
+    if goal.gamma > 0 and len(points) >= 4:
+        order = torch.randperm(len(points), generator=generator(seed, 3)).to(points.device)
+        learn, judge = order.tensor_split(2)
+    sources = _sources(points, uncertainty, learn, goal.norm)
+    points, uncertainty = points[judge], uncertainty[judge]
+    few = torch.randperm(len(points), generator=generator(seed, 2))[:SCREEN].to(points.device)
     best = _Best(goal)
-    sources = list(_sources(points, uncertainty, goal.norm))
-    for normals in track(sources, "directions", len(sources)):
+    for normals in track(sources, "directions", len(EXPONENTS) + 1):
         for block in normals.split(ROWS):
-            best.add(block, few, unsure)
+            best.add(block, points[few], uncertainty[few])
     lines = _lines(best.normals().double(), points, goal.eps)
 
     def fit(goal: Goal) -> HalfSpaces | None:
@@ -106,9 +114,13 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
     return fit
 
 
-def _sources(points: Tensor, uncertainty: Tensor, norm: str) -> Iterator[Tensor]:
+def _sources(points: Tensor, uncertainty: Tensor, learn: Tensor, norm: str) -> Iterator[Tensor]:
     """Give directions `[M, D]` of dual norm one, group by group."""
-    vectors = torch.cat([_components(points), _regressions(points, uncertainty)])
+    covariance = _covariance(points)
+    # All of them: the last ones may be sparse, and eps is cheap along a sparse direction.
+    components = torch.linalg.eigh(covariance).eigenvectors.T
+    regressions = _regressions(points[learn], uncertainty[learn], covariance)
+    vectors = torch.cat([components, regressions])
     for exponent in EXPONENTS:
         yield _sparsified(vectors, exponent, norm)
     yield torch.eye(points.shape[1], dtype=points.dtype, device=points.device)
@@ -122,22 +134,16 @@ def _sparsified(vectors: Tensor, exponent: float, norm: str) -> Tensor:
     return raised / length.clamp(min=1e-30)
 
 
-def _components(points: Tensor) -> Tensor:
-    """Give all principal components, the last included, as rows."""
-    return torch.linalg.eigh(_covariance(points)).eigenvectors.T.contiguous()
-
-
 def _covariance(points: Tensor) -> Tensor:
     centred = points - points.mean(0)
     return centred.T @ centred / len(points)
 
 
-def _regressions(points: Tensor, uncertainty: Tensor) -> Tensor:
+def _regressions(points: Tensor, uncertainty: Tensor, covariance: Tensor) -> Tensor:
     """Regress label uncertainty on the coordinates, with several ridges; none if it is constant."""
     slope = (points - points.mean(0)).T @ (uncertainty - uncertainty.mean()).to(points.dtype)
     if not float(slope.abs().amax()) > ROUNDING:
         return points.new_zeros(0, points.shape[1])
-    covariance = _covariance(points)
     unit = covariance.diagonal().mean()
     ones = torch.eye(len(slope), dtype=points.dtype, device=points.device)
     found = [torch.linalg.solve(covariance + ridge * unit * ones, slope) for ridge in RIDGES]
@@ -149,9 +155,8 @@ class _Best:
 
     def __init__(self, goal: Goal) -> None:
         self.goal = goal
-        shares = {1.0, 1 / goal.pieces}
+        self.shares = sorted({1.0, 1 / goal.pieces})
         self.kept: dict[float, tuple[Tensor, Tensor]] = {}
-        self.shares = sorted(shares)
 
     def add(self, normals: Tensor, points: Tensor, uncertainty: Tensor) -> None:
         """Judge directions by some points, from both sides; keep the best of old and new."""

@@ -36,3 +36,29 @@ def test_only_smoothing_decides(net, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(f"certify --model {net} --certificate lipschitz --decide --folder {tmp_path}".split())
     assert "--certificate smoothing" in capsys.readouterr().err
+
+
+def test_other_ways_to_a_certificate(net, tmp_path):
+    shared = (
+        f"certify --model {net} --certificate smoothing --sigma 0.25 --norm l2 --eps 0.1"
+        " --count 8 --n-certify 1000"
+    ).split()
+    ways = {
+        "near": "--tolerance 0.1",
+        "any": "--decide --stopping anytime",
+        "pairs": "--decide --stopping composite",
+        "half": "--reject entropy --threshold 0.6 --rule majority",
+    }
+    for name, flags in ways.items():
+        main([*shared, *flags.split(), "--folder", str(tmp_path / name)])
+        record = read(tmp_path / name)
+        assert figures.certified_accuracy(record, 0.1).value > 0.3
+    assert read(tmp_path / "near").rows["samples"].min() < 1100
+    assert read(tmp_path / "half").header["certificate"]["rule"] == "majority"
+
+
+@pytest.mark.parametrize("flags", ["--tolerance 0.1", "--rule majority", "--levels 255"])
+def test_flags_of_smoothing_say_so(net, tmp_path, capsys, flags):
+    with pytest.raises(SystemExit):
+        main(f"certify --model {net} --certificate lipschitz {flags} --folder {tmp_path}".split())
+    assert "--certificate smoothing" in capsys.readouterr().err

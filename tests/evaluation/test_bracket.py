@@ -200,6 +200,38 @@ def test_settling_looks_at_the_disputed_alternative_alone():
         assert real
 
 
+def test_the_nearest_counterexample_lies_between_certificate_and_grid(digits, smooth_net):
+    data = digits.first(30)
+    for classifier in (
+        Plain(smooth_net, steps=10),
+        Smoothed(Vote(smooth_net, 0.2), n_certify=500, search=QUICK),
+    ):
+        record = bracket(classifier, data, guarantee=Local(), threat=Threat("l2", 3.0))
+        fell = record.rows[np.isfinite(record.rows["attacked"]) & record.rows["clean"]]
+        assert len(fell) > 10
+        assert (fell["nearest"] <= 3.0).all()
+        assert fell["nearest"].median() < 1.5
+        assert not (fell["certified"] >= fell["nearest"]).any()
+        stood = record.rows[~np.isfinite(record.rows["attacked"])]
+        assert np.isinf(stood["nearest"]).all()
+
+
+@pytest.mark.parametrize("guarantee", [Local(), LabelOrUncertain()], ids=repr)
+def test_the_vote_of_a_majority_is_attacked_and_certified(digits, smooth_net, guarantee):
+    net = Selective(smooth_net, "entropy", 0.6)
+    vote = Vote(net, 0.2, rule="majority")
+    classifier = Smoothed(vote, n_certify=500, search=QUICK)
+    data = digits.first(20)
+    record = bracket(classifier, data, guarantee=guarantee, threat=Threat("l2", 3.0))
+    fell = np.isfinite(record.rows["attacked"]) & (record.rows["attacked"] > 0)
+    assert bool(fell.any())
+    assert not (record.rows["certified"] >= record.rows["nearest"])[fell].any()
+    assert record.rows["certified"].max() > 0
+    assert record.header["certificate"]["rule"] == "majority"
+    with pytest.raises(ValueError, match="may reject"):
+        Smoothed(Vote(smooth_net, 0.2, rule="majority"))
+
+
 def test_another_threshold_is_another_evaluation(digits, smooth_net, tmp_path):
     data = digits.first(20)
     arguments = {"guarantee": Local(), "threat": Threat("l2", 0.1), "folder": tmp_path}
@@ -366,8 +398,8 @@ def plant(monkeypatch, wrong_at_alpha):
 
     original = smoothing.radii_from_counts
 
-    def planted(counts, sets, guarantee, sigma, alpha):
-        radii, details = original(counts, sets, guarantee, sigma, alpha)
+    def planted(counts, sets, guarantee, sigma, alpha, **options):
+        radii, details = original(counts, sets, guarantee, sigma, alpha, **options)
         return (radii * 50 if wrong_at_alpha(alpha) else radii), details
 
     monkeypatch.setattr(smoothing, "radii_from_counts", planted)

@@ -21,7 +21,8 @@ NAN = float("nan")
 
 def make(sets, radii, labels, *, classes=4, guarantee="RelaxedTopK"):
     rows = pd.DataFrame({"label": labels, "sets": sets, "radii": radii})
-    for column in ("index", "prediction", "score", "set_size", "samples", "attacked", "certified"):
+    numbers = ("index", "prediction", "score", "set_size", "samples", "attacked", "nearest")
+    for column in (*numbers, "certified"):
         rows[column] = 0.0
     for column in ("accepted", "surely_accepted", "clean", "set", "attack"):
         rows[column] = ""
@@ -218,6 +219,7 @@ def test_cross_check_counts_attacks_inside_certified_radii():
         clean=True,
         certified=[0.5, 0.25, 0.1, 0.0, 0.6],
         attacked=[np.inf, 0.3, 0.2, 0.2, 0.6],
+        nearest=[np.inf, 0.3, 0.2, 0.2, 0.6],
     )
     record = Record(rows, {"radii": [0.2, 0.3, 0.6], "attack": {"skipped_certified": 0}})
     found = figures.cross_check(record)

@@ -29,10 +29,11 @@ def make(**columns):
         "clean": [True] * count,
         "certified": [NAN] * count,
         "attacked": [INF] * count,
+        "nearest": [INF] * count,
         "attack": [""] * count,
         "samples": [0] * count,
     }
-    return Record(pd.DataFrame(rows | columns), {"schema": 2})
+    return Record(pd.DataFrame(rows | columns), {"schema": 3})
 
 
 def test_shares_at_the_ends_of_the_radii():

@@ -44,6 +44,7 @@ def make_rows(count: int, radii: list[float], classes: int, *, seed: int = 0) ->
             "clean": clean,
             "certified": certified,
             "attacked": attacked,
+            "nearest": np.where(np.isfinite(attacked) & clean, true_radius, np.inf),
             "attack": np.where(np.isfinite(attacked), "apgd-ce", ""),
             "samples": 0,
         }
@@ -57,7 +58,7 @@ def make_cost(forwards: int, backwards: int, seconds: float, found: int) -> dict
 
 def make_header(name: str, radii: list[float], classes: list[str], **changes: Any) -> dict:
     header: dict[str, Any] = {
-        "schema": 2,
+        "schema": 3,
         "name": name,
         "config": {"eps": radii[-1], "seed": 0},
         "model": {"name": f"{name}-net", "hash": "9f2c41d07ab3", "classifier": "base"},
@@ -188,5 +189,6 @@ def make_set_valued(name: str = "rtk", **changes: Any) -> Record:
         clean=True,
         certified=certified,
         attacked=[np.inf] * 30 + [0.5] * 10,
+        nearest=[np.inf] * 30 + [0.5] * 10,
     )
     return Record(rows, {**record.header, **changes})

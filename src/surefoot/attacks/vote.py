@@ -6,7 +6,7 @@ search has never seen refuses, at level `alpha`, that the guarantee holds there.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -75,7 +75,7 @@ def break_vote(
     began = time.perf_counter()
     findings = Findings.of(images, sets)
     counted = Counted(vote.model)
-    counting = Vote(counted, vote.sigma)
+    counting = replace(vote, model=counted)
     with frozen(vote.model), own_randomness(seed):
         for part in findings.open_parts(how.batch_size):
             origins, members = findings.origins[part], findings.sets[part]
@@ -100,10 +100,14 @@ def vote_fails(
     every: the strongest outsider b and the weakest member a among `n_choose` copies are compared on
     fresh copies; among those that vote for either, b has more than half iff $P_b > P_a$.
     some: b must beat every member so; each test has level alpha (intersection-union).
+    Under the rule majority one share is compared with all other copies: that of the label (every),
+    or of the strongest rival (some).
     """
     # Copies with a non-finite outcome are in the last column, outside every set.
     inside = torch.cat([sets[:, 0], torch.zeros_like(sets[:, 0, :1])], 1)
     first = vote.counts(images, how.n_choose, CHOOSE, *key)
+    if vote.rule == "majority":
+        return _half_fails(vote, images, first, inside, guarantee, how, *key)
     rival = first.masked_fill(inside, -1).argmax(1, keepdim=True)
     weakest = first.masked_fill(~inside, how.n_choose + 1).argmin(1, keepdim=True)
     if guarantee.quantifier == "every":
@@ -117,6 +121,27 @@ def vote_fails(
         p_values = binomial_p_value(votes.expand_as(second), votes + second)
         fails[ahead] = (p_values.masked_fill(~inside[ahead], 0.0) <= how.alpha).all(1)
     return fails
+
+
+def _half_fails(
+    vote: Vote,
+    images: Images,
+    first: Tensor,
+    inside: Tensor,
+    guarantee: Guarantee,
+    how: VoteSearch,
+    *key: int,
+) -> Tensor:
+    """Say where the label has half of the mass at most (every), or a rival label more (some)."""
+    if guarantee.quantifier == "every":
+        tested = first.masked_fill(~inside, -1).argmax(1, keepdim=True)
+    else:
+        tested = first.masked_fill(inside, -1)[:, :-1].argmax(1, keepdim=True)
+    second = vote.counts(images, how.n_confirm, CONFIRM, *key)
+    votes = second.gather(1, tested).squeeze(1)
+    for_it = how.n_confirm - votes if guarantee.quantifier == "every" else votes
+    total = torch.full_like(for_it, how.n_confirm)
+    return binomial_p_value(for_it, total) <= how.alpha
 
 
 def _climb(

@@ -24,6 +24,14 @@ class Effort:
         n_certify: noisy copies (vote: draws) that are counted.
         decide: of smoothing: draw only until it is sure which radii of the grid hold, mostly a few
             hundred copies; n_certify is then the most.
+        stopping: of --decide: group-sequential (fewest copies), anytime (valid at every copy) or
+            composite (e-processes about pairs of masses).
+        tolerance: of smoothing without --decide: stop where more copies could hardly add more than
+            this l2 radius.
+        rule: of smoothing: argmax, or majority (a label only with more than half of the mass, else
+            uncertain; needs --reject).
+        levels: of smoothing: 255 draws the noise of 8-bit images as whole numbers, free of
+            rounding; 0: floating point.
         skip_certified: do not attack where the certificate reaches the radius (then nothing checks
             the certificate).
         protocol: how a net is attacked: margins serves every guarantee; for wrong labels of nets
@@ -39,6 +47,10 @@ class Effort:
     n_select: int = 100
     n_certify: int = 10_000
     decide: bool = False
+    stopping: Literal["group-sequential", "anytime", "composite"] = "group-sequential"
+    tolerance: float | None = None
+    rule: Literal["argmax", "majority"] = "argmax"
+    levels: int = 0
     skip_certified: bool = False
     protocol: Literal["margins", "standard", "plus", "rand", "fast", "pgd"] = "margins"
     steps: int = 100
@@ -128,15 +140,19 @@ def classifier_of(model, effort: Effort, decided: tuple[float, ...] = ()):
         raise ValueError(f"--certificate smoothing needs --sigma above 0; found {effort.sigma:g}")
     if effort.certificate in ("smoothing", "vote"):
         _check_vote(effort)
+        sigma = effort.sigma if effort.certificate == "smoothing" else 0.0
         return Smoothed(
-            Vote(model, effort.sigma if effort.certificate == "smoothing" else 0.0),
+            Vote(model, sigma, effort.levels, effort.rule),
             alpha=effort.alpha,
             n_select=effort.n_select,
             n_certify=effort.n_certify,
             search=VoteSearch(alpha=effort.alpha),
             seed=effort.seed,
             radii=decided,
+            test=effort.stopping,
+            tolerance=effort.tolerance,
         )
+    _check_net(effort)
     certificate = effort.certificate
     if certificate == "auto":
         certificate = "lipschitz" if _made_for_it(model) else "none"
@@ -161,6 +177,14 @@ def _made_for_it(model) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_net(effort: Effort) -> None:
+    """Raise on options that only smoothing has."""
+    plain = Effort()
+    for name in ("tolerance", "rule", "levels", "stopping"):
+        if getattr(effort, name) != getattr(plain, name):
+            raise ValueError(f"--{name} is for --certificate smoothing")
 
 
 def _check_vote(effort: Effort) -> None:

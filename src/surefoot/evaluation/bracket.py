@@ -212,6 +212,7 @@ def _shard(job: Job, rows: slice) -> Shard:
     )
     for radius in job.radii:
         fall.attack(radius)
+    fall.approach()
     if job.radii and rows.start == 0:  # once an evaluation, whoever works off the first shard
         fall.check_attack(job.radii[-1])
     table = _rows(look, labels, sets, fall, threat, images[0].numel(), rows.start)
@@ -261,6 +262,7 @@ def _rows(
             "clean": clean.cpu().numpy(),
             "certified": certified.cpu().numpy(),
             "attacked": fall.radius.cpu().numpy(),
+            "nearest": fall.nearest.cpu().numpy(),
             "attack": fall.by,
             "samples": look.samples.cpu().numpy(),
         }

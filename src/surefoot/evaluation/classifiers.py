@@ -25,6 +25,7 @@ from surefoot.attacks.autoattack import VERSIONS
 from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote import vote_fails
 from surefoot.certify import lipschitz, smoothing
+from surefoot.certify.smoothing.procedure import Procedure, Test
 from surefoot.guarantees import Guarantee, Local, check_model
 from surefoot.models.frozen import frozen
 from surefoot.streams import generator
@@ -160,6 +161,14 @@ class Plain:
             generator=generator(self.seed),
         )
 
+    halvings: ClassVar[int] = 10
+    """How finely the nearest counterexample on the way to a witness is looked for."""
+
+    def breaks(self, images: Images, sets: Sets, guarantee: Guarantee) -> Tensor:
+        """Say at which images the one alternative `[B, 1, O]` fails."""
+        with torch.inference_mode(), frozen(self.model):
+            return guarantee.margins(self.model(images), sets)[:, 0] <= 0
+
     def shares(self, images: Images) -> Outcomes:
         """Give probabilities of the outcomes."""
         with torch.inference_mode(), frozen(self.model):
@@ -216,6 +225,8 @@ class Smoothed:
         search: effort of the attack.
         seed: of all noise.
         radii: l2 radii to decide, drawing until that is sure; none: the full radius.
+        test: of decisions, see `smoothing.Procedure`.
+        tolerance: of full radii, see there.
     """
 
     vote: Vote
@@ -225,7 +236,23 @@ class Smoothed:
     search: VoteSearch = field(default_factory=VoteSearch)
     seed: int = 0
     radii: tuple[float, ...] = ()
+    test: Test = "group-sequential"
+    tolerance: float | None = None
     shard: ClassVar[int] = 50  # counting is slow: a kill should not cost much
+    halvings: ClassVar[int] = 6
+    """As of `Plain`; each halving counts copies."""
+
+    def __post_init__(self) -> None:
+        if self.vote.rule == "majority" and not self.rejects:
+            raise ValueError(
+                'the rule majority answers a label or "uncertain": give a net that may reject'
+                " (Selective; --reject on the command line), or take the rule argmax"
+            )
+
+    @property
+    def procedure(self) -> Procedure:
+        """Give the choices of the certificate."""
+        return Procedure(self.vote.rule, self.test, self.tolerance, self.vote.levels)
 
     @property
     def rejects(self) -> bool:
@@ -243,11 +270,12 @@ class Smoothed:
             sigma=self.vote.sigma,
             alpha=self.alpha,
             radii=self.radii or None,
+            how=self.procedure,
             n_select=self.n_select,
             n_certify=self.n_certify,
             seed=self.seed,
         )
-        shares, outcomes = _shares(found.details["counts"])
+        shares, outcomes = self._shares(found.details["counts"])
         labels = shares[:, :-1] if self.rejects else shares
         details = {
             "method": "smoothing",
@@ -257,6 +285,9 @@ class Smoothed:
             "n_certify": self.n_certify,
             "ledger": found.details["ledger"],
             "decided": list(self.radii),
+            "rule": self.vote.rule,
+            "test": found.details["test"],
+            "law_error": found.details["law_error"],
         }
         # Where a set of labels alone is certified, each of them beats "uncertain".
         labels_only = ~found.sets[:, :, -1] if self.rejects else found.sets.any(2)
@@ -270,15 +301,26 @@ class Smoothed:
     def _count(self, images: Images, guarantee: Guarantee) -> Look:
         """Count the votes of a net that is random by itself."""
         counts = self.vote.counts(images, self.n_certify, smoothing.CERTIFY, self.seed)
-        shares, outcomes = _shares(counts)
+        shares, outcomes = self._shares(counts)
         score = 1 - (shares[:, :-1] if self.rejects else shares).amax(1)
         samples = torch.full((len(images),), self.n_certify)
         wins = label_wins(outcomes, self.rejects)
         return Look(outcomes, shares, guarantee.sets(outcomes), None, score, samples, wins, None)
 
+    def _shares(self, counts: Tensor) -> tuple[Outcomes, Outcomes]:
+        """Give the shares of the votes, and the same as outcomes that may claim something.
+
+        A majority of broken copies is nobody's vote: then no outcome may claim anything.
+        """
+        counts = counts.double()
+        shares = counts[:, :-1] / counts.sum(1, keepdim=True)
+        broken = counts[:, -1:] >= counts[:, :-1].amax(1, keepdim=True)
+        return shares, self.vote.answers(shares).masked_fill(broken, torch.nan)
+
     def check(self, guarantee: Guarantee) -> None:
-        """Raise unless the net fits the guarantee."""
+        """Raise unless the net fits the guarantee and the procedure."""
         check_model(guarantee, self.vote.model)
+        self.procedure.check(guarantee, decides=bool(self.radii))
 
     def doubts(self, radii: Sequence[float]) -> list[str]:
         """Say nothing: the steps of this attack always cross the ball."""
@@ -292,6 +334,10 @@ class Smoothed:
             self.vote, images, sets, guarantee, threat, how=self.search, seed=self.seed
         )
 
+    def breaks(self, images: Images, sets: Sets, guarantee: Guarantee) -> Tensor:
+        """Say at which images the one alternative `[B, 1, O]` fails, at level alpha each."""
+        return vote_fails(self.vote, images, sets, guarantee, self.search, self.seed)
+
     def shares(self, images: Images) -> Outcomes:
         """Give the vote's shares on fresh copies."""
         counts = self.vote.counts(images, self.search.n_confirm, 21, self.seed).double()
@@ -303,7 +349,10 @@ class Smoothed:
         """Answer it with fresh noise on both sides at alpha / 1000; the set stays as it was."""
         fresh, strict = self.seed + 1_000_003, self.alpha / 1000
         counts = self.vote.counts(image, self.n_certify, smoothing.CERTIFY, fresh)
-        radii, _ = smoothing.radii_from_counts(counts, sets, guarantee, self.vote.sigma, strict)
+        majority = self.vote.rule == "majority"
+        turn = smoothing.majority_radii if majority else smoothing.radii_from_counts
+        error = self.vote.law_error(image)
+        radii, _ = turn(counts, sets, guarantee, self.vote.sigma, strict, error=error)
         search = VoteSearch(**(asdict(self.search) | {"alpha": strict, "n_confirm": 10_000}))
         fails = vote_fails(self.vote, witness, sets, guarantee, search, fresh)
         return radii.item(), bool(fails.item())
@@ -315,25 +364,15 @@ class Smoothed:
 
     def settings(self) -> dict[str, Any]:
         """Give everything but the net, for the header."""
-        keep = ("alpha", "n_select", "n_certify", "seed")
+        keep = ("alpha", "n_select", "n_certify", "seed", "test", "tolerance")
         chosen = {name: getattr(self, name) for name in keep} | {"radii": list(self.radii)}
-        return {"sigma": self.vote.sigma, **chosen, "search": asdict(self.search)}
+        noise = {name: getattr(self.vote, name) for name in ("sigma", "levels", "rule")}
+        return {**noise, **chosen, "search": asdict(self.search)}
 
     def describe(self) -> dict[str, Any]:
         """Give the settings of the attack."""
         name = "pgd on the mean softmax, confirmed votes"
         return {"name": name, **asdict(self.search), "seed": self.seed}
-
-
-def _shares(counts: Tensor) -> tuple[Outcomes, Outcomes]:
-    """Give the shares of the votes, and the same as outcomes that may claim something.
-
-    A majority of broken copies is nobody's vote: then no outcome may claim anything.
-    """
-    counts = counts.double()
-    shares = counts[:, :-1] / counts.sum(1, keepdim=True)
-    broken = counts[:, -1:] >= counts[:, :-1].amax(1, keepdim=True)
-    return shares, shares.masked_fill(broken, torch.nan)
 
 
 def label_wins(outcomes: Outcomes, selective: bool) -> Tensor:

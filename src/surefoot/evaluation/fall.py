@@ -14,7 +14,7 @@ from surefoot.evaluation.classifiers import Classifier, Plain, Smoothed
 from surefoot.evaluation.shards import Costs, add_costs
 from surefoot.files import write_whole
 from surefoot.guarantees import Guarantee
-from surefoot.threat import Threat
+from surefoot.threat import Threat, spread
 from surefoot.types import Images, Sets
 
 AGAIN = 32
@@ -62,6 +62,8 @@ class Fall:
         self.radius = torch.where(holds, torch.inf, 0.0).double()
         self.by = ["" if stands else "clean" for stands in holds.tolist()]
         self.adversarial = images.clone()
+        self.found: dict[tuple[int, int], Tensor] = {}  # (row, alternative) -> witness
+        self.nearest = torch.full((len(images),), torch.inf, dtype=torch.float64)
         self.forwards, self.backwards, self.seconds = 0, 0, 0.0
         self.costs: list[Costs] = []
         self.retried = self.missed = self.grey = self.grey_stood = 0
@@ -83,9 +85,44 @@ class Fall:
             if not self._contradicts(row, alternative, witness, threat):
                 self.standing[row, alternative] = False
                 self.adversarial[row] = witness
+                self.found[row, alternative] = witness
                 if not bool(self.standing[row].any()):
                     self.radius[row] = radius
                     self.by[row] = result.by[place] or "apgd"
+
+    def approach(self) -> None:
+        """Look for nearer counterexamples on the way to those found, by halving.
+
+        A row is as near as the farthest of its alternatives. What turns up inside a certified
+        radius is settled as in `attack`.
+        """
+        if not self.found:
+            return
+        places = list(self.found)
+        rows = torch.tensor([row for row, _ in places], device=self.images.device)
+        ways = torch.stack([self.found[place] for place in places]) - self.images[rows]
+        sets = torch.stack([self.sets[place] for place in places]).unsqueeze(1)
+        low, high = torch.zeros(len(rows)).to(ways), torch.ones(len(rows)).to(ways)
+        for _ in range(self.classifier.halvings):
+            middle = (low + high) / 2
+            there = self.images[rows] + spread(middle, ways) * ways
+            fails = self.classifier.breaks(there, sets, self.guarantee)
+            low, high = torch.where(fails, low, middle), torch.where(fails, middle, high)
+        there = self.images[rows] + spread(high, ways) * ways
+        lengths = self.threat.distance(there, self.images[rows])
+        for place, (row, alternative) in enumerate(places):
+            length = float(lengths[place])
+            if not self._stands_near(row, alternative, there[place], length):
+                origin = self.images[row : row + 1]
+                length = float(self.threat.distance(self.found[row, alternative][None], origin))
+            if math.isfinite(self.radius[row]):
+                known = self.nearest[row]
+                self.nearest[row] = length if known.isinf() else max(float(known), length)
+
+    def _stands_near(self, row: int, alternative: int, witness: Tensor, length: float) -> bool:
+        """Settle it if the certificate reaches a nearer counterexample; False if that is none."""
+        threat = replace(self.threat, eps=length)
+        return not self._contradicts(row, alternative, witness, threat)
 
     def check_attack(self, largest: float) -> None:
         """Attack where the answer is known already: what stands there, the attack has missed.
@@ -161,7 +198,7 @@ class Fall:
         radius = threat.l2_radius(self.images[0].numel())
         if self.certified is None or self.certified[row, alternative] < radius:
             return False
-        image, sets = self.images[row : row + 1], self.standing[row, alternative].view(1, 1, -1)
+        image, sets = self.images[row : row + 1], self.sets[row, alternative].view(1, 1, -1)
         again, real = self.classifier.settle(image, witness[None], sets, self.guarantee)
         if real and again >= radius:
             raise self._contradiction(image[0], witness, threat, again)

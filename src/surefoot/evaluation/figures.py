@@ -46,10 +46,11 @@ def certified_right(rows: pd.DataFrame, radius: float) -> pd.Series:
 
 
 def contradictions(record: Record) -> list[int]:
-    """List the rows that are certified at a radius at which an attack broke them."""
+    """List the rows that are certified to a radius at which a counterexample lies."""
     rows = record.rows
     broken = np.isfinite(rows["attacked"]) & (rows["attacked"] > 0)
-    return rows.index[broken & (rows["certified"] >= rows["attacked"])].tolist()
+    reached = (rows["certified"] >= rows["attacked"]) | (rows["certified"] >= rows["nearest"])
+    return rows.index[broken & reached].tolist()
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class CrossCheck:
     Args:
         inside: attacks on an example inside its certified radius; each could have refuted it.
         refuted: how many did (a broken row is one).
-        both: examples with a certified radius that fell at some radius of the grid.
-        ratio: median over these of (smallest radius at which it fell) / (certified radius): how
-            loose certificate and attack are together, 1 = both tight; NaN without such examples.
+        both: examples with a certified radius for which a counterexample was found.
+        ratio: median over these of (distance of the nearest one) / (certified radius): how loose
+            certificate and attack are together, 1 = both tight; NaN without such examples.
         least: the smallest such ratio; at 1 or below it is a contradiction.
     """
 
@@ -86,8 +87,9 @@ def cross_check(record: Record) -> CrossCheck | None:
         int((rows["clean"] & (certified >= radius) & (attacked >= radius)).sum())
         for radius in record.header["radii"]
     ]
-    both = (certified > 0) & np.isfinite(attacked) & (attacked > 0)
-    ratios = (attacked[both] / certified[both]).to_numpy()
+    near = np.isfinite(rows["nearest"]) & np.isfinite(attacked)
+    both = (certified > 0) & near & (attacked > 0)
+    ratios = (rows["nearest"][both] / certified[both]).to_numpy()
     middle, least = (np.median(ratios), ratios.min()) if len(ratios) else (np.nan, np.nan)
     inside = sum(tried) - attack.get("skipped_certified", 0)
     refuted = len(contradictions(record))

@@ -18,6 +18,9 @@ Columns of `rows`:
         0 = nothing; NaN = no certificate was asked for.
     attacked: smallest radius of the grid at which all such alternatives were broken; 0 where
         `clean` is False, infinite where some stood at every radius.
+    nearest: distance of the nearest counterexample found, in the norm of the threat: where the
+        attack broke an example, it went back towards the image as far as the claim stayed broken.
+        Infinite where nothing was found, or not for all alternatives.
     attack: what broke it; "" if nothing did.
     samples: noise draws of the certificate.
 """
@@ -37,7 +40,7 @@ from torch import Tensor
 from surefoot.files import write_json, write_whole
 from surefoot.types import Sets
 
-SCHEMA = 2
+SCHEMA = 3
 COLUMNS = (
     "index",
     "label",
@@ -52,6 +55,7 @@ COLUMNS = (
     "clean",
     "certified",
     "attacked",
+    "nearest",
     "attack",
     "samples",
 )

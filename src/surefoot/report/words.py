@@ -211,7 +211,7 @@ def _attack(attack: dict[str, Any] | None) -> str:
 def cross_check_text(record: Record) -> str:
     """Say what attacks found inside certified radii, and how far attack and certificate lie apart.
 
-    The ratio is (smallest radius of the grid that broke an example) / (its certified radius).
+    The bracket ratio is (distance of the nearest counterexample found) / (certified radius).
     """
     found = cross_check(record)
     if found is None:
@@ -221,7 +221,7 @@ def cross_check_text(record: Record) -> str:
     if found.both == 0:
         return f"{text} No certified example fell at any radius of the grid."
     return (
-        f"{text} Where a certified example fell ({found.both:,}), the attack needed"
+        f"{text} Where a certified example fell ({found.both:,}), the nearest counterexample lies at"
         f" {found.ratio:.3g} times the certified radius in the median, at least"
         f" {found.least:.3g} times."
     )

@@ -4,9 +4,11 @@ Under Gaussian noise it is the classifier g that smoothing certifies (Cohen, Ros
 2019); with sigma = 0 it is the vote of a model that is random by itself (Monte-Carlo dropout).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +18,9 @@ from surefoot.stats import law_error, rounded_normal
 from surefoot.streams import generator, keys, normal
 from surefoot.types import Images, Model, Outcomes, rejects
 
+Rule = Literal["argmax", "majority"]
+"""Whose vote: the outcome with the largest mass, or a label only where it has more than half of the
+mass and "uncertain" elsewhere."""
 BLOCK = 500
 """Noise is drawn in blocks of this many copies, so that no batch size changes the numbers."""
 Reading = Callable[[Tensor], Tensor]
@@ -34,11 +39,13 @@ class Vote:
             Then every noisy copy is rounded to the grid before the model sees it, and on images of
             the grid the noise is drawn as whole numbers, free of rounding
             (`stats.rounded_normal`). 0: noise as floating point gives it.
+        rule: how counts become an answer; see `Rule`.
     """
 
     model: Model
     sigma: float
     levels: int = 0
+    rule: Rule = "argmax"
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < float("inf"):
@@ -50,6 +57,15 @@ class Vote:
     def rejects(self) -> bool:
         """Say whether the base classifier has the outcome "uncertain"."""
         return rejects(self.model)
+
+    def answers(self, shares: Tensor) -> Tensor:
+        """Turn masses of the outcomes into outcomes of the vote: the largest one is its answer.
+
+        Under the rule majority "uncertain" stands at one half, whatever its mass.
+        """
+        if self.rule == "argmax":
+            return shares
+        return torch.cat([shares[:, :-1], torch.full_like(shares[:, -1:], 0.5)], 1)
 
     def law_error(self, images: Images) -> float:
         """Bound how far any mass may be from its value under exact noise; 0 for floating noise.
@@ -177,7 +193,11 @@ class Vote:
         """
         copies = (images.unsqueeze(1) + self.sigma * noise).flatten(0, 1)
         logs = self.model(copies).log_softmax(1).unflatten(0, noise.shape[:2])
-        return logs.logsumexp(1)
+        logs = logs.logsumexp(1)
+        if self.rule == "argmax":
+            return logs
+        half = torch.full_like(logs[:, -1:], math.log(0.5 * noise.shape[1]))
+        return torch.cat([logs[:, :-1], half], 1)
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def certify(
     check_model(guarantee, model)
     _check(sigma, alpha, n_select, n_certify)
     how.check(guarantee, decides=radii is not None)
-    vote = Vote(model, sigma, how.levels)
+    vote = Vote(model, sigma, how.levels, how.rule)
     selection = vote.counts(images, n_select, SELECT, seed, batch_size=batch_size)
     sets = guarantee.sets(selection[:, :-1].double())
     details = {

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.certify.smoothing.procedure import Rule
 from surefoot.guarantees import Guarantee, LabelOrUncertain
 from surefoot.types import Sets
+from surefoot.uncertainty.vote import Rule
 
 GRID = 65
 """Places at which the two masses may meet: few, because each needs a test table of its own."""

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
+from surefoot.uncertainty.vote import Rule
 
-Rule = Literal["argmax", "majority"]
-"""Whose radius: of the outcome with the largest mass, or of a label only where it has more than
-half of the mass and "uncertain" elsewhere."""
 Test = Literal["group-sequential", "anytime", "composite"]
 """How decisions stop; see `Procedure`."""
 

@@ -24,7 +24,9 @@ class TwoRadii(NamedTuple):
     Args:
         label: most frequent label among certain copies of the selection, whatever U has.
         plain_label: most frequent label of the selection without rejection.
-        uncertain: among the counted copies "uncertain" has at least as many as any label.
+        uncertain: among the counted copies "uncertain" has at least as many as any label: the vote
+            rejects the image.
+        undecided: no label has more than half of them: the vote of the rule majority rejects it.
         one_bound: plain smoothing, sigma Phi^-1(p_A).
         plain: plain smoothing, sigma / 2 (Phi^-1(p_A) - Phi^-1(p_B)).
         certain: (i), with "uncertain" as one more rival; 0 where it wins.
@@ -37,6 +39,7 @@ class TwoRadii(NamedTuple):
     label: Tensor
     plain_label: Tensor
     uncertain: Tensor
+    undecided: Tensor
     one_bound: Tensor
     plain: Tensor
     certain: Tensor
@@ -76,6 +79,7 @@ def two_radii(
         label=labels,
         plain_label=plain_labels,
         uncertain=votes[:, -2] >= votes[:, :-2].amax(1),
+        undecided=2 * votes[:, :-2].amax(1) <= table.draws,
         one_bound=one[:, 0],
         plain=plain[:, 0],
         certain=torch.where(wins, certain[:, 0], 0.0),

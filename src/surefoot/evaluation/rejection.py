@@ -1,0 +1,205 @@
+"""What a rejecting vote certifies at every threshold of its score, from one set of noisy copies.
+
+The gain of radius (ii) over plain smoothing is a curve over the threshold, not a number: it is
+bought with rejections. All readings of (ii) stand beside plain smoothing with one bound (sigma
+Phi^-1 p_A) and with two; what two bounds alone bring is no gain of rejection.
+
+Columns of `rows`, one row an image and threshold: index, label, threshold, and those of
+`smoothing.TwoRadii` (`prediction` is its label, `plain_prediction` its plain_label).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from surefoot.certify import smoothing
+from surefoot.data import Data
+from surefoot.evaluation.figures import share
+from surefoot.evaluation.shards import Shard, Shards, identity
+from surefoot.files import write_json, write_whole
+from surefoot.models import fingerprint
+from surefoot.models.frozen import device_of
+from surefoot.progress import track
+from surefoot.uncertainty.vote import Vote
+
+PLAIN = ("one_bound", "plain")
+"""Radii without rejection."""
+SECOND = ("pairwise", "tight", "majority")
+"""Readings of radius (ii)."""
+READINGS = (*PLAIN, "certain", "majority_certain", *SECOND)
+SHARD = 50
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Radii of all images at all thresholds.
+
+    Args:
+        rows: columns as in the module's docstring.
+        header: what was asked for.
+    """
+
+    rows: pd.DataFrame
+    header: dict[str, Any]
+
+    @property
+    def thresholds(self) -> list[float]:
+        """List the thresholds, increasing."""
+        return sorted(self.rows["threshold"].unique().tolist())
+
+    def at(self, threshold: float) -> pd.DataFrame:
+        """Give the rows of one threshold."""
+        return self.rows[self.rows["threshold"] == threshold]
+
+    def save(self, folder: Path) -> None:
+        """Write `rejection.csv` and `rejection.json`."""
+        write_whole(folder / "rejection.csv", self.rows.to_csv(index=False).encode())
+        write_json(self.header, folder / "rejection.json")
+
+
+def rejection_curve(
+    vote: Vote,
+    data: Data,
+    *,
+    score: str = "entropy",
+    thresholds: Sequence[float] = smoothing.UNIT[4::5],
+    alpha: float = 1e-3,
+    n_select: int = 100,
+    n_certify: int = 10_000,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> Rejection:
+    """Count once, and read the radii of every threshold off the counts.
+
+    Args:
+        vote: a net without the column "uncertain", and the noise.
+        data: evaluated whole.
+        score: of the uncertainty, as for `Selective`.
+        thresholds: increasing; fixed before the copies are drawn.
+        alpha: level of each radius on its own, for each image.
+        n_select: copies that choose labels.
+        n_certify: copies that count.
+        seed: of the noise.
+        folder: if given, a killed run goes on where it stood.
+    """
+    header = {
+        "data": {"name": data.name, "hash": data.fingerprint(), "count": len(data)},
+        "model": fingerprint(vote.model) if isinstance(vote.model, nn.Module) else None,
+        "sigma": vote.sigma,
+        "levels": vote.levels,
+        "score": score,
+        "thresholds": list(thresholds),
+        "alpha": alpha,
+        "n_select": n_select,
+        "n_certify": n_certify,
+        "seed": seed,
+        "ledger": "each radius on its own, alpha for each image",
+    }
+    shards = Shards(folder, header)
+    places = range(0, len(data), SHARD)
+    for first in track(places, f"count {data.name}", len(places)):
+        if shards.done(first):
+            continue
+        images, labels = data.batch(slice(first, first + SHARD))
+        images = images.to(device_of(vote.model))
+        how = {"score": score, "edges": thresholds}
+        chosen = smoothing.count(vote, images, n_select, smoothing.SELECT, seed, **how)
+        table = smoothing.count(vote, images, n_certify, smoothing.CERTIFY, seed, **how)
+        parts = []
+        for threshold in thresholds:
+            radii = smoothing.two_radii(chosen, table, threshold, vote.sigma, alpha)._asdict()
+            names = {"label": "prediction", "plain_label": "plain_prediction"}
+            columns = {names.get(key, key): value.numpy() for key, value in radii.items()}
+            place = {"index": range(first, first + len(labels)), "label": labels.numpy()}
+            parts.append(pd.DataFrame(place | {"threshold": threshold} | columns))
+        shards.write(first, Shard(pd.concat(parts), {}, {}))
+    rows = pd.concat([shards.read(first).rows for first in places])
+    rows = rows.sort_values(["threshold", "index"], kind="stable")
+    found = Rejection(rows.reset_index(drop=True), header | {"identity": identity(header)})
+    if folder is not None:
+        found.save(folder)
+        shards.clear()
+    return found
+
+
+def right_radii(rows: pd.DataFrame, reading: str) -> np.ndarray:
+    """Give the radius of each image, 0 where the label is wrong."""
+    prediction = rows["plain_prediction" if reading in PLAIN else "prediction"]
+    return np.where(prediction == rows["label"], rows[reading], 0.0)
+
+
+def summary(found: Rejection) -> pd.DataFrame:
+    """Average over the images at each threshold.
+
+    Returns:
+        one row a threshold: `threshold`, `rejected` and `undecided` (shares of images that the vote
+        and the vote of the rule majority reject), the mean radius of right images for each reading
+        (errors count 0), and for each reading of (ii) `gain_<reading>`: against plain smoothing
+        with two bounds, minus 1, and `gain_one_<reading>`: against one bound.
+    """
+    lines = []
+    for threshold in found.thresholds:
+        rows = found.at(threshold)
+        means = {reading: float(right_radii(rows, reading).mean()) for reading in READINGS}
+        rejected = {"rejected": rows["uncertain"].mean(), "undecided": rows["undecided"].mean()}
+        line = {"threshold": threshold, **rejected, **means}
+        for reading in SECOND:
+            for name, base in (("gain", "plain"), ("gain_one", "one_bound")):
+                ratio = means[reading] / means[base] - 1 if means[base] > 0 else float("nan")
+                line[f"{name}_{reading}"] = ratio
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def best_gain(table: pd.DataFrame, reading: str, rejected: float = 0.4) -> pd.Series:
+    """Give the row of `summary` with the largest gain among those that reject at most so many.
+
+    Rejections are those of the rule that the reading belongs to.
+
+    Chosen on the images it is quoted for: an optimistic pick among few thresholds. A threshold for
+    use comes from validation images, `smoothing.best_threshold`.
+    """
+    share_of = "undecided" if reading == "majority" else "rejected"
+    allowed = table[table[share_of] <= rejected]
+    if allowed.empty:
+        raise ValueError(f"every threshold rejects more than {rejected:g} of the images")
+    return allowed.iloc[int(allowed[f"gain_{reading}"].to_numpy().argmax())]
+
+
+def certified_curve(
+    found: Rejection, threshold: float, readings: Sequence[str], radii: Sequence[float]
+) -> pd.DataFrame:
+    """Lay out certified accuracy over the radius: `row`, `x`, `y`, `low`, `high`."""
+    rows, lines = found.at(threshold), []
+    for reading in readings:
+        held = right_radii(rows, reading)
+        for radius in radii:
+            ours = share(pd.Series((held > 0) & (held >= radius)))
+            bounds = {"y": ours.value, "low": ours.low, "high": ours.high}
+            lines.append({"row": reading, "x": radius, **bounds})
+    return pd.DataFrame(lines)
+
+
+def shares(found: Rejection, radius: float, reading: str = "tight") -> pd.DataFrame:
+    """Part the images at each threshold: certified, accepted, rejected, wrong; they add up to 1.
+
+    Returns:
+        one row a threshold: `threshold`, `certified` (accepted, right, the radius holds),
+        `accepted` (and right, but not certified), `rejected`, `wrong` (accepted).
+    """
+    lines = []
+    for threshold in found.thresholds:
+        rows = found.at(threshold)
+        kept = ~rows["uncertain"].to_numpy()
+        right = kept & (rows["prediction"] == rows["label"]).to_numpy()
+        certified = right & (right_radii(rows, reading) >= radius)
+        parts = (certified, right & ~certified, ~kept, kept & ~right)
+        names = ("certified", "accepted", "rejected", "wrong")
+        line = {name: float(part.mean()) for name, part in zip(names, parts, strict=True)}
+        lines.append({"threshold": threshold} | line)
+    return pd.DataFrame(lines)

@@ -230,10 +230,11 @@ def _cheapest(
     """Try all balls of these centres that add a size in range; the first of the cheapest wins."""
     border, near, inside, reached = (table[block] for table in tables)
     new = _running(progress.uncovered.int(), near)
-    gained = new.gather(1, inside.long())
+    places = inside + (new.shape[1] * torch.arange(len(new), device=new.device)).int().unsqueeze(1)
+    gained = new.flatten().index_select(0, places.flatten()).view(inside.shape)
     grown = reached - progress.gone[block, :-1].cumsum(1, dtype=torch.int32)
     # The ball before neighbour j adds those of its j predecessors that are uncovered.
-    allowed = progress.uncovered[near.long()] & (gained > 0)
+    allowed = (new[:, 1:] > new[:, :-1]) & (gained > 0)
     allowed &= (new[:, :-1] >= sizes[0]) & (new[:, :-1] <= sizes[1])
     if goal.gamma > 0:
         excess = _running((progress.uncertainty - goal.gamma) * progress.uncovered, near)

@@ -44,9 +44,9 @@ def test_every_threshold_is_a_selective_classifier(net, found):
     shared = {"sigma": 0.5, "n_certify": 1000, "n_select": 100}
     rows = found.at(0.4).iloc[:10]
     either = certify(selective, images, guarantee=LabelOrUncertain(), **shared)
-    assert np.allclose(rows["tight"], either.radius.numpy())
+    assert np.allclose(rows["tight"].to_numpy(), either.radius.numpy())
     plain = certify(net, images, guarantee=Local(), **shared)
-    assert np.allclose(rows["plain"], plain.radius.numpy())
+    assert np.allclose(rows["plain"].to_numpy(), plain.radius.numpy())
     certain = certify(selective, images, guarantee=Local(), **shared)
     label = certain.sets[:, 0, :-1].any(1).numpy()
     assert np.allclose(

@@ -94,7 +94,7 @@ class Command:
             if "splits" in entry:
                 mean, sd = entry["adversarial_risk_over_splits"].values()
                 print(
-                    f"radius {entry['radius']:g}: robustness {_share(mean, 1)} +- {_share(sd)} over"
+                    f"radius {entry['radius']:g}: robustness {_share(1 - mean)} +- {_share(sd)} over"
                     f" {entry['splits']} splits, valid in {entry['valid_splits']:.0%}"
                 )
         print("An estimate from one found region, not a proof; see docs/limits.md.")
@@ -149,5 +149,5 @@ def _as_entry(found: "Estimate") -> dict[str, Any]:
     return entry | {"robustness": as_json(found.robustness)}
 
 
-def _share(value: float, of: float | None = None) -> str:
-    return f"{100 * (value if of is None else of - value):.2f} %"
+def _share(value: float) -> str:
+    return f"{100 * value:.2f} %"

@@ -24,7 +24,7 @@ from surefoot.progress import track
 GAP = 1e-6
 """A ball ends this much before the next neighbour: the largest room for unseen points."""
 
-ENTRIES = 2**22
+ENTRIES = 2**21
 """Numbers held at once in each temporary."""
 
 SINGLE = 2.0
@@ -126,7 +126,7 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
 
 
 def _metric(points: Tensor, norm: str) -> _Metric:
-    centred = points.double() - points.double().mean(0)
+    centred = points.double() - points.mean(0, dtype=torch.float64)
     if norm == "l2":
         return _Metric(norm, centred, centred.T, centred.square().sum(1))
     if float(centred.abs().amax()) <= SINGLE:

@@ -94,8 +94,8 @@ class Command:
             if "splits" in entry:
                 mean, sd = entry["adversarial_risk_over_splits"].values()
                 print(
-                    f"radius {entry['radius']:g}: robustness {_share(1 - mean)} +- {_share(sd)} over"
-                    f" {entry['splits']} splits, valid in {entry['valid_splits']:.0%}"
+                    f"radius {entry['radius']:g}: robustness {_share(1 - mean)} +- {_share(sd)}"
+                    f" over {entry['splits']} splits, valid in {entry['valid_splits']:.0%}"
                 )
         print("An estimate from one found region, not a proof; see docs/limits.md.")
         print(f"figures: {self.folder / 'limit.json'}")

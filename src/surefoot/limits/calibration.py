@@ -34,8 +34,7 @@ class Attempt(NamedTuple):
 
 class _Trial(NamedTuple):
     attempt: Attempt
-    reached: bool
-    risk: float
+    closeness: float
     adversarial_risk: float
 
 
@@ -45,14 +44,14 @@ def calibrated(
     """Try `goal.pieces`, half as many, ... one; give the least expansion that reaches the goal.
 
     Every figure that counts is of the calibration part. If none reaches it: the one that comes
-    closest to the risk. None: the search found nothing.
+    closest to risk and gamma. None: the search found nothing.
     """
-    trials = [_raise(fit, pieces, goal, look, reach) for pieces in _halves(goal.pieces)]
-    found = [trial for trial in trials if trial is not None]
-    good = [trial for trial in found if trial.reached]
-    if good:
-        return min(good, key=lambda trial: trial.adversarial_risk).attempt
-    best = max(found, key=lambda trial: trial.risk, default=None)
+    trials = [
+        trial
+        for pieces in _halves(goal.pieces)
+        for trial in _raise(fit, replace(goal, pieces=pieces), goal, look, reach)
+    ]
+    best = max(trials, key=lambda one: (one.closeness, -one.adversarial_risk), default=None)
     return None if best is None else best.attempt
 
 
@@ -63,30 +62,26 @@ def _halves(pieces: int) -> Iterator[int]:
 
 
 def _raise(
-    fit: Fit, pieces: int, goal: Goal, look: Callable[[Region], Measures], reach: Reach
-) -> _Trial | None:
+    fit: Fit, asked: Goal, goal: Goal, look: Callable[[Region], Measures], reach: Reach
+) -> Iterator[_Trial]:
     """Raise delta and gamma by what is missing, until nothing is or the search finds no more."""
-    asked, last = replace(goal, pieces=pieces), None
     for _ in range(ROUNDS):
         region = fit(asked)
         if region is None:
-            break
+            return
         found = look(region)
         short, certain = _missing(found, goal, reach)
-        last = _Trial(
-            Attempt(region, asked, found),
-            short <= 1 and certain <= 0,
-            found.risk.value,
-            found.adversarial_risk.value,
-        )
-        if last.reached:
-            break
+        closeness = min(1.0, 1 / short)
+        if goal.gamma > 0:
+            closeness *= min(1.0, 1 - certain / goal.gamma)
+        yield _Trial(Attempt(region, asked, found), closeness, found.adversarial_risk.value)
+        if closeness == 1:
+            return
         cover = (1 + asked.delta) * (max(STEP, short) if short > 1 else 1.0)
         gamma = asked.gamma + (max(0.02 * goal.gamma, certain) if certain > 0 else 0.0)
         if cover > MOST or gamma > 2:
-            break
+            return
         asked = replace(asked, delta=cover - 1, gamma=gamma)
-    return last
 
 
 def _missing(found: Measures, goal: Goal, reach: Reach) -> tuple[float, float]:

@@ -13,17 +13,35 @@ from surefoot.evaluation.reproduce.experiment import (
     Distances,
     Oscillations,
     Picture,
+    Stack,
 )
 from surefoot.files import write_whole
 from surefoot.report.distances import distance_histogram
 from surefoot.report.gallery import perturbation_gallery
 from surefoot.report.plane import boundary_grid, oscillation_grid
 from surefoot.report.regions import region_grid
-from surefoot.report.style import legend_below, new_figure, tidy, title, to_data_uri, to_svg
+from surefoot.report.style import (
+    ATTACKED,
+    CERTIFIED,
+    UNKNOWN,
+    legend_below,
+    new_figure,
+    tidy,
+    title,
+    to_data_uri,
+    to_svg,
+)
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
+PARTS = {
+    "certified": CERTIFIED,
+    "accepted": "#9CC7E3",
+    "rejected": UNKNOWN,
+    "wrong": ATTACKED,
+}
+"""Of a stack: what certified, attacked and unknown mean elsewhere."""
 COLORS = ("#3A3A3A", "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#8C3B73")
 
 
@@ -70,6 +88,8 @@ def draw(picture: Picture) -> "matplotlib.figure.Figure":
         return cast("matplotlib.figure.Figure", ax.figure)
     if isinstance(picture, Certified):
         return region_grid(picture.regions)
+    if isinstance(picture, Stack):
+        return stack(picture)
     if isinstance(picture, Gallery):
         return perturbation_gallery(picture)
     return curves(picture)
@@ -97,6 +117,24 @@ def curves(picture: Curves) -> "matplotlib.figure.Figure":
     ax.set_ylabel(picture.up, fontsize=9)
     published = "published" in picture.frame and picture.frame["published"].notna().any()
     legend_below(ax, "open circles: published" if published else "")
+    return figure
+
+
+def stack(picture: Stack) -> "matplotlib.figure.Figure":
+    """Draw shares on top of each other; the parts are named beside their colours."""
+    figure = new_figure(7.2, 4.4)
+    ax = figure.add_subplot()
+    parts = [name for name in picture.frame.columns if name != "x"]
+    colors = [PARTS.get(name, COLORS[place]) for place, name in enumerate(parts)]
+    shares = [picture.frame[name] for name in parts]
+    ax.stackplot(picture.frame["x"], shares, labels=parts, colors=colors, linewidth=0)
+    ax.set_ylim(0, 1)
+    ax.margins(x=0)
+    tidy(ax)
+    title(ax, picture.title)
+    ax.set_xlabel(picture.across, fontsize=9)
+    ax.set_ylabel("share of the images", fontsize=9)
+    legend_below(ax, "")
     return figure
 
 

@@ -221,8 +221,8 @@ def cross_check_text(record: Record) -> str:
     if found.both == 0:
         return f"{text} No certified example fell at any radius of the grid."
     return (
-        f"{text} Where a certified example fell ({found.both:,}), the nearest counterexample lies at"
-        f" {found.ratio:.3g} times the certified radius in the median, at least"
+        f"{text} Where a certified example fell ({found.both:,}), the nearest counterexample lies"
+        f" at {found.ratio:.3g} times the certified radius in the median, at least"
         f" {found.least:.3g} times."
     )
 

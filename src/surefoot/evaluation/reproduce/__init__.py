@@ -10,9 +10,14 @@ from surefoot.evaluation.reproduce.experiment import (
 )
 from surefoot.evaluation.reproduce.gloro import EXPERIMENTS as GLORO_EXPERIMENTS
 from surefoot.evaluation.reproduce.run import reproduce, verdicts
+from surefoot.evaluation.reproduce.smoothing import EXPERIMENTS as SMOOTHING_EXPERIMENTS
 from surefoot.evaluation.reproduce.udp import EXPERIMENTS as UDP_EXPERIMENTS
 
-EXPERIMENTS: dict[str, Experiment] = {**UDP_EXPERIMENTS, **GLORO_EXPERIMENTS}
+EXPERIMENTS: dict[str, Experiment] = {
+    **UDP_EXPERIMENTS,
+    **GLORO_EXPERIMENTS,
+    **SMOOTHING_EXPERIMENTS,
+}
 
 __all__ = [
     "EXPERIMENTS",

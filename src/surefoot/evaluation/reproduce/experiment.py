@@ -13,12 +13,14 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, nn
 
+from surefoot.data import data_folder
 from surefoot.evaluation.classifiers import Protocol
 from surefoot.evaluation.gallery import Gallery
 from surefoot.evaluation.record import Record
 from surefoot.evaluation.regions import Region
 from surefoot.evaluation.toys import Panel
 from surefoot.models import build
+from surefoot.models.io import load_weights
 from surefoot.stats import Interval
 from surefoot.threat import Norm
 from surefoot.training import Recipe, Training
@@ -57,6 +59,8 @@ class Setting:
         validation: images drawn from the training split, never trained on.
         protocol: of the attacks, see `Plain`.
         steps: of the protocol "margins".
+        start: safetensors file in the data folder with the weights that training starts from; ""
+            draws them.
     """
 
     data: str
@@ -67,6 +71,7 @@ class Setting:
     validation: int = 0
     protocol: Protocol = "standard"
     steps: int = 100
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,21 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """Shares that add up to 1, stacked over a horizontal axis.
+
+    Args:
+        title: of the picture.
+        across: what the horizontal axis shows.
+        frame: the column `x`, then a column a part, from the bottom up.
+    """
+
+    title: str
+    across: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Boundaries:
     """Nets in the plane, side by side: boundary, points, smallest margin."""
 
@@ -152,7 +172,7 @@ class Certified:
     regions: list[Region]
 
 
-Picture = Curves | Boundaries | Oscillations | Distances | Gallery | Certified
+Picture = Curves | Stack | Boundaries | Oscillations | Distances | Gallery | Certified
 
 
 @dataclass(frozen=True)
@@ -191,7 +211,11 @@ class Experiment:
 def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
     """Build the untrained net of a row: the same initial weights for the same seed."""
     with own_randomness(seed):
-        return build(**{**setting.net, **row.net})
+        net = build(**{**setting.net, **row.net})
+    if setting.start:
+        inner = net[1] if "normalize" in setting.net and isinstance(net, nn.Sequential) else net
+        load_weights(inner, data_folder() / setting.start)
+    return net
 
 
 def at_scales(

@@ -1,0 +1,186 @@
+"""Nets and measures of uncertainty: how much larger radius (ii) is than plain smoothing's."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from surefoot.data import load
+from surefoot.evaluation import rejection
+from surefoot.evaluation.rejection import Rejection, rejection_curve
+from surefoot.evaluation.reproduce.experiment import (
+    Curves,
+    Outcome,
+    Picture,
+    Published,
+    Row,
+    Setting,
+    Stack,
+)
+from surefoot.evaluation.reproduce.table import part, trained
+from surefoot.stats import Interval
+from surefoot.uncertainty.vote import Vote
+
+MOST = 0.4
+"""Largest share of rejected images at which a gain is quoted."""
+SHOWN = ("one_bound", "plain", "certain", "pairwise", "tight", "majority")
+GAINS = ("tight", "majority")
+
+
+def rejecting(
+    folder: Path,
+    seed: int,
+    *,
+    rows: Sequence[Row],
+    setting: Setting,
+    scores: Sequence[str],
+    sigma: float,
+    n_certify: int,
+    radii: Sequence[float],
+) -> Outcome:
+    """Train nets with noise, count once a score, and read all radii off at every threshold.
+
+    Args:
+        folder: of the runs.
+        seed: of everything.
+        rows: nets; their recipes should add noise.
+        setting: sizes.
+        scores: measures of uncertainty.
+        sigma: of the noise.
+        n_certify: copies of an image.
+        radii: of the curves of certified accuracy.
+    """
+    test = part(load(setting.data), setting.test)
+    compared: list[Published] = []
+    found: dict[str, Rejection] = {}
+    for row in rows:
+        run, model = trained(row, setting, folder, seed)
+        for score in scores:
+            name = f"{row.name}, {score}"
+            found[name] = rejection_curve(
+                Vote(model, sigma),
+                test,
+                score=score,
+                n_certify=n_certify,
+                seed=seed,
+                folder=run / score,
+            )
+            compared += _compare(name, row.published, found[name], seed)
+    first = next(iter(found))
+    sentences = [_sentence(name, one) for name, one in found.items()]
+    return Outcome(compared, [], _pictures(found, first, radii), sentences)
+
+
+def _compare(
+    name: str, published: Mapping[str, float], found: Rejection, seed: int
+) -> list[Published]:
+    """Quote the largest gain of each reading of (ii), and what it costs."""
+    table = rejection.summary(found)
+    lines = []
+    for reading in GAINS:
+        best = _best(table, reading)
+        ours = rejection.gain_interval(found, best["threshold"], reading, seed=seed)
+        figure = f"gain of (ii) {reading}"
+        known = published.get(figure)
+        lines.append(Published(name, figure, known, ours.value, ours.low, ours.high))
+        share = "undecided" if reading == "majority" else "rejected"
+        lines.append(_number(name, f"rejected, {reading}", best[share], is_share=True))
+    best = _best(table, "tight")
+    for reading in SHOWN:
+        lines.append(_number(name, f"mean {reading}", best[reading]))
+    return lines
+
+
+def _best(table: pd.DataFrame, reading: str) -> pd.Series:
+    """Give the best row that rejects few enough; if none does, the one that rejects least."""
+    share = "undecided" if reading == "majority" else "rejected"
+    if bool((table[share] <= MOST).any()):
+        return rejection.best_gain(table, reading, MOST)
+    return table.iloc[-1]
+
+
+def _number(name: str, figure: str, value: float, *, is_share: bool = False) -> Published:
+    ours = Interval(float(value), float(value), float(value))
+    return Published(name, figure, None, ours.value, ours.low, ours.high, share=is_share)
+
+
+def _sentence(name: str, found: Rejection) -> str:
+    table = rejection.summary(found)
+    words = []
+    for reading in GAINS:
+        best = _best(table, reading)
+        words.append(
+            f"{reading} {100 * best[f'gain_{reading}']:+.1f} % against two bounds and"
+            f" {100 * best[f'gain_one_{reading}']:+.1f} % against one, at threshold"
+            f" {best['threshold']:g}"
+        )
+    none = table.iloc[-1]
+    alone = none["plain"] / none["one_bound"] - 1 if none["one_bound"] > 0 else float("nan")
+    return (
+        f"{name}: radius (ii) {'; '.join(words)}. Two bounds instead of one bring"
+        f" {100 * alone:+.1f} % without any rejection."
+    )
+
+
+def _pictures(
+    found: Mapping[str, Rejection], first: str, radii: Sequence[float]
+) -> dict[str, Picture]:
+    one = found[first]
+    best = _best(rejection.summary(one), "tight")["threshold"]
+    curve = rejection.certified_curve(one, best, SHOWN, radii)
+    parts = rejection.shares(one, radii[len(radii) // 3]).rename(columns={"threshold": "x"})
+    at = f"{first}, threshold {best:g}"
+    return {
+        "radius-threshold": Curves(
+            f"Mean radius over the threshold: {first}",
+            "threshold of the score",
+            "mean l2 radius, errors 0",
+            _over_thresholds(one),
+            percent=False,
+        ),
+        "gain-rejected": Curves(
+            "What radius (ii) gains, and what it rejects",
+            "share of images that the vote rejects",
+            "tight radius (ii) against plain, two bounds",
+            _gains(found),
+        ),
+        "certified": Curves(f"Certified accuracy: {at}", "l2 radius", "certified accuracy", curve),
+        "plane": Stack(
+            f"At radius {radii[len(radii) // 3]:g}: {first}", "threshold of the score", parts
+        ),
+        "top-mass": Curves(
+            "How sure the vote is",
+            "share of the copies for the top label",
+            "share of images with at least so much",
+            _masses(found),
+        ),
+    }
+
+
+def _over_thresholds(found: Rejection) -> pd.DataFrame:
+    table = rejection.summary(found)
+    lines = [
+        pd.DataFrame({"row": reading, "x": table["threshold"], "y": table[reading]})
+        for reading in SHOWN
+    ]
+    return pd.concat(lines, ignore_index=True)
+
+
+def _gains(found: Mapping[str, Rejection]) -> pd.DataFrame:
+    lines = []
+    for name, one in found.items():
+        table = rejection.summary(one)
+        lines.append(pd.DataFrame({"row": name, "x": table["rejected"], "y": table["gain_tight"]}))
+    return pd.concat(lines, ignore_index=True)
+
+
+def _masses(found: Mapping[str, Rejection]) -> pd.DataFrame:
+    lines = []
+    for name, one in found.items():
+        masses = np.sort(one.at(one.thresholds[0])["top_mass"].to_numpy())
+        above = 1 - np.arange(len(masses)) / len(masses)
+        net = name.split(", ")[0]
+        lines.append(pd.DataFrame({"row": net, "x": masses, "y": above}))
+    frame = pd.concat(lines, ignore_index=True)
+    return frame.drop_duplicates(["row", "x"])

@@ -1,0 +1,9 @@
+"""Daeubener et al. 2024, uncertainty inside randomized smoothing; and recipes for smoothing."""
+
+from surefoot.evaluation.reproduce.experiment import Experiment
+from surefoot.evaluation.reproduce.smoothing.recipes import EXPERIMENTS as RECIPES
+from surefoot.evaluation.reproduce.smoothing.rejection import EXPERIMENTS as REJECTION
+
+EXPERIMENTS: dict[str, Experiment] = {**REJECTION, **RECIPES}
+
+__all__ = ["EXPERIMENTS"]

@@ -1,0 +1,269 @@
+"""False certificates of smoothing, counted where they are easiest: at the border of the truth.
+
+    python benchmarks/levels.py
+
+Every stopping rule and every certificate is run on counts drawn from masses whose exact radius is
+known; the radius asked for lies a hair beyond it (or, where the certificate chooses the radius, one
+beyond it counts). The share of false claims must not exceed alpha by more than three standard
+errors. Rows go to results/levels.jsonl.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import rows
+import torch
+import tyro
+from torch import Tensor, nn
+
+from surefoot.certify.smoothing import (
+    Procedure,
+    certified_in_top_k,
+    decide,
+    distribution_bounds,
+    in_most_copies,
+    label_in_top_k,
+    majority_radii,
+    mean_bounds,
+    quantile_bounds,
+    radii_from_counts,
+)
+from surefoot.certify.smoothing.claims import chosen
+from surefoot.certify.smoothing.composite import decide_pairs
+from surefoot.certify.smoothing.scores import histogram
+from surefoot.certify.smoothing.tolerance import radii_within
+from surefoot.guarantees import Affinity, Guarantee, LabelOrUncertain, Local, RelaxedTopK, TopK
+from surefoot.uncertainty.vote import Vote
+
+HAIR = 1e-6
+PART = 20_000
+"""Certifications at once."""
+CASES: dict[str, tuple[list[float], Guarantee]] = {
+    "local, two bounds": ([0.7, 0.05, 0.15, 0.1, 0.0], Local()),
+    "local, one bound": ([0.7, 0.3, 0.0, 0.0, 0.0], Local()),
+    "local, broken copies": ([0.7, 0.1, 0.0, 0.0, 0.2], Local()),
+    "label or uncertain": ([0.5, 0.05, 0.45, 0.0], LabelOrUncertain()),
+    "label or uncertain, mostly": ([0.3, 0.05, 0.65, 0.0], LabelOrUncertain()),
+    "top 2": ([0.45, 0.35, 0.1, 0.1, 0.0], TopK(2)),
+    "relaxed top 2": ([0.42, 0.4, 0.1, 0.08, 0.0], RelaxedTopK(2)),
+    "affinity": ([0.42, 0.4, 0.1, 0.08, 0.0], Affinity(((0, 1), (2, 3)))),
+}
+Judge = Callable[["Drawn", int, float], Tensor]
+"""(masses to draw from, runs, alpha) -> false claims `[runs]`."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How many.
+
+    Args:
+        runs: certifications a case.
+        alpha: level.
+        draws: copies of a certification at most.
+        seed: of the counts.
+    """
+
+    runs: int = 200_000
+    alpha: float = 0.01
+    draws: int = 800
+    seed: int = 0
+
+
+class Drawn(Vote):
+    """A vote whose copies fall on outcomes with given masses: counts without a net."""
+
+    masses: list[float]
+    random: np.random.Generator
+
+    def __init__(self, masses: list[float], random: np.random.Generator) -> None:
+        for name, value in (("model", nn.Identity()), ("sigma", 1.0), ("masses", masses)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "random", random)
+
+    def increments(self, images: Tensor, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
+        """Draw counts."""
+        return self.table(len(images), draws)
+
+    def table(self, runs: int, draws: int) -> Tensor:
+        """Draw counts `[runs, O + 1]`."""
+        return torch.from_numpy(self.random.multinomial(draws, self.masses, size=runs))
+
+
+def truth(masses: list[float], guarantee: Guarantee) -> tuple[Tensor, Tensor]:
+    """Give the alternatives `[1, A, O]` of exact masses, and their radii at sigma 1."""
+    exact = torch.tensor([masses[:-1]], dtype=torch.float64)
+    sets = guarantee.sets(exact)
+    if masses[-1] > 0:  # a copy without an outcome is a rival, too
+        shown = torch.tensor([[*masses[:-2], masses[-1]]], dtype=torch.float64)
+        return sets, guarantee.smoothed_radii(shown, guarantee.sets(shown), 1.0)
+    return sets, guarantee.smoothed_radii(exact, sets, 1.0)
+
+
+def fixed(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> Judge:
+    """Full radii from a fixed number of copies: any alternative beyond its radius is false."""
+
+    def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
+        found, _ = radii_from_counts(
+            vote.table(runs, draws), sets.expand(runs, -1, -1), guarantee, 1.0, alpha
+        )
+        return (found > exact + 1e-9).any(1)
+
+    return judge
+
+
+def stopping(
+    guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int, how: Procedure
+) -> Judge:
+    """Decide at a hair beyond the exact radius of the alternative that the selection likes."""
+
+    def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
+        selection = vote.table(runs, 100)
+        many = sets.expand(runs, -1, -1)
+        best = chosen(selection, many).view(-1, 1, 1).expand(-1, 1, sets.shape[2])
+        radius = float(exact.max()) + HAIR
+        shared = {"radii": [radius], "alpha": alpha, "draws": draws, "key": (1,)}
+        images = torch.zeros(runs, 1)
+        if how.test == "composite":
+            return decide_pairs(vote, images, selection, many.gather(1, best), **shared).radius > 0
+        found = decide(vote, images, selection, many.gather(1, best), guarantee, how=how, **shared)
+        return found.radius > 0
+
+    return judge
+
+
+def tolerant(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> Judge:
+    """Full radii with a tolerance."""
+
+    def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
+        found, _, _ = radii_within(
+            vote,
+            torch.zeros(runs, 1),
+            sets.expand(runs, -1, -1),
+            guarantee,
+            alpha=alpha,
+            draws=draws,
+            key=(1,),
+            how=Procedure(tolerance=0.2),
+        )
+        return (found > exact + 1e-9).any(1)
+
+    return judge
+
+
+def by_majority(guarantee: Guarantee, masses: list[float], draws: int) -> Judge:
+    """The rule majority, one share each."""
+    mass = masses[0] if isinstance(guarantee, Local) else 1 - masses[1]
+    exact = torch.special.ndtri(torch.tensor(mass, dtype=torch.float64)).item()
+    sets = guarantee.sets(torch.tensor([[0.6, 0.1, 0.3]], dtype=torch.float64))
+
+    def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
+        many = sets.expand(runs, -1, -1)
+        found, _ = majority_radii(vote.table(runs, draws), many, guarantee, 1.0, alpha)
+        return found[:, 0] > exact + 1e-9
+
+    return judge
+
+
+def in_top_k(masses: list[float], draws: int) -> Judge:
+    """One label among the two best."""
+    label = torch.tensor([1])
+    exact = label_in_top_k(torch.tensor([masses[:-1]], dtype=torch.float64), label, 2, 1.0)
+
+    def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
+        counts = vote.table(runs, draws)
+        return certified_in_top_k(counts, label.expand(runs), 2, 1.0, alpha) > exact + 1e-9
+
+    return judge
+
+
+def in_copies(masses: list[float], draws: int) -> Judge:
+    """One label among the best of most copies."""
+    exact = torch.special.ndtri(torch.tensor(masses[0], dtype=torch.float64)).item()
+
+    def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
+        counts, first = vote.table(runs, draws), torch.zeros(runs, dtype=torch.long)
+        return in_most_copies(counts[:, :-1], first, draws, 1.0, alpha) > exact + 1e-9
+
+    return judge
+
+
+def of_scores(bound: str, draws: int, random: np.random.Generator) -> Judge:
+    """Scores Phi(z + c), z standard normal: a shift moves c, and all bounds are known."""
+    shift, centre = 0.4, -0.5
+    fine = torch.linspace(-8, 8, 100_001, dtype=torch.float64)
+    weight = torch.exp(-(fine**2) / 2) / math.sqrt(2 * math.pi) * (fine[1] - fine[0])
+    ndtr = torch.special.ndtr
+    ends = [(weight * ndtr(fine + centre + move)).sum().item() for move in (-shift, shift)]
+    median = [
+        ndtr(torch.tensor(centre + move, dtype=torch.float64)).item() for move in (-shift, shift)
+    ]
+
+    def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
+        del vote
+        false = []
+        for part in torch.arange(runs).split(2_000):
+            drawn = torch.from_numpy(random.standard_normal((len(part), draws))) + centre
+            counts = histogram(ndtr(drawn), 200)
+            if bound == "quantile":
+                low, high = quantile_bounds(counts, 0.5, shift, alpha / 2)
+                false.append((low > median[0]) | (high < median[1]))
+                continue
+            turn = mean_bounds if bound == "mean" else distribution_bounds
+            low, high = turn(counts, shift, alpha / 2)
+            false.append((low > ends[0]) | (high < ends[1]))
+        return torch.cat(false)
+
+    return judge
+
+
+def judges(options: Options, random: np.random.Generator) -> dict[str, tuple[list[float], Judge]]:
+    """Lay out all cases: name -> masses and judge."""
+    found: dict[str, tuple[list[float], Judge]] = {}
+    for name, (masses, guarantee) in CASES.items():
+        sets, exact = truth(masses, guarantee)
+        found[f"fixed: {name}"] = masses, fixed(guarantee, sets, exact, 300)
+        for test in ("group-sequential", "anytime"):
+            judge = stopping(guarantee, sets, exact, options.draws, Procedure(test=test))
+            found[f"{test}: {name}"] = masses, judge
+        found[f"tolerance: {name}"] = masses, tolerant(guarantee, sets, exact, options.draws)
+        if guarantee.quantifier == "every" and masses[-1] == 0:
+            judge = stopping(guarantee, sets, exact, options.draws, Procedure(test="composite"))
+            found[f"composite: {name}"] = masses, judge
+    three = [0.6, 0.1, 0.3, 0.0]
+    found["majority: local"] = three, by_majority(Local(), three, 300)
+    found["majority: label or uncertain"] = three, by_majority(LabelOrUncertain(), three, 300)
+    found["label in the top 2"] = (
+        [0.4, 0.35, 0.15, 0.1, 0.0],
+        in_top_k([0.4, 0.35, 0.15, 0.1, 0.0], 300),
+    )
+    found["label in most copies"] = [0.7, 0.3, 0.0], in_copies([0.7, 0.3, 0.0], 300)
+    for bound in ("mean", "distribution", "quantile"):
+        found[f"score: {bound}, both sides"] = [1.0, 0.0], of_scores(bound, 200, random)
+    return found
+
+
+def main(options: Options) -> None:
+    """Count false claims."""
+    random = np.random.default_rng(options.seed)
+    error = 3 * math.sqrt(options.alpha * (1 - options.alpha) / options.runs)
+    broken = 0
+    for name, (masses, judge) in judges(options, random).items():
+        began, false = time.perf_counter(), 0
+        vote = Drawn(masses, random)
+        for first in range(0, options.runs, PART):
+            false += int(judge(vote, min(PART, options.runs - first), options.alpha).sum())
+        rate = false / options.runs
+        holds = rate <= options.alpha + error
+        broken += not holds
+        print(f"{name:46} {rate:.5f}  {'holds' if holds else 'BROKEN'}", flush=True)
+        row = {"case": name, "runs": options.runs, "alpha": options.alpha, "rate": rate}
+        row |= {"holds": holds, "seed": options.seed}
+        rows.append("levels", row | {"seconds": round(time.perf_counter() - began, 2)})
+    print(f"{broken} broken; limit {options.alpha + error:.5f}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -4,13 +4,14 @@
 standard ensemble, `fmn` and `ddn` look for the nearest wrong image, `udp` for uncertainty,
 `break_guarantee` for any failure of any guarantee, `break_selective` for accepted errors and
 refusals (`stratified` for both at once), `raise_score` and `lower_score` for unsure and for sure
-images, `break_vote` for failures of a noise vote.
+images (`push_mean_score` under noise), `break_vote` for failures of a noise vote.
 """
 
 from surefoot.attacks.apgd import apgd
 from surefoot.attacks.autoattack import autoattack
 from surefoot.attacks.fab import fab
 from surefoot.attacks.guarantee import break_guarantee, break_sets
+from surefoot.attacks.mean_score import push_mean_score
 from surefoot.attacks.minimal import ddn, fmn
 from surefoot.attacks.pgd import fgsm, pgd
 from surefoot.attacks.result import AttackResult
@@ -36,6 +37,7 @@ __all__ = [
     "fmn",
     "lower_score",
     "pgd",
+    "push_mean_score",
     "raise_score",
     "square",
     "stratified",

@@ -8,8 +8,9 @@ from surefoot.data import blended, digits, folder, hub, named, npz, toys
 from surefoot.data.dataset import Data
 from surefoot.data.fetch import fetch
 from surefoot.data.named import data_folder
+from surefoot.data.shuffled import shuffled
 
-__all__ = ["NAMES", "Data", "data_folder", "fetch", "load"]
+__all__ = ["NAMES", "Data", "data_folder", "fetch", "load", "shuffled"]
 
 SPLITS = ("train", "test")
 SOURCES: dict[str, tuple[Callable[[str], Data], tuple[str, ...]]] = {
@@ -34,7 +35,7 @@ SOURCES: dict[str, tuple[Callable[[str], Data], tuple[str, ...]]] = {
     "cifar100-ood": (named.cifar100_ood, ("test",)),
 }
 NAMES = tuple(SOURCES)
-FORMS = "a path ending in .npz, a folder of images by class, or hf:owner/name"
+FORMS = "a path ending in .npz, a folder of images by class, hf:owner/name, or shuffled:NAME"
 
 
 def load(name: str, split: str = "test") -> Data:
@@ -44,8 +45,8 @@ def load(name: str, split: str = "test") -> Data:
     lms-5, lms-5-50d, ms-5-7 (no file needed); mnist, fashion-mnist, cifar10, cifar10h, cifar10n,
     cifar100, eurosat, tiny-imagenet, cifar100-ood (files of `$SUREFOOT_DATA`). Places: a path
     ending in .npz, a folder of images by class, `hf:owner/name` (the only form that may use the
-    network). An .npz file, or a folder without `train` and `test`, is one set: it is the same for
-    either split.
+    network). `shuffled:` before any of these permutes the pixels of its images. An .npz file, or a
+    folder without `train` and `test`, is one set: it is the same for either split.
 
     Raises:
         FileNotFoundError: a file of the set is not there; says what to do.
@@ -60,6 +61,8 @@ def load(name: str, split: str = "test") -> Data:
     """
     if name.startswith("hf:"):
         return hub.load(name.removeprefix("hf:"), split)
+    if name.startswith("shuffled:"):
+        return shuffled(load(name.removeprefix("shuffled:"), split))
     source, splits = SOURCES.get(name, (None, SPLITS))
     if split not in splits:
         raise ValueError(f"`{name}` has only the splits {list(splits)}; asked for `{split}`.")

@@ -264,7 +264,7 @@ PUBLISHED: dict[str, list[tuple[str, float, float, float, str, int, float]]] = {
         ("l2", 0.4905, 0.05, 0.0, "half-spaces", 1, 0.0583),
         ("l2", 0.981, 0.05, 0.0, "half-spaces", 1, 0.0647),
         ("l2", 0.2453, 0.05, 0.0, "balls", 5, 0.0553),
-        ("linf", 8 / 255, 0.05, 0.0, "half-spaces", 4, 0.065),
+        ("linf", 8 / 255, 0.05, 0.0, "half-spaces", 1, 0.065),
     ],
     "fashion-mnist": [
         ("l2", 1.58, 0.05, 0.0, "balls", 10, 0.0777),

@@ -203,8 +203,12 @@ class Vote:
 @contextmanager
 def own_randomness(*key: int) -> Iterator[None]:
     """Seed torch's global streams by the key for a while: a random model answers reproducibly."""
+    seed = generator(*key).initial_seed()
     with torch.random.fork_rng():
-        torch.manual_seed(generator(*key).initial_seed())
+        # torch.manual_seed would note a stack trace for devices that are not there, each time.
+        torch.random.default_generator.manual_seed(seed)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(seed)
         yield
 
 

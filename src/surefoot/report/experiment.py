@@ -11,6 +11,7 @@ from surefoot.evaluation.reproduce.experiment import (
     Boundaries,
     Certified,
     Distances,
+    Histograms,
     Oscillations,
     Picture,
     Stack,
@@ -18,6 +19,7 @@ from surefoot.evaluation.reproduce.experiment import (
 from surefoot.files import write_whole
 from surefoot.report.distances import distance_histogram
 from surefoot.report.gallery import perturbation_gallery
+from surefoot.report.histograms import overlaid_histograms
 from surefoot.report.plane import boundary_grid, oscillation_grid
 from surefoot.report.regions import region_grid
 from surefoot.report.style import (
@@ -90,6 +92,8 @@ def draw(picture: Picture) -> "matplotlib.figure.Figure":
         return region_grid(picture.regions)
     if isinstance(picture, Stack):
         return stack(picture)
+    if isinstance(picture, Histograms):
+        return overlaid_histograms(picture)
     if isinstance(picture, Gallery):
         return perturbation_gallery(picture)
     return curves(picture)

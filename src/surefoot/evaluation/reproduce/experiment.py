@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
@@ -137,6 +138,21 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Histograms:
+    """Overlaid histograms, one a kind.
+
+    Args:
+        title: of the picture.
+        across: what the horizontal axis shows.
+        values: kind -> values in [0, 1].
+    """
+
+    title: str
+    across: str
+    values: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class Boundaries:
     """Nets in the plane, side by side: boundary, points, smallest margin."""
 
@@ -172,7 +188,7 @@ class Certified:
     regions: list[Region]
 
 
-Picture = Curves | Stack | Boundaries | Oscillations | Distances | Gallery | Certified
+Picture = Curves | Stack | Histograms | Boundaries | Oscillations | Distances | Gallery | Certified
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ Daeubener et al. 2024 (smoothed scores and strangers); Bitterwolf, Meinke, Hein 
 AUROC).
 """
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ from surefoot.attacks import lower_score, push_mean_score, raise_score
 from surefoot.certify import smoothing
 from surefoot.certify.smoothing import Table
 from surefoot.data import Data
+from surefoot.evaluation.record import read_rows
 from surefoot.evaluation.shards import Shard, Shards, identity
 from surefoot.files import write_json, write_whole
 from surefoot.models import fingerprint
@@ -129,7 +131,7 @@ def detect(
         inside: images that should look certain; their labels play no part.
         outside: strangers, of the same shape.
         asked: score, radii, effort.
-        folder: if given, a killed run goes on where it stood.
+        folder: if given, a killed run goes on where it stood, and a finished one is read back.
     """
     asked = asked or Asked()
     _check(vote, inside, outside, asked)
@@ -142,6 +144,9 @@ def detect(
         **{name: value for name, value in vars(asked).items()},
         "ledger": "each bound on its own, alpha for each image",
     }
+    finished = None if folder is None else _finished(folder, identity(header))
+    if finished is not None:
+        return finished
     shards = Shards(folder, header)
     places = [(data, first) for data in (inside, outside) for first in range(0, len(data), SHARD)]
     for number, (data, first) in enumerate(track(places, "detect strangers", len(places))):
@@ -157,6 +162,16 @@ def detect(
         found.save(folder)
         shards.clear()
     return found
+
+
+def _finished(folder: Path, name: str) -> Detection | None:
+    """Read the scores of this very question, if the folder holds them already."""
+    try:
+        header = json.loads((folder / "detection.json").read_text())
+        rows = read_rows((folder / "detection.csv").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return Detection(rows, header) if header.get("identity") == name else None
 
 
 def _check(vote: Vote, inside: Data, outside: Data, asked: Asked) -> None:

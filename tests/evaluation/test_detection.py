@@ -160,6 +160,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(net, pair, found, tmp_path, mon
     read = detect(Vote(net, 0.25), *pair, asked=ASKED, folder=tmp_path)
     assert len(calls) == 4
     pd.testing.assert_frame_equal(read.rows, found.rows)
+    calls.clear()
     other = replace(ASKED, radii=(0.2,))
     assert detect(Vote(net, 0.25), *pair, asked=other, folder=tmp_path).radii == [0.2]
     assert not (tmp_path / "shards").exists()

@@ -30,9 +30,9 @@ def push_mean_score(
     score: str = "entropy",
     direction: Literal["up", "down"] = "up",
     steps: int = 20,
-    draws: int = 8,
+    draws: int = 32,
     seed: int = 0,
-    batch_size: int = 100,
+    batch_size: int = 20,
 ) -> Images:
     """Look for the largest or smallest mean score within the threat, by PGD from the image.
 
@@ -43,7 +43,8 @@ def push_mean_score(
         score: of the uncertainty, as for `Selective`.
         direction: "up": make the vote unsure; "down": make it sure.
         steps: each of length 2.5 eps / steps.
-        draws: noisy copies a gradient is averaged over.
+        draws: noisy copies a gradient is averaged over; with few the search fits these copies: on
+            digits at sigma 0.25, 8 instead of 32 left AUROC 10 points higher at radius 0.5.
         seed: of the noise, one stream an example.
         batch_size: images in one pass, each with `draws` copies.
 

@@ -112,7 +112,7 @@ class Asked:
     alpha: float = 1e-3
     n_certify: int = 1000
     steps: int = 20
-    draws: int = 8
+    draws: int = 32
     seed: int = 0
 
 

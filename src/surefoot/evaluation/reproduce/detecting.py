@@ -60,7 +60,7 @@ def detecting(
     n_certify: int,
     radii: Sequence[float],
     steps: int = 20,
-    draws: int = 8,
+    draws: int = 32,
 ) -> Outcome:
     """Train nets with noise; score, attack and bound test images and strangers.
 

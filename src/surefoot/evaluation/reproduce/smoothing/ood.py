@@ -69,6 +69,7 @@ EXPERIMENTS = {
             sigma=0.25,
             n_certify=500,
             radii=(0.125, 0.25, 0.5),
+            steps=10,
         )
         | at_scales(
             detecting,
@@ -101,6 +102,7 @@ EXPERIMENTS = {
             sigma=0.25,
             n_certify=500,
             radii=(0.125, 0.25, 0.5),
+            steps=10,
         )
         | at_scales(
             detecting,
@@ -135,8 +137,8 @@ EXPERIMENTS = {
             sigma=0.25,
             n_certify=200,
             radii=(0.125, 0.25),
-            steps=8,
-            draws=4,
+            steps=5,
+            draws=16,
         )
         | at_scales(
             detecting,

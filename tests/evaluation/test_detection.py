@@ -175,5 +175,7 @@ def test_bad_questions_are_named(net, pair):
     ):
         with pytest.raises(ValueError, match=words):
             detect(vote, data, strangers, asked=asked)
+    with pytest.raises(ValueError, match="whole-number"):
+        detect(Vote(net, 0.25, levels=255), data, strangers)
     with pytest.raises(ValueError, match="one shape"):
         detect(vote, data, load("moons"))

@@ -127,7 +127,7 @@ def detect(
     """Score, attack and bound images of the data and strangers.
 
     Args:
-        vote: a net without the column "uncertain", and the noise.
+        vote: a net without the column "uncertain", and the noise, as floating point gives it.
         inside: images that should look certain; their labels play no part.
         outside: strangers, of the same shape.
         asked: score, radii, effort.
@@ -140,7 +140,6 @@ def detect(
         "outside": _named(outside),
         "model": fingerprint(vote.model) if isinstance(vote.model, nn.Module) else None,
         "sigma": vote.sigma,
-        "levels": vote.levels,
         **{name: value for name, value in vars(asked).items()},
         "ledger": "each bound on its own, alpha for each image",
     }
@@ -187,6 +186,8 @@ def _check(vote: Vote, inside: Data, outside: Data, asked: Asked) -> None:
         )
     if asked.threshold not in EDGES:
         raise ValueError(f"`threshold` must be a multiple of 1/1000; found {asked.threshold!r}")
+    if vote.levels:
+        raise ValueError("bounds of scores leave no room for the error of whole-number noise")
     if not asked.radii or min(asked.radii) <= 0 or vote.sigma == 0:
         raise ValueError("need noise (sigma > 0) and radii above 0")
 

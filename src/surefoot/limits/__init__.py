@@ -2,20 +2,24 @@
 
 `concentration` searches a region of given measure and label uncertainty whose expansion is small:
 an estimate for the distribution, never a proof. `label_uncertainty` measures how far people
-disagree about the points. `nearest_other_class` measures how far classes lie apart.
+disagree about the points. `nearest_other_class` measures how far classes lie apart, and
+`conflict_bound` proves a ceiling for the very points at hand.
 """
 
 from surefoot.limits.concentration import Estimate, concentration
+from surefoot.limits.conflicts import Ceiling, conflict_bound
 from surefoot.limits.label_uncertainty import label_uncertainty, largest_gamma
 from surefoot.limits.nearest import Nearest, nearest_other_class
 from surefoot.limits.several import Repeated, best_concentration, repeated
 
 __all__ = [
+    "Ceiling",
     "Estimate",
     "Nearest",
     "Repeated",
     "best_concentration",
     "concentration",
+    "conflict_bound",
     "label_uncertainty",
     "largest_gamma",
     "nearest_other_class",

@@ -1,0 +1,156 @@
+"""Ceilings: small cases against all classifiers there are, larger ones against known answers."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
+from surefoot.limits import conflict_bound
+from surefoot.limits import conflicts as room
+from surefoot.limits.pairs import close_pairs
+
+
+def distances(points, norm):
+    gap = points.flatten(1).double()
+    return torch.cdist(gap, gap, p=2.0 if norm == "l2" else float("inf"))
+
+
+def brute_hard(points, labels, reach, norm):
+    """Try every subset of the points."""
+    close = (distances(points, norm) <= reach) & (labels.unsqueeze(1) != labels)
+    best = 0
+    for chosen in itertools.product((False, True), repeat=len(points)):
+        keep = torch.tensor(chosen)
+        if not bool(close[keep][:, keep].any()):
+            best = max(best, int(keep.sum()))
+    return best / len(points)
+
+
+def brute_soft(points, shares, reach, norm):
+    """Try every labelling, with "none" as one more answer."""
+    close = distances(points, norm) <= reach
+    count, classes = shares.shape
+    best = 0.0
+    for answer in itertools.product(range(classes + 1), repeat=count):
+        given = torch.tensor(answer)
+        both = (given < classes).unsqueeze(1) & (given < classes)
+        if not bool((close & both & (given.unsqueeze(1) != given)).any()):
+            gains = torch.cat([shares, torch.zeros(count, 1)], 1)[torch.arange(count), given]
+            best = max(best, gains.sum().item())
+    return best / count
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_hard_labels_against_every_subset(norm, classes, generator):
+    for _ in range(15):
+        points = torch.rand(9, 2, generator=generator)
+        labels = torch.randint(classes, (9,), generator=generator)
+        for guarantee, reach in ((Local(), 0.4), (LabelOrUncertain(), 0.2)):
+            found = conflict_bound(points, labels, eps=0.2, norm=norm, guarantee=guarantee)
+            assert found.exact
+            expected = brute_hard(points, labels, reach, norm)
+            assert found.value == pytest.approx(expected, abs=1e-9)
+            assert found.value >= expected
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_soft_labels_against_every_labelling(classes, generator):
+    for _ in range(8):
+        points = torch.rand(5, 2, generator=generator)
+        shares = torch.rand(5, classes, generator=generator).double()
+        shares = shares / shares.sum(1, keepdim=True)
+        found = conflict_bound(points, shares, eps=0.2, norm="l2")
+        expected = brute_soft(points, shares, 0.4, "l2")
+        assert found.exact
+        assert found.value == pytest.approx(expected, abs=2e-6)
+
+
+def test_certain_soft_labels_are_hard_labels(generator):
+    points = torch.rand(40, 2, generator=generator)
+    labels = torch.randint(3, (40,), generator=generator)
+    shares = torch.nn.functional.one_hot(labels, 3).double()
+    for eps in (0.0, 0.02, 0.06):
+        hard = conflict_bound(points, labels, eps=eps, norm="linf")
+        soft = conflict_bound(points, shares, eps=eps, norm="linf")
+        assert soft.value == pytest.approx(hard.value, abs=1e-5)
+        assert soft.conflicts >= hard.conflicts
+
+
+def test_no_conflict_is_no_ceiling_and_soft_labels_bind_all_the_same():
+    points = torch.eye(3)
+    found = conflict_bound(points, torch.tensor([0, 1, 2]), eps=0.1, norm="l2")
+    assert (found.value, found.exact, found.conflicts) == (1.0, True, 0)
+    shares = torch.tensor([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]])
+    soft = conflict_bound(points, shares, eps=0.1, norm="l2")
+    assert soft.value == pytest.approx((0.8 + 0.5 + 0.9) / 3, abs=1e-6)
+
+
+def test_equal_points_of_two_labels_conflict_at_radius_zero():
+    points = torch.zeros(4, 3)
+    found = conflict_bound(points, torch.tensor([0, 0, 0, 1]), eps=0.0, norm="l2")
+    assert found.value == pytest.approx(0.75)
+    assert found.conflicts == 3
+
+
+@pytest.mark.parametrize("guarantee", [TopK(2), RelaxedTopK(2), Affinity(((0, 1), (2,)))], ids=repr)
+def test_sets_have_no_ceiling(guarantee):
+    found = conflict_bound(
+        torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]), eps=1.0, norm="l2", guarantee=guarantee
+    )
+    assert (found.value, found.exact, found.conflicts) == (1.0, False, 0)
+
+
+def test_where_time_runs_out_the_bound_holds_and_says_so(generator, monkeypatch):
+    points = torch.rand(60, 2, generator=generator)
+    labels = torch.randint(3, (60,), generator=generator)
+    exact = conflict_bound(points, labels, eps=0.15, norm="l2")
+    monkeypatch.setattr(room, "SECONDS", 0.0)
+    hurried = conflict_bound(points, labels, eps=0.15, norm="l2")
+    assert hurried.value >= exact.value - 1e-9
+    relaxed = room._relaxed(np.ones(2), room.csr_array(np.array([[1.0, 1.0]])))
+    assert relaxed == pytest.approx(1.0)
+
+
+def test_a_nearest_neighbour_rule_obeys_the_ceiling(generator):
+    """A classifier that exists: the label of the nearest kept point is robust up to eps."""
+    points = torch.rand(200, 2, generator=generator)
+    labels = (points[:, 0] + 0.1 * torch.randn(200, generator=generator) > 0.5).long()
+    eps = 0.03
+    ceiling = conflict_bound(points, labels, eps=eps, norm="l2")
+    assert 0.5 < ceiling.value < 1
+    gaps = distances(points, "l2")
+    other = gaps.masked_fill(labels.unsqueeze(1) == labels, torch.inf).amin(1)
+    robust = (other > 2 * eps).double().mean().item()  # safe for the rule of one neighbour
+    assert robust <= ceiling.value
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_close_pairs_against_brute_force(norm, generator):
+    points = torch.rand(700, 300, generator=generator).round(decimals=1)
+    points[500:] = points[:200] + 0.05 * torch.rand(200, 300, generator=generator)
+    reach = 0.5 if norm == "l2" else 0.0499
+    pairs, whole = close_pairs(points, reach, norm)
+    close = (distances(points, norm) <= reach).triu(1).nonzero()
+    assert whole
+    assert torch.equal(pairs[pairs[:, 0].argsort(stable=True)], close)
+    assert len(close) > 20
+    few, whole = close_pairs(points, 100.0, norm, most=1000)
+    assert len(few) == 1000
+    assert not whole
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "eps", "message"),
+    [
+        (torch.zeros(2, 1), torch.zeros(3, dtype=torch.long), 0.1, "as many labels"),
+        (torch.full((2, 1), torch.nan), torch.zeros(2, dtype=torch.long), 0.1, "finite"),
+        (torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), -1.0, "`eps`"),
+        (torch.zeros(2, 1), torch.full((2, 2), 2.0), 0.1, "shares"),
+    ],
+)
+def test_bad_arguments(points, labels, eps, message):
+    with pytest.raises(ValueError, match=message):
+        conflict_bound(points, labels, eps=eps, norm="l2")

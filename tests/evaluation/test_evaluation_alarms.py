@@ -3,6 +3,7 @@
 import copy
 import importlib
 
+import numpy as np
 import pytest
 import torch
 from oracles import Linear
@@ -10,8 +11,9 @@ from torch import nn
 
 from surefoot.attacks import VoteSearch
 from surefoot.data import Data
-from surefoot.evaluation import Plain, Smoothed, alarms, bracket, figures
-from surefoot.guarantees import LabelOrUncertain, Local
+from surefoot.evaluation import Plain, Smoothed, alarms, bracket, figures, limit
+from surefoot.evaluation.record import Record
+from surefoot.guarantees import LabelOrUncertain, Local, TopK
 from surefoot.models import Double, build
 from surefoot.stats import interval
 from surefoot.threat import Threat
@@ -371,3 +373,32 @@ def test_radii_lost_to_rounding_are_named_and_double_precision_keeps_them():
         found[name] = [text for text in record.header["warnings"] if "rounding" in text]
     assert "--float64" in found["float32"][0]
     assert not found["float64"]
+
+
+def test_nothing_lies_above_the_proven_ceiling():
+    """Two labels on each of ten equal points: at most half can be right and robust."""
+    images = torch.rand(10, 4).repeat(2, 1)
+    data = Data("twins", images, torch.arange(20) // 10, ("a", "b"))
+    record = evaluate(Plain(Linear(torch.ones(2, 4))), data, norm="l2", attack=False)
+    entry = record.header["ceiling"][-1]
+    assert entry["value"] == pytest.approx(0.5)
+    assert entry["conflicts"] == 10
+    assert figures.ceiling(record, entry["radius"]) == entry["value"]
+    assert figures.upper_end(record, entry["radius"]) <= 0.5
+    assert not [text for text in record.header["warnings"] if "ceiling" in text]
+    rows = record.rows.assign(clean=True, certified=9.0, attacked=np.inf)
+    planted = Record(rows, record.header | {"attack": {"name": "none"}})
+    certified, attacked = alarms.above_ceiling(planted)[-2:]
+    assert "certificate is unsound" in certified
+    assert "attack missed" in attacked
+
+
+def test_sets_have_no_ceiling_and_rejection_has_a_higher_one():
+    images = torch.tensor([[0.0], [0.3]])
+    data = Data("pair", images, torch.tensor([0, 1]), ("a", "b"))
+    threat = Threat("l2", 0.2)
+    assert limit.ceilings(data, TopK(1), threat, [0.2]) == []
+    (close,) = limit.ceilings(data, Local(), threat, [0.2])
+    (apart,) = limit.ceilings(data, LabelOrUncertain(), threat, [0.2])
+    assert close["value"] == pytest.approx(0.5)
+    assert apart["value"] == 1.0

@@ -1,4 +1,4 @@
-"""`surefoot limit`: how robust could any classifier be on these data."""
+"""`surefoot limit`: how robust could any classifier be on these data, estimated and proven."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,9 @@ SPREADS = ("risk", "adversarial_risk", "label_uncertainty")
 class Command:
     """Estimate the limit: one minus the smallest expansion of an error region that was found.
 
-    Half of the rows search a region, a quarter calibrates it, a quarter reports.
+    Half of the rows search a region, a quarter calibrates it, a quarter reports. Beside it stands a
+    ceiling that is proven for exactly these rows: points of different labels whose balls meet
+    cannot both be right and robust.
 
     Args:
         rows: which data; label uncertainty needs human labels (cifar10h, cifar10n, or an .npz with
@@ -36,6 +38,7 @@ class Command:
         constraint: label uncertainty of the union, or of each piece as in the authors' program.
         reach: what calibration brings up to risk and gamma: the value on the calibration part, or
             its lower limit.
+        ceiling: prove it, too; minutes for tens of thousands of rows.
         splits: random splits; more than one also shows mean and standard deviation. The figures of
             a radius are those of the first.
         seed: of the first split.
@@ -52,6 +55,7 @@ class Command:
     delta: float = 0.05
     constraint: Literal["union", "piece"] = "union"
     reach: Literal["value", "limit"] = "value"
+    ceiling: bool = True
     splits: int = 1
     seed: int = 0
     folder: Path = Path("runs/limit")
@@ -62,7 +66,9 @@ class Command:
 
         from surefoot.cli.show import percent, table
         from surefoot.evaluation.bracket import grid_of
+        from surefoot.evaluation.limit import ceilings
         from surefoot.files import write_json
+        from surefoot.guarantees import LabelOrUncertain, Local
         from surefoot.limits import label_uncertainty
 
         data, _ = self.rows.load()
@@ -71,7 +77,13 @@ class Command:
         if data.probabilities is not None:
             unsure = label_uncertainty(data.probabilities, labels)
         entries, shown = [], []
-        for radius in grid_of(self.radii, self.threat):
+        grid = grid_of(self.radii, self.threat)
+        claims = {"local": Local(), "label_or_uncertain": LabelOrUncertain()}
+        proven = {
+            name: ceilings(data, claim, self.threat, grid) if self.ceiling else []
+            for name, claim in claims.items()
+        }
+        for radius in grid:
             family, found, spread = self._estimate(images.flatten(1), unsure, radius)
             entries.append({"radius": radius, "family": family, **_as_entry(found), **spread})
             shown.append(
@@ -86,7 +98,8 @@ class Command:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         header = {"command": command_line(), "data": data.name, "hash": data.fingerprint()}
-        write_json({**header, "estimates": entries}, self.folder / "limit.json")
+        found = {"estimates": entries, "ceilings": proven}
+        write_json({**header, **found}, self.folder / "limit.json")
         title = f"Estimated limit of {data.name}, risk >= {self.risk:g}, gamma >= {self.gamma:g}"
         names = ("robustness (estimate)", "held-out risk", "calibrated", "status")
         table(title, (f"{self.threat.norm} radius", "family", *names), shown)
@@ -98,6 +111,12 @@ class Command:
                     f" over {entry['splits']} splits, valid in {entry['valid_splits']:.0%}"
                 )
         print("An estimate from one found region, not a proof; see docs/limits.md.")
+        if self.ceiling:
+            table(
+                f"Proven for these {len(data)} rows: no classifier is right and robust on more",
+                (f"{self.threat.norm} radius", "local", "accepted and right, or uncertain"),
+                [_proven(*pair) for pair in zip(*proven.values(), strict=True)],
+            )
         print(f"figures: {self.folder / 'limit.json'}")
 
     def _estimate(
@@ -132,6 +151,18 @@ class Command:
         many = repeated(points, unsure, splits=self.splits, family=family, **settings)
         spreads = {f"{name}_over_splits": getattr(many, name)._asdict() for name in SPREADS}
         return family, found, {"splits": self.splits, "valid_splits": many.valid, **spreads}
+
+
+def _proven(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, str, str]:
+    """Write the ceilings of a radius, and what people leave of the first."""
+    text = f"{_share(one['value'])} ({one['conflicts']:,} conflicts)"
+    if "agreement" in one:
+        text += f", agreement with an annotator {_share(one['agreement'])}"
+    return (
+        f"{one['radius']:g}",
+        text,
+        f"{_share(other['value'])} ({other['conflicts']:,} conflicts)",
+    )
 
 
 def _as_entry(found: "Estimate") -> dict[str, Any]:

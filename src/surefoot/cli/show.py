@@ -43,6 +43,7 @@ def show_record(record: Record) -> None:
                 f"{radius:g}",
                 percent(figures.certified_accuracy(record, radius)),
                 percent(figures.attacked_accuracy(record, radius) if header["attack"] else None),
+                f"{100 * figures.ceiling(record, radius):.1f} %" if header["ceiling"] else "-",
                 percent(Interval(**found) if found else None),
             )
         )
@@ -51,7 +52,7 @@ def show_record(record: Record) -> None:
     table(
         f"{header['name']}: {guarantee} on {len(record)} images of {header['data']['name']},"
         f" clean {clean}, accepted {percent(figures.coverage(record))}",
-        (f"{norm} radius", "certified", "attacked", "limit (estimate)"),
+        (f"{norm} radius", "certified", "attacked", "ceiling (proven)", "limit (estimate)"),
         rows,
     )
     for warning in header["warnings"]:

@@ -54,6 +54,7 @@ def of_record(record: Record) -> list[str]:
         + out_of_reach(record)
         + rounded_away(record)
         + above_limit(record)
+        + above_ceiling(record)
     )
 
 
@@ -217,6 +218,34 @@ def above_limit(record: Record) -> list[str]:
                 f"certified accuracy {certified.value:.1%} at radius {entry['radius']:g} lies above"
                 f" the estimated limit {entry['robustness']['value']:.1%}: the estimate comes from"
                 " one found region and is no proof"
+            )
+    return found
+
+
+def above_ceiling(record: Record) -> list[str]:
+    """Hold a record against the proven ceiling of its rows: no classifier lies above it.
+
+    A certificate above it is unsound; an attack that leaves more standing has missed something.
+    """
+    found = []
+    either = record.header["guarantee"]["name"] == LabelOrUncertain.__name__
+    for entry in record.header.get("ceiling") or []:
+        radius, most = entry["radius"], entry["value"]
+        attacked, certified = figures.attacked_accuracy(record, radius), None
+        if either:
+            attacked, certified = figures.accepted_and_right(record, radius)
+        else:
+            certified = figures.certified_accuracy(record, radius)
+        if certified is not None and certified.value > most:
+            found.append(
+                f"certified accuracy {certified.value:.1%} at radius {radius:g} lies above the"
+                f" proven ceiling {most:.1%} of these rows: the certificate is unsound, or too many"
+                " of its claims failed by chance; trust none of them"
+            )
+        if record.header["attack"] and attacked.value > most:
+            found.append(
+                f"attacked accuracy {attacked.value:.1%} at radius {radius:g} lies above the proven"
+                f" ceiling {most:.1%} of these rows: the attack missed counterexamples that exist"
             )
     return found
 

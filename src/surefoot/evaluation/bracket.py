@@ -59,7 +59,7 @@ def bracket(
         threat: norm and box; `eps` is the radius of the headline.
         radii: grid of radii, in the norm of the threat; None: `threat.eps` alone.
         attack: False leaves the upper end to clean accuracy.
-        limits: False leaves the limit out.
+        limits: False leaves out the estimated limit and the proven ceiling of the rows.
         skip_certified: do not attack where the certificate reaches the radius: cheaper, but then
             the attack no longer checks the certificate. The header counts what was skipped.
         folder: if given, shards are kept there until the record is complete, and the record is
@@ -94,6 +94,7 @@ def bracket(
     shards = Shards(folder, header)
     rows, witnesses, ledger = _work(job, shards, name)
     header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
+    header["ceiling"] = limit.ceilings(data, guarantee, threat, grid) if limits else []
     header["certificate"] = ledger.pop("certificate")
     if attack:
         header["attack"] = {**classifier.describe(), **ledger}

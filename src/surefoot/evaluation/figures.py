@@ -3,6 +3,7 @@
 For every record and radius: certified <= attacked <= clean, by construction.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,24 @@ def contradictions(record: Record) -> list[int]:
     broken = np.isfinite(rows["attacked"]) & (rows["attacked"] > 0)
     reached = (rows["certified"] >= rows["attacked"]) | (rows["certified"] >= rows["nearest"])
     return rows.index[broken & reached].tolist()
+
+
+def ceiling(record: Record, radius: float) -> float:
+    """Give the share of these rows that any classifier can get right and robust; 1 if unknown.
+
+    For `LabelOrUncertain` rows that are accepted and right.
+    """
+    for entry in record.header.get("ceiling") or []:
+        if math.isclose(entry["radius"], radius):
+            return entry["value"]
+    return 1.0
+
+
+def upper_end(record: Record, radius: float) -> float:
+    """Give the upper end of the bracket: attacked accuracy, or the proven ceiling if lower."""
+    if record.header["guarantee"]["name"] == "LabelOrUncertain":
+        return attacked_accuracy(record, radius).value  # of what is not wrong: no ceiling
+    return min(attacked_accuracy(record, radius).value, ceiling(record, radius))
 
 
 @dataclass(frozen=True)

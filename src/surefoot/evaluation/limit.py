@@ -1,8 +1,10 @@
-"""The limit of the data beside a record: always an estimate, never a proof.
+"""The limit of the data beside a record: an estimate for the distribution, a proof for its rows.
 
-The error region of the model is what counts: risk = its clean error on the search half, gamma = the
-label uncertainty of that region (0 without soft labels). Adversarial risk is the error-region kind
-(the label is compared at the perturbed point), unlike the attacked figure.
+`estimates`: the error region of the model is what counts: risk = its clean error on the search
+half, gamma = the label uncertainty of that region (0 without soft labels). Adversarial risk is the
+error-region kind (the label is compared at the perturbed point), unlike the attacked figure.
+`ceilings`: no classifier is right and robust on more of exactly these rows, because points of
+different labels conflict.
 """
 
 import math
@@ -14,7 +16,7 @@ import torch
 
 from surefoot.data import Data
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
-from surefoot.limits import concentration, label_uncertainty
+from surefoot.limits import concentration, conflict_bound, label_uncertainty
 from surefoot.stats import Interval
 from surefoot.streams import generator
 from surefoot.threat import Threat
@@ -70,6 +72,33 @@ def estimates(
             "robustness": as_json(found.robustness),
         }
         entries.append(_no_higher(entry, entries[-1]) if entries else entry)
+    return entries
+
+
+def ceilings(
+    data: Data, guarantee: Guarantee, threat: Threat, radii: list[float]
+) -> list[dict[str, Any]]:
+    """Prove for each radius how many of these rows any classifier can get right and robust.
+
+    For `LabelOrUncertain` it is about rows that are accepted and right.
+
+    Returns:
+        one entry a radius: `radius`, `value`, `exact`, `conflicts`, and with soft labels
+        `agreement`, the largest expected agreement with an annotator (of `Local`); empty for
+        guarantees about sets, which have no ceiling.
+    """
+    if not isinstance(guarantee, Local | LabelOrUncertain):
+        return []
+    images, labels = data.batch(slice(None))
+    points = images.flatten(1)
+    entries = []
+    for radius in radii:
+        shared: dict[str, Any] = {"eps": radius, "norm": threat.norm, "guarantee": guarantee}
+        entry = {"radius": radius} | asdict(conflict_bound(points, labels, **shared))
+        if data.probabilities is not None and isinstance(guarantee, Local):
+            soft = conflict_bound(points, data.probabilities.double(), **shared)
+            entry["agreement"] = soft.value
+        entries.append(entry)
     return entries
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def bracket_chart(
     record: Record, ax: "matplotlib.axes.Axes | None" = None
 ) -> "matplotlib.axes.Axes":
-    """Draw certified, attacked, clean and estimated accuracy over the radius.
+    """Draw certified, attacked, clean and estimated accuracy, and the ceiling, over the radius.
 
     Between tested radii the attacked curve keeps the value of the smaller one: what an attack
     breaks there stays broken at every larger radius, so the curve is an upper bound everywhere.
@@ -62,15 +62,16 @@ def _draw(
     record: Record, ax: "matplotlib.axes.Axes", largest: float, title: str | None = None
 ) -> None:
     curves = steps(record, largest)
+    ax.set(xlim=(0, largest), ylim=(0, 1.0))
     _draw_gap(curves, ax)
     _draw_certified(curves, ax)
     _draw_clean(record, ax)
     if record.header.get("attack"):
         _draw_attacked(record, curves, ax)
     _draw_limit(record, ax)
+    _draw_ceiling(record, ax)
     _mark_eps(record, ax)
     style.tidy(ax)
-    ax.set(xlim=(0, largest), ylim=(0, 1.0))
     _tick_radii(record, ax)
     ax.set_xlabel(f"radius ({unit(record)})", fontsize=9)
     style.title(ax, title or f"{record.header['name']}: {record.header['guarantee']['name']}")
@@ -194,6 +195,25 @@ def _draw_limit(record: Record, ax: "matplotlib.axes.Axes") -> None:
         capsize=3,
         label=label,
         zorder=5,
+    )
+
+
+def _draw_ceiling(record: Record, ax: "matplotlib.axes.Axes") -> None:
+    """Draw the proven ceiling where it binds; between radii that of the smaller one counts."""
+    entries = sorted(record.header.get("ceiling") or [], key=lambda entry: entry["radius"])
+    if not any(entry["value"] < 1 for entry in entries):
+        return
+    radii = [0.0, *(entry["radius"] for entry in entries), ax.get_xlim()[1]]
+    values = [1.0, *(entry["value"] for entry in entries)]
+    about = " (accepted and right)" if _share_name(record).endswith("not wrong") else ""
+    ax.stairs(
+        values,
+        radii,
+        baseline=None,
+        color=style.ESTIMATED,
+        linewidth=1.6,
+        label=f"ceiling of these rows{about} (proven)",
+        zorder=4,
     )
 
 

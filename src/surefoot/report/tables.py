@@ -20,11 +20,13 @@ from surefoot.evaluation.certified_sets import (
 from surefoot.evaluation.figures import (
     accepted_and_right,
     attacked_accuracy,
+    ceiling,
     certified_accuracy,
     clean_accuracy,
     contradictions,
     coverage,
     mean_set_size,
+    upper_end,
 )
 from surefoot.evaluation.record import Record
 from surefoot.report.words import (
@@ -50,7 +52,7 @@ def headline(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def by_radius(record: Record) -> pd.DataFrame:
-    """Give one row a radius of the grid: attacked, certified, the gap between, the limit."""
+    """Give one row a radius of the grid: attacked, certified, the gap, ceiling, limit."""
     frame = pd.DataFrame([_radius_row(record, radius) for radius in record.header["radii"]])
     if not may_refuse(record):
         return frame.drop(columns=list(_KEPT))
@@ -215,13 +217,14 @@ def _headline_row(record: Record) -> dict[str, Any]:
 
 def _radius_row(record: Record, radius: float) -> dict[str, str]:
     certified, attacked = certified_accuracy(record, radius), attacked_accuracy(record, radius)
-    gap = attacked.value - (certified.value if certified else 0.0)
+    gap = upper_end(record, radius) - (certified.value if certified else 0.0)
     return {
         "radius": radius_text(radius, record.header["threat"]["norm"]),
         "attacked": with_interval(attacked if record.header.get("attack") else None),
         "certified": with_interval(certified),
         **_kept_shares(record, radius),
         "unknown": percent(gap),
+        "ceiling": percent(ceiling(record, radius)) if record.header.get("ceiling") else NONE,
         "limit": limit_text(_limit_at(record, radius)),
     }
 

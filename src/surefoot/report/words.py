@@ -125,6 +125,7 @@ def grounds(record: Record) -> dict[str, str]:
         "Attack": _attack(header.get("attack")),
         "Cross-check": cross_check_text(record),
         "Limit": _limit(header.get("limit") or [], header["threat"]["norm"]),
+        "Ceiling": _ceiling(record),
         "Seeds": pairs(header.get("seeds")),
         "Versions": pairs(header.get("versions")),
         "Configuration": f"hash {config_hash(record)}",
@@ -240,6 +241,28 @@ def _limit_entry(entry: dict[str, Any], norm: str) -> str:
     risk = "" if demanded is None else f" at risk {percent(demanded)}"
     gamma = f", gamma {entry['gamma']:g}" if entry.get("gamma") is not None else ""
     return f"radius {radius_text(entry['radius'], norm)}: {robustness}{risk}{gamma}"
+
+
+def _ceiling(record: Record) -> str:
+    """Say what is proven about these very rows, for every classifier."""
+    entries = record.header.get("ceiling") or []
+    if not entries:
+        return "None: not asked for, or a guarantee about sets, which has none."
+    about = ""
+    if record.header["guarantee"]["name"] == "LabelOrUncertain":
+        about = " and accepted (rows of different labels conflict within the radius, not twice it)"
+    text = f"PROVEN for these rows: no classifier is right, robust{about} on more."
+    found = "; ".join(_ceiling_entry(entry, record) for entry in entries)
+    return f"{text} {found}."
+
+
+def _ceiling_entry(entry: dict[str, Any], record: Record) -> str:
+    radius = radius_text(entry["radius"], record.header["threat"]["norm"])
+    kind = "" if entry["exact"] else ", a bound"
+    text = f"radius {radius}: {percent(entry['value'])} ({entry['conflicts']:,} conflicts{kind})"
+    if entry.get("agreement") is None:
+        return text
+    return f"{text}, expected agreement with an annotator at most {percent(entry['agreement'])}"
 
 
 def limit_text(entry: dict[str, Any] | None) -> str:

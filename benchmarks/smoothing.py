@@ -29,7 +29,6 @@ from surefoot.certify.smoothing.composite import decide_pairs
 from surefoot.stats import Boundary, anytime, group_sequential
 from surefoot.uncertainty.vote import Vote
 
-
 EVERY = 10
 """Pairs are slow to simulate: they decide every tenth image."""
 

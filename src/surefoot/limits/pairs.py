@@ -90,7 +90,7 @@ def _l2(points: Points, reach: float) -> Candidates:
 
 def _linf(points: Points, reach: float) -> Candidates:
     """Keep pairs that no coordinate of large variance parts by more than the reach."""
-    order = points.var(0).argsort(descending=True)
+    order = points.var(0, correction=0).argsort(descending=True)
     first = points[:, order[:FIRST]].contiguous().float()
     more = points[:, order[FIRST : 4 * FIRST]].contiguous().float()
     columns, limit = first.T.contiguous(), reach * (1 + 1e-5) + 1e-6

@@ -206,7 +206,7 @@ def own_randomness(*key: int) -> Iterator[None]:
     seed = generator(*key).initial_seed()
     with torch.random.fork_rng():
         # torch.manual_seed would note a stack trace for devices that are not there, each time.
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
         yield

@@ -227,7 +227,8 @@ class Experiment:
 def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
     """Build the untrained net of a row: the same initial weights for the same seed."""
     with own_randomness(seed):
-        net = build(**{**setting.net, **row.net})
+        # A model made of nets has nothing in common with a net.
+        net = build(**(row.net if "nets" in row.net else {**setting.net, **row.net}))
     if setting.start:
         inner = net[1] if "normalize" in setting.net and isinstance(net, nn.Sequential) else net
         load_weights(inner, data_folder() / setting.start)

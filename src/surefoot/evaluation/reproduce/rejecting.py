@@ -35,6 +35,7 @@ def rejecting(
     rows: Sequence[Row],
     setting: Setting,
     scores: Sequence[str],
+    of_members: Sequence[str] = (),
     sigma: float,
     n_certify: int,
     radii: Sequence[float],
@@ -46,7 +47,8 @@ def rejecting(
         seed: of everything.
         rows: nets; their recipes should add noise.
         setting: sizes.
-        scores: measures of uncertainty.
+        scores: measures of uncertainty, for every net.
+        of_members: further ones, for nets of several members.
         sigma: of the noise.
         n_certify: copies of an image.
         radii: of the curves of certified accuracy.
@@ -56,7 +58,7 @@ def rejecting(
     found: dict[str, Rejection] = {}
     for row in rows:
         run, model = trained(row, setting, folder, seed)
-        for score in scores:
+        for score in (*scores, *(of_members if hasattr(model, "members") else ())):
             name = f"{row.name}, {score}"
             found[name] = rejection_curve(
                 Vote(model, sigma),

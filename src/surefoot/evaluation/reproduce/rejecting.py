@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
 from surefoot.data import load
 from surefoot.evaluation import rejection
@@ -20,10 +22,13 @@ from surefoot.evaluation.reproduce.experiment import (
 )
 from surefoot.evaluation.reproduce.table import part, trained
 from surefoot.stats import Interval
+from surefoot.uncertainty import noisy, score_of
 from surefoot.uncertainty.vote import Vote
 
 MOST = 0.4
 """Largest share of rejected images at which a gain is quoted."""
+KNOWN = 500
+"""Training images that choose the thresholds."""
 SHOWN = ("one_bound", "plain", "certain", "pairwise", "tight", "majority")
 GAINS = ("tight", "majority")
 
@@ -64,6 +69,7 @@ def rejecting(
                 Vote(model, sigma),
                 test,
                 score=score,
+                thresholds=_thresholds(model, setting, score, sigma, seed),
                 n_certify=n_certify,
                 seed=seed,
                 folder=run / score,
@@ -72,6 +78,17 @@ def rejecting(
     first = next(iter(found))
     sentences = [_sentence(name, one) for name, one in found.items()]
     return Outcome(compared, [], _pictures(found, first, radii), sentences)
+
+
+def _thresholds(
+    model: nn.Module, setting: Setting, score: str, sigma: float, seed: int
+) -> list[float]:
+    """Give twentieths of the score on noisy training images, and 1: nothing is rejected there."""
+    images, _ = load(setting.data, "train").first(KNOWN).batch(slice(None))
+    scores = score_of(model, noisy(images, sigma, seed=seed), score).double()
+    shares = torch.arange(1, 20, dtype=torch.float64) / 20
+    found = {round(value, 6) for value in scores.quantile(shares).tolist()}
+    return [*sorted(value for value in found if value < 1), 1.0]
 
 
 def _compare(
@@ -115,7 +132,7 @@ def _sentence(name: str, found: Rejection) -> str:
         words.append(
             f"{reading} {100 * best[f'gain_{reading}']:+.1f} % against two bounds and"
             f" {100 * best[f'gain_one_{reading}']:+.1f} % against one, at threshold"
-            f" {best['threshold']:g}"
+            f" {best['threshold']:.3g}"
         )
     none = table.iloc[-1]
     alone = none["plain"] / none["one_bound"] - 1 if none["one_bound"] > 0 else float("nan")
@@ -132,7 +149,7 @@ def _pictures(
     best = _best(rejection.summary(one), "tight")["threshold"]
     curve = rejection.certified_curve(one, best, SHOWN, radii)
     parts = rejection.shares(one, radii[len(radii) // 3]).rename(columns={"threshold": "x"})
-    at = f"{first}, threshold {best:g}"
+    at = f"{first}, threshold {best:.3g}"
     return {
         "radius-threshold": Curves(
             f"Mean radius over the threshold: {first}",

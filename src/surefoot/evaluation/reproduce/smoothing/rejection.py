@@ -8,9 +8,9 @@ from surefoot.training import Augmentation, Noise, Training
 
 READ = (
     "The seed's abstract says up to 20.93 % on CIFAR-10; its full text, and so its baseline,"
-    " threshold and sigma, were not at hand. A gain is quoted at the best of 20 thresholds that"
-    " reject at most 40 % of the images, chosen on these images; the errors of both classifiers"
-    " count as radius 0. "
+    " threshold and sigma, were not at hand. A gain is quoted at the best of 20 thresholds"
+    " (twentieths of the score on noisy training images) that reject at most 40 % of the test"
+    " images, chosen on these; the errors of both classifiers count as radius 0. "
 )
 SCORES = ("entropy", "max-probability", "margin")
 OF_MEMBERS = ("mutual-information", "vote-disagreement")

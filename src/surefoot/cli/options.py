@@ -70,6 +70,8 @@ LEADS = ("gloro", "logit-gap")
 """Rejections that a Lipschitz certificate knows."""
 MOST_OTHERS = 2000
 """So many images that are not evaluated choose thresholds and temperatures."""
+COUNTED = 200
+"""So many of them are counted under noise."""
 Ask = Callable[[Tensor], tuple[Tensor, Tensor]]
 """images -> logits and scores."""
 
@@ -96,6 +98,9 @@ class Subject:
         risk: instead of a threshold: the largest one at which at most this share of what is
             accepted is wrong, surely enough, as the same other images show.
         risk_alpha: probability that the risk is larger.
+        largest_radius: instead of a threshold: the one with the largest mean radius (ii), same
+            label or uncertain, of the vote under --threshold-sigma that rejects at most this share
+            of the same other images.
         threshold_sigma: choose by coverage or risk on copies with so much Gaussian noise, for a
             model whose vote is judged.
         temperature_scaling: divide the logits by the temperature that fits the other images best.
@@ -111,6 +116,7 @@ class Subject:
     coverage: float | None = None
     risk: float | None = None
     risk_alpha: float = 0.05
+    largest_radius: float | None = None
     threshold_sigma: float = 0.0
     temperature_scaling: bool = False
 
@@ -120,19 +126,26 @@ class Subject:
         others = others and others.first(min(MOST_OTHERS, len(others)))
         if self.temperature_scaling:
             model = self._tempered(model, others)
-        given = [one for one in (self.threshold, self.coverage, self.risk) if one is not None]
+        ways = (self.threshold, self.coverage, self.risk, self.largest_radius)
+        given = [one for one in ways if one is not None]
         if self.reject == "none":
             if given:
-                raise ValueError("--threshold, --coverage and --risk need --reject SCORE")
+                raise ValueError(
+                    "--threshold, --coverage, --risk and --largest-radius need --reject SCORE"
+                )
             return model
         if self.reject in LEADS:
             return self._leading(model, data)
         from surefoot.uncertainty import Selective
 
         if len(given) != 1:
-            raise ValueError("--reject needs either --threshold or --coverage or --risk")
+            raise ValueError(
+                "--reject needs one of --threshold, --coverage, --risk and --largest-radius"
+            )
         threshold = self.threshold
-        if threshold is None:
+        if self.largest_radius is not None:
+            threshold = self._of_radius(model, others, self.largest_radius)
+        elif threshold is None:
             threshold = self._threshold(model, others)
         return Selective(model, self.reject, threshold).eval()
 
@@ -155,9 +168,11 @@ class Subject:
         from surefoot.certify.lipschitz import gloro
         from surefoot.uncertainty import logit_gap
 
-        if self.threshold is None or self.coverage is not None or self.risk is not None:
+        others = (self.coverage, self.risk, self.largest_radius)
+        if self.threshold is None or any(way is not None for way in others):
             raise ValueError(
-                f"--reject {self.reject} needs --threshold, and takes no --coverage and no --risk"
+                f"--reject {self.reject} needs --threshold, and takes no --coverage, no --risk and"
+                " no --largest-radius"
             )
         images, _ = data.batch(slice(0, 1))
         if self.reject == "gloro":
@@ -190,6 +205,30 @@ class Subject:
         threshold = threshold_at_coverage(scores, 1.0 if self.coverage is None else self.coverage)
         share = (scores <= threshold).double().mean().item()
         _say(f"threshold {threshold:.4g} accepts {share:.1%} of {len(scores)} other images")
+        return threshold
+
+    def _of_radius(self, model: nn.Module, others: Data | None, rejected: float) -> float:
+        """Count noisy copies of other images; see `smoothing.best_threshold`."""
+        from surefoot.certify import smoothing
+        from surefoot.uncertainty import score_of
+        from surefoot.uncertainty.vote import Vote
+
+        if not self.threshold_sigma > 0:
+            raise ValueError("--largest-radius is about a vote under noise: give --threshold-sigma")
+        if others is None:
+            raise ValueError(_none_left("--largest-radius"))
+        few = others.first(min(COUNTED, len(others)))
+        images, labels = few.batch(slice(None))
+        scores = score_of(model, images, self.reject).double()
+        shares = torch.arange(1, 21, dtype=torch.float64) / 20
+        edges = sorted({*scores[~scores.isnan()].quantile(shares).tolist()})
+        how = {"score": self.reject, "edges": edges}
+        vote = Vote(model, self.threshold_sigma)
+        first = smoothing.count(vote, images, 100, smoothing.SELECT, 0, **how)
+        table = smoothing.count(vote, images, 1000, smoothing.CERTIFY, 0, **how)
+        settings = {"sigma": self.threshold_sigma, "alpha": 1e-3, "rejected": rejected}
+        threshold = smoothing.best_threshold(first, table, labels, **settings)
+        _say(f"threshold {threshold:.4g}: largest mean radius (ii) on {len(few)} other images")
         return threshold
 
     def _at_risk(self, scores: Tensor, data: Data, model: nn.Module, ask: Ask) -> float:

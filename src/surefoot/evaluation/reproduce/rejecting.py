@@ -8,8 +8,12 @@ import pandas as pd
 import torch
 from torch import nn
 
+from surefoot.attacks import VoteSearch
 from surefoot.data import load
-from surefoot.evaluation import rejection
+from surefoot.evaluation import figures, rejection
+from surefoot.evaluation.bracket import bracket
+from surefoot.evaluation.classifiers import Smoothed
+from surefoot.evaluation.record import Record
 from surefoot.evaluation.rejection import Rejection, rejection_curve
 from surefoot.evaluation.reproduce.experiment import (
     Curves,
@@ -20,9 +24,12 @@ from surefoot.evaluation.reproduce.experiment import (
     Setting,
     Stack,
 )
+from surefoot.evaluation.reproduce.sets import checked
 from surefoot.evaluation.reproduce.table import part, trained
+from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.stats import Interval
-from surefoot.uncertainty import noisy, score_of
+from surefoot.threat import Threat
+from surefoot.uncertainty import Selective, noisy, score_of
 from surefoot.uncertainty.vote import Vote
 
 MOST = 0.4
@@ -44,8 +51,12 @@ def rejecting(
     sigma: float,
     n_certify: int,
     radii: Sequence[float],
+    search: VoteSearch,
 ) -> Outcome:
     """Train nets with noise, count once a score, and read all radii off at every threshold.
+
+    The first net and score, at the threshold of its best gain, is also attacked: against (i) and
+    against (ii).
 
     Args:
         folder: of the runs.
@@ -56,7 +67,8 @@ def rejecting(
         of_members: further ones, for nets of several members.
         sigma: of the noise.
         n_certify: copies of an image.
-        radii: of the curves of certified accuracy.
+        radii: of the curves of certified accuracy; above 0 also of the attacks.
+        search: effort of the attacks.
     """
     test = part(load(setting.data), setting.test)
     compared: list[Published] = []
@@ -77,7 +89,26 @@ def rejecting(
             compared += _compare(name, row.published, found[name], seed)
     first = next(iter(found))
     sentences = [_sentence(name, one) for name, one in found.items()]
-    return Outcome(compared, [], _pictures(found, first, radii), sentences)
+    _, model = trained(rows[0], setting, folder, seed)
+    best = float(_best(rejection.summary(found[first]), "tight")["threshold"])
+    vote = Vote(Selective(model, scores[0], best), sigma)
+    records = [
+        bracket(
+            Smoothed(vote, n_certify=n_certify, seed=seed, search=search),
+            test,
+            guarantee=guarantee,
+            threat=Threat("l2", max(radii)),
+            radii=[radius for radius in radii if radius > 0],
+            limits=False,
+            folder=folder / rows[0].name / name,
+            name=f"{first}, {name}",
+            command="surefoot reproduce",
+        )
+        for name, guarantee in (("(i)", Local()), ("(ii)", LabelOrUncertain()))
+    ]
+    pictures = _pictures(found, first, radii)
+    pictures["certified"] = _curves(found[first], best, records, radii, first)
+    return Outcome(compared, records, pictures, [*sentences, checked(records)])
 
 
 def _thresholds(
@@ -146,10 +177,7 @@ def _pictures(
     found: Mapping[str, Rejection], first: str, radii: Sequence[float]
 ) -> dict[str, Picture]:
     one = found[first]
-    best = _best(rejection.summary(one), "tight")["threshold"]
-    curve = rejection.certified_curve(one, best, SHOWN, radii)
     parts = rejection.shares(one, radii[len(radii) // 3]).rename(columns={"threshold": "x"})
-    at = f"{first}, threshold {best:.3g}"
     return {
         "radius-threshold": Curves(
             f"Mean radius over the threshold: {first}",
@@ -164,7 +192,6 @@ def _pictures(
             "tight radius (ii) against plain, two bounds",
             _gains(found),
         ),
-        "certified": Curves(f"Certified accuracy: {at}", "l2 radius", "certified accuracy", curve),
         "plane": Stack(
             f"At radius {radii[len(radii) // 3]:g}: {first}", "threshold of the score", parts
         ),
@@ -175,6 +202,21 @@ def _pictures(
             _masses(found),
         ),
     }
+
+
+def _curves(
+    found: Rejection, best: float, records: Sequence[Record], radii: Sequence[float], name: str
+) -> Curves:
+    """Lay out certified and attacked accuracy over the radius; (ii) attacked: accepted or not."""
+    lines = [rejection.certified_curve(found, best, SHOWN, radii)]
+    for record in records:
+        for radius in record.header["radii"]:
+            ours = figures.attacked_accuracy(record, radius)
+            row = f"attacked {record.header['name'].rpartition(', ')[2]}"
+            bounds = {"y": ours.value, "low": ours.low, "high": ours.high}
+            lines.append(pd.DataFrame([{"row": row, "x": radius, **bounds}]))
+    title = f"Certified and attacked: {name}, threshold {best:.3g}"
+    return Curves(title, "l2 radius", "accuracy", pd.concat(lines, ignore_index=True))
 
 
 def _over_thresholds(found: Rejection) -> pd.DataFrame:

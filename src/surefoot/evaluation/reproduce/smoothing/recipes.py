@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from surefoot.attacks import VoteSearch
 from surefoot.evaluation.reproduce.experiment import Experiment, Row, at_scales
-from surefoot.evaluation.reproduce.smoothing.rejection import CIFAR, FASHION, SMOKE
+from surefoot.evaluation.reproduce.smoothing.rejection import CIFAR, FASHION, QUICK, SMOKE
 from surefoot.evaluation.reproduce.voting import voting
 from surefoot.threat import Threat
 from surefoot.training import (
@@ -18,7 +18,6 @@ from surefoot.training import (
     Training,
 )
 
-QUICK = VoteSearch(steps=5, draws=4, n_choose=100, n_confirm=400)
 COHEN = {"certified 0.25": 0.612, "certified 0.5": 0.422, "certified 0.75": 0.251}
 SMOOTHADV = {"certified 0.25": 0.656, "certified 0.5": 0.57, "certified 0.75": 0.475}
 CONSISTENCY = {"certified 0.25": 0.676, "certified 0.5": 0.581, "certified 0.75": 0.467}

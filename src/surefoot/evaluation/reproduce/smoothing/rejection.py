@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from surefoot.attacks import VoteSearch
 from surefoot.evaluation.reproduce.experiment import Experiment, Row, Setting, at_scales
 from surefoot.evaluation.reproduce.rejecting import rejecting
 from surefoot.training import Augmentation, Noise, Training
@@ -12,6 +13,7 @@ READ = (
     " (twentieths of the score on noisy training images) that reject at most 40 % of the test"
     " images, chosen on these; the errors of both classifiers count as radius 0. "
 )
+QUICK = VoteSearch(steps=5, draws=4, n_choose=100, n_confirm=400)
 SCORES = ("entropy", "max-probability", "margin")
 OF_MEMBERS = ("mutual-information", "vote-disagreement")
 DENSE = {"name": "mlp", "inputs": 784, "hidden": (256, 256)}
@@ -92,6 +94,7 @@ EXPERIMENTS = {
             sigma=0.5,
             n_certify=1_000,
             radii=(0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.25),
+            search=VoteSearch(),
         ),
     ),
     "smoothing-fashion-mnist": Experiment(
@@ -106,6 +109,7 @@ EXPERIMENTS = {
             sigma=0.5,
             n_certify=200,
             radii=(0.0, 0.25, 0.5, 1.0),
+            search=QUICK,
         )
         | at_scales(
             rejecting,
@@ -116,6 +120,7 @@ EXPERIMENTS = {
             sigma=0.5,
             n_certify=2_000,
             radii=(0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+            search=VoteSearch(),
         )
         | at_scales(
             rejecting,
@@ -126,6 +131,7 @@ EXPERIMENTS = {
             sigma=0.5,
             n_certify=100_000,
             radii=(0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+            search=VoteSearch(),
         ),
     ),
     "smoothing-cifar10": Experiment(
@@ -141,6 +147,7 @@ EXPERIMENTS = {
             sigma=0.25,
             n_certify=200,
             radii=(0.0, 0.25, 0.5, 1.0),
+            search=QUICK,
         )
         | at_scales(
             rejecting,
@@ -150,6 +157,7 @@ EXPERIMENTS = {
             sigma=0.25,
             n_certify=2_000,
             radii=(0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75),
+            search=VoteSearch(),
         )
         | at_scales(
             rejecting,
@@ -162,6 +170,7 @@ EXPERIMENTS = {
             sigma=0.25,
             n_certify=100_000,
             radii=(0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75),
+            search=VoteSearch(),
         ),
     ),
 }

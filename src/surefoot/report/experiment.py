@@ -100,12 +100,13 @@ def draw(picture: Picture) -> "matplotlib.figure.Figure":
 
 
 def curves(picture: Curves) -> "matplotlib.figure.Figure":
-    """Draw one line a row, intervals as bars, published values as open circles."""
+    """Draw one line a row, attacked ones dashed, intervals as bars, published values as circles."""
     figure = new_figure(7.2, 4.4)
     ax = figure.add_subplot()
     for place, (name, frame) in enumerate(picture.frame.groupby("row", sort=False)):
         color = COLORS[place % len(COLORS)]
-        ax.plot(frame["x"], frame["y"], "o-", color=color, label=str(name), markersize=4)
+        line = "o--" if str(name).startswith("attacked") else "o-"
+        ax.plot(frame["x"], frame["y"], line, color=color, label=str(name), markersize=4)
         if "low" in frame:
             ends = [frame["y"] - frame["low"], frame["high"] - frame["y"]]
             ax.errorbar(frame["x"], frame["y"], yerr=ends, fmt="none", color=color, alpha=0.35)

@@ -37,6 +37,15 @@ MOST = 0.4
 KNOWN = 500
 """Training images that choose the thresholds."""
 SHOWN = ("one_bound", "plain", "certain", "pairwise", "tight", "majority")
+NAMES = {
+    "one_bound": "plain, one bound",
+    "plain": "plain, two bounds",
+    "certain": "(i) certain",
+    "pairwise": "(ii) pairwise",
+    "tight": "(ii) tight",
+    "majority": "(ii) majority rule",
+}
+"""Of the readings, in tables and pictures."""
 GAINS = ("tight", "majority")
 
 
@@ -138,7 +147,7 @@ def _compare(
         lines.append(_number(name, f"rejected, {reading}", best[share], is_share=True))
     best = _best(table, "tight")
     for reading in SHOWN:
-        lines.append(_number(name, f"mean {reading}", best[reading]))
+        lines.append(_number(name, f"radius, {NAMES[reading]}", best[reading]))
     return lines
 
 
@@ -208,7 +217,7 @@ def _curves(
     found: Rejection, best: float, records: Sequence[Record], radii: Sequence[float], name: str
 ) -> Curves:
     """Lay out certified and attacked accuracy over the radius; (ii) attacked: accepted or not."""
-    lines = [rejection.certified_curve(found, best, SHOWN, radii)]
+    lines = [rejection.certified_curve(found, best, SHOWN, radii).replace({"row": NAMES})]
     for record in records:
         for radius in record.header["radii"]:
             ours = figures.attacked_accuracy(record, radius)
@@ -222,7 +231,7 @@ def _curves(
 def _over_thresholds(found: Rejection) -> pd.DataFrame:
     table = rejection.summary(found)
     lines = [
-        pd.DataFrame({"row": reading, "x": table["threshold"], "y": table[reading]})
+        pd.DataFrame({"row": NAMES[reading], "x": table["threshold"], "y": table[reading]})
         for reading in SHOWN
     ]
     return pd.concat(lines, ignore_index=True)

@@ -6,7 +6,14 @@ import math
 import numpy as np
 import pytest
 import yaml
-from report_records import make_limit, make_record, make_selective
+from report_records import (
+    SMOOTHING,
+    make_header,
+    make_limit,
+    make_record,
+    make_rows,
+    make_selective,
+)
 
 from surefoot.evaluation import figures
 from surefoot.evaluation.record import Record
@@ -202,3 +209,17 @@ def test_nan_scores_and_infinite_radii_are_no_obstacle():
     record = make_record(count=20)
     rows = record.rows.assign(certified=np.inf, attacked=np.inf, clean=True, score=np.nan)
     assert by_radius(Record(rows, record.header))["certified"].str.startswith("100.0 %").all()
+
+
+def test_smoothing_says_what_is_unlike_the_usual_and_what_holds_for_many_images():
+    rows = make_rows(360, [0.1, 0.25], 3)
+    certificate = {**SMOOTHING, "rule": "majority", "test": "anytime", "law_error": 2e-9}
+    header = make_header("vote", [0.1, 0.25], ["a", "b", "c"], certificate=certificate)
+    text = grounds(Record(rows, header))["Certificate"]
+    certified = int(((rows["certified"] >= 0.25) & rows["clean"]).sum())
+    assert f"at least {certified - 2} of these 360 images hold" in text  # 2: 95 % of Bin(360, .001)
+    assert "more than half of the mass" in text
+    assert "the test anytime" in text
+    assert "2e-09" in text
+    plain = grounds(Record(rows, {**header, "certificate": SMOOTHING}))["Certificate"]
+    assert "half of the mass" not in plain

@@ -5,7 +5,8 @@ import json
 import math
 from typing import Any
 
-from surefoot.evaluation.figures import cross_check
+from surefoot.certify.smoothing import robust_images, robust_share
+from surefoot.evaluation.figures import certified_right, cross_check
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
 
@@ -171,13 +172,40 @@ def _certificate(record: Record) -> str:
     if certificate["method"] == "lipschitz":
         text = "Lipschitz bounds of the network; holds with certainty."
     elif certificate["method"] == "smoothing":
-        text = _smoothing(certificate)
+        text = _smoothing(certificate) + _population(record, certificate["alpha"])
     else:
         text = f"{pairs(certificate)}."
     if record.header["threat"]["norm"] != "linf":
         return text
     dimension = record.header.get("dimension", "d")
     return f"{text} The certified radii are ℓ₂ radii divided by √d, d = {dimension}."
+
+
+def _population(record: Record, alpha: float) -> str:
+    """Turn claims about single images, each false with probability alpha, into one about many."""
+    eps, count = record.header["threat"]["eps"], len(record)
+    certified = int(certified_right(record.rows, eps).sum())
+    if certified == 0:
+        return ""
+    here = robust_images(certified, count, alpha)
+    share = robust_share(certified, count, alpha)
+    return (
+        f" At eps, false certificates included, at least {here} of these {count} images hold, and"
+        f" {percent(share)} of all such images (confidence 95 % each)."
+    )
+
+
+def _procedure(certificate: dict[str, Any]) -> str:
+    """Say what is unlike the usual: rule, test, noise."""
+    text = ""
+    if certificate.get("rule") == "majority":
+        text += " A label is answered only with more than half of the mass."
+    if certificate.get("test") in ("anytime", "composite"):
+        text += f" Decisions stop by the test {certificate['test']}."
+    if certificate.get("law_error"):
+        error = certificate["law_error"]
+        text += f" Noise in whole steps of the grid; its error, {error:.1g}, is in every mass."
+    return text
 
 
 def _smoothing(certificate: dict[str, Any]) -> str:
@@ -189,6 +217,7 @@ def _smoothing(certificate: dict[str, Any]) -> str:
         f"(selection + certification). The certificate of each example fails with probability at "
         f"most alpha = {certificate['alpha']:g}."
     )
+    text += _procedure(certificate)
     ledger = certificate.get("ledger")
     return f"{text} Ledger: {str(ledger).rstrip('.')}." if ledger else text
 

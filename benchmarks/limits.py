@@ -33,11 +33,22 @@ from scipy.stats import ncx2, norm
 from torch import Tensor
 
 from surefoot.data import load
-from surefoot.limits import Estimate, concentration, label_uncertainty
+from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
+from surefoot.limits import Estimate, concentration, conflict_bound, label_uncertainty
 from surefoot.limits.regions import Balls, HalfSpaces, Region
 
 Case = Literal[
-    *("speed", "peer", "gaussian", "gaussian-784", "mnist", "cifar10", "fashion-mnist", "cifar10h")
+    *(
+        "speed",
+        "peer",
+        "gaussian",
+        "gaussian-784",
+        "mnist",
+        "cifar10",
+        "fashion-mnist",
+        "cifar10h",
+        "conflicts",
+    )
 ]
 
 EVERY: tuple[Case, ...] = Case.__args__
@@ -306,9 +317,43 @@ def published(name: str, seed: int) -> Rows:
             yield label, partial(work, setting, reach, figure)
 
 
+def conflicts(seed: int) -> Rows:
+    """Prove ceilings of whole test sets, of 60,000 images, and with the labels of people."""
+    del seed
+    test = {
+        "mnist": (("linf", 0.3), ("l2", 1.5), ("l2", 3.0)),
+        "fashion-mnist": (("linf", 0.2), ("l2", 2.0)),
+        "cifar10h": (("linf", 8 / 255), ("l2", 1.0)),
+    }
+    for name, balls in test.items():
+        for norm, eps in balls:
+            for claim in (Local(), LabelOrUncertain()):
+                label = f"{name} {norm} {eps:.4g} {type(claim).__name__}"
+                yield label, partial(ceiling, name, "test", norm, eps, claim)
+    yield "mnist, 60,000, l2 1.5", partial(ceiling, "mnist", "train", "l2", 1.5, Local())
+    yield "mnist, 60,000, linf 0.3", partial(ceiling, "mnist", "train", "linf", 0.3, Local())
+    for norm, eps in test["cifar10h"]:
+        label = f"cifar10h {norm} {eps:.4g}, votes of people"
+        yield label, partial(ceiling, "cifar10h", "test", norm, eps, Local(), soft=True)
+
+
+def ceiling(
+    name: str, split: str, norm: Any, eps: float, claim: Guarantee, *, soft: bool = False
+) -> Row:
+    """Time one ceiling."""
+    data = load(name, split)  # pyright: ignore[reportArgumentType]
+    points, labels = data.batch(slice(None))
+    if soft and data.probabilities is not None:
+        labels = data.probabilities.double()
+    began = time.perf_counter()
+    found = conflict_bound(points.flatten(1), labels, eps=eps, norm=norm, guarantee=claim)
+    return vars(found) | {"seconds": time.perf_counter() - began, "points": len(points)}
+
+
 def rows_of(case: Case, seed: int) -> Rows:
     """Give the rows of a case by name."""
     own = {"speed": speed, "peer": peer, "gaussian": gaussian, "gaussian-784": gaussian_784}
+    own["conflicts"] = conflicts
     return own[case](seed) if case in own else published(case, seed)
 
 
@@ -328,7 +373,7 @@ def show(name: str, row: Row) -> None:
         text += f"  risk {100 * risk[0]:5.2f}  adversarial {100 * reached[0]:6.2f}"
         text += f"  uncertainty {row['label_uncertainty'][0]:.3f}  {row['calibrated']}"
         text += "  valid" if row["valid"] else ""
-    for key in ("published", "covered", "equal", "bound_at_the_risk"):
+    for key in ("published", "covered", "equal", "bound_at_the_risk", "value", "conflicts"):
         if row.get(key) is not None:
             text += f"  {key} {row[key]:.4g}"
     print(text, flush=True)

@@ -38,17 +38,15 @@ from surefoot.limits import Estimate, concentration, conflict_bound, label_uncer
 from surefoot.limits.regions import Balls, HalfSpaces, Region
 
 Case = Literal[
-    *(
-        "speed",
-        "peer",
-        "gaussian",
-        "gaussian-784",
-        "mnist",
-        "cifar10",
-        "fashion-mnist",
-        "cifar10h",
-        "conflicts",
-    )
+    "speed",
+    "peer",
+    "gaussian",
+    "gaussian-784",
+    "mnist",
+    "cifar10",
+    "fashion-mnist",
+    "cifar10h",
+    "conflicts",
 ]
 
 EVERY: tuple[Case, ...] = Case.__args__
@@ -326,19 +324,19 @@ def conflicts(seed: int) -> Rows:
         "cifar10h": (("linf", 8 / 255), ("l2", 1.0)),
     }
     for name, balls in test.items():
-        for norm, eps in balls:
+        for ball, eps in balls:
             for claim in (Local(), LabelOrUncertain()):
-                label = f"{name} {norm} {eps:.4g} {type(claim).__name__}"
-                yield label, partial(ceiling, name, "test", norm, eps, claim)
+                label = f"{name} {ball} {eps:.4g} {type(claim).__name__}"
+                yield label, partial(ceiling, name, "test", ball, eps, claim)
     yield "mnist, 60,000, l2 1.5", partial(ceiling, "mnist", "train", "l2", 1.5, Local())
     yield "mnist, 60,000, linf 0.3", partial(ceiling, "mnist", "train", "linf", 0.3, Local())
-    for norm, eps in test["cifar10h"]:
-        label = f"cifar10h {norm} {eps:.4g}, votes of people"
-        yield label, partial(ceiling, "cifar10h", "test", norm, eps, Local(), soft=True)
+    for ball, eps in test["cifar10h"]:
+        label = f"cifar10h {ball} {eps:.4g}, votes of people"
+        yield label, partial(ceiling, "cifar10h", "test", ball, eps, Local(), soft=True)
 
 
 def ceiling(
-    name: str, split: str, norm: Any, eps: float, claim: Guarantee, *, soft: bool = False
+    name: str, split: str, ball: Any, eps: float, claim: Guarantee, *, soft: bool = False
 ) -> Row:
     """Time one ceiling."""
     data = load(name, split)  # pyright: ignore[reportArgumentType]
@@ -346,7 +344,7 @@ def ceiling(
     if soft and data.probabilities is not None:
         labels = data.probabilities.double()
     began = time.perf_counter()
-    found = conflict_bound(points.flatten(1), labels, eps=eps, norm=norm, guarantee=claim)
+    found = conflict_bound(points.flatten(1), labels, eps=eps, norm=ball, guarantee=claim)
     return vars(found) | {"seconds": time.perf_counter() - began, "points": len(points)}
 
 

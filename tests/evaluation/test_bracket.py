@@ -588,3 +588,16 @@ def test_a_set_with_uncertain_does_not_say_that_a_label_surely_wins(guarantee, r
     assert found.radii is not None
     assert (found.radii > 0).any(1).double().mean() > 0.8
     assert not bool(found.accepted.any())
+
+
+@pytest.mark.parametrize("rule", ["argmax", "majority"])
+def test_a_vote_under_whole_number_noise_is_attacked_up_to_grey(rule, smooth_net):
+    """Grey, 127.5 steps, lies off the grid, where nothing is certified but much is attacked."""
+    data = load("digits").first(6)
+    data = Data("8 bits", data.images * 15, data.labels, data.classes)
+    vote = Vote(Selective(smooth_net, "entropy", 0.8), 0.2, data.levels, rule)
+    classifier = Smoothed(vote, n_certify=500, search=QUICK)
+    record = bracket(classifier, data, guarantee=Local(), threat=Threat("l2", 0.5))
+    assert record.header["certificate"]["law_error"] > 0
+    assert record.rows["certified"].max() > 0
+    assert record.header["attack"]["grey"] > 0

@@ -140,21 +140,24 @@ class Fall:
             self.retried, self.missed = len(rows), int((~result.success).sum())
 
     def _grey(self) -> None:
-        count, lead = 32, 0.0
-        if isinstance(self.classifier, Smoothed):  # slower, and only a clear majority is a fact
-            count, lead = 8, CLEAR_LEAD / math.sqrt(self.classifier.search.n_confirm)
-        sets = self.sets[:count]
+        count, lead, by = 32, 0.0, self.classifier
         low, high = self.threat.low, self.threat.high
         grey = torch.full_like(self.images[:1], (low + high) / 2)
-        outcomes = self.classifier.look(grey, self.guarantee).outcomes.expand(len(sets), -1)
-        fails = self.guarantee.margins(outcomes, sets) < -lead
+        if isinstance(by, Smoothed):  # slower, and only a clear majority is a fact
+            count, lead = 8, CLEAR_LEAD / math.sqrt(by.search.n_confirm)
+            # Counted and not certified: grey lies off the grid of whole-number noise.
+            outcomes = by.vote.answers(by.shares(grey))
+        else:
+            outcomes = by.look(grey, self.guarantee).outcomes
+        sets = self.sets[:count]
+        fails = self.guarantee.margins(outcomes.expand(len(sets), -1), sets) < -lead
         sets = sets & fails.unsqueeze(2)
         rows = sets.any(2).any(1).nonzero().flatten()
         if len(rows):
             reach = (high - low) / 2 * (1 + 1e-6)  # the grey pixel is rounded
             if self.threat.norm == "l2":
                 reach *= math.sqrt(grey.numel())
-            threat, by = replace(self.threat, eps=reach), self.classifier
+            threat = replace(self.threat, eps=reach)
             if isinstance(by, Plain) and by.step_size is not None:  # meant for the headline ball
                 by = replace(by, step_size=by.step_size * reach / self.threat.eps)
             result = self._search(rows, sets[rows], threat, check=True, by=by)

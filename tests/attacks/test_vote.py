@@ -141,3 +141,21 @@ def test_on_a_model_that_is_not_random_rand_is_auto_pgd_on_two_losses(generator)
     plain = autoattack(model, images, labels, threat=threat, version="fast")
     assert (result.success != plain.success).sum() <= 2
     assert bool((model(result.images).argmax(1) != labels)[result.success].all())
+
+
+@pytest.mark.parametrize(
+    ("masses", "members", "fails"),
+    [
+        ((0.30, 0.30), (2,), False),  # no label has more than half: "uncertain" stands
+        ((0.30, 0.60), (2,), True),
+        ((0.30, 0.30), (0,), True),  # so no label does
+        ((0.60, 0.30), (0,), False),
+    ],
+)
+def test_under_the_rule_majority_uncertain_stands_without_a_mass_of_its_own(masses, members, fails):
+    edges = torch.special.ndtri(torch.tensor(masses).cumsum(0))
+    vote = Vote(Fixed(edges), 1.0, rule="majority")
+    how = VoteSearch(n_choose=200, n_confirm=2000)
+    sets = one(*members, outcomes=3)
+    found = vote_fails(vote, torch.zeros(1, 1), sets, Local(), how, 0)
+    assert found.tolist() == [fails]

@@ -132,14 +132,16 @@ def _half_fails(
     how: VoteSearch,
     *key: int,
 ) -> Tensor:
-    """Say where the label has half of the mass at most (every), or a rival label more (some)."""
-    if guarantee.quantifier == "every":
-        tested = first.masked_fill(~inside, -1).argmax(1, keepdim=True)
-    else:
-        tested = first.masked_fill(inside, -1)[:, :-1].argmax(1, keepdim=True)
+    """Say where the label has less than half of the mass (every), or another label more.
+
+    A set with "uncertain" fails only where a label outside it wins, whatever the quantifier.
+    """
+    own = first.masked_fill(~inside, -1).argmax(1)
+    rival = first.masked_fill(inside, -1)[:, :-2].argmax(1)  # a label: neither U nor broken
+    alone = (~inside[:, -2]) & (guarantee.quantifier == "every")
     second = vote.counts(images, how.n_confirm, CONFIRM, *key)
-    votes = second.gather(1, tested).squeeze(1)
-    for_it = how.n_confirm - votes if guarantee.quantifier == "every" else votes
+    votes = second.gather(1, torch.where(alone, own, rival).unsqueeze(1)).squeeze(1)
+    for_it = torch.where(alone, how.n_confirm - votes, votes)
     total = torch.full_like(for_it, how.n_confirm)
     return binomial_p_value(for_it, total) <= how.alpha
 

@@ -15,6 +15,7 @@ from surefoot.certify import lipschitz
 from surefoot.certify.lipschitz import certificate
 from surefoot.data import Data, load
 from surefoot.evaluation import Contradiction, Plain, Smoothed, bracket, figures, read
+from surefoot.evaluation.fall import Fall
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build, open_model
 from surefoot.threat import Threat
@@ -601,3 +602,18 @@ def test_a_vote_under_whole_number_noise_is_attacked_up_to_grey(rule, smooth_net
     assert record.header["certificate"]["law_error"] > 0
     assert record.rows["certified"].max() > 0
     assert record.header["attack"]["grey"] > 0
+
+
+def test_a_counterexample_inside_a_certificate_is_settled_wherever_the_ball_ends(monkeypatch):
+    """The box ends at .45: a witness there refutes a radius of .46, though the ball reaches .5."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[-1.0], [0.0]]))
+        model[1].bias.copy_(torch.tensor([0.9, 0.0]))
+    monkeypatch.setattr(Plain, "settle", lambda *_: (0.46, False))  # no witness turns out real
+    images, sets = torch.tensor([[0.55]]), torch.tensor([[[True, False]]])
+    certified = torch.tensor([[0.46]], dtype=torch.float64)
+    fall = Fall(Plain(model, steps=10), images, sets, certified, Local(), Threat("l2", 0.5), None)
+    fall.attack(0.5)
+    fall.approach()
+    assert fall.certified.item() < fall.nearest.item()

@@ -82,7 +82,9 @@ class Fall:
         result = self._search(rows, self.standing[rows], threat)
         for place, alternative in result.broken.nonzero().tolist():
             row, witness = int(rows[place]), result.witnesses[place, alternative]
-            if not self._contradicts(row, alternative, witness, threat):
+            # It may lie inside a certificate that ends before the ball does.
+            length = self._length(witness, row)
+            if not self._contradicts(row, alternative, witness, replace(threat, eps=length)):
                 self.standing[row, alternative] = False
                 self.adversarial[row] = witness
                 self.found[row, alternative] = witness
@@ -113,11 +115,13 @@ class Fall:
         for place, (row, alternative) in enumerate(places):
             length = float(lengths[place])
             if not self._stands_near(row, alternative, there[place], length):
-                origin = self.images[row : row + 1]
-                length = float(self.threat.distance(self.found[row, alternative][None], origin))
+                length = self._length(self.found[row, alternative], row)
             if math.isfinite(self.radius[row]):
                 known = self.nearest[row]
                 self.nearest[row] = length if known.isinf() else max(float(known), length)
+
+    def _length(self, witness: Tensor, row: int) -> float:
+        return float(self.threat.distance(witness[None], self.images[row : row + 1]))
 
     def _stands_near(self, row: int, alternative: int, witness: Tensor, length: float) -> bool:
         """Settle it if the certificate reaches a nearer counterexample; False if that is none."""

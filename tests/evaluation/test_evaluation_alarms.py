@@ -402,3 +402,19 @@ def test_sets_have_no_ceiling_and_rejection_has_a_higher_one():
     (apart,) = limit.ceilings(data, LabelOrUncertain(), threat, [0.2])
     assert close["value"] == pytest.approx(0.5)
     assert apart["value"] == 1.0
+
+
+def test_a_radius_that_one_bound_reaches_is_not_called_out_of_reach():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
+    with torch.no_grad():
+        net[1].weight.zero_()
+        net[1].bias.copy_(torch.tensor([1.0, 0.0]))  # every copy votes for 0
+    data = Data("one", torch.tensor([[0.5]]), torch.tensor([0]), ("a", "b"))
+    radius = 2.44  # sigma 1, 1000 copies, alpha .001: 2.429 with two bounds, 2.463 with one
+    most = {"n_certify": 1000, "search": QUICK}
+    selective = Selective(net, "entropy", 1.0)
+    for rule, certified in (("majority", True), ("argmax", False)):
+        vote = Smoothed(Vote(selective, 1.0, rule=rule), **most)
+        record = evaluate(vote, data, norm="l2", eps=radius, attack=False)
+        assert (figures.certified_accuracy(record, radius).value == 1) == certified
+        assert any_says("can be certified", record.header["warnings"]) != certified

@@ -182,7 +182,9 @@ def out_of_reach(record: Record) -> list[str]:
     certificate, norm = record.header["certificate"], record.header["threat"]["norm"]
     if certificate is None or certificate["method"] != "smoothing":
         return []
-    largest = largest_radius(certificate["sigma"], certificate["n_certify"], certificate["alpha"])
+    one_bound = certificate.get("rule") == "majority" or bool(certificate.get("decided"))
+    numbers = (certificate[name] for name in ("sigma", "n_certify", "alpha"))
+    largest = largest_radius(*numbers, bounds=1 if one_bound else 2)
     largest /= Threat(norm, 1.0).l2_radius(record.header["dimension"])
     beyond = [f"{radius:g}" for radius in record.header["radii"] if radius > largest]
     if not beyond:

@@ -19,12 +19,14 @@ from surefoot.stats import lower_bound, upper_bound
 from surefoot.types import Sets
 
 
-def largest_radius(sigma: float, n_certify: int, alpha: float) -> float:
+def largest_radius(sigma: float, n_certify: int, alpha: float, *, bounds: int = 2) -> float:
     r"""Give the radius that a vote of all copies for one outcome would certify, for `Local`.
 
-    $$ \sigma \Phi^{-1}((\alpha / 2)^{1 / n}) $$
+    $$ \sigma \Phi^{-1}((\alpha / m)^{1 / n}) $$
+    with m the bounds that share alpha: 2 for full radii of the rule argmax; with 1 no decision and
+    no radius of the rule majority reaches further.
     """
-    low = lower_bound(torch.tensor([float(n_certify)]), n_certify, alpha / 2)
+    low = lower_bound(torch.tensor([float(n_certify)]), n_certify, alpha / bounds)
     return sigma * tolerated_shift(low, 1 - low).item()
 
 

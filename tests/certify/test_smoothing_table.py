@@ -182,3 +182,12 @@ def test_bounds_for_a_data_set_fail_as_rarely_as_they_say(generator):
 def test_the_edges_of_scores_in_the_unit_interval():
     assert len(UNIT) == 100
     assert UNIT[-1] == 1.0
+
+
+def test_scores_without_bounds_choose_thresholds_but_have_no_mean(net):
+    images = torch.full((2, 6), 0.4)
+    table = count(Vote(net, 0.5), images, 50, 1, score="energy", edges=(-5.0, 0.0))
+    assert table.votes(0.0).sum(1).tolist() == [50, 50]
+    with pytest.raises(ValueError, match="vacuity-exp"):
+        count(Vote(net, 0.5), images, 50, 1, score="energy").scores()
+    count(Vote(net, 0.5), images, 50, 1, score="vacuity-exp").scores()

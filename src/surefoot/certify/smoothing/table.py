@@ -20,6 +20,8 @@ from surefoot.uncertainty.vote import Vote
 
 UNIT = tuple(j / 100 for j in range(1, 101))
 """Edges for scores in [0, 1]."""
+ROUNDING = 1e-4
+"""By which a score in [0, 1] may miss it, in float32 and with many classes."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Table:
         broken: `[B]` copies without finite logits, a rival of everything.
         places: `[B, K, C]` copies that have the class among their k + 1 best.
         edges: increasing; thresholds are taken from them.
+        outside: copies of all images whose score lies outside [0, 1] by more than rounding.
     """
 
     joint: Tensor
     broken: Tensor
     places: Tensor
     edges: tuple[float, ...]
+    outside: int = 0
 
     @property
     def draws(self) -> int:
@@ -66,7 +70,15 @@ class Table:
         """Count scores as `scores.histogram` does, `[B, E + 1]`; edges j / E are needed.
 
         What lies above 1 by rounding counts as 1; broken copies and what is no number go last.
+
+        Raises:
+            ValueError: other edges, or scores that are not bounded by 0 and 1.
         """
+        if self.outside:
+            raise ValueError(
+                f"bounds of scores need a score in [0, 1]; {self.outside} copies have another. Take"
+                " vacuity-exp for energy, gp-variance for latent-variance: they order images alike"
+            )
         steps = torch.tensor(self.edges, dtype=torch.float64) * len(self.edges)
         if not bool((steps - torch.arange(1, len(steps) + 1)).abs().max() < 1e-9):
             raise ValueError("bounds of scores need edges 1 / E, 2 / E, ..., 1, such as UNIT")
@@ -112,17 +124,19 @@ def count(
     def read(copies: Tensor) -> Tensor:
         logits, scores = scored(vote.model, copies, score)
         finite = logits.isfinite().all(1)
-        kept, place = logits[finite], _place(scores[finite], ends)
+        kept, known = logits[finite], scores[finite]
+        place = _place(known, ends)
         best = kept.topk(k, dim=1).indices if k > 1 else kept.argmax(1, keepdim=True)
         joint = torch.bincount(best[:, 0] * bins + place, minlength=classes * bins)
         ranks = torch.arange(k, device=best.device) * classes
         places = torch.bincount((best + ranks).flatten(), minlength=classes * k)
-        return torch.cat([joint, places, (~finite).sum().unsqueeze(0)])
+        outside = ((known < -ROUNDING) | (known > 1 + ROUNDING)).sum()
+        return torch.cat([joint, places, outside.unsqueeze(0), (~finite).sum().unsqueeze(0)])
 
     flat = vote.sums(images, draws, *key, read=read, batch_size=batch_size).cpu()
     joint = flat[:, : classes * bins].unflatten(1, (classes, bins))
-    places = flat[:, classes * bins : -1].unflatten(1, (k, classes)).cumsum(1)
-    return Table(joint, flat[:, -1], places, tuple(edges))
+    places = flat[:, classes * bins : -2].unflatten(1, (k, classes)).cumsum(1)
+    return Table(joint, flat[:, -1], places, tuple(edges), int(flat[:, -2].sum()))
 
 
 def _place(scores: PerExample, ends: Tensor) -> Tensor:

@@ -191,3 +191,10 @@ def test_scores_without_bounds_choose_thresholds_but_have_no_mean(net):
     with pytest.raises(ValueError, match="vacuity-exp"):
         count(Vote(net, 0.5), images, 50, 1, score="energy").scores()
     count(Vote(net, 0.5), images, 50, 1, score="vacuity-exp").scores()
+
+
+def test_every_reading_pays_for_the_error_of_the_noise():
+    table = made(0.7, 0.05, 0.25)
+    exact, wide = (two_radii(table, table, 0.5, 1.0, 1e-3, error=error) for error in (0.0, 0.01))
+    for name in ("one_bound", "plain", "certain", "pairwise", "tight", "majority"):
+        assert getattr(wide, name) < getattr(exact, name) - 0.01

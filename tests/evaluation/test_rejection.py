@@ -80,11 +80,11 @@ def test_a_killed_count_goes_on_and_gives_the_same(net, found, tmp_path, monkeyp
     data = load("digits", "test").first(120)
     original, calls = rejection.smoothing.two_radii, []
 
-    def dies(*arguments):
+    def dies(*arguments, **more):
         calls.append(1)
         if len(calls) > 6:
             raise KeyboardInterrupt
-        return original(*arguments)
+        return original(*arguments, **more)
 
     monkeypatch.setattr(rejection.smoothing, "two_radii", dies)
     with pytest.raises(KeyboardInterrupt):

@@ -111,14 +111,16 @@ def rejection_curve(
             continue
         images, labels = data.batch(slice(first, first + SHARD))
         images = images.to(device_of(vote.model))
-        how = {"score": score, "edges": thresholds}
+        how, error = {"score": score, "edges": thresholds}, vote.law_error(images)
         chosen = smoothing.count(vote, images, n_select, smoothing.SELECT, seed, **how)
         table = smoothing.count(vote, images, n_certify, smoothing.CERTIFY, seed, **how)
         parts, votes = [], table.votes()
         top = votes.gather(1, chosen.votes()[:, :-1].argmax(1, keepdim=True)).squeeze(1)
         mass = {"top_mass": (top.double() / table.draws).numpy()}
         for threshold in thresholds:
-            radii = smoothing.two_radii(chosen, table, threshold, vote.sigma, alpha)._asdict()
+            radii = smoothing.two_radii(
+                chosen, table, threshold, vote.sigma, alpha, error=error
+            )._asdict()
             names = {"label": "prediction", "plain_label": "plain_prediction"}
             columns = {names.get(key, key): value.numpy() for key, value in radii.items()}
             place = {"index": range(first, first + len(labels)), "label": labels.numpy()}

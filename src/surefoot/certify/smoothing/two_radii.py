@@ -50,7 +50,13 @@ class TwoRadii(NamedTuple):
 
 
 def two_radii(
-    selection: Table, table: Table, threshold: float, sigma: float, alpha: float
+    selection: Table,
+    table: Table,
+    threshold: float,
+    sigma: float,
+    alpha: float,
+    *,
+    error: float = 0.0,
 ) -> TwoRadii:
     """Read all radii off the counts.
 
@@ -60,6 +66,7 @@ def two_radii(
         threshold: an edge of both tables, chosen on other images or copies.
         sigma: of the noise.
         alpha: level of each radius on its own.
+        error: of the noise, `Vote.law_error`.
     """
     chosen, votes = selection.votes(threshold), table.votes(threshold)
     labels = chosen[:, :-2].argmax(1)
@@ -69,12 +76,12 @@ def two_radii(
     either[:, :, -1] = True
     wins = (chosen.gather(1, labels.unsqueeze(1)) > chosen[:, -2:]).all(1)
     plain_votes = table.votes()
-    plain, _ = radii_from_counts(plain_votes, alone, Local(), sigma, alpha)
-    one, _ = majority_radii(plain_votes, alone, Local(), sigma, alpha)
-    certain, _ = radii_from_counts(votes, both, Local(), sigma, alpha)
-    tight, _ = radii_from_counts(votes, either, LabelOrUncertain(), sigma, alpha)
-    sure, _ = majority_radii(votes, both, Local(), sigma, alpha)
-    majority, _ = majority_radii(votes, either, LabelOrUncertain(), sigma, alpha)
+    plain, _ = radii_from_counts(plain_votes, alone, Local(), sigma, alpha, error=error)
+    one, _ = majority_radii(plain_votes, alone, Local(), sigma, alpha, error=error)
+    certain, _ = radii_from_counts(votes, both, Local(), sigma, alpha, error=error)
+    tight, _ = radii_from_counts(votes, either, LabelOrUncertain(), sigma, alpha, error=error)
+    sure, _ = majority_radii(votes, both, Local(), sigma, alpha, error=error)
+    majority, _ = majority_radii(votes, either, LabelOrUncertain(), sigma, alpha, error=error)
     return TwoRadii(
         label=labels,
         plain_label=plain_labels,
@@ -83,7 +90,7 @@ def two_radii(
         one_bound=one[:, 0],
         plain=plain[:, 0],
         certain=torch.where(wins, certain[:, 0], 0.0),
-        pairwise=_pairwise(votes, both[:, 0], sigma, alpha),
+        pairwise=_pairwise(votes, both[:, 0], sigma, alpha, error),
         tight=tight[:, 0],
         majority_certain=sure[:, 0],
         majority=majority[:, 0],
@@ -130,11 +137,13 @@ def _one_hot(labels: Tensor, votes: Tensor) -> Sets:
     return found.scatter(2, labels.view(-1, 1, 1), True)
 
 
-def _pairwise(votes: Tensor, members: Tensor, sigma: float, alpha: float) -> Tensor:
+def _pairwise(votes: Tensor, members: Tensor, sigma: float, alpha: float, error: float) -> Tensor:
     trials = int(votes[0].sum())
     inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
     low = lower_bound(votes, trials, alpha / 2).masked_fill(~inside, 0.0).amax(1)
+    low = (low - error).clamp(min=0)
     beside = inside.clone()
     beside[:, -2] = True  # "uncertain" is no rival here
     high = upper_bound(votes, trials, alpha / 2).masked_fill(beside, 0.0).amax(1)
+    high = (high + error).clamp(max=1)
     return sigma * tolerated_shift(low, torch.minimum(high, 1 - low))

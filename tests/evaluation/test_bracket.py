@@ -617,3 +617,10 @@ def test_a_counterexample_inside_a_certificate_is_settled_wherever_the_ball_ends
     fall.attack(0.5)
     fall.approach()
     assert fall.certified.item() < fall.nearest.item()
+
+
+def test_a_decided_radius_counts_as_certified_at_that_radius(digits, smooth_net):
+    classifier = Smoothed(Vote(smooth_net, 0.2), radii=(0.1,), n_certify=1000, search=QUICK)
+    arguments = {"guarantee": Local(), "threat": Threat("l2", 0.1), "attack": False}
+    record = bracket(classifier, digits.first(20), **arguments)
+    assert figures.certified_accuracy(record, 0.1).value > 0.2

@@ -240,13 +240,13 @@ def _rows(
         certified = torch.full((len(labels),), torch.nan, dtype=torch.float64)
         carrier = sets.any(2).float().argmax(1)
     else:
-        certified = fall.certified.amax(1) / scale * (1 - 1e-15)
+        certified = _in_norm(fall.certified.amax(1), scale)
         carrier = torch.where(
             certified > 0, fall.certified.argmax(1), sets.any(2).float().argmax(1)
         )
     proven = _radii_of_all(look, labels, sets, fall)
     if proven is not None:
-        proven = proven / scale * (1 - 1e-15)
+        proven = _in_norm(proven, scale)
     carried = sets[torch.arange(len(labels), device=sets.device), carrier]
     return pd.DataFrame(
         {
@@ -268,6 +268,11 @@ def _rows(
             "samples": look.samples.cpu().numpy(),
         }
     )
+
+
+def _in_norm(radii: Tensor, scale: float) -> Tensor:
+    """Turn l2 radii into the norm of the threat, rounded down; an l2 radius stays what it is."""
+    return radii if scale == 1 else radii / scale * (1 - 1e-15)
 
 
 def _radii_of_all(look: Look, labels: Labels, sets: Sets, fall: Fall) -> Tensor | None:

@@ -126,6 +126,9 @@ def test_copies_under_whole_number_noise_sit_on_the_grid():
     with pytest.raises(ValueError, match="k / 255"):
         vote.law_error(images)
     assert vote.law_error(images[:1]) > 0
+    assert vote.law_error(torch.arange(256).view(1, -1) / 255) > 0
+    with pytest.raises(ValueError, match="k / 255"):  # 3072 such pixels move a radius by 2e-4
+        vote.law_error(images[:1].double() + 9e-4 / 255)
 
 
 @pytest.mark.parametrize(

@@ -188,3 +188,18 @@ def test_families_and_norms():
     for norm, family in (("linf", "balls"), ("l2", "cubes"), ("l2", "rectangles")):
         with pytest.raises(ValueError, match=f"`family` '{family}' has no closed expansion"):
             concentration(points, unsure, family=family, **(SETTINGS | {"norm": norm}))
+
+
+def test_an_empty_region_is_furthest_from_the_goal():
+    goal = Goal(**SETTINGS, pieces=2, delta=0.0, constraint="union")
+    counts = {"empty": 0, "short": 40}
+
+    def fit(asked):
+        return "empty" if asked.pieces == 2 else "short"
+
+    def look(region):
+        held, reached = counts[region], counts[region] + 10
+        return Measures(interval(held, 1000), interval(reached, 1000), interval(1, 2))
+
+    found = calibrated(fit, goal, look, "value")
+    assert found.region == "short"

@@ -20,6 +20,9 @@ ROUNDS = 12
 STEP = 1.02
 """The least factor by which the cover grows from one search to the next."""
 
+UNSEEN = 2.0
+"""The factor where no calibration point lies in the region, so that none can be computed."""
+
 MOST = 4.0
 """Covers beyond this many times the risk are given up."""
 
@@ -71,13 +74,14 @@ def _raise(
             return
         found = look(region)
         short, certain = _missing(found, goal, reach)
-        closeness = min(1.0, 1 / short)
+        closeness = 0.0 if math.isinf(short) else min(1.0, 1 / short)
         if goal.gamma > 0:
             closeness *= min(1.0, 1 - certain / goal.gamma)
         yield _Trial(Attempt(region, asked, found), closeness, found.adversarial_risk.value)
         if closeness == 1:
             return
-        cover = (1 + asked.delta) * (max(STEP, short) if short > 1 else 1.0)
+        more = UNSEEN if math.isinf(short) else max(STEP, short)
+        cover = (1 + asked.delta) * (more if short > 1 else 1.0)
         gamma = asked.gamma + (max(0.02 * goal.gamma, certain) if certain > 0 else 0.0)
         if cover > MOST or gamma > 2:
             return
@@ -88,7 +92,7 @@ def _missing(found: Measures, goal: Goal, reach: Reach) -> tuple[float, float]:
     """Give by which factor the risk falls short, and how much label uncertainty is missing."""
     value = "low" if reach == "limit" else "value"
     risk, gamma = getattr(found.risk, value), getattr(found.label_uncertainty, value)
-    short = goal.risk / risk if risk > 0 else 2.0
+    short = goal.risk / risk if risk > 0 else math.inf
     if goal.gamma == 0:
         return short, 0.0
     return short, goal.gamma if math.isnan(gamma) else goal.gamma - gamma

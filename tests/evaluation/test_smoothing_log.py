@@ -122,6 +122,9 @@ def test_other_records_have_no_log(record, tmp_path):
         ("80\t1\t1\tnan\t1\t1.0\n", "do not go together"),
         ("80\t1\t1\n", "line 6.*`radius` must be a number"),
         ("80\t1\t1\t0.5\tyes\t1.0\n", "`correct` must be 0 or 1"),
+        ("80\tnan\t1\t0.5\t0\t1.0\n", "`label` must be a whole number"),
+        ("80\t1.5\t1\t0.5\t0\t1.0\n", "`label` must be a whole number"),
+        ("80\t-1\t-1\t0.5\t1\t1.0\n", "do not go together"),  # no abstention is right
     ],
 )
 def test_bad_lines_are_named(log, line, words):

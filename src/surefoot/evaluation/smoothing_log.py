@@ -121,26 +121,26 @@ def _lines(path: Path) -> list[dict[str, str]]:
 
 def _row(line: Mapping[str, str | None]) -> dict[str, Any]:
     """Give one row of the record; raise if the line contradicts itself."""
-    index, label, predict = (_number(line, name) for name in NEEDED[:3])
+    index, label, predict = (_whole(line, name) for name in NEEDED[:3])
     radius, correct = _number(line, "radius"), str(line["correct"]).strip().lower()
     if correct not in (*TRUE, *FALSE):
         raise ValueError(f"{line['place']}: `correct` must be 0 or 1; found {line['correct']!r}")
     right, answered = correct in TRUE, predict >= 0
-    if right != (predict == label) or not 0 <= radius < math.inf:
+    if right != (predict == label) or not 0 <= radius < math.inf or min(index, label) < 0:
         raise ValueError(
-            f"{line['place']}: label {label:g}, predict {predict:g}, correct {correct} and radius"
+            f"{line['place']}: label {label}, predict {predict}, correct {correct} and radius"
             f" {radius:g} do not go together"
         )
     return {
-        "index": int(index),
-        "label": int(label),
-        "prediction": int(predict),
+        "index": index,
+        "label": label,
+        "prediction": predict,
         "accepted": answered,
         "surely_accepted": answered,
         "score": math.nan,
-        "set": str(int(predict)) if right else "",
+        "set": str(predict) if right else "",
         "set_size": int(right),
-        "sets": str(int(predict)) if answered else "",
+        "sets": str(predict) if answered else "",
         "radii": repr(radius) if answered else "0.0",
         "clean": right,
         "certified": radius if right else 0.0,
@@ -150,6 +150,13 @@ def _row(line: Mapping[str, str | None]) -> dict[str, Any]:
         "samples": 0,
         "seconds": _seconds(line.get("time")),
     }
+
+
+def _whole(line: Mapping[str, str | None], name: str) -> int:
+    number = _number(line, name)
+    if not number.is_integer():
+        raise ValueError(f"{line['place']}: `{name}` must be a whole number; found {line[name]!r}")
+    return int(number)
 
 
 def _number(line: Mapping[str, str | None], name: str) -> float:

@@ -154,3 +154,17 @@ def test_choices_that_contradict_themselves():
         Procedure("majority", "composite")
     with pytest.raises(ValueError, match="single outcomes"):
         Procedure(test="composite").check(LabelOrUncertain(), decides=True)
+
+
+def test_a_step_of_a_test_keeps_to_the_size_of_a_pass():
+    sizes = []
+
+    class Watching(nn.Module):
+        def forward(self, images):
+            sizes.append(len(images))
+            return torch.stack([images[:, 0], 1 - images[:, 0]], 1)
+
+    vote, images = Vote(Watching(), 0.5), torch.tensor([[0.4], [0.6]])
+    counts = vote.increments(images, 300, 1, batch_size=64)
+    assert max(sizes) == 64
+    assert torch.equal(counts, vote.increments(images, 300, 1))

@@ -159,7 +159,7 @@ class Vote:
                 streams = [(*key, names[row]) for row in few.tolist()]
                 copies = self._noisy(images[few].to(device), draws, streams)
                 with own_randomness(*streams[0]):
-                    outcomes = self.model(copies)
+                    outcomes = torch.cat([self.model(part) for part in copies.split(batch_size)])
                 winners = _winners(outcomes).view(len(few), draws)
                 table = winners.new_zeros(len(few), outcomes.shape[1] + 1)
                 rows.append(table.scatter_add(1, winners, torch.ones_like(winners)))

@@ -283,7 +283,7 @@ BAD = [
     ("evaluate --model {run} --certificate smoothing --sigma 0", "sigma"),
     ("evaluate --model {run} --certificate smoothing --alpha 2", "alpha"),
     ("evaluate --model {run} --coverage 0.9", "need --reject"),
-    ("evaluate --model {run} --reject entropy", "either --threshold or --coverage"),
+    ("evaluate --model {run} --reject entropy", "needs one of --threshold"),
     ("evaluate --model {run} --reject entropy --coverage 0.9 --count 0", "lower --count"),
     (
         "certify --model {run} --reject entropy --threshold 1 --certificate lipschitz",

@@ -81,6 +81,7 @@ def conflict_bound(
         ValueError: points that are not finite, labels that do not fit, a negative radius.
 
     Example:
+        >>> import torch
         >>> line = torch.tensor([[0.0], [1.0], [1.5]])
         >>> conflict_bound(line, torch.tensor([0, 1, 0]), eps=0.3, norm="l2").value
         0.666...

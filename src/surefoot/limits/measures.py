@@ -44,11 +44,11 @@ def measure(region: Region, points: Tensor, uncertainty: Tensor, eps: float, see
     return Measures(
         interval(int(inside.sum()), len(points), LEVEL),
         interval(int(reached.sum()), len(points), LEVEL),
-        _mean_interval(uncertainty[inside].cpu(), seed),
+        mean_interval(uncertainty[inside].cpu(), seed),
     )
 
 
-def _mean_interval(values: Tensor, seed: int) -> Interval:
+def mean_interval(values: Tensor, seed: int) -> Interval:
     """Give the mean with its percentile bootstrap interval."""
     if len(values) == 0:
         return Interval(torch.nan, 0.0, 2.0)

@@ -1,0 +1,88 @@
+"""How far a classifier stays below the estimated limit of its data.
+
+Two kinds of adversarial risk meet here and are never mixed: the limit speaks of the error region
+(an error counts where the perturbed point itself is misjudged), attack and certificate of the label
+at x (the answer must keep the label of the clean image). They agree as long as the truth does not
+change within the radius.
+"""
+
+from dataclasses import dataclass
+
+from surefoot.evaluation.figures import attacked_accuracy, certified_accuracy
+from surefoot.evaluation.record import Record
+from surefoot.stats import Interval
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """A classifier beside the estimated limit at one radius.
+
+    Attributes:
+        radius: in the norm of the threat.
+        limit: estimated best robustness of classifiers with as many errors, as disputed (error
+            region).
+        valid: the flag of the estimate.
+        attacked: accuracy under attack (label at x); None if nothing was attacked.
+        certified: certified accuracy (label at x); None without a certificate.
+    """
+
+    radius: float
+    limit: Interval
+    valid: bool
+    attacked: Interval | None
+    certified: Interval | None
+
+    @property
+    def unexplained(self) -> float | None:
+        """Give the limit minus attacked accuracy: what the data do not explain."""
+        return None if self.attacked is None else self.limit.value - self.attacked.value
+
+    @property
+    def crossed(self) -> bool:
+        """Say whether a figure of the classifier surely lies above the estimate.
+
+        No contradiction: the limit is an estimate from one region, of another adversarial risk.
+        """
+        ours = [one for one in (self.attacked, self.certified) if one is not None]
+        return any(one.low > self.limit.high for one in ours)
+
+    def text(self) -> str:
+        """Say it in one sentence, with the kind of every figure."""
+        parts = [f"radius {self.radius:g}: estimated limit {_percent(self.limit)} (error region)"]
+        if self.attacked is not None:
+            parts.append(f"attacked accuracy {_percent(self.attacked)} (label at x)")
+        if self.certified is not None:
+            parts.append(f"certified accuracy {_percent(self.certified)} (label at x)")
+        if self.unexplained is not None:
+            parts.append(f"headroom {100 * self.unexplained:+.1f} points")
+        flags = ["" if self.valid else "the estimate is not valid"]
+        flags.append("the classifier lies above the estimate" if self.crossed else "")
+        return "; ".join(parts + [flag for flag in flags if flag])
+
+
+def headroom(record: Record) -> list[Headroom]:
+    """Join the figures of a record with the limit in its header, radius by radius.
+
+    Radii without a feasible estimate are left out; all of them where none was asked for.
+    """
+    return [_beside(record, entry) for entry in record.header.get("limit", []) if _usable(entry)]
+
+
+def _usable(entry: dict) -> bool:
+    found = entry.get("robustness")
+    return bool(entry.get("feasible")) and found is not None and None not in found.values()
+
+
+def _beside(record: Record, entry: dict) -> Headroom:
+    radius = float(entry["radius"])
+    return Headroom(
+        radius,
+        Interval(**entry["robustness"]),
+        bool(entry["valid"]),
+        attacked_accuracy(record, radius) if record.header.get("attack") is not None else None,
+        certified_accuracy(record, radius),
+    )
+
+
+def _percent(value: Interval) -> str:
+    return f"{100 * value.value:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}]"

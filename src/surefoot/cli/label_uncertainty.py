@@ -1,21 +1,52 @@
-"""`surefoot label-uncertainty`: how unsure are people of these labels."""
+"""`surefoot label-uncertainty`: how unsure are people, or models, of these labels."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from surefoot.cli.options import Rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from surefoot.data import Data
+
+Columns = dict[str, "Tensor"]
+Lines = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Command:
-    """Measure 1 - p(label) + largest other p, from human soft labels, for every image.
+    """Measure 1 - p(label) + largest other p for every image.
+
+    p comes from the soft labels of the data, from the votes in a file, or from a model that did
+    not see the image.
 
     Args:
-        rows: data with soft labels: cifar10h, cifar10n, or an .npz with `probabilities`.
+        rows: data; without another source it needs soft labels: cifar10h, cifar10n, or an .npz
+            with `probabilities`.
+        source: soft-labels; votes: counts of a file, smoothed, corrected, with credible intervals;
+            cross-validated: a logistic regression, out of fold.
+        votes: .npz file of the source votes, rows in the order of the data.
+        annotators: its arrays: `counts` [N, C], or votes [N] or [N, A] (-1: none).
+        prior: of the Dirichlet law, for each class; 0 takes 1 / C.
+        folds: of the cross-validation.
+        calibration: of its probabilities.
+        errors: also flag labels that are likely wrong, by the confident joint or pruned by the
+            noise rate (source cross-validated).
+        seed: of folds and draws.
         output: CSV file to write, one row an image; none by default.
     """
 
     rows: Rows = field(default_factory=lambda: Rows(data="cifar10h", count=0))
+    source: Literal["soft-labels", "votes", "cross-validated"] = "soft-labels"
+    votes: Path | None = None
+    annotators: tuple[str, ...] = ("counts",)
+    prior: float = 0.0
+    folds: int = 10
+    calibration: Literal["none", "temperature", "isotonic"] = "temperature"
+    errors: Literal["none", "confident-joint", "noise-rate"] = "none"
+    seed: int = 0
     output: Path | None = None
 
     def run(self) -> None:
@@ -24,24 +55,99 @@ class Command:
 
         from surefoot.cli.show import table
         from surefoot.files import write_whole
-        from surefoot.limits import label_uncertainty, largest_gamma
+        from surefoot.limits import largest_gamma
 
+        if self.errors != "none" and self.source != "cross-validated":
+            raise ValueError("--errors asks a model: add --source cross-validated")
         data, _ = self.rows.load()
-        if data.probabilities is None:
-            raise ValueError(
-                f"{data.name} has no soft labels: give cifar10h, cifar10n, or an .npz with an array"
-                " `probabilities` [N, C]"
-            )
-        unsure = label_uncertainty(data.probabilities, data.labels)
-        rows = [("mean", f"{unsure.mean().item():.4f}")]
+        measure = {
+            "soft-labels": self._soft,
+            "votes": self._voted,
+            "cross-validated": self._modelled,
+        }[self.source]
+        columns, lines = measure(data)
+        unsure = columns["label_uncertainty"]
+        rows = [("mean", f"{unsure.mean().item():.4f}"), *lines]
         for share in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
             rows.append((f"quantile {share:g}", f"{unsure.quantile(share).item():.4f}"))
         for risk in (0.02, 0.05, 0.1, 0.2):
             rows.append((f"largest gamma at risk {risk:g}", f"{largest_gamma(unsure, risk):.4f}"))
         table(f"Label uncertainty of {data.name}, {len(data)} images", ("figure", "value"), rows)
         if self.output is not None:
-            frame = pd.DataFrame(
-                {"index": range(len(data)), "label": data.labels, "label_uncertainty": unsure}
-            )
+            place = {"index": range(len(data)), "label": data.labels}
+            frame = pd.DataFrame(place | {name: value.numpy() for name, value in columns.items()})
             write_whole(self.output, frame.to_csv(index=False).encode())
             print(f"rows: {self.output}")
+
+    def _soft(self, data: "Data") -> tuple[Columns, Lines]:
+        from surefoot.limits import label_uncertainty
+
+        if data.probabilities is None:
+            raise ValueError(
+                f"{data.name} has no soft labels: give cifar10h, cifar10n, or an .npz with an array"
+                " `probabilities` [N, C]; or another --source"
+            )
+        return {"label_uncertainty": label_uncertainty(data.probabilities, data.labels)}, []
+
+    def _voted(self, data: "Data") -> tuple[Columns, Lines]:
+        from surefoot.limits.annotators import voted_uncertainty
+
+        counts = self._counts(data)
+        prior = self.prior or None
+        found = voted_uncertainty(counts, data.labels, prior=prior, seed=self.seed)
+        columns = {
+            "label_uncertainty": found.plain,
+            "smoothed": found.smoothed,
+            "corrected": found.corrected,
+            "low": found.low,
+            "high": found.high,
+        }
+        middle = found.posterior_mean
+        posterior = f"{middle.value:.4f} [{middle.low:.4f}, {middle.high:.4f}]"
+        lines = [
+            ("mean, corrected for few votes", f"{found.mean:.4f}"),
+            ("mean, smoothed", f"{found.smoothed.mean().item():.4f}"),
+            ("mean of the posterior", posterior),
+        ]
+        return columns, lines
+
+    def _counts(self, data: "Data") -> "Tensor":
+        """Read counts or votes; the rows must be those of the data."""
+        import numpy as np
+        import torch
+
+        from surefoot.data import npz
+        from surefoot.limits.annotators import count_votes
+
+        if self.votes is None:
+            raise ValueError("--source votes needs the file: --votes FILE.npz")
+        arrays = npz.read(self.votes, self.annotators)
+        if self.annotators == ("counts",):
+            found = torch.from_numpy(arrays["counts"].astype(np.float64))
+        else:
+            parts = [torch.from_numpy(arrays[name].astype(np.int64)) for name in self.annotators]
+            together = torch.cat([part.view(len(part), -1) for part in parts], 1)
+            found = count_votes(together, len(data.classes))
+        if found.shape != (len(data), len(data.classes)):
+            raise ValueError(
+                f"the votes must be for {len(data)} images and {len(data.classes)} classes; found"
+                f" {tuple(found.shape)}. Take all rows (--count 0) of the split they belong to."
+            )
+        return found
+
+    def _modelled(self, data: "Data") -> tuple[Columns, Lines]:
+        from surefoot.limits import label_uncertainty
+        from surefoot.limits.confident import label_errors
+        from surefoot.limits.out_of_fold import out_of_fold
+
+        images, labels = data.batch(slice(None))
+        shares = out_of_fold(
+            images, labels, folds=self.folds, calibration=self.calibration, seed=self.seed
+        )
+        right = (shares.argmax(1) == labels).double().mean().item()
+        lines = [("accuracy out of fold", f"{right:.4f}")]
+        columns = {"label_uncertainty": label_uncertainty(shares, labels)}
+        if self.errors != "none":
+            columns["likely_wrong"] = label_errors(shares, labels, method=self.errors)
+            lines.append(("labels likely wrong", f"{int(columns['likely_wrong'].sum())}"))
+        return columns, lines

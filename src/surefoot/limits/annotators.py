@@ -1,0 +1,157 @@
+"""Label uncertainty from the votes of few people: smoothed, corrected, with intervals.
+
+With V votes a point the shares are noisy. The largest of several noisy shares is too large on
+average, so plain label uncertainty is too high where runners-up are close to each other.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from surefoot.limits.label_uncertainty import label_uncertainty
+from surefoot.stats import Interval
+from surefoot.types import Labels, PerExample
+
+MISSING = -1
+"""Marks an annotator who did not see the point."""
+CHUNK = 2_000_000
+"""Numbers drawn at once."""
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Voted:
+    """Label uncertainty from votes.
+
+    Attributes:
+        plain: of the shares of the votes.
+        smoothed: of the posterior mean, (votes + prior) / (V + C prior): pulled towards 1.
+        corrected: plain minus its bias by the jackknife, clamped to [0, 2]; equal to plain where
+            there is one vote. For means over many points; a single value is noisier than plain.
+        low: 2.5 % quantile of the posterior, each point.
+        high: 97.5 % quantile.
+        mean: of `corrected`, without an interval of its own: the mean over the posterior draws
+            of the mean over the points is `posterior_mean`.
+        posterior_mean: with its 95 % credible interval, the points being given.
+    """
+
+    plain: PerExample
+    smoothed: PerExample
+    corrected: PerExample
+    low: PerExample
+    high: PerExample
+    mean: float
+    posterior_mean: Interval
+
+
+def count_votes(votes: Int[Tensor, "B A"], classes: int) -> Float[Tensor, "B C"]:
+    """Count the votes of several annotators for each class; -1 is no vote.
+
+    >>> count_votes(torch.tensor([[0, 2, 2], [1, -1, -1]]), 3).tolist()
+    [[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]
+    """
+    if votes.numel() == 0 or not MISSING <= int(votes.min()) <= int(votes.max()) < classes:
+        raise ValueError(
+            f"`votes` must hold class indices in [0, {classes - 1}], or -1 where an annotator did"
+            f" not vote; found shape {tuple(votes.shape)}"
+            + ("" if votes.numel() == 0 else f", {int(votes.min())} to {int(votes.max())}")
+        )
+    wide = torch.nn.functional.one_hot(votes.long() + 1, classes + 1)[..., 1:]
+    return wide.sum(1).double()
+
+
+def voted_uncertainty(
+    counts: Float[Tensor, "B C"],
+    labels: Labels,
+    *,
+    prior: float | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Voted:
+    r"""Measure label uncertainty from counts of votes, and how far they leave it open.
+
+    $$ \eta(x) \sim \mathrm{Dirichlet}(n_1 + a, \ldots, n_C + a) $$
+    Plain label uncertainty has the bias of a maximum, upwards. The jackknife removes its part in
+    1 / V: with $\mathrm{LU}_{-i}$ the value without vote i,
+    $V \mathrm{LU} - (V - 1) \frac1V \sum_i \mathrm{LU}_{-i}$; exact sums, no draws.
+
+    Holds if: votes are independent given the point. The credible intervals are about what these
+    people would say on average, and lean on the prior where votes are few.
+
+    Args:
+        counts: votes for each class, whole numbers, at least one vote a point.
+        labels: the class that counts as the truth of each point.
+        prior: a, the same for each class, above 0; None: 1 / C, worth one vote in all.
+        draws: from the posterior.
+        seed: of the draws, >= 0.
+
+    Raises:
+        ValueError: a point without votes, negative or broken counts, `prior` not above 0.
+
+    Example:
+        >>> counts = torch.tensor([[3.0, 0.0], [2.0, 1.0]])
+        >>> voted_uncertainty(counts, torch.tensor([0, 0])).plain
+        tensor([0.0000, 0.6667], dtype=torch.float64)
+    """
+    exact = counts.double().cpu()
+    total = _check(exact)
+    strength = 1 / exact.shape[1] if prior is None else prior
+    if not 0 < strength < float("inf") or draws < 2:
+        raise ValueError(
+            f"`prior` must be finite and above 0, `draws` at least 2; found {strength} and {draws}"
+        )
+    plain = label_uncertainty(exact / total, labels)
+    posterior = exact + strength
+    smoothed = label_uncertainty(posterior / posterior.sum(1, keepdim=True), labels)
+    corrected = _jackknife(exact, labels, plain)
+    low, high, means = _posterior(posterior, labels, draws, seed)
+    ends = means.quantile(means.new_tensor([LEVEL / 2, 1 - LEVEL / 2])).tolist()
+    middle = Interval(means.mean().item(), *ends)
+    return Voted(plain, smoothed, corrected, low, high, corrected.mean().item(), middle)
+
+
+def _check(counts: Tensor) -> Tensor:
+    total = counts.sum(1, keepdim=True)
+    whole = bool((counts == counts.round()).all())
+    if not whole or not bool((counts >= 0).all()) or not bool((total >= 1).all()):
+        raise ValueError(
+            "`counts` must be whole numbers of votes >= 0, at least one vote a point; found"
+            f" {int((total < 1).sum())} points without a vote. Leave them out; shares must be"
+            " multiplied by the number of votes."
+        )
+    return total
+
+
+def _jackknife(counts: Tensor, labels: Tensor, plain: Tensor) -> Tensor:
+    """Leave each vote out once: votes for the same class give the same value."""
+    total, left_out = counts.sum(1), torch.zeros_like(plain)
+    for name in range(counts.shape[1]):
+        there = (counts[:, name] > 0) & (total > 1)
+        fewer = counts[there].clone()
+        fewer[:, name] -= 1
+        if len(fewer):
+            value = label_uncertainty(fewer / fewer.sum(1, keepdim=True), labels[there])
+            left_out[there] += counts[there, name] / total[there] * value
+    corrected = total * plain - (total - 1) * left_out
+    return torch.where(total > 1, corrected, plain).clamp(0, 2)
+
+
+def _posterior(
+    posterior: Tensor, labels: Tensor, draws: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw from the Dirichlet laws: 95 % of each point, and the mean over points of each draw."""
+    stream, lows, highs = np.random.default_rng(seed), [], []
+    sums = torch.zeros(draws, dtype=torch.float64)
+    rows = max(1, CHUNK // (draws * posterior.shape[1]))
+    for some, own in zip(posterior.split(rows), labels.cpu().split(rows), strict=True):
+        gammas = torch.from_numpy(stream.standard_gamma(some.numpy(), (draws, *some.shape)))
+        shares = (gammas / gammas.sum(2, keepdim=True)).flatten(0, 1)
+        values = label_uncertainty(shares, own.repeat(draws)).view(draws, -1)
+        ends = values.quantile(values.new_tensor([LEVEL / 2, 1 - LEVEL / 2]), dim=0)
+        lows.append(ends[0])
+        highs.append(ends[1])
+        sums += values.sum(1)
+    return torch.cat(lows), torch.cat(highs), sums / len(posterior)

@@ -144,7 +144,8 @@ class Vote:
             images: `[B, ...]`.
             draws: copies of each image.
             key: of the noise, another one for each step; the stream depends on it, on the number of
-                draws and on the image, not on the batch.
+                draws and on the image, not on the batch (a model that is random by itself has a
+                stream a batch).
             batch_size: copies in one pass.
 
         Returns:
@@ -174,7 +175,7 @@ class Vote:
         if self.levels and bool(self._on_grid(images).all()):
             scale = self.sigma * self.levels
             whole = torch.cat([rounded_normal(shape, scale, *stream) for stream in streams])
-            # Whole numbers and one division: the same floats wherever this runs.
+            # Whole numbers and one division: no rounding before the model sees them.
             return ((copies * self.levels).round() + whole.to(copies)) / self.levels
         noise = torch.cat([normal(shape, *stream) for stream in streams])
         noisy = copies + self.sigma * noise.to(copies)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from surefoot.evaluation.gallery import Gallery
 from surefoot.evaluation.reproduce import Curves, Experiment, Outcome, Published, verdicts
 from surefoot.evaluation.reproduce.experiment import (
+    Bands,
     Boundaries,
     Certified,
     Distances,
@@ -17,6 +18,7 @@ from surefoot.evaluation.reproduce.experiment import (
     Stack,
 )
 from surefoot.files import write_whole
+from surefoot.report.bands import bands_and_points
 from surefoot.report.distances import distance_histogram
 from surefoot.report.gallery import perturbation_gallery
 from surefoot.report.histograms import overlaid_histograms
@@ -94,6 +96,8 @@ def draw(picture: Picture) -> "matplotlib.figure.Figure":
         return stack(picture)
     if isinstance(picture, Histograms):
         return overlaid_histograms(picture)
+    if isinstance(picture, Bands):
+        return bands_and_points(picture)
     if isinstance(picture, Gallery):
         return perturbation_gallery(picture)
     return curves(picture)

@@ -144,12 +144,40 @@ class Histograms:
     Args:
         title: of the picture.
         across: what the horizontal axis shows.
-        values: kind -> values in [0, 1].
+        values: kind -> values in [0, most].
+        most: right end of the axis.
     """
 
     title: str
     across: str
     values: Mapping[str, np.ndarray]
+    most: float = 1.0
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Lines with bands, single points among them, and published straight lines behind.
+
+    Args:
+        title: of the picture.
+        across: what the horizontal axis shows: shares.
+        up: what the vertical axis shows.
+        lines: columns `row`, `x`, `y`, `low`, `high`, `confirmed`; estimates, drawn dotted, with
+            open marks where held-out points did not confirm what was demanded.
+        points: columns `row` (their kind), `x`, `y`, and where known `low`, `high`.
+        fits: name -> intercept and slope of a published line.
+        note: small print: what kind of figure the points are.
+        percent: the vertical axis shows shares.
+    """
+
+    title: str
+    across: str
+    up: str
+    lines: pd.DataFrame
+    points: pd.DataFrame
+    fits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    note: str = ""
+    percent: bool = True
 
 
 @dataclass(frozen=True)
@@ -188,7 +216,17 @@ class Certified:
     regions: list[Region]
 
 
-Picture = Curves | Stack | Histograms | Boundaries | Oscillations | Distances | Gallery | Certified
+Picture = (
+    Curves
+    | Stack
+    | Histograms
+    | Bands
+    | Boundaries
+    | Oscillations
+    | Distances
+    | Gallery
+    | Certified
+)
 
 
 @dataclass(frozen=True)

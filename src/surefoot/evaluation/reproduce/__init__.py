@@ -9,6 +9,7 @@ from surefoot.evaluation.reproduce.experiment import (
     Setting,
 )
 from surefoot.evaluation.reproduce.gloro import EXPERIMENTS as GLORO_EXPERIMENTS
+from surefoot.evaluation.reproduce.intrinsic import EXPERIMENTS as INTRINSIC_EXPERIMENTS
 from surefoot.evaluation.reproduce.run import reproduce, verdicts
 from surefoot.evaluation.reproduce.smoothing import EXPERIMENTS as SMOOTHING_EXPERIMENTS
 from surefoot.evaluation.reproduce.udp import EXPERIMENTS as UDP_EXPERIMENTS
@@ -17,6 +18,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     **UDP_EXPERIMENTS,
     **GLORO_EXPERIMENTS,
     **SMOOTHING_EXPERIMENTS,
+    **INTRINSIC_EXPERIMENTS,
 }
 
 __all__ = [

@@ -30,8 +30,8 @@ EXPERIMENTS = {
         source="Zhang, Evans 2022: CIFAR-10 with the votes of CIFAR-10H, linf 8/255",
         remark="Published: straight fits to the curves of a figure. The gamma of the published"
         " curve is not known to us; .17 is the default of the authors' program. Their protocol"
-        " obeys it on the half that searches; ours asks held-out points as well, and says where these"
-        " do not confirm it. Scale small: one split; bands are intervals of its region.",
+        " obeys it on the half that searches; ours asks held-out points as well, and says where"
+        " these do not confirm it. Scale small: one split; bands are intervals of its region.",
         scales={
             "smoke": partial(
                 curving,

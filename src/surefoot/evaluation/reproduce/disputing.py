@@ -1,5 +1,6 @@
 """Do classifiers err where people disagree? Error regions against random balls; and abstention."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,9 @@ def disputing(
         ranked = _scores(model, some)
         compared += _areas(one, record, ranked, threat.eps)
         findings.append(_arrows(one, record, ranked[ORACLE], threat.eps))
-        name = f"abstention-{one.row.name}".replace(" ", "-")
-        pictures[name] = _abstention(one, record, ranked, threat.eps)
+        pictures[f"abstention-{re.sub('[^0-9a-zA-Z]+', '-', one.row.name)}"] = _abstention(
+            one, record, ranked, threat.eps
+        )
     control = _balls(test, unsure, [record for _, record in clean], balls, seed)
     found = [
         (one, against_balls(record, unsure, control[int(wrong(record).sum())], seed=seed))
@@ -191,7 +193,8 @@ def _abstention(
 ) -> Curves:
     table = abstention(record, ranked, radius)
     some = {ORACLE, "entropy (predicted)"}
-    table = table[table["score"].isin(some)]
+    marks = at_quantiles(record, ranked[ORACLE], radius).assign(score="at its quantiles .98 .9 .8")
+    table = pd.concat([table[table["score"].isin(some)], marks])
     frame = pd.DataFrame(
         {
             "row": table["kind"] + ", " + table["score"],

@@ -339,8 +339,14 @@ def _over(over: str, table: pd.DataFrame, name: str) -> Curves:
         "points": "points",
         "risk": "demanded risk",
     }
-    frame = table.rename(columns={"value": "x"}).assign(row=name)
-    frame = frame if len(frame) else pd.DataFrame({"row": [], "x": [], "y": []})
+    columns = ["row", "x", "y", "low", "high"]
+    if not len(table):
+        return Curves(name, words[over], "1 - adversarial risk", pd.DataFrame(columns=columns))
+    limit = table.rename(columns={"value": "x"}).assign(row=name)
+    # Regions differ in their held-out risk: without it a curve over anything else misleads.
+    held = limit.assign(row="1 - held-out risk of the same regions", y=1 - limit["risk"])
+    held = held.assign(low=held["y"], high=held["y"])
+    frame = pd.concat([limit[columns], held[columns]])
     title = f"Robustness over {over}: an estimate (error region)"
     return Curves(title, words[over], "1 - adversarial risk", frame)
 

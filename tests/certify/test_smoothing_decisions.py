@@ -7,7 +7,7 @@ from oracles import Linear, exact_pairwise
 from torch import nn
 
 from surefoot.certify.smoothing import Procedure, certify, decide, majority_radii
-from surefoot.certify.smoothing.claims import ITSELF, OTHERS, chosen, claims_of
+from surefoot.certify.smoothing.claims import ITSELF, OTHERS, Means, chosen, claims_of
 from surefoot.certify.smoothing.decisions import PLAIN
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.uncertainty.vote import Vote
@@ -136,7 +136,7 @@ def test_claims_imply_the_radius(name, shift):
     masses, guarantee = CASES[name]
     counts = (torch.tensor([masses]) * 1000).round().long()
     members = guarantee.sets(torch.tensor([masses[:-1]], dtype=torch.float64))[:, -1]
-    claim = claims_of(counts, members, guarantee, shift, "argmax")
+    claim = claims_of(counts, members, guarantee, shift, "argmax", Means(1e-3, 10_000))
     above = claim.nulls[claim.kind == ITSELF]
     below = 1 - claim.nulls[claim.kind == OTHERS]
     if len(above) == 0:  # one statement says it all
@@ -150,7 +150,7 @@ def test_claims_imply_the_radius(name, shift):
 def test_no_member_needs_what_cannot_be():
     counts = torch.tensor([[90, 10, 0], [50, 50, 0]])
     members = torch.tensor([[True, False], [False, False]])
-    claim = claims_of(counts, members, Local(), 0.1, "argmax")
+    claim = claims_of(counts, members, Local(), 0.1, "argmax", Means(1e-3, 10_000))
     assert claim.seen(counts)[1].tolist() == [0, 0, 0]
     assert claim.nulls[1].max() > 0.5
 
@@ -212,3 +212,13 @@ def test_radii_of_many_sigma_are_not_accepted():
     """The mass that they need rounds to 1, which no count of copies can show."""
     found = decided([0.999, 0.001, 0.0], Local(), [1.0, 7.5, 9.0, 40.0], runs=5)
     assert bool((found.radius <= 1.0).all())
+
+
+def test_far_radii_are_claimed_within_the_means():
+    """At 3 sigma a bound on a rare rival would take 30,000 copies: with fewer, one mass says it."""
+    found = decided([0.9999, 0.0001, 0.0], Local(), [3.0], draws=10_000, alpha=1e-3, runs=200)
+    assert (found.radius > 0).double().mean().item() > 0.9
+    several = decided(
+        [0.9999, 0.0001, 0.0], Local(), [1.0, 2.0, 3.0], draws=10_000, alpha=1e-3, runs=200
+    )
+    assert (several.radius == 3.0).double().mean().item() > 0.9

@@ -13,6 +13,7 @@ others ($b \ge 1 - a$), it stands alone.
 Each image has one place a statement, for each outcome one.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -64,8 +65,20 @@ def chosen(selection: Tensor, sets: Sets) -> Tensor:
     return (member - rival).masked_fill(~sets.any(2), -torch.inf).argmax(1)
 
 
+class Means(NamedTuple):
+    """What a test may use; it decides which claim is cheapest.
+
+    Args:
+        alpha: level.
+        draws: most copies.
+    """
+
+    alpha: float
+    draws: int
+
+
 def claims_of(
-    counts: Tensor, members: Tensor, guarantee: Guarantee, shift: float, rule: Rule
+    counts: Tensor, members: Tensor, guarantee: Guarantee, shift: float, rule: Rule, means: Means
 ) -> Claims:
     """Say what must hold for each image at one radius.
 
@@ -78,28 +91,30 @@ def claims_of(
         guarantee: whose radius is claimed.
         shift: the radius in units of sigma.
         rule: see `Rule`.
+        means: level and copies of the tests to come.
     """
-    shares = _shares(counts)
+    # As counted: a unanimous selection is thought unanimous, or no far radius would be tried.
+    shares = counts.double() / counts.sum(1, keepdim=True)
     inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
     if rule == "majority":
         either = isinstance(guarantee, LabelOrUncertain)
         options = [_outvoted(inside, shift) if either else _alone(inside, inside, shift)]
     elif guarantee.quantifier == "every":
-        options = [_parted(shares, inside, None, 1, shift)]
+        options = [_parted(shares, inside, None, 1, shift, means)]
         if bool((members.sum(1) <= 1).all()):
             options.append(_alone(inside, inside, shift))
     else:
         first, last = (_only(inside, side) for side in (0, 1))
-        options = [_parted(shares, inside, part, 1, shift) for part in (first, last)]
+        options = [_parted(shares, inside, part, 1, shift, means) for part in (first, last)]
         options += [_alone(inside, part, shift) for part in (first, last)]
-        options.append(_parted(shares, inside, inside, 2, shift))
-    found = _easiest(options, shares)
+        options.append(_parted(shares, inside, inside, 2, shift, means))
+    found = _easiest(options, shares, means)
     nothing = _alone(inside, torch.zeros_like(inside), shift)
     return _where(members.any(1), found, nothing)
 
 
 def _parted(
-    shares: Tensor, inside: Tensor, union: Tensor | None, many: int, shift: float
+    shares: Tensor, inside: Tensor, union: Tensor | None, many: int, shift: float, means: Means
 ) -> Claims:
     """Choose where member and rival meet: where the harder of the two tests is easiest.
 
@@ -116,7 +131,7 @@ def _parted(
         member = shares.masked_fill(~union, 0.0).sum(1)
     rival = shares.masked_fill(inside, 0.0).amax(1)
     ease = torch.minimum(
-        _distance(member.unsqueeze(1), above), _distance(1 - rival.unsqueeze(1), 1 - below)
+        _ease(member.unsqueeze(1), above, means), _ease(1 - rival.unsqueeze(1), 1 - below, means)
     )
     best = ease.argmax(1, keepdim=True)
     over, under = above[best], 1 - below[best]
@@ -153,11 +168,11 @@ def _only(inside: Tensor, side: int) -> Tensor:
     return inside & (order == 1)
 
 
-def _easiest(options: list[Claims], shares: Tensor) -> Claims:
+def _easiest(options: list[Claims], shares: Tensor, means: Means) -> Claims:
     """Take the option that needs fewest draws, for each image."""
-    best, ease = options[0], _ease(options[0], shares)
+    best, ease = options[0], _hardest(options[0], shares, means)
     for option in options[1:]:
-        other = _ease(option, shares)
+        other = _hardest(option, shares, means)
         best = _where(ease >= other, best, option)
         ease = torch.maximum(ease, other)
     return best
@@ -168,15 +183,23 @@ def _where(first: Tensor, one: Claims, other: Claims) -> Claims:
     return Claims(*(torch.where(first.unsqueeze(1), mine, yours) for mine, yours in pairs))
 
 
-def _ease(claims: Claims, shares: Tensor) -> Tensor:
-    """Compare claims: draws needed go with the inverse square of the least distance."""
-    found = _distance(claims.seen(shares), claims.nulls)
+def _hardest(claims: Claims, shares: Tensor, means: Means) -> Tensor:
+    """Give the ease of the hardest statement of each image."""
+    found = _ease(claims.seen(shares), claims.nulls, means)
     return found.masked_fill(claims.kind == NONE, torch.inf).amin(1)
 
 
-def _distance(mass: Tensor, null: Tensor) -> Tensor:
-    """Give how many deviations of one draw a mass lies above its null."""
-    return (mass - null) / (mass * (1 - mass)).clamp(min=1e-9).sqrt()
+def _ease(mass: Tensor, null: Tensor, means: Means) -> Tensor:
+    """Compare tests: one over the draws they need; below 0 where they are thought to fail.
+
+    A mass this far above its null takes about 9 p (1 - p) / (p - p0)^2 draws, and unanimous ones
+    take log(alpha) / log(p0): a claim about a rare rival is beyond the means of few draws.
+    """
+    gap, inner = mass - null, null.clamp(1e-12, 1 - 1e-15)
+    least = math.log(means.alpha) / inner.log()
+    needed = (9 * mass * (1 - mass) / gap.clamp(min=1e-12).square()).maximum(least)
+    can = (gap > 0) & (least <= means.draws)
+    return torch.where(can, 1 / needed, -(-gap).clamp(min=0) - least / means.draws)
 
 
 def _shares(counts: Tensor) -> Tensor:

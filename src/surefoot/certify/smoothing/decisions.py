@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.certify.smoothing.claims import NONE, Claims, claims_of
+from surefoot.certify.smoothing.claims import NONE, Claims, Means, claims_of
 from surefoot.certify.smoothing.drawing import draw_until
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
@@ -80,10 +80,11 @@ def decide(
     level = alpha / 2 if two else alpha
     selection, members = selection.cpu(), sets.cpu()[:, 0]
     shifts = [radius / vote.sigma for radius in radii]
-    claims = [claims_of(selection, members, guarantee, shift, how.rule) for shift in shifts]
+    means = Means(level, draws)
+    claims = [claims_of(selection, members, guarantee, shift, how.rule, means) for shift in shifts]
     if two:
         label = members & (torch.arange(members.shape[1]) < members.shape[1] - 1)
-        claims.append(claims_of(selection, label, Local(), 0.0, how.rule))
+        claims.append(claims_of(selection, label, Local(), 0.0, how.rule, means))
     tests = _tables(claims, level, draws, how, vote.law_error(images))
     passed = torch.stack([claim.kind == NONE for claim in claims], 1)
     hopeless = torch.zeros_like(passed)

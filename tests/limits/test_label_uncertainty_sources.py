@@ -53,6 +53,10 @@ def test_credible_intervals_cover_when_the_prior_is_the_truth():
     middle = found.posterior_mean
     assert middle.low <= exact.mean().item() <= middle.high
     assert middle.high - middle.low < 0.04
+    fitted = voted_uncertainty(counts, labels, draws=400)
+    assert fitted.prior == pytest.approx(0.5, rel=0.1)
+    covered = ((fitted.low <= exact) & (exact <= fitted.high)).double().mean().item()
+    assert 0.92 < covered < 0.98
     again = voted_uncertainty(counts, labels, prior=0.5, draws=400)
     assert torch.equal(found.low, again.low)
 

@@ -29,7 +29,7 @@ class Command:
             cross-validated: a logistic regression, out of fold.
         votes: .npz file of the source votes, rows in the order of the data.
         annotators: its arrays: `counts` [N, C], or votes [N] or [N, A] (-1: none).
-        prior: of the Dirichlet law, for each class; 0 takes 1 / C.
+        prior: of the Dirichlet law, for each class; 0 takes the likeliest one.
         folds: of the cross-validation.
         calibration: of its probabilities.
         errors: also flag labels that are likely wrong, by the confident joint or pruned by the
@@ -108,6 +108,7 @@ class Command:
             ("mean, corrected for few votes", f"{found.mean:.4f}"),
             ("mean, smoothed", f"{found.smoothed.mean().item():.4f}"),
             ("mean of the posterior", posterior),
+            ("prior of each class", f"{found.prior:.4g}"),
         ]
         return columns, lines
 

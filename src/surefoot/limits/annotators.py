@@ -4,11 +4,13 @@ With V votes a point the shares are noisy. The largest of several noisy shares i
 average, so plain label uncertainty is too high where runners-up are close to each other.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from surefoot.limits.label_uncertainty import label_uncertainty
@@ -36,6 +38,7 @@ class Voted:
         mean: of `corrected`, without an interval of its own: the mean over the posterior draws
             of the mean over the points is `posterior_mean`.
         posterior_mean: with its 95 % credible interval, the points being given.
+        prior: the one used, for each class.
     """
 
     plain: PerExample
@@ -45,6 +48,7 @@ class Voted:
     high: PerExample
     mean: float
     posterior_mean: Interval
+    prior: float
 
 
 def count_votes(votes: Int[Tensor, "B A"], classes: int) -> Float[Tensor, "B C"]:
@@ -79,12 +83,13 @@ def voted_uncertainty(
     $V \mathrm{LU} - (V - 1) \frac1V \sum_i \mathrm{LU}_{-i}$; exact sums, no draws.
 
     Holds if: votes are independent given the point. The credible intervals are about what these
-    people would say on average, and lean on the prior where votes are few.
+    people would say on average, and lean on the prior: it is the same for every point, which real
+    images do not obey.
 
     Args:
         counts: votes for each class, whole numbers, at least one vote a point.
         labels: the class that counts as the truth of each point.
-        prior: a, the same for each class, above 0; None: 1 / C, worth one vote in all.
+        prior: a, the same for each class, above 0; None: the likeliest one, `likely_prior`.
         draws: from the posterior.
         seed: of the draws, >= 0.
 
@@ -98,7 +103,7 @@ def voted_uncertainty(
     """
     exact = counts.double().cpu()
     total = _check(exact)
-    strength = 1 / exact.shape[1] if prior is None else prior
+    strength = likely_prior(exact) if prior is None else prior
     if not 0 < strength < float("inf") or draws < 2:
         raise ValueError(
             f"`prior` must be finite and above 0, `draws` at least 2; found {strength} and {draws}"
@@ -110,7 +115,27 @@ def voted_uncertainty(
     low, high, means = _posterior(posterior, labels, draws, seed)
     ends = means.quantile(means.new_tensor([LEVEL / 2, 1 - LEVEL / 2])).tolist()
     middle = Interval(means.mean().item(), *ends)
-    return Voted(plain, smoothed, corrected, low, high, corrected.mean().item(), middle)
+    average = corrected.mean().item()
+    return Voted(plain, smoothed, corrected, low, high, average, middle, strength)
+
+
+def likely_prior(counts: Float[Tensor, "B C"]) -> float:
+    r"""Give the symmetric Dirichlet prior under which the votes of all points are likeliest.
+
+    $$ \arg\max_a \sum_x \log \frac{\Gamma(C a)}{\Gamma(V_x + C a)}
+    \prod_c \frac{\Gamma(n_{xc} + a)}{\Gamma(a)} $$
+    Searched in [1e-4, 1e4]; an end of it where all votes agree, or none.
+    """
+    n, classes = counts.double(), counts.shape[1]
+
+    def loss(log_prior: float) -> float:
+        a = n.new_tensor(log_prior).exp()
+        whole = torch.lgamma(classes * a) - torch.lgamma(n.sum(1) + classes * a)
+        each = torch.lgamma(n + a) - torch.lgamma(a)
+        return -(whole + each.sum(1)).sum().item()
+
+    found = minimize_scalar(loss, bounds=(math.log(1e-4), math.log(1e4)), method="bounded")
+    return math.exp(found.x)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _check(counts: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ def out_of_fold(
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
+    from threadpoolctl import threadpool_limits
 
     least = int(torch.bincount(labels).min())
     if folds < (2 if calibration == "none" else 3) or least < folds:
@@ -55,10 +56,12 @@ def out_of_fold(
     shares = np.empty((len(x), int(labels.max()) + 1))
     fold = np.empty(len(x), dtype=np.int64)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for number, (train, held) in enumerate(splitter.split(x, y)):
-        own = make() if make else LogisticRegression(C=0.3, max_iter=500)
-        own.fit(x[train], y[train])
-        shares[held], fold[held] = own.predict_proba(x[held]), number
+    # Its own threads would spin against each other on a busy machine: minutes instead of seconds.
+    with threadpool_limits(torch.get_num_threads()):
+        for number, (train, held) in enumerate(splitter.split(x, y)):
+            own = make() if make else LogisticRegression(C=0.3, max_iter=500)
+            own.fit(x[train], y[train])
+            shares[held], fold[held] = own.predict_proba(x[held]), number
     raw = torch.from_numpy(shares)
     if calibration == "none":
         return raw

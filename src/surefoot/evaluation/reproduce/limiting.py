@@ -240,7 +240,7 @@ def curving(
         table = over_splits(sweep(cloud, over, values, calibrated=lines[0].calibrated, **fixed))
         pictures[f"over-{over}"] = _over(over, table, lines[0].name)
         compared += [_at(over, one) for _, one in table.iterrows()]
-    findings = [_said(name, curve) for name, curve in curves.items()]
+    findings = [_said(name, curve, risks) for name, curve in curves.items()]
     return Outcome(compared, records, pictures, [*findings, TWO_KINDS.replace("\n", " ")])
 
 
@@ -351,13 +351,13 @@ def _over(over: str, table: pd.DataFrame, name: str) -> Curves:
     return Curves(title, words[over], "1 - adversarial risk", frame)
 
 
-def _said(name: str, curve: pd.DataFrame) -> str:
-    if not len(curve):
-        return f"{name}: infeasible at every risk"
+def _said(name: str, curve: pd.DataFrame, risks: Sequence[float]) -> str:
+    reached = [] if curve.empty else curve["value"].tolist()
+    missing = [f"risk {risk:g}: no region found" for risk in risks if risk not in reached]
     parts = [
         f"risk {one['value']:g}: held out {100 * one['risk']:.1f} %, robustness"
         f" {100 * one['y']:.1f} %, confirmed in {one['confirmed']:.0%}, valid in"
         f" {one['valid']:.0%}"
         for _, one in curve.iterrows()
     ]
-    return f"{name}: {'; '.join(parts)}"
+    return f"{name}: {'; '.join(parts + missing)}"

@@ -52,21 +52,15 @@ PAPER = (
     Subject("adversarially trained", Row("PreActResNet-18, PGD", PGD(LINF)), CIFAR),
 )
 QUICK = {"test": 300, "protocol": "pgd", "steps": 20}
-SCRATCH = replace(
+SHORT = replace(
     CIFAR,
     **QUICK,
-    train=10_000,
-    net={"name": "resnet20", "normalize": (MEAN, DEVIATION)},
-    training=Training(epochs=4, batch_size=128, learning_rate=3e-3, augmentation=AUGMENTED),
-)
-TUNED = replace(
-    THIRD,
-    **QUICK,
-    train=5_000,
-    training=Training(epochs=2, batch_size=128, learning_rate=1e-3, augmentation=AUGMENTED),
+    train=20_000,
+    net={"name": "lenet", "planes": 3, "size": 32, "width": 3, "normalize": (MEAN, DEVIATION)},
+    training=Training(epochs=10, batch_size=128, learning_rate=2e-3, augmentation=AUGMENTED),
 )
 SMALL = (
     Subject("standard", BORROWED, replace(THIRD, **QUICK), borrowed=True),
-    Subject("standard", Row("ResNet-20, 4 epochs", Standard()), SCRATCH),
-    Subject("adversarially trained", Row("ResNet-20, tuned by PGD", PGD(LINF, steps=3)), TUNED),
+    Subject("standard", Row("LeNet", Standard()), SHORT),
+    Subject("adversarially trained", Row("LeNet, PGD", PGD(LINF, steps=3)), SHORT),
 )

@@ -209,8 +209,8 @@ def test_data_is_listed_and_shown(capsys):
 def test_a_small_demo_writes_page_and_summary(tmp_path, capsys):
     main(
         [
-            *("demo", "--folder", str(tmp_path), "--count", "40", "--epochs", "4"),
-            *("--n-certify", "500"),
+            *("demo", "--folder", str(tmp_path), "--count", "20", "--epochs", "2"),
+            *("--n-certify", "300"),
         ]
     )
     summary = json.loads((tmp_path / "summary.json").read_text())

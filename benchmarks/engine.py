@@ -169,9 +169,8 @@ CASES = {"overhead": overhead, "lenet": lenet, "memory": memory}
 
 
 def main(options: Options) -> None:
-    """Run a case, on one thread but for lenet."""
-    if options.case != "lenet":
-        torch.set_num_threads(1)
+    """Run a case on one thread."""
+    torch.set_num_threads(1)
     CASES[options.case](options)
 
 

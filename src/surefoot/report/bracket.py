@@ -268,11 +268,14 @@ def _common_legend(
     for ax in panels:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label.split(":")[0], handle)
+    columns = 2
+    if len(panels) > 1:  # five fit in a row
+        columns = len(entries) if len(entries) <= 5 else -(-len(entries) // 2)
     figure.legend(
         list(entries.values()),
         list(entries),
         loc="outside upper left",
-        ncols=len(entries) if len(panels) > 1 else 2,
+        ncols=columns,
         frameon=False,
         fontsize=8.5,
     )

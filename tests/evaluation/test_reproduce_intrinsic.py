@@ -22,7 +22,7 @@ def test_the_program_of_the_authors_is_reproduced_figure_by_figure(tmp_path):
 
 
 def test_published_lines_pass_through_the_published_points():
-    (alpha, fall), (gamma, steep) = FITS[ALPHA], FITS[GAMMA]
+    (alpha, fall, _), (gamma, steep, _) = FITS[ALPHA], FITS[GAMMA]
     for risk, robustness in ((0.010, 0.985), (0.053, 0.937), (0.101, 0.880), (0.156, 0.825)):
         assert alpha + fall * risk == pytest.approx(robustness, abs=0.004)
     for risk, robustness in ((0.026, 0.946), (0.052, 0.895), (0.096, 0.823), (0.161, 0.722)):
@@ -50,7 +50,9 @@ def test_bands_name_their_points_and_mark_what_is_not_confirmed():
         }
     )
     points = pd.DataFrame({"row": ["models"], "x": [0.1], "y": [0.5], "low": None, "high": None})
-    picture = Bands("T", "risk", "robustness", lines, points, {"line": (1.0, -1.0)}, "kinds differ")
+    picture = Bands(
+        "T", "risk", "robustness", lines, points, {"line": (1.0, -1.0, 0.1)}, "kinds differ"
+    )
     figure = bands_and_points(picture)
     words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert words == ["limit", "models (1)"]

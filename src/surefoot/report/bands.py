@@ -25,13 +25,13 @@ def bands_and_points(picture: Bands) -> "matplotlib.figure.Figure":
     figure = style.new_figure(7.2, 5.0)
     ax = figure.add_subplot()
     reach = _reach(picture)
-    for name, (intercept, slope) in picture.fits.items():
-        ends = np.array([0.0, reach])
+    for name, (intercept, slope, end) in picture.fits.items():
+        ends = np.array([0.0, min(reach, end)])
         color = style.QUIET
         ax.plot(ends, intercept + slope * ends, "-", color=color, linewidth=0.9, alpha=0.55)
         ax.annotate(
             name,
-            (reach, intercept + slope * reach),
+            (ends[1], intercept + slope * ends[1]),
             xytext=(3, 0),
             textcoords="offset points",
             fontsize=7.5,

@@ -68,7 +68,8 @@ def disputing(
         some = part(test, one.setting.test)
         record = attacked(one, model, some, threat, folder, seed, limits=True)
         records.append(record)
-        findings += [f"{one.row.name}, {entry.text()}" for entry in headroom(record)]
+        beside = [entry.text() for entry in headroom(record)] or ["no region for a limit found"]
+        findings += [f"{one.row.name}, {text}" for text in beside]
         ranked = _scores(model, some)
         compared += _areas(one, record, ranked, threat.eps)
         findings.append(_arrows(one, record, ranked[ORACLE], threat.eps))

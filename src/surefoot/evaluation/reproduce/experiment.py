@@ -165,7 +165,7 @@ class Bands:
         lines: columns `row`, `x`, `y`, `low`, `high`, `confirmed`; estimates, drawn dotted, with
             open marks where held-out points did not confirm what was demanded.
         points: columns `row` (their kind), `x`, `y`, and where known `low`, `high`.
-        fits: name -> intercept and slope of a published line.
+        fits: name -> intercept and slope of a published line, and where what it fits ends.
         note: small print: what kind of figure the points are.
         percent: the vertical axis shows shares.
     """
@@ -175,7 +175,7 @@ class Bands:
     up: str
     lines: pd.DataFrame
     points: pd.DataFrame
-    fits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    fits: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     note: str = ""
     percent: bool = True
 

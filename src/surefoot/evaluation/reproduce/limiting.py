@@ -44,6 +44,10 @@ TWO_KINDS = (
 )
 
 
+Fits = Mapping[str, tuple[float, float, float]]
+"""Name -> intercept, slope, largest risk that was fitted."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One estimate beside published figures.
@@ -189,7 +193,7 @@ def curving(
     threat: Threat,
     risks: Sequence[float],
     lines: Sequence[Line],
-    fits: Mapping[str, tuple[float, float]],
+    fits: Fits,
     splits: int,
     sweeps: Mapping[Over, Sequence[float | int]],
     subjects: Sequence[Subject],
@@ -205,7 +209,7 @@ def curving(
         threat: norm and radius of curves and attacks.
         risks: of the curves.
         lines: the curves.
-        fits: published straight lines: robustness = intercept + slope * risk.
+        fits: published straight lines: robustness = intercept + slope * risk, up to a risk.
         splits: random splits of every estimate of the curves.
         sweeps: what else varies, at risk .05 and with the settings of the first line.
         subjects: classifiers of ours; their settings say how many test images are attacked.
@@ -244,14 +248,12 @@ def curving(
     return Outcome(compared, records, pictures, [*findings, TWO_KINDS.replace("\n", " ")])
 
 
-def _at_risks(
-    line: Line, curve: pd.DataFrame, fits: Mapping[str, tuple[float, float]]
-) -> list[Published]:
+def _at_risks(line: Line, curve: pd.DataFrame, fits: Fits) -> list[Published]:
     entries = []
     for _, one in curve.iterrows():
         known = None
         if line.fit:
-            intercept, slope = fits[line.fit]
+            intercept, slope, _ = fits[line.fit]
             known = intercept + slope * one["value"]
         ours = Interval(one["y"], min(one["low"], one["y"]), max(one["high"], one["y"]))
         name = f"robustness at risk {one['value']:g}"
@@ -303,7 +305,7 @@ def _published_models(file: str, threat: Threat) -> list[dict[str, Any]]:
 def _over_risk(
     curves: Mapping[str, pd.DataFrame],
     points: Sequence[Mapping[str, Any]],
-    fits: Mapping[str, tuple[float, float]],
+    fits: Fits,
     risks: Sequence[float],
     threat: Threat,
 ) -> Bands:
@@ -321,7 +323,7 @@ def _over_risk(
         "1 - adversarial risk",
         lines,
         shown,
-        {"1 - risk": (1.0, -1.0), **fits},
+        {"1 - risk": (1.0, -1.0, 1.0), **fits},
         TWO_KINDS,
     )
 

@@ -7,7 +7,7 @@ from surefoot.evaluation.reproduce.intrinsic.parts import LINF, NEAR, PAPER, SMA
 from surefoot.evaluation.reproduce.limiting import Line, curving
 
 ALPHA, GAMMA = "published, F_alpha", "published, F_alpha,gamma"
-FITS = {ALPHA: (0.993, -1.09), GAMMA: (0.985, -1.63)}
+FITS = {ALPHA: (0.993, -1.09, 0.165), GAMMA: (0.985, -1.63, 0.161)}
 HALF_SPACES = {"family": "half-spaces", "pieces": 1, "gamma": 0.0}
 LINES = (
     Line("F_alpha, half-spaces", HALF_SPACES, ALPHA),

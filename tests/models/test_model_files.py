@@ -2,7 +2,8 @@
 
 import json
 import pickle
-import zipfile
+import re
+import warnings
 
 import pytest
 import torch
@@ -61,26 +62,41 @@ def test_a_factory_with_weights(tmp_path, monkeypatch):
         load(tmp_path)
 
 
-def export(path, example_inputs):
+def export(path):
     batch = torch.export.Dim("batch", min=2, max=64)
     program = torch.export.export(
         make_tiny().eval(), (torch.rand(2, 1, 2, 2),), dynamic_shapes=({0: batch},)
     )
-    program.example_inputs = example_inputs
     torch.export.save(program, path)
     return program.module()
 
 
+def script(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls TorchScript old
+        traced = torch.jit.trace(make_tiny().eval(), torch.rand(2, 1, 2, 2))
+        torch.jit.save(traced, path)
+    return traced
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_a_program_without_pickles_opens_and_one_with_sample_inputs_is_refused(tmp_path):
-    original = export(tmp_path / "safe.pt2", None)
-    images = torch.rand(5, 1, 2, 2)
-    assert torch.equal(open_model(str(tmp_path / "safe.pt2"))(images), original(images))
-    export(tmp_path / "inputs.pt2", ((torch.rand(2, 1, 2, 2),), {}))
-    with pytest.raises(ValueError, match=r"sample_inputs.*execute code.*--trust-pickle"):
-        open_model(str(tmp_path / "inputs.pt2"))
-    trusted = open_model(str(tmp_path / "inputs.pt2"), trust_pickle=True)
-    assert trusted(images).shape == (5, 2)
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(export, "net.pt2"), (script, "net.ts"), (script, "net.torchscript"), (script, "net.pt")],
+)
+def test_a_file_that_is_code_opens_only_when_trusted(make, name, tmp_path):
+    original, images = make(tmp_path / name), torch.rand(5, 1, 2, 2)
+    with pytest.raises(ValueError, match=r"executes code from the file.*--trust-code.*run folder"):
+        open_model(str(tmp_path / name))
+    opened = open_model(str(tmp_path / name), trust_code=True)
+    assert torch.equal(opened(images), original(images))
+
+
+@pytest.mark.parametrize("name", ["net.pt2", "net.ts", "net.torchscript"])
+def test_a_damaged_file_of_code_is_named(name, tmp_path):
+    (tmp_path / name).write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match=f"{name} cannot be opened"):
+        open_model(str(tmp_path / name), trust_code=True)
 
 
 class Bomb:
@@ -88,40 +104,102 @@ class Bomb:
         return (exec, ("raise SystemExit('unpickled')",))
 
 
-def tamper(source, target, change):
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for info in old.infolist():
-            new.writestr(info.filename, change(info.filename, old.read(info)))
-        root = old.namelist()[0].split("/")[0]
-    return root
+@pytest.mark.parametrize("trust_code", [False, True])
+@pytest.mark.parametrize("name", ["net.pt", "net.pth", "net.ckpt", "net.bin", "net.pkl"])
+def test_a_pickled_checkpoint_is_never_opened(name, trust_code, tmp_path):
+    (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match="is a pickled checkpoint"):
+        open_model(str(tmp_path / name), trust_code=trust_code)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_planted_code_is_refused_before_anything_is_loaded(tmp_path):
-    export(tmp_path / "safe.pt2", None)
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_advice_for_a_checkpoint_works(whole, tmp_path, monkeypatch):
+    """The lines of the message are run as they stand; weights that share storage among them."""
+    model = make_tiny()
+    model[1].bias = nn.Parameter(model[1].weight.detach()[0, :2])
+    torch.save(model if whole else model.state_dict(), tmp_path / "net.pt")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="pickled") as caught:
+        open_model("net.pt")
+    found = re.search(
+        r"(state = .*?\)); (safetensors\..*?'\))\. .* (state = .*?dict\(\))\.", str(caught.value)
+    )
+    of_weights, write, of_net = found.groups()
+    exec(f"import torch, safetensors.torch\n{of_net if whole else of_weights}\n{write}", {})
+    (tmp_path / "mynets.py").write_text(
+        "from torch import nn\n"
+        "def tiny():\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, 2))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    again = open_model("mynets:tiny", tmp_path / "net.safetensors")
+    images = torch.rand(3, 1, 2, 2)
+    assert torch.equal(again(images), model(images))
 
-    def pickled_weight(name, content):
-        if name.endswith("weights_config.json"):
-            return content.replace(b'"use_pickle": false', b'"use_pickle": true')
-        return pickle.dumps(Bomb()) if "/weight_" in name else content
 
-    def expression(name, content):
-        if "models/" in name:
-            changed = content.replace(b'"expr_str": "', b'"expr_str": "exec(chr(49))+')
-            assert changed != content
-            return changed
-        return content
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("absent", "there is no model absent"),
+        ("absent.pt2", "there is no model"),
+        ("file.txt", "is no model file"),
+        ("file.safetensors", "holds weights alone"),
+        (".x:f", "cannot import"),
+        ("x:", "cannot import"),
+        (":f", "cannot import"),
+        ("json:loads", r"loads\(\) fails: TypeError"),
+        ("raising:net", "cannot import.*ZeroDivisionError"),
+        ("recursive:net", "fails: RecursionError"),
+    ],
+)
+def test_references_that_are_no_model(reference, message, tmp_path, monkeypatch):
+    (tmp_path / "file.txt").write_text("")
+    (tmp_path / "file.safetensors").write_text("")
+    (tmp_path / "raising.py").write_text("1 / 0")
+    (tmp_path / "recursive.py").write_text("def net():\n    return net()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        open_model(reference)
 
-    def guard(name, content):
-        return content.replace(b'"guards_code": []', b'"guards_code": ["exec(chr(49))"]')
 
-    def bomb_inputs(name, content):
-        return pickle.dumps(Bomb()) if "sample_inputs" in name else content
+def test_weights_that_would_be_ignored_are_an_error(saved):
+    with pytest.raises(ValueError, match=r"--weights .* brings its own weights"):
+        open_model(str(saved[1]), saved[1] / "model.safetensors")
 
-    for change in (pickled_weight, expression, guard, bomb_inputs):
-        tamper(tmp_path / "safe.pt2", tmp_path / "bad.pt2", change)
-        with pytest.raises(ValueError, match="execute code"):
-            open_model(str(tmp_path / "bad.pt2"))
+
+CONFIGS = {
+    "a name that is a list": ('{"model": {"name": ["mlp"], "inputs": 4}}', "does not name a net"),
+    "no name": ('{"model": {"inputs": 4}}', "does not name a net"),
+    "a model that is a list": ('{"model": [1]}', "does not name a net"),
+    "a model that is text": ('{"model": "mlp"}', "does not name a net"),
+    "an unknown name": ('{"model": {"name": "vgg"}}', "one of mlp"),
+    "normalize 3": ('{"model": {"name": "mlp", "inputs": 4, "normalize": 3}}', "not take these"),
+    "normalize text": ('{"model": {"name": "mlp", "inputs": 4, "normalize": "ab"}}', "not take"),
+    "inputs text": ('{"model": {"name": "mlp", "inputs": "four"}}', "does not take these"),
+    "inputs a list": ('{"model": {"name": "mlp", "inputs": [4]}}', "does not take these"),
+    "inputs negative": ('{"model": {"name": "mlp", "inputs": -4}}', "does not take these"),
+    "hidden text": ('{"model": {"name": "mlp", "inputs": 4, "hidden": "wide"}}', "not take these"),
+    "hidden a number": ('{"model": {"name": "mlp", "inputs": 4, "hidden": 3}}', "not take these"),
+    "one argument too many": ('{"model": {"name": "mlp", "inputs": 4, "self": 3}}', "not take"),
+    "a net within without name": ('{"model": {"name": "tempered", "model": {}}}', "not take these"),
+    "not UTF-8": (b'{"model": "\xff"}', "not valid JSON"),
+    "deep nesting": ('{"model": ' + '{"net": ' * 100_000, "nested too deeply"),
+    "deep nesting within the limit": (
+        '{"model": ' + '{"name": "tempered", "model": ' * 300 + "1" + "}" * 301,
+        "does not take these",
+    ),
+    "a number without end": ('{"model": ' + "9" * 5000 + "}", "not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_config_that_was_tampered_with_is_one_clear_error(case, saved):
+    content, message = CONFIGS[case]
+    path = saved[1] / "config.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message) as caught:
+        load(saved[1])
+    assert "config.json" in str(caught.value)
 
 
 @pytest.mark.parametrize(

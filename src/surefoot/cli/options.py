@@ -81,9 +81,9 @@ class Subject:
     """Which model, and whether it may reject.
 
     Args:
-        model: a run folder, package.module:factory, or a .pt2 file.
+        model: a run folder, package.module:factory, or a .pt2 or TorchScript file.
         weights: safetensors file for a factory.
-        trust_pickle: allow a .pt2 file whose loading executes pickled code.
+        trust_code: open a .pt2 or TorchScript file: loading it executes code from the file.
         mc_dropout: keep dropout on, so that each pass is one draw (then judge the vote).
         float64: run the net in double precision, where the rounding of its execution takes next to
             nothing from a Lipschitz certificate; all figures are about that net.
@@ -108,7 +108,7 @@ class Subject:
 
     model: str
     weights: Path | None = None
-    trust_pickle: bool = False
+    trust_code: bool = False
     mc_dropout: bool = False
     float64: bool = False
     reject: Score = "none"
@@ -151,7 +151,7 @@ class Subject:
 
     def _bare(self) -> nn.Module:
         """Open the model as it was trained."""
-        model = open_model(self.model, self.weights, trust_pickle=self.trust_pickle)
+        model = open_model(self.model, self.weights, trust_code=self.trust_code)
         if torch.cuda.is_available():
             model = model.to("cuda")
         if self.float64:

@@ -1,7 +1,6 @@
 """Save and load: `model.safetensors` and `config.json`, never a pickle."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -13,7 +12,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from surefoot.files import write_json, write_whole
+from surefoot.files import read_json, write_json, write_whole
 from surefoot.models.lenet import LeNet
 from surefoot.models.lipschitz import WIDTHS, GloRoMLP, GloRoNet, LipNeXt, LipschitzMLP, LiResNet
 from surefoot.models.mlp import MLP
@@ -55,18 +54,22 @@ def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
         arguments: of the net's constructor; a net inside a model is given as the arguments of its
             own `build`, with its name.
     """
-    if name not in NETS | OF_NETS:
+    if not isinstance(name, str) or name not in NETS | OF_NETS:
         raise ValueError(f"`name` must be one of {', '.join(NETS | OF_NETS)}; found {name!r}")
     if normalize is not None and name in OF_NETS:
         raise ValueError(f"give `normalize` to the nets inside {name!r}, not to the whole")
     try:
         parts = {key: _built(value) for key, value in arguments.items()}
         net: nn.Module = _maker(name)(**parts)
-    except (TypeError, RuntimeError) as error:
-        raise ValueError(f"the net {name!r} does not take these arguments: {error}") from error
-    if normalize is not None:
-        net = nn.Sequential(Normalize(*normalize), net)
-        arguments["normalize"] = normalize
+        if normalize is not None:
+            net = nn.Sequential(Normalize(*normalize), net)
+            arguments["normalize"] = normalize
+    except (ImportError, ValueError):
+        raise
+    except Exception as error:  # arguments of a wrong type fail wherever they are used first
+        raise ValueError(
+            f"the net {name!r} does not take these arguments: {type(error).__name__}: {error}"
+        ) from error
     net.config = {"name": name, **arguments}  # pyright: ignore[reportArgumentType]
     return net
 
@@ -108,12 +111,16 @@ def load(folder: Path) -> nn.Module:
             f"{folder / 'config.json'} does not say how to build the net: it was not made by"
             " models.build. Load it with package.module:factory and its weights instead."
         )
+    arguments = config["model"]
+    if not isinstance(arguments, dict) or not isinstance(arguments.get("name"), str):
+        raise ValueError(
+            f"{folder / 'config.json'} does not name a net: expected `model` to be an object with"
+            f" the name of a net; found {str(arguments)[:80]}. The file is damaged, or not ours."
+        )
     try:
-        arguments = dict(config["model"])
-        name = arguments.pop("name")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.json'} does not name a net: {error}") from error
-    model = build(name, **arguments)
+        model = build(**arguments)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error
     load_weights(model, folder / "model.safetensors")
     return model.eval()
 
@@ -122,14 +129,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json` of a run folder."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text())
+        config = read_json(path)
     except FileNotFoundError as error:
         raise ValueError(
             f"{folder} is not a run folder: expected config.json and model.safetensors in it."
             " Train a model with `surefoot train`, or give package.module:factory."
         ) from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); the file is damaged") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} must hold a JSON object; found {type(config).__name__}")
     return config
@@ -145,7 +150,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError, TypeError) as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ValueError(f"the weights in {path} do not fit the net: {first}") from error
 

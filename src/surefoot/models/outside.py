@@ -1,43 +1,56 @@
-"""Models from elsewhere: `package.module:factory` with safetensors weights, or a `.pt2` program.
+"""Models from elsewhere: `package.module:factory` with safetensors weights, or a file that is code.
 
-No pickle is loaded unless the caller says that the file is trusted: `torch.export.load` unpickles
-some members of an archive and evaluates the size expressions of its graph, so the archive is read
-and judged here first.
+Loading a `.pt2` or TorchScript file executes what its author put there, and no inspection of the
+file can rule that out. So both are opened only where the caller trusts the file.
 """
 
 import importlib
-import json
-import re
 import sys
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from surefoot.models.io import load, load_weights
 
+PROGRAMS = (".pt2",)
+SCRIPTS = (".ts", ".torchscript")
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
+FORMS = "a run folder of `surefoot train`, or package.module:factory (--weights FILE.safetensors)"
+
 
 def open_model(
-    reference: str, weights: Path | None = None, *, trust_pickle: bool = False
+    reference: str | Path, weights: Path | None = None, *, trust_code: bool = False
 ) -> nn.Module:
-    """Open a run folder, a `.pt2` file, or `package.module:factory` (called without arguments).
+    """Open a run folder, `package.module:factory` (called without arguments), or a file of code.
 
     Args:
-        reference: which of the three, told apart by its form.
+        reference: which of the three, told apart by its form; files of code are `.pt2`
+            (torch.export), and TorchScript as `.ts`, `.torchscript`, `.pt` or `.pth`.
         weights: safetensors file for the factory's model.
-        trust_pickle: allow a .pt2 archive whose loading executes pickled code.
+        trust_code: execute the code that a `.pt2` or TorchScript file holds.
+
+    Raises:
+        ValueError: the reference is none of these or cannot be opened, a file of code is not
+            trusted, or `weights` is given to anything but a factory.
     """
-    if reference.endswith(".pt2"):
-        return open_program(Path(reference), trust_pickle=trust_pickle)
-    if ":" in reference and not Path(reference).exists():
-        model = call_factory(reference)
+    text, path = str(reference), Path(reference)
+    if ":" in text and not path.exists():
+        model = call_factory(text)
         if weights is not None:
             load_weights(model, weights)
         return model.eval()
-    return load(Path(reference))
+    if weights is not None:
+        raise ValueError(
+            f"--weights {weights} is for package.module:factory; {text} brings its own weights."
+            " Leave --weights out."
+        )
+    if path.is_dir():
+        return load(path)
+    return _open_file(path, trust_code=trust_code)
 
 
 def call_factory(reference: str) -> nn.Module:
@@ -47,10 +60,10 @@ def call_factory(reference: str) -> nn.Module:
         sys.path.insert(0, "")  # a factory in the working folder, as with `python -m`
     try:
         factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever a foreign module may raise while it is imported
         raise ValueError(
-            f"cannot import {reference!r} ({error}); expected package.module:factory, importable"
-            " from the working folder"
+            f"cannot import {reference!r} ({type(error).__name__}: {error}); expected"
+            " package.module:factory, importable from the working folder"
         ) from error
     try:
         model = factory()
@@ -61,66 +74,63 @@ def call_factory(reference: str) -> nn.Module:
     return model
 
 
-def open_program(path: Path, *, trust_pickle: bool = False) -> nn.Module:
-    """Open a `torch.export` archive, refusing what would execute code, unless trusted."""
+def _open_file(path: Path, *, trust_code: bool) -> nn.Module:
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise ValueError(f"there is no model {path}: expected {FORMS}")
+    if suffix == ".safetensors":
+        raise ValueError(
+            f"{path} holds weights alone, not the net they belong to: give --model"
+            f" package.module:factory --weights {path}"
+        )
+    if suffix in PROGRAMS:
+        return _execute(path, lambda: torch.export.load(path).module(), trust_code=trust_code)
+    if suffix in SCRIPTS or (suffix in CHECKPOINTS and _is_script(path)):
+        return _execute(path, lambda: torch.jit.load(path).eval(), trust_code=trust_code)
+    if suffix in CHECKPOINTS:
+        raise ValueError(_checkpoint(path))
+    raise ValueError(f"{path} is no model file: expected {FORMS}, or a .pt2 or TorchScript file")
+
+
+def _execute(path: Path, opened: Callable[[], nn.Module], *, trust_code: bool) -> nn.Module:
+    """Open a file whose loading executes code; raise unless the caller trusts it."""
+    if not trust_code:
+        raise ValueError(
+            f"{path}: loading a .pt2 or TorchScript file executes code from the file. Pass"
+            " --trust-code (open_model(..., trust_code=True)) if you trust where it comes from;"
+            f" the safe forms are {FORMS}."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return opened()
+    except Exception as error:  # a damaged file raises whatever torch's readers raise
+        raise ValueError(
+            f"{path} cannot be opened ({type(error).__name__}: {error}); expected what"
+            " torch.export.save (.pt2) or torch.jit.save (.ts, .pt) writes with this version of"
+            " torch"
+        ) from error
+
+
+def _is_script(path: Path) -> bool:
+    """Tell a TorchScript archive from a checkpoint; only the message hangs on it."""
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not a .pt2 archive: expected what torch.export.save writes")
-    if not trust_pickle:
-        refuse_code(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.export.load(path).module()
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
-_PLAIN = re.compile(
-    r"(version|byteorder|archive_format|archive_version|\.data/.*|\.format_version|"
-    r"\.storage_alignment|models/[^/]*\.json|data/(weights|constants)/[^/]*_config\.json|"
-    r"data/weights/weight_\d+|data/constants/tensor_\d+|extra/.*)"
-)
-_SIZES = re.compile(
-    r"(Symbol\('[suz]\d+', positive=True, integer=True\)|L(\['\w+'\])+\.size\(\)\[\d+\]|"
-    r"\b[suz]\d+\b|\b(Max|Min|FloorDiv|Mod|PythonMod|CleanDiv|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not)\b|"
-    r"\b(true|false|True|False|oo|int_oo|and|or|not)\b|\b\d+(\.\d+)?\b|[\s+\-*/(),<>=!&|~])*"
-)
-"""What a size expression or guard may be made of: both are evaluated when the file is opened."""
-
-
-def refuse_code(path: Path) -> None:
-    """Raise if opening the archive would unpickle a member or evaluate more than sizes."""
-    with zipfile.ZipFile(path) as archive:
-        names = [info.filename for info in archive.infolist()]
-        if len(set(names)) != len(names):
-            raise ValueError(f"{path}: two members share a name; the archive was tampered with")
-        for info in archive.infolist():
-            member = info.filename.partition("/")[2]
-            if not _PLAIN.fullmatch(member) and info.file_size > 0:
-                raise _refusal(path, member)
-            if member.endswith(".json") and not member.startswith("extra/"):
-                _refuse_in_json(path, member, json.loads(archive.read(info)))
-
-
-def _refuse_in_json(path: Path, member: str, node: Any) -> None:
-    if isinstance(node, list):
-        for value in node:
-            _refuse_in_json(path, member, value)
-    if not isinstance(node, dict):
-        return
-    for key, value in node.items():
-        name = str(value)
-        if key == "use_pickle" and value:
-            raise _refusal(path, f"{member} (a pickled tensor)")
-        if key == "path_name" and not re.fullmatch(r"(weight|tensor)_\d+", name):
-            raise _refusal(path, f"{member} (an object {name})")
-        evaluated = [name] if key == "expr_str" else value if key == "guards_code" else []
-        for code in evaluated:
-            if not _SIZES.fullmatch(str(code)):
-                raise _refusal(path, f"{member} (the expression {str(code)[:60]!r})")
-        _refuse_in_json(path, member, value)
-
-
-def _refusal(path: Path, what: str) -> ValueError:
-    return ValueError(
-        f"{path}: opening {what} would execute code from the file, which is refused. Export again"
-        " without sample inputs (program.example_inputs = None before torch.export.save), or pass"
-        " --trust-pickle if you trust where the file comes from."
+def _checkpoint(path: Path) -> str:
+    """Say how to turn a checkpoint into weights that are safe to open."""
+    target = path.with_suffix(".safetensors").name
+    return (
+        f"{path} is a pickled checkpoint; it is not opened, for unpickling executes code from the"
+        f" file. Write its weights once as safetensors: state = torch.load({str(path)!r},"
+        " weights_only=True); safetensors.torch.save_file({name: value.clone().contiguous() for"
+        f" name, value in state.items()}}, {target!r}). Where the file holds the whole net and you"
+        f" trust it: state = torch.load({str(path)!r}, weights_only=False).state_dict(). Then give"
+        f" --model package.module:factory --weights {target}, the factory making the net."
     )

@@ -1,3 +1,7 @@
+import os
+import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +100,48 @@ def class_without_images(folder: Path) -> None:
     (folder / "emu/notes.txt").write_text("soon")
 
 
-def nested(folder: Path) -> None:
-    write(folder / "emu/young/1.png", pixels(4, 5, 3))
+def eps_as_png(folder: Path) -> None:
+    (folder / "dog/c.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 5\nshowpage\n")
+
+
+def pipe(folder: Path) -> None:
+    os.mkfifo(folder / "dog/c.png")
+
+
+def dead_link(folder: Path) -> None:
+    (folder / "dog/c.png").symlink_to(folder / "nothing.png")
+
+
+def dead_class(folder: Path) -> None:
+    (folder / "emu").symlink_to(folder / "nothing")
+
+
+def link_to_a_file_outside(folder: Path) -> None:
+    write(folder.parent / "secret.png", pixels(4, 5, 3))
+    (folder / "dog/c.png").symlink_to(folder.parent / "secret.png")
+
+
+def link_to_a_folder_outside(folder: Path) -> None:
+    write(folder.parent / "elsewhere/1.png", pixels(4, 5, 3))
+    (folder / "emu").symlink_to(folder.parent / "elsewhere")
+
+
+def circle(folder: Path) -> None:
+    (folder / "dog/again").symlink_to(folder)
+
+
+def whole_numbers_without_range(folder: Path) -> None:
+    (folder / "dog/c.pgm").write_bytes(b"P5 5 4 4095\n" + bytes(40))
+
+
+def bomb(folder: Path) -> None:
+    """A header that promises 40,000 x 40,000 pixels, as a small file can hold them."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0)
+    chunks = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, b"IDAT" + zlib.compress(bytes(1000)), b"IEND")
+    ]
+    (folder / "dog/c.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
 
 def one_class(folder: Path) -> None:
@@ -115,12 +159,20 @@ def other_size_in_test(folder: Path) -> None:
 FAULTS = [
     (other_size, r"dog.c\.png: all images .* expected 5x4 RGB .* found 4x5 RGB"),
     (grey_among_colour, r"dog.c\.png: .* expected 5x4 RGB .* found 5x4 grey"),
-    (transparent, r"dog.c\.png: images must be grey .*found mode RGBA.*convert"),
+    (transparent, r"dog.c\.png: images must be grey .*found mode RGBA.*on a background"),
     (palette, r"dog.c\.png: .*found mode P\."),
     (text_as_image, r"dog.c\.png is not a readable image"),
     (truncated_image, r"dog.c\.png is not a readable image"),
-    (class_without_images, "must hold the images of class `emu`; found none"),
-    (nested, "must hold the images of class `emu`; found none"),
+    (class_without_images, "must hold the images of class `emu`; found 1 files, none of them"),
+    (eps_as_png, r"dog.c\.png is not a readable image of the formats PNG"),
+    (pipe, r"dog.c\.png must be a file; found a pipe"),
+    (dead_link, r"dog.c\.png must be a file; found a .*dead link"),
+    (dead_class, "emu is a link to nothing"),
+    (link_to_a_file_outside, r"dog.c\.png is a link to .*secret\.png, which leaves the folder"),
+    (link_to_a_folder_outside, "emu is a link to .*elsewhere, which leaves the folder"),
+    (circle, "dog.again is a link to .*, which runs in a circle"),
+    (whole_numbers_without_range, r"dog.c\.pgm: .*found mode I\..* save all images as one .npz"),
+    (bomb, r"dog.c\.png is larger than 89,478,485 pixels"),
     (one_class, r"at least two sub-folders.*found \['cat'\]"),
     (other_size_in_test, r"test.dog.c\.png: all images"),
 ]
@@ -128,10 +180,82 @@ FAULTS = [
 
 @pytest.mark.parametrize(("spoil", "message"), FAULTS, ids=[spoil.__name__ for spoil, _ in FAULTS])
 def test_faulty_folders_are_refused(spoil, message, tmp_path):
-    two_classes(tmp_path, 4, 5, 3)
-    spoil(tmp_path)
+    two_classes(tmp_path / "data", 4, 5, 3)
+    spoil(tmp_path / "data")
     with pytest.raises(ValueError, match=message):
-        load(str(tmp_path))
+        load(str(tmp_path / "data"))
+
+
+def test_classes_are_those_of_all_splits(tmp_path):
+    for name in ("train/a", "train/b", "train/c", "test/a", "test/c", "val/d"):
+        write(tmp_path / name / "0.png", pixels(4, 5))
+    train, test = load(tmp_path, "train"), load(tmp_path, "test")
+    assert train.classes == test.classes == ("a", "b", "c", "d")
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1, 2], [0, 2])
+
+
+def test_a_folder_of_splits_alone_is_never_taken_for_classes(tmp_path):
+    for name in ("train/a", "train/b", "val/a"):
+        write(tmp_path / name / "0.png", pixels(4, 5))
+    assert load(tmp_path, "train").classes == ("a", "b")
+    with pytest.raises(ValueError, match=r"has the splits \['train', 'val'\]; asked for 'test'"):
+        load(tmp_path, "test")
+
+
+def test_an_empty_folder_keeps_the_place_of_its_class(tmp_path):
+    two_classes(tmp_path, 4, 5)
+    (tmp_path / "cow").mkdir()
+    data = load(tmp_path)
+    assert (data.classes, data.labels.tolist()) == (("cat", "cow", "dog"), [0, 0, 2, 2])
+
+
+def test_images_in_sub_folders_of_a_class_are_read(tmp_path):
+    for name in ("a", "b", "a/more", "a/more/still"):
+        write(tmp_path / name / "0.png", pixels(4, 5))
+    assert load(tmp_path).labels.tolist() == [0, 0, 0, 1]
+
+
+def test_links_that_stay_within_the_folder_are_read(tmp_path):
+    written = two_classes(tmp_path, 4, 5)
+    (tmp_path / "dog/c.png").symlink_to(tmp_path / "cat/1.png")
+    data = load(tmp_path)
+    assert data.labels.tolist() == [0, 0, 1, 1, 1]
+    np.testing.assert_array_equal(data.images[4, 0].numpy(), written["cat/1.png"])
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_sixteen_bits_are_scaled_to_eight(kind, tmp_path):
+    """From 0 to 65,535, each to the nearest of 256 levels; white stays white."""
+    deep = np.array([[0, 128, 129, 300, 20_000, 65_535]], dtype=np.uint16)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.fromarray(deep).save(tmp_path / name / f"0.{kind}")
+    expected = np.round(deep / 257)
+    assert expected.tolist() == [[0, 0, 1, 1, 78, 255]]
+    np.testing.assert_array_equal(load(tmp_path).images[1, 0].numpy(), expected)
+
+
+def followed(image: Image.Image, advice: str) -> Image.Image:
+    """Do what the message says, and nothing else."""
+    space = {"Image": Image, "image": image}
+    if "background" in advice:
+        exec(re.search(r"PIL: (.*)\.$", advice).group(1), space)
+        return space["flat"]
+    return eval(re.search(r"PIL: (.*)\.$", advice).group(1), space)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "CMYK"])
+def test_the_advice_for_a_mode_works(mode, tmp_path):
+    kind = "tif" if mode == "CMYK" else "png"
+    image = Image.fromarray(np.full((4, 4), 255, np.uint8)).convert("RGB").convert(mode)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / f"0.{kind}")
+    with pytest.raises(ValueError, match=f"found mode {mode}") as caught:
+        load(tmp_path)
+    for name in "ab":
+        followed(image, str(caught.value)).save(tmp_path / name / f"0.{kind}")
+    assert load(tmp_path).images.unique().tolist() == [255]
 
 
 def test_empty_folder_is_refused(tmp_path):

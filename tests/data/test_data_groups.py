@@ -34,11 +34,16 @@ def test_a_file_may_name_classes_or_indices_in_a_list_or_an_object(tmp_path):
         ("[]", "at least one group"),
         ("{}", "at least one group"),
         ("3", "at least one group"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[" * 900 + "1" + "]" * 900, "must hold a list of lists"),
+        ("[[1" + "0" * 5000 + "]]", "cannot read"),
+        (b"\xff", "cannot read"),
     ],
+    ids=lambda value: str(value)[:20],
 )
 def test_faults_of_a_file_are_named(text, message, tmp_path):
     path = tmp_path / "groups.json"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message):
         groups.from_file(path, CIFAR)
     with pytest.raises(ValueError, match="cannot read"):

@@ -130,7 +130,7 @@ def test_faulty_rows_are_refused(hub):
     ):
         load("hf:zoo/odd")
     hub.tables["zoo/hidden", "test"] = table(pixels(2, 4, 5), [-1, -1])
-    with pytest.raises(ValueError, match=r"found min -1, max -1.*without label"):
+    with pytest.raises(ValueError, match=r"found -1.*without a label"):
         load("hf:zoo/hidden")
     hub.tables["zoo/none", "test"] = table(pixels(0, 4, 5), [])
     with pytest.raises(ValueError, match="at least one image"):

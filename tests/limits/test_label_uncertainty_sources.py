@@ -1,6 +1,7 @@
 """Sources of label uncertainty: hand-computed cases, simulations with known truth, digits."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +66,10 @@ def test_credible_intervals_cover_when_the_prior_is_the_truth():
     ("counts", "prior", "message"),
     [
         ([[0.0, 0.0]], None, "1 points without a vote"),
-        ([[0.5, 0.5]], None, "whole numbers"),
-        ([[2.0, -1.0]], None, "whole numbers"),
+        ([[0.5, 0.5]], None, r"whole numbers.*found 0\.5 in row 0.*multiplied"),
+        ([[2.0, -1.0]], None, "whole numbers.*found -1 in row 0"),
+        ([[2.0, torch.nan]], None, "whole numbers.*found nan in row 0"),
+        ([[2.0, torch.inf]], None, "whole numbers.*found inf in row 0"),
         ([[2.0, 1.0]], 0.0, "`prior`"),
     ],
 )
@@ -75,9 +78,59 @@ def test_broken_counts_are_refused(counts, prior, message):
         voted_uncertainty(torch.tensor(counts), torch.tensor([0]), prior=prior)
 
 
-def test_votes_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="-2 to 1"):
-        count_votes(torch.tensor([[-2, 1]]), 2)
+@pytest.mark.parametrize(
+    ("votes", "message"),
+    [
+        (torch.tensor([[-2, 1]]), "found -2 to 1"),
+        (torch.tensor([[0, 2]]), "found 0 to 2"),
+        (torch.tensor([[0.9, 0.9]]), r"found 0\.9, which is not whole"),
+        (torch.tensor([[0.0, torch.nan]]), "NaN in 1 places.*nan_to_num"),
+        (torch.tensor([[0.0, torch.inf]]), "found 0 to inf"),
+        (torch.tensor([0, 1, 1]), r"found shape \(3,\).*votes\[:, None\]"),
+        (torch.zeros(2, 0), r"found shape \(2, 0\)"),
+    ],
+)
+def test_votes_that_are_none_are_named(votes, message):
+    with pytest.raises(ValueError, match=message):
+        count_votes(votes, 2)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.int32, torch.float64])
+def test_votes_of_any_type_are_counted(kind):
+    assert count_votes(torch.tensor([[0, 1, 1]], dtype=kind), 2).tolist() == [[1.0, 2.0]]
+
+
+def test_the_advice_for_missing_and_for_single_votes_works():
+    missing = torch.tensor([[0.0, torch.nan], [1.0, 1.0]]).nan_to_num(-1)
+    assert count_votes(missing, 2).tolist() == [[1.0, 0.0], [0.0, 2.0]]
+    assert count_votes(torch.tensor([0, 1])[:, None], 2).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("votes", "message"),
+    [
+        ({"counts": np.full((12, 2), 0.5)}, "whole numbers"),
+        ({"counts": np.array([["a", "b"]] * 12)}, "`counts` must hold numbers; found <U1"),
+        ({"counts": np.ones((12, 3))}, r"found \(12, 3\)"),
+        ({"counts": np.ones(12)}, r"found \(12,\)"),
+        ({"first": np.full(12, 0.9)}, "which is not whole"),
+        ({"first": np.full(12, np.nan)}, "NaN in 12 places"),
+        ({"first": np.array(["a"] * 12)}, "must hold numbers"),
+        ({"first": np.zeros((12, 2, 2))}, r"must be votes \[N\] or"),
+        ({"first": np.zeros(12), "rest": np.zeros((11, 2))}, "of the same images"),
+    ],
+)
+def test_votes_of_the_command_that_are_none_are_named(votes, message, tmp_path, capsys):
+    from surefoot.cli import main
+
+    np.savez(tmp_path / "set.npz", x=np.linspace(0, 1, 24).reshape(12, 2), y=[0, 1] * 6)
+    np.savez(tmp_path / "votes.npz", **votes)
+    line = ["label-uncertainty", "--data", str(tmp_path / "set.npz"), "--source", "votes"]
+    line += ["--votes", str(tmp_path / "votes.npz"), "--annotators", *votes]
+    with pytest.raises(SystemExit) as stop:
+        main(line)
+    assert stop.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 SHARES = torch.tensor(

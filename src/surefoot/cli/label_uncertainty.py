@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from surefoot.cli.options import Rows
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from surefoot.data import Data
@@ -114,7 +115,6 @@ class Command:
 
     def _counts(self, data: "Data") -> "Tensor":
         """Read counts or votes; the rows must be those of the data."""
-        import numpy as np
         import torch
 
         from surefoot.data import npz
@@ -123,12 +123,17 @@ class Command:
         if self.votes is None:
             raise ValueError("--source votes needs the file: --votes FILE.npz")
         arrays = npz.read(self.votes, self.annotators)
+        parts = [_numbers(self.votes, name, arrays[name]) for name in self.annotators]
         if self.annotators == ("counts",):
-            found = torch.from_numpy(arrays["counts"].astype(np.float64))
+            found = parts[0]
         else:
-            parts = [torch.from_numpy(arrays[name].astype(np.int64)) for name in self.annotators]
-            together = torch.cat([part.view(len(part), -1) for part in parts], 1)
-            found = count_votes(together, len(data.classes))
+            columns = [part[:, None] if part.ndim == 1 else part for part in parts]
+            if len({len(part) for part in columns}) > 1 or any(part.ndim != 2 for part in columns):
+                raise ValueError(
+                    f"the arrays {', '.join(self.annotators)} of {self.votes} must be votes [N] or"
+                    f" [N, A] of the same images; found {[tuple(part.shape) for part in parts]}"
+                )
+            found = count_votes(torch.cat(columns, 1), len(data.classes))
         if found.shape != (len(data), len(data.classes)):
             raise ValueError(
                 f"the votes must be for {len(data)} images and {len(data.classes)} classes; found"
@@ -152,3 +157,16 @@ class Command:
             columns["likely_wrong"] = label_errors(shares, labels, method=self.errors)
             lines.append(("labels likely wrong", f"{int(columns['likely_wrong'].sum())}"))
         return columns, lines
+
+
+def _numbers(path: Path, name: str, values: "np.ndarray") -> "Tensor":
+    """Turn an array of a file into float64, or raise where it holds names."""
+    import numpy as np
+    import torch
+
+    if values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{path}: `{name}` must hold numbers; found {values.dtype}. Turn names into indices:"
+            " np.array([[classes.index(vote) for vote in row] for row in names])."
+        )
+    return torch.from_numpy(values.astype(np.float64))

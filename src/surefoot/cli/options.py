@@ -20,6 +20,7 @@ from surefoot.guarantees import (
     TopK,
 )
 from surefoot.models import build, open_model
+from surefoot.models.io import read_config
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class Subject:
 
     def open(self, data: Data, others: Data | None) -> nn.Module:
         """Open the model for this data; wrap it if it is to reject."""
+        check_classes(Path(self.model), data)
         model = self._bare()
         others = others and others.first(min(MOST_OTHERS, len(others)))
         if self.temperature_scaling:
@@ -244,7 +246,7 @@ class Subject:
             raise ValueError(
                 f"no threshold shows a risk of at most {self.risk:g}: the first one tried on"
                 f" {len(data)} images that are not evaluated leaves it at up to {found.bound:.3g}."
-                " Take a larger --risk, a lower --count (more images to choose on) or another score"
+                " Take a --risk above that, or another score"
             )
         _say(
             f"threshold {found.threshold:.4g} accepts {found.coverage:.1%} of {len(data)} other"
@@ -267,6 +269,37 @@ class Subject:
         return logits.cpu(), scores.cpu()
 
 
+def check_classes(folder: Path, data: Data) -> None:
+    """Compare the classes of the data with those that a run folder was trained on, where known.
+
+    Classes without names (0, 1, 2, ...) fit any names.
+
+    Raises:
+        ValueError: a class of the data has another index than in training.
+    """
+    if not folder.is_dir():
+        return
+    trained_on = read_config(folder).get("data")
+    names = trained_on.get("classes") if isinstance(trained_on, dict) else None
+    known, found = [str(name) for name in names or ()], list(data.classes)
+    unnamed = [str(index) for index in range(max(len(known), len(found)))]
+    if not known or known == unnamed[: len(known)] or found == unnamed[: len(found)]:
+        return
+    moved = [name for name in found if name in known and known.index(name) != found.index(name)]
+    if moved:
+        raise ValueError(
+            f"class {moved[0]!r} is number {found.index(moved[0])} in {data.name}, and number"
+            f" {known.index(moved[0])} in the data the model was trained on ({', '.join(known)})."
+            " Give the data the same classes in the same order; in a folder of images an empty"
+            " sub-folder keeps the place of a class."
+        )
+    if other := [name for name in found if name not in known]:
+        _say(
+            f"warning: {data.name} has classes that the model was not trained on:"
+            f" {', '.join(other)}; by their numbers the model takes them for its own"
+        )
+
+
 def _halves(others: Data | None, flag: str) -> tuple[Data, Data]:
     """Part images that are not evaluated: a third to fit to, two to test on."""
     if others is None or len(others) < 3:
@@ -276,8 +309,10 @@ def _halves(others: Data | None, flag: str) -> tuple[Data, Data]:
 
 
 def _none_left(flag: str) -> str:
-    return f"{flag} chooses on images that are not evaluated, but all are: lower --count" + (
-        ", or give --threshold" if flag != "--temperature-scaling" else ""
+    return (
+        f"{flag} chooses on images of the split that are not evaluated, and none are left: give a"
+        " --count above 0 and below the number of images in the split"
+        + (", or --threshold" if flag != "--temperature-scaling" else "")
     )
 
 

@@ -38,7 +38,7 @@ NAMES = tuple(SOURCES)
 FORMS = "a path ending in .npz, a folder of images by class, hf:owner/name, or shuffled:NAME"
 
 
-def load(name: str, split: str = "test") -> Data:
+def load(name: str | Path, split: str = "test") -> Data:
     """Read one split of a data set, by name or by place.
 
     Names: digits, moons, blended-digits, narrow-corridor, s-corridor, crescents, two-distance,
@@ -59,6 +59,7 @@ def load(name: str, split: str = "test") -> Data:
         >>> tuple(images.shape), len(data), len(data.classes)
         ((2, 1, 8, 8), 500, 10)
     """
+    name = str(name)
     if name.startswith("hf:"):
         return hub.load(name.removeprefix("hf:"), split)
     if name.startswith("shuffled:"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from surefoot.types import RANGE_TOLERANCE, Images, Labels
+from surefoot.types import RANGE_TOLERANCE, Images, Labels, checked_labels
 
 ROW_SUM_TOLERANCE = 1e-4
 
@@ -21,8 +21,9 @@ class Data:
 
     Attributes:
         name: how records call the data set.
-        images: uint8 `[N, planes, H, W]` or `[N, D]`, or float32 in [0, 1] with any trailing shape.
-        labels: int64 `[N]`, class indices from 0.
+        images: uint8 `[N, planes, H, W]`, `[N, 1, L]` or `[N, D]`, or float32 in [0, 1] with any
+            trailing shape; what round-off left outside by 1e-6 is moved to 0 or 1.
+        labels: class indices from 0, `[N]` or `[N, 1]` of any integer type; kept as int64 `[N]`.
         classes: one name per class.
         levels: the integer that means 1.0 in uint8 images.
         probabilities: float32 `[N, C]`, the share of human votes for each class, where known.
@@ -38,7 +39,14 @@ class Data:
     def __post_init__(self) -> None:
         _check_shape(self.images)
         _check_values(self.images, self.levels)
-        _check_labels(self.labels, len(self.images), self.classes)
+        if len(self.classes) < 2:
+            raise ValueError(
+                f"`classes` must name at least two classes; found {list(self.classes)}."
+            )
+        labels = checked_labels(self.labels, self.images, len(self.classes))
+        object.__setattr__(self, "labels", labels)  # the only way to set a field of a frozen record
+        if self.images.is_floating_point():
+            object.__setattr__(self, "images", self.images.clamp(0, 1))
         if self.probabilities is not None:
             _check_probabilities(self.probabilities, len(self.images), len(self.classes))
 
@@ -104,9 +112,11 @@ def _check_shape(images: Tensor) -> None:
             f"`images` must be a batch [N, ...]; {found}. One image needs images[None]."
         )
     grid = images.ndim == 4 and images.shape[1] in (1, 3)
-    if images.dtype == torch.uint8 and not (images.ndim == 2 or grid):
+    series = images.ndim == 3 and images.shape[1] == 1
+    if images.dtype == torch.uint8 and not (images.ndim == 2 or grid or series):
         raise ValueError(
-            f"uint8 `images` must be [N, planes, H, W] with 1 or 3 planes, or [N, D]; {found}."
+            "uint8 `images` must be [N, planes, H, W] with 1 or 3 planes, [N, 1, L] or [N, D];"
+            f" {found}."
             " Planes come before height: x[:, None] adds one, x.permute(0, 3, 1, 2) moves them."
         )
 
@@ -134,22 +144,6 @@ def _remedy(smallest: float, largest: float) -> str:
     if smallest < 0:
         return "This looks like normalised input: put the normalisation inside the model."
     return "This looks like pixels from 0 to 255: divide by 255, or keep them as uint8."
-
-
-def _check_labels(labels: Tensor, count: int, classes: tuple[str, ...]) -> None:
-    if len(classes) < 2:
-        raise ValueError(f"`classes` must name at least two classes; found {list(classes)}.")
-    if labels.dtype != torch.int64 or labels.shape != (count,):
-        raise ValueError(
-            f"`labels` must be one int64 class index for each of {count} images; found shape"
-            f" {tuple(labels.shape)}, {labels.dtype}. One-hot rows need argmax(1)."
-        )
-    smallest, largest = (int(value) for value in torch.aminmax(labels))
-    if smallest < 0 or largest >= len(classes):
-        raise ValueError(
-            f"`labels` must lie in [0, {len(classes) - 1}], for {len(classes)} classes; found min"
-            f" {smallest}, max {largest}. Count classes from 0; -1 often marks a row without label."
-        )
 
 
 def _check_probabilities(probabilities: Tensor, count: int, classes: int) -> None:

@@ -1,6 +1,7 @@
 """Read a folder of images, one sub-folder a class."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +10,41 @@ import torch
 
 from surefoot.data.dataset import Data
 
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""What is opened, by content: other formats of Pillow start programs (EPS) or are rarely tested."""
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-MODES = {"L": "grey", "RGB": "RGB"}
+SPLITS = {"train", "test", "val", "valid", "validation"}
+MODES = {"L": "grey", "RGB": "RGB", "I;16": "16-bit grey", "I;16B": "16-bit grey"}
+DEEP = 257
+"""65,535 / 255: what one step of 8 bits is in 16 bits."""
 
 
 def load(path: Path, split: str) -> Data:
-    """Read images by class: sub-folders in sorted order are the classes.
+    """Read images by class: sub-folders in sorted order are the classes, whatever lies below them.
 
-    Where the folder holds both `train` and `test`, the asked one is read; otherwise all of it, for
-    either split. Files without an image suffix, and hidden ones, are passed over.
+    Where the folder holds both `train` and `test`, or nothing but splits, the asked split is read
+    and the classes are those of all splits; otherwise all of it is read, for either split. An empty
+    sub-folder is a class without images. Hidden files and files without an image suffix are passed
+    over. 16-bit grey images become 8-bit ones (65,535 means 1.0).
 
     Raises:
-        ValueError: no classes, a class without images, an unreadable image, or images of different
-            size or mode (grey or RGB).
+        ValueError: no classes, a class whose files are no images, an image that cannot be read or
+            is too large, images of different size or mode (grey or RGB), a file that is no regular
+            file, or a link that leaves the folder.
     """
-    root = path / split if all((path / part).is_dir() for part in ("train", "test")) else path
-    members = {folder.name: _images(folder) for folder in _children(root) if folder.is_dir()}
-    if len(members) < 2:
+    splits = _splits(path)
+    if splits and split not in splits:
+        raise ValueError(f"{path} has the splits {sorted(splits)}; asked for {split!r}.")
+    root = path / split if splits else path
+    classes = sorted({name for part in splits or [""] for name in _folders(path / part)})
+    if len(classes) < 2:
         raise ValueError(
-            f"{root} must hold at least two sub-folders of images, one a class; found"
-            f" {sorted(members)}."
+            f"{root} must hold at least two sub-folders of images, one a class; found {classes}."
         )
-    named = ((str(file), _open(file)) for files in members.values() for file in files)
-    labels = [label for label, files in enumerate(members.values()) for _ in files]
-    return Data(path.resolve().name, stack(named), torch.tensor(labels), tuple(members))
+    members = [_images(root / name, path.resolve()) for name in classes]
+    named = ((str(file), _open(file)) for files in members for file in files)
+    labels = [label for label, files in enumerate(members) for _ in files]
+    return Data(path.resolve().name, stack(named), torch.tensor(labels), tuple(classes))
 
 
 def stack(named: Iterable[tuple[str, Any]]) -> torch.Tensor:
@@ -42,17 +54,17 @@ def stack(named: Iterable[tuple[str, Any]]) -> torch.Tensor:
     for name, image in named:
         if image.mode not in MODES:
             raise ValueError(
-                f"{name}: images must be grey (mode L) or RGB; found mode {image.mode}."
-                " Convert it with PIL: image.convert('RGB')."
+                f"{name}: images must be grey (mode L, or I;16) or RGB; found mode {image.mode}."
+                f" {_remedy(image.mode)}"
             )
-        found = (image.size, image.mode)
+        found = (image.size, MODES[image.mode])
         expected = expected or found
         if found != expected:
             raise ValueError(
                 f"{name}: all images must have one size and mode; expected {_describe(*expected)}"
                 f" as the first image, found {_describe(*found)}. Resize or convert it."
             )
-        arrays.append(np.asarray(image))
+        arrays.append(_eight_bits(np.asarray(image)))
     if not arrays:
         raise ValueError("there must be at least one image; found none. The source is empty.")
     x = np.stack(arrays)
@@ -60,33 +72,102 @@ def stack(named: Iterable[tuple[str, Any]]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(planes_first))
 
 
+def _eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """Round 16-bit pixels to the nearest of 256 levels, so that white stays white."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + DEEP // 2) // DEEP).astype(np.uint8)
+
+
+def _remedy(mode: str) -> str:
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        return (
+            "Put it on a background with PIL: image = image.convert('RGBA'); flat ="
+            " Image.new('RGB', image.size, 'white'); flat.paste(image, mask=image.getchannel('A'))."
+        )
+    if mode in ("I", "F"):
+        return (
+            "Its values have no known range: scale them to [0, 1] and save all images as one .npz,"
+            " np.savez(path, x=floats, y=labels)."
+        )
+    return f"Convert it with PIL: image.convert('{'L' if mode == '1' else 'RGB'}')."
+
+
 def _describe(size: tuple[int, int], mode: str) -> str:
-    return f"{size[0]}x{size[1]} {MODES[mode]}"
+    return f"{size[0]}x{size[1]} {mode}"
+
+
+def _splits(path: Path) -> list[str]:
+    """Name the splits, if the sub-folders are splits and not classes."""
+    folders = _folders(path)
+    found = [name for name in folders if name in SPLITS]
+    return found if {"train", "test"} <= set(found) or (found and found == folders) else []
+
+
+def _folders(path: Path) -> list[str]:
+    children = _children(path) if path.is_dir() else []
+    for dead in (child for child in children if not child.exists()):
+        raise ValueError(f"{dead} is a link to nothing. Mend or remove it: it may be a class.")
+    return [child.name for child in children if child.is_dir()]
 
 
 def _children(folder: Path) -> list[Path]:
     return sorted(child for child in folder.iterdir() if not child.name.startswith("."))
 
 
-def _images(folder: Path) -> list[Path]:
-    files = [file for file in _children(folder) if file.suffix.lower() in SUFFIXES]
-    if not files:
+def _images(folder: Path, root: Path) -> list[Path]:
+    """List the images of a class, those in sub-folders too; the class may lack in this split."""
+    if not folder.exists():
+        return []
+    files = list(_walk(folder, root, (root,)))
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if files and not images:
         raise ValueError(
-            f"{folder} must hold the images of class `{folder.name}`; found none"
-            f" ({', '.join(sorted(SUFFIXES))}). Remove the folder or fill it."
+            f"{folder} must hold the images of class `{folder.name}`; found {len(files)} files,"
+            f" none of them an image by its suffix ({', '.join(sorted(SUFFIXES))}). Convert them."
+            " An empty folder is a class without images; if it is no class, move it elsewhere."
         )
-    return files
+    return images
+
+
+def _walk(path: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the regular files below a path; raise on links out of the root and on other things."""
+    real = path.resolve()
+    if not real.is_relative_to(root) or real in above:
+        what = "runs in a circle" if real in above else "leaves the folder of the data"
+        raise ValueError(
+            f"{path} is a link to {real}, which {what}. Copy what it points to into the folder, or"
+            " remove the link."
+        )
+    if path.is_dir():
+        for child in _children(path):
+            yield from _walk(child, root, (*above, real))
+    elif path.is_file():
+        yield path
+    else:
+        raise ValueError(
+            f"{path} must be a file; found a pipe, socket, device or dead link, which is not read."
+            " Remove it from the data."
+        )
 
 
 def _open(file: Path) -> Any:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
-            image.load()
-            return image
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                image.load()
+                return image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{file} is larger than {Image.MAX_IMAGE_PIXELS:,} pixels, which may be a bomb made to"
+            " fill the memory. Scale it down, or cut it into tiles."
+        ) from error
     # Pillow raises OSError, SyntaxError, ValueError and more, depending on the damage.
     except Exception as error:
         raise ValueError(
-            f"{file} is not a readable image ({error}). Replace or remove it."
+            f"{file} is not a readable image of the formats {', '.join(FORMATS)} ({error})."
+            " Replace it, or take it out of the data."
         ) from error

@@ -8,7 +8,6 @@ Leino, Fredrikson 2021 (affinity sets); learning them from human votes is ours.
 """
 
 import difflib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from surefoot.data import npz
+from surefoot.files import read_json
 
 Groups = tuple[tuple[int, ...], ...]
 KNOWN: dict[str, tuple[str, ...]] = {
@@ -34,13 +34,13 @@ def from_file(path: Path, classes: Sequence[str]) -> Groups:
         ValueError: the file cannot be read, or names something that is no class.
     """
     try:
-        found: Any = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        found: Any = read_json(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"cannot read the groups in {path}: {error}") from error
     groups = list(found.values()) if isinstance(found, dict) else found
     try:
         return resolve(groups, classes)
-    except (TypeError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} must hold a list of lists of class indices or names ({_listed(classes)});"
             f" trouble with {error}"
@@ -87,10 +87,11 @@ def from_superclasses(fine: Tensor, coarse: Tensor) -> Groups:
         >>> from_superclasses(torch.tensor([0, 1, 2, 0]), torch.tensor([5, 4, 5, 5]))
         ((1,), (0, 2))
     """
-    if fine.shape != coarse.shape or fine.ndim != 1:
+    whole = not fine.is_floating_point() and not coarse.is_floating_point()
+    if fine.shape != coarse.shape or fine.ndim != 1 or not whole:
         raise ValueError(
-            "`fine` and `coarse` must be one label each for the same images; found shapes"
-            f" {tuple(fine.shape)} and {tuple(coarse.shape)}"
+            "`fine` and `coarse` must be one integer label each for the same images; found shapes"
+            f" {tuple(fine.shape)} and {tuple(coarse.shape)}, {fine.dtype} and {coarse.dtype}"
         )
     pairs = sorted(set(zip(fine.tolist(), coarse.tolist(), strict=True)))
     members: dict[int, list[int]] = {}
@@ -110,7 +111,7 @@ def from_superclass_file(path: Path, classes: Sequence[str]) -> Groups:
     found = from_superclasses(
         npz.labels_tensor(arrays["fine"]), npz.labels_tensor(arrays["coarse"])
     )
-    names = [str(name) for name in arrays["fine_names"]]
+    names = npz.names(arrays["fine_names"])
     if max(max(group) for group in found) >= len(names):
         raise ValueError(f"{path}: `fine` names a class beyond the {len(names)} of `fine_names`")
     return resolve([[names[label] for label in group] for group in found], classes)

@@ -19,8 +19,9 @@ def load(path: Path) -> Data:
 
     Args:
         path: archive with `x` (uint8, or float in [0, 1]: (N, H, W), (N, H, W, C), (N, C, H, W) or
-            (N, D), with C = 1 or 3), `y` (N,) class indices, and the optional `classes` (names)
-            and `probabilities` (N, classes).
+            (N, D), with C = 1 or 3; series (N, 1, L), and floats (N, L, D) with L != D, stay as
+            they are), `y` (N,) class indices, and the optional `classes` (names) and
+            `probabilities` (N, classes).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -71,7 +72,7 @@ def read(path: Path, needed: tuple[str, ...]) -> Arrays:
 
 
 def images_tensor(x: np.ndarray) -> Tensor:
-    """Turn images of any allowed layout into uint8 or float32 `[N, C, H, W]` or `[N, D]`."""
+    """Turn any allowed layout into uint8 or float32 `[N, C, H, W]`, `[N, D]`, or series as are."""
     found = f"found shape {x.shape}, {x.dtype}"
     if x.dtype.kind != "f" and x.dtype != np.uint8:
         raise ValueError(
@@ -84,25 +85,30 @@ def images_tensor(x: np.ndarray) -> Tensor:
             " Images in [0, 1] need x.astype(np.float32)."
         )
     if x.ndim == 3:
-        x = x[:, None]
+        x = x if _is_series(x) else x[:, None]
     elif x.ndim == 4 and _planes_last(x.shape, found):
         x = x.transpose(0, 3, 1, 2)
     elif x.ndim not in (2, 4):
         raise ValueError(
-            f"`x` must be (N, H, W), (N, H, W, C), (N, C, H, W) or (N, D); {found}."
+            f"`x` must be (N, H, W), (N, H, W, C), (N, C, H, W), (N, D) or (N, 1, L); {found}."
             " A single image needs x[None]."
         )
     return torch.from_numpy(np.ascontiguousarray(x if x.dtype == np.uint8 else _single(x)))
 
 
 def labels_tensor(y: np.ndarray) -> Tensor:
-    """Turn an array of class indices of any integer type into int64 `[N]`."""
-    if y.dtype.kind not in "iu":
+    """Turn an array of class indices into a tensor, int64 where they are integers."""
+    if y.dtype.kind not in "biuf":
         raise ValueError(
-            f"`y` must hold integers, the class indices; found shape {y.shape}, {y.dtype}."
-            " Whole numbers need y.astype(np.int64); class names belong into `classes`."
+            f"`y` must hold integers, the class indices; found shape {y.shape}, {y.dtype}. Class"
+            " names belong into `classes`: classes, y = np.unique(names, return_inverse=True)."
         )
-    return torch.from_numpy(y.astype(np.int64))
+    return torch.from_numpy(y.astype(np.int64) if y.dtype.kind in "iu" else y)
+
+
+def _is_series(x: np.ndarray) -> bool:
+    """Tell series from grey images: one channel, or floats that make no square."""
+    return x.shape[1] == 1 or (x.dtype != np.uint8 and x.shape[1] != x.shape[2])
 
 
 def _planes_last(shape: tuple[int, ...], found: str) -> bool:
@@ -118,17 +124,38 @@ def _planes_last(shape: tuple[int, ...], found: str) -> bool:
 
 def _classes(arrays: Arrays, labels: Tensor) -> tuple[str, ...]:
     if "classes" in arrays:
-        return tuple(str(name) for name in arrays["classes"].ravel())
+        return names(arrays["classes"])
     probabilities = arrays.get("probabilities")
     if probabilities is not None and probabilities.ndim == 2:
         return tuple(str(index) for index in range(probabilities.shape[1]))
-    count = int(labels.max()) + 1 if labels.numel() else 0
+    count = _count(labels)
     if count > MOST_CLASSES:
         raise ValueError(
             f"`y` names class {count - 1}; without `classes` at most {MOST_CLASSES} are expected."
             " Count classes from 0, or name them in an array `classes`."
         )
     return tuple(str(index) for index in range(count))
+
+
+def _count(labels: Tensor) -> int:
+    """Count the classes; of labels that are no indices so many that the check of `Data` names."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return labels.shape[1]
+    whole = labels.numel() > 0 and labels.dtype == torch.int64
+    return max(int(labels.max()) + 1, 1) if whole else 2
+
+
+def names(values: np.ndarray) -> tuple[str, ...]:
+    """Read class names; bytes are UTF-8."""
+    try:
+        return tuple(
+            name.decode() if isinstance(name, bytes) else str(name) for name in values.ravel()
+        )
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"class names in bytes must be UTF-8; found {error.object!r}. Write them as text:"
+            " classes=np.array(['first', 'second'])."
+        ) from error
 
 
 def _floats(name: str, values: np.ndarray) -> Tensor:

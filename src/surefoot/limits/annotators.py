@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Real
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
@@ -51,18 +51,41 @@ class Voted:
     prior: float
 
 
-def count_votes(votes: Int[Tensor, "B A"], classes: int) -> Float[Tensor, "B C"]:
+def count_votes(votes: Real[Tensor, "..."], classes: int) -> Float[Tensor, "B C"]:
     """Count the votes of several annotators for each class; -1 is no vote.
 
-    >>> count_votes(torch.tensor([[0, 2, 2], [1, -1, -1]]), 3).tolist()
-    [[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]
+    Args:
+        votes: class indices `[B, A]`, a column an annotator; whole numbers of any type.
+        classes: their number.
+
+    Raises:
+        ValueError: votes of another shape, that are not whole (shares, NaN), or name no class.
+
+    Example:
+        >>> count_votes(torch.tensor([[0, 2, 2], [1, -1, -1]]), 3).tolist()
+        [[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]
     """
-    if votes.numel() == 0 or not MISSING <= int(votes.min()) <= int(votes.max()) < classes:
+    wanted = f"`votes` must be class indices in [0, {classes - 1}], or {MISSING} for no vote"
+    if votes.ndim != 2 or votes.numel() == 0:
         raise ValueError(
-            f"`votes` must hold class indices in [0, {classes - 1}], or -1 where an annotator did"
-            f" not vote; found shape {tuple(votes.shape)}"
-            + ("" if votes.numel() == 0 else f", {int(votes.min())} to {int(votes.max())}")
+            f"{wanted}, [B, A] with a column an annotator; found shape {tuple(votes.shape)}. Votes"
+            " of a single annotator need votes[:, None]."
         )
+    votes = votes.double()
+    if bool(votes.isnan().any()):
+        raise ValueError(
+            f"{wanted}; found NaN in {int(votes.isnan().sum())} places. Where NaN marks a missing"
+            f" vote, write votes.nan_to_num({MISSING})."
+        )
+    cut = votes != votes.round()
+    if bool(cut.any()):
+        raise ValueError(
+            f"{wanted}; found {votes[cut][0].item():g}, which is not whole. Shares or probabilities"
+            " are no votes: they belong into `probabilities` of the data."
+        )
+    smallest, largest = votes.min().item(), votes.max().item()
+    if not MISSING <= smallest <= largest < classes:
+        raise ValueError(f"{wanted}; found {smallest:g} to {largest:g}.")
     wide = torch.nn.functional.one_hot(votes.long() + 1, classes + 1)[..., 1:]
     return wide.sum(1).double()
 
@@ -139,13 +162,19 @@ def likely_prior(counts: Float[Tensor, "B C"]) -> float:
 
 
 def _check(counts: Tensor) -> Tensor:
+    """Return the number of votes of each point, `[B, 1]`, or raise."""
     total = counts.sum(1, keepdim=True)
-    whole = bool((counts == counts.round()).all())
-    if not whole or not bool((counts >= 0).all()) or not bool((total >= 1).all()):
+    wrong = ~((counts == counts.round()) & (counts >= 0) & counts.isfinite())
+    if bool(wrong.any()):
         raise ValueError(
-            "`counts` must be whole numbers of votes >= 0, at least one vote a point; found"
-            f" {int((total < 1).sum())} points without a vote. Leave them out; shares must be"
+            "`counts` must be whole numbers of votes >= 0; found"
+            f" {counts[wrong][0].item():g} in row {int(wrong.any(1).nonzero()[0])}. Shares must be"
             " multiplied by the number of votes."
+        )
+    if bool((total < 1).any()):
+        raise ValueError(
+            "`counts` must hold at least one vote a point; found"
+            f" {int((total < 1).sum())} points without a vote. Leave these rows out."
         )
     return total
 

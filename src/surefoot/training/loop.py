@@ -93,7 +93,7 @@ def fit(
     if progress.average is not None:
         model.load_state_dict(progress.average)
     if accelerator.is_main_process:
-        _leave(folder, progress, described)
+        _leave(folder, progress, described, data.classes)
     model.eval()
     return folder
 
@@ -109,11 +109,14 @@ def _described(model: nn.Module, data: Data, recipe: Recipe, training: Training)
     }
 
 
-def _leave(folder: Path, progress: Progress, described: dict[str, Any]) -> None:
+def _leave(
+    folder: Path, progress: Progress, described: dict[str, Any], classes: tuple[str, ...]
+) -> None:
     """Write what the run was for: log, model, and the best epoch's model."""
     lines = "".join(json.dumps(line) + "\n" for line in progress.log)
     write_whole(folder / "log.jsonl", lines.encode())
     more = {key: described[key] for key in ("recipe", "training", "data")}
+    more["data"] = more["data"] | {"classes": list(classes)}
     if progress.best is not None:
         epoch = best_epoch(progress.log) + 1
         with holding(progress.model, progress.best):

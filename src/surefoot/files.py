@@ -4,7 +4,12 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from surefoot.escape import cell
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -31,6 +36,11 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_json(content: Any, path: Path) -> None:
     """Replace a JSON file at once."""
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_csv(frame: "pd.DataFrame", path: Path) -> None:
+    """Replace a CSV file at once; no text in it is a formula to a spreadsheet."""
+    write_whole(path, frame.map(cell).to_csv(index=False).encode())
 
 
 def read_json(path: Path) -> Any:

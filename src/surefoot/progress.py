@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from surefoot.escape import visible
+
 Item = TypeVar("Item")
 _drawing = False
 
@@ -25,7 +27,7 @@ def track(items: Sequence[Item] | Iterable[Item], description: str, total: int) 
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -35,6 +37,6 @@ def track(items: Sequence[Item] | Iterable[Item], description: str, total: int) 
     _drawing = True
     try:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield from bar.track(items, total=total, description=description)
+            yield from bar.track(items, total=total, description=visible(description))
     finally:
         _drawing = False

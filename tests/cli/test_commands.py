@@ -221,7 +221,8 @@ def test_a_small_demo_writes_page_and_summary(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert str(tmp_path / "report.html") in printed
     page = (tmp_path / "report.html").read_text()
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
     assert all(name in page for name in summary["models"])
 
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from surefoot.escape import one_line
+
 COMMANDS = {
     "demo": "train four digit classifiers and show the four answers for each (2 minutes)",
     "train": "train a net with a recipe: standard, pgd, trades, udp, gloro, ... (sixteen)",
@@ -76,6 +78,5 @@ def _help() -> str:
 
 
 def _fail(message: str) -> None:
-    text = " ".join(message.split())
-    print(f"surefoot: error: {text}", file=sys.stderr)
+    print(f"surefoot: error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(2)

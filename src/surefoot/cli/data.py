@@ -23,6 +23,7 @@ class Command:
     def run(self) -> None:
         """Do it."""
         from surefoot import data
+        from surefoot.cli.say import say
 
         if self.action != "list" and not self.name:
             raise ValueError(f"`surefoot data {self.action}` needs the name of a data set")
@@ -31,7 +32,7 @@ class Command:
             print("and any .npz (x, y), folder of images by class, or hf:owner/name")
         elif self.action == "fetch":
             for path in data.fetch(self.name):
-                print(path)
+                say(str(path))
         else:
             _show(data.load(self.name, self.split))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from surefoot.cli.say import say
 from surefoot.cli.show import percent, table
 from surefoot.data import load
 from surefoot.evaluation import Plain, Record, Smoothed, bracket, figures
@@ -19,6 +20,7 @@ from surefoot.files import write_whole
 from surefoot.guarantees import Local
 from surefoot.models import build
 from surefoot.report import comparison_chart, write_markdown, write_page
+from surefoot.report.style import to_png
 from surefoot.stats import Interval
 from surefoot.threat import Threat
 from surefoot.training import PGD, UDP, Recipe, Standard, Training, fit
@@ -64,12 +66,12 @@ class Command:
         ]
         page = write_page(records, self.folder / "report.html", title="surefoot demo: digits")
         write_markdown(records, self.folder / "report.md")
-        comparison_chart(records).savefig(self.folder / "bracket.png", dpi=110)
+        write_whole(self.folder / "bracket.png", to_png(comparison_chart(records)))
         summary = {"models": {record.header["name"]: summarise(record) for record in records}}
         text = json.dumps(summary, indent=2) + "\n"
         write_whole(self.folder / "summary.json", text.encode())
         show(records)
-        print(f"page: {page}")
+        say(f"page: {page}")
 
     def _row(
         self, name: str, net: dict[str, Any], recipe: Recipe, epochs: int, peak: float
@@ -140,4 +142,4 @@ def show(records: list[Record]) -> None:
     table(f"Digits, l2 radius {EPS:g}, {len(records[0])} images, 95 % intervals", names, rows)
     for record in records:
         for warning in record.header["warnings"]:
-            print(f"warning ({record.header['name']}): {warning}")
+            say(f"warning ({record.header['name']}): {warning}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from surefoot.cli.options import Claim, Rows, Subject, command_line
+from surefoot.cli.say import say
 from surefoot.cli.show import show_record
 from surefoot.data import Data
 from surefoot.threat import Threat
@@ -113,7 +114,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     write_page([record], command.folder / "report.html")
     write_markdown([record], command.folder / "report.md")
     show_record(record)
-    print(f"record and page: {command.folder / 'report.html'}")
+    say(f"record and page: {command.folder / 'report.html'}")
 
 
 def _decided(command: Command, data: Data) -> tuple[float, ...]:

@@ -54,8 +54,9 @@ class Command:
         """Measure, show, write."""
         import pandas as pd
 
+        from surefoot.cli.say import say
         from surefoot.cli.show import table
-        from surefoot.files import write_whole
+        from surefoot.files import write_csv
         from surefoot.limits import largest_gamma
 
         if self.errors != "none" and self.source != "cross-validated":
@@ -77,8 +78,8 @@ class Command:
         if self.output is not None:
             place = {"index": range(len(data)), "label": data.labels}
             frame = pd.DataFrame(place | {name: value.numpy() for name, value in columns.items()})
-            write_whole(self.output, frame.to_csv(index=False).encode())
-            print(f"rows: {self.output}")
+            write_csv(frame, self.output)
+            say(f"rows: {self.output}")
 
     def _soft(self, data: "Data") -> tuple[Columns, Lines]:
         from surefoot.limits import label_uncertainty

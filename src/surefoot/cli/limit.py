@@ -64,6 +64,7 @@ class Command:
         """Estimate, write, show."""
         import torch
 
+        from surefoot.cli.say import say
         from surefoot.cli.show import percent, table
         from surefoot.evaluation.bracket import grid_of
         from surefoot.evaluation.limit import ceilings
@@ -117,7 +118,7 @@ class Command:
                 (f"{self.threat.norm} radius", "local", "accepted and right, or uncertain"),
                 [_proven(*pair) for pair in zip(*proven.values(), strict=True)],
             )
-        print(f"figures: {self.folder / 'limit.json'}")
+        say(f"figures: {self.folder / 'limit.json'}")
 
     def _estimate(
         self, points: "Tensor", unsure: "Tensor", radius: float

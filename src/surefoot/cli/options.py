@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from surefoot.cli.say import say
 from surefoot.data import Data, data_folder, groups, load
 from surefoot.guarantees import (
     Affinity,
@@ -189,7 +190,7 @@ class Subject:
         first, _ = _halves(others, "--temperature-scaling")
         logits, _ = self._ask(model, first, lambda images: scored(model, images, "energy"))
         temperature = fit_temperature(logits, first.batch(slice(None))[1])
-        _say(f"temperature {temperature:.4g}, from {len(first)} images that are not evaluated")
+        say(f"temperature {temperature:.4g}, from {len(first)} images that are not evaluated")
         return Tempered(model, temperature).eval()
 
     def _threshold(self, model: nn.Module, others: Data | None) -> float:
@@ -206,7 +207,7 @@ class Subject:
         _, scores = self._ask(model, others, ask)
         threshold = threshold_at_coverage(scores, 1.0 if self.coverage is None else self.coverage)
         share = (scores <= threshold).double().mean().item()
-        _say(f"threshold {threshold:.4g} accepts {share:.1%} of {len(scores)} other images")
+        say(f"threshold {threshold:.4g} accepts {share:.1%} of {len(scores)} other images")
         return threshold
 
     def _of_radius(self, model: nn.Module, others: Data | None, rejected: float) -> float:
@@ -230,7 +231,7 @@ class Subject:
         table = smoothing.count(vote, images, 1000, smoothing.CERTIFY, 0, **how)
         settings = {"sigma": self.threshold_sigma, "alpha": 1e-3, "rejected": rejected}
         threshold = smoothing.best_threshold(first, table, labels, **settings)
-        _say(f"threshold {threshold:.4g}: largest mean radius (ii) on {len(few)} other images")
+        say(f"threshold {threshold:.4g}: largest mean radius (ii) on {len(few)} other images")
         return threshold
 
     def _at_risk(self, scores: Tensor, data: Data, model: nn.Module, ask: Ask) -> float:
@@ -248,7 +249,7 @@ class Subject:
                 f" {len(data)} images that are not evaluated leaves it at up to {found.bound:.3g}."
                 " Take a --risk above that, or another score"
             )
-        _say(
+        say(
             f"threshold {found.threshold:.4g} accepts {found.coverage:.1%} of {len(data)} other"
             f" images, of which {found.wrong:.2%} are wrong: risk at most {self.risk:g} with"
             f" probability {1 - self.risk_alpha:g}"
@@ -294,7 +295,7 @@ def check_classes(folder: Path, data: Data) -> None:
             " sub-folder keeps the place of a class."
         )
     if other := [name for name in found if name not in known]:
-        _say(
+        say(
             f"warning: {data.name} has classes that the model was not trained on:"
             f" {', '.join(other)}; by their numbers the model takes them for its own"
         )
@@ -314,13 +315,6 @@ def _none_left(flag: str) -> str:
         " --count above 0 and below the number of images in the split"
         + (", or --threshold" if flag != "--temperature-scaling" else "")
     )
-
-
-def _say(line: str) -> None:
-    from accelerate import PartialState
-
-    if PartialState().is_main_process:
-        print(line)
 
 
 LEAST_CONFUSION = 0.03

@@ -25,6 +25,7 @@ class Command:
 
     def run(self) -> None:
         """Read, draw, write."""
+        from surefoot.cli.say import say
         from surefoot.evaluation.record import read
         from surefoot.evaluation.smoothing_log import read_log, write_log
         from surefoot.files import write_whole
@@ -40,7 +41,7 @@ class Command:
         for folder, record in zip(self.folders, records, strict=True):
             if folder.is_dir():
                 write_whole(folder / "model-card.md", model_card(record).encode())
-        print(f"page: {self.output}")
+        say(f"page: {self.output}")
         if self.log:
             write_log(records[0], self.log)
-            print(f"log: {self.log}")
+            say(f"log: {self.log}")

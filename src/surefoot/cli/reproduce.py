@@ -30,6 +30,7 @@ class Command:
 
     def run(self) -> None:
         """Run and compare."""
+        from surefoot.cli.say import say
         from surefoot.cli.show import table
         from surefoot.evaluation.reproduce import EXPERIMENTS, reproduce, verdicts
         from surefoot.report import write_experiment, write_page
@@ -53,9 +54,9 @@ class Command:
             [_shown(entry) for entry in outcome.compared],
         )
         for line in verdicts(outcome.compared) + outcome.findings:
-            print(line)
+            say(line)
         print(experiment.remark)
-        print(f"page: {page}")
+        say(f"page: {page}")
         return None
 
 

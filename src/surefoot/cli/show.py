@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from surefoot.cli.say import say
+from surefoot.escape import visible
 from surefoot.evaluation import figures
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
@@ -11,16 +13,18 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     """Print a table; the first column is left, the others right."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table()
     for place, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
+        head = Text(visible(column))
+        drawn.add_column(head, justify="left" if place == 0 else "right", no_wrap=True)
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text(visible(cell)) for cell in row))
     console = Console()
     # A pipe has no width: never fold a table there.
     console.width = console.width if console.is_terminal else 200
-    console.print(title, style="bold", highlight=False)
+    console.print(Text(visible(title), style="bold"))
     console.print(drawn)
 
 
@@ -43,7 +47,7 @@ def show_record(record: Record) -> None:
                 f"{radius:g}",
                 percent(figures.certified_accuracy(record, radius)),
                 percent(figures.attacked_accuracy(record, radius) if header["attack"] else None),
-                f"{100 * figures.ceiling(record, radius):.1f} %" if header["ceiling"] else "-",
+                f"{100 * figures.ceiling(record, radius):.1f} %" if header.get("ceiling") else "-",
                 percent(Interval(**found) if found else None),
             )
         )
@@ -56,4 +60,4 @@ def show_record(record: Record) -> None:
         rows,
     )
     for warning in header["warnings"]:
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")

@@ -8,6 +8,7 @@ import tyro
 from accelerate import PartialState
 
 from surefoot.cli.options import Net, read_groups
+from surefoot.cli.say import say
 from surefoot.data import load
 from surefoot.guarantees import Affinity
 from surefoot.training import RECIPES, GloRo, Recipe, Training, fit
@@ -60,10 +61,10 @@ class Command:
         )
         if not PartialState().is_main_process:
             return
-        print((folder / "log.jsonl").read_text().splitlines()[-1])
-        print(f"model: {folder}")
+        say((folder / "log.jsonl").read_text().splitlines()[-1])
+        say(f"model: {folder}")
         if validation is not None:
-            print(f"best epoch: {folder / 'best'}")
+            say(f"best epoch: {folder / 'best'}")
 
     def _grouped(self, classes: tuple[str, ...]) -> Recipe:
         """Give the recipe with affinity groups."""

@@ -39,8 +39,14 @@ from surefoot.certify import smoothing
 from surefoot.certify.smoothing import Table
 from surefoot.data import Data
 from surefoot.evaluation.record import read_rows
-from surefoot.evaluation.shards import Shard, Shards, identity
-from surefoot.files import write_json, write_whole
+from surefoot.evaluation.shards import Shard, Shards
+from surefoot.evaluation.stored import (
+    identity,
+    keep_outcomes,
+    outcomes_of_all,
+    same_outcomes,
+)
+from surefoot.files import write_csv, write_json
 from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of
 from surefoot.progress import track
@@ -87,7 +93,7 @@ class Detection:
 
     def save(self, folder: Path) -> None:
         """Write `detection.csv` and `detection.json`."""
-        write_whole(folder / "detection.csv", self.rows.to_csv(index=False).encode())
+        write_csv(self.rows, folder / "detection.csv")
         write_json(self.header, folder / "detection.json")
 
 
@@ -139,14 +145,19 @@ def detect(
         "inside": _named(inside),
         "outside": _named(outside),
         "model": fingerprint(vote.model) if isinstance(vote.model, nn.Module) else None,
+        "model_config": getattr(vote.model, "config", None),
         "sigma": vote.sigma,
         **{name: value for name, value in vars(asked).items()},
         "ledger": "each bound on its own, alpha for each image",
     }
-    finished = None if folder is None else _finished(folder, identity(header))
+    outcomes = {
+        "inside": outcomes_of_all(vote.model, inside),
+        "outside": outcomes_of_all(vote.model, outside),
+    }
+    finished = None if folder is None else _finished(folder, identity(header), outcomes)
     if finished is not None:
         return finished
-    shards = Shards(folder, header)
+    shards = Shards(folder, header, outcomes)
     places = [(data, first) for data in (inside, outside) for first in range(0, len(data), SHARD)]
     for number, (data, first) in enumerate(track(places, "detect strangers", len(places))):
         if not shards.done(number):
@@ -158,19 +169,21 @@ def detect(
     found = Detection(rows, header | {"identity": identity(header)})
     found = Detection(rows, found.header | {"warnings": alarms(found)})
     if folder is not None:
+        keep_outcomes(folder, outcomes)
         found.save(folder)
         shards.clear()
     return found
 
 
-def _finished(folder: Path, name: str) -> Detection | None:
+def _finished(folder: Path, name: str, outcomes: dict[str, Tensor]) -> Detection | None:
     """Read the scores of this very question, if the folder holds them already."""
     try:
         header = json.loads((folder / "detection.json").read_text())
         rows = read_rows((folder / "detection.csv").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return Detection(rows, header) if header.get("identity") == name else None
+    same = header.get("identity") == name and same_outcomes(folder, outcomes)
+    return Detection(rows, header) if same else None
 
 
 def _check(vote: Vote, inside: Data, outside: Data, asked: Asked) -> None:

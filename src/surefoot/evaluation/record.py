@@ -162,6 +162,11 @@ def split_radii(texts: Sequence[str]) -> list[list[float]]:
     return [[float(part) for part in text.split(";")] if text else [] for text in texts]
 
 
+def as_sequence(records: Record | Sequence[Record]) -> Sequence[Record]:
+    """Take one record for a sequence of one."""
+    return [records] if isinstance(records, Record) else records
+
+
 def concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Join the witnesses of several shards."""
     filled = [part for part in parts if part]

@@ -21,8 +21,9 @@ from torch import nn
 from surefoot.certify import smoothing
 from surefoot.data import Data
 from surefoot.evaluation.figures import share
-from surefoot.evaluation.shards import Shard, Shards, identity
-from surefoot.files import write_json, write_whole
+from surefoot.evaluation.shards import Shard, Shards
+from surefoot.evaluation.stored import identity, outcomes_of_all
+from surefoot.files import write_csv, write_json
 from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of
 from surefoot.progress import track
@@ -62,7 +63,7 @@ class Rejection:
 
     def save(self, folder: Path) -> None:
         """Write `rejection.csv` and `rejection.json`."""
-        write_whole(folder / "rejection.csv", self.rows.to_csv(index=False).encode())
+        write_csv(self.rows, folder / "rejection.csv")
         write_json(self.header, folder / "rejection.json")
 
 
@@ -94,6 +95,7 @@ def rejection_curve(
     header = {
         "data": {"name": data.name, "hash": data.fingerprint(), "count": len(data)},
         "model": fingerprint(vote.model) if isinstance(vote.model, nn.Module) else None,
+        "model_config": getattr(vote.model, "config", None),
         "sigma": vote.sigma,
         "levels": vote.levels,
         "score": score,
@@ -104,14 +106,14 @@ def rejection_curve(
         "seed": seed,
         "ledger": "each radius on its own, alpha for each image",
     }
-    shards = Shards(folder, header)
+    shards = Shards(folder, header, {data.name: outcomes_of_all(vote.model, data)})
     places = range(0, len(data), SHARD)
     for first in track(places, f"count {data.name}", len(places)):
         if shards.done(first):
             continue
         images, labels = data.batch(slice(first, first + SHARD))
         images = images.to(device_of(vote.model))
-        how, error = {"score": score, "edges": thresholds}, vote.law_error(images)
+        how, error = {"score": score, "edges": thresholds}, vote.law_error(images) or 0.0
         chosen = smoothing.count(vote, images, n_select, smoothing.SELECT, seed, **how)
         table = smoothing.count(vote, images, n_certify, smoothing.CERTIFY, seed, **how)
         parts, votes = [], table.votes()

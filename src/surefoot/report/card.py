@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from surefoot.escape import fenced, markdown, visible
 from surefoot.evaluation.certified_sets import is_set_valued
 from surefoot.evaluation.figures import (
     attacked_accuracy,
@@ -15,14 +16,14 @@ from surefoot.evaluation.figures import (
     coverage,
     mean_set_size,
 )
-from surefoot.evaluation.record import Record, write_whole
+from surefoot.evaluation.record import Record, as_sequence
+from surefoot.files import write_whole
 from surefoot.report.tables import (
     by_certified_set,
     by_class,
     by_radius,
     by_set_size,
     headline,
-    plain,
     to_markdown,
     warnings_of,
 )
@@ -41,11 +42,12 @@ SETS_GUIDE = (
 )
 
 
-def write_markdown(records: Sequence[Record], path: Path) -> Path:
-    """Write a summary of the records, all or nothing."""
+def write_markdown(records: Record | Sequence[Record], path: Path | str) -> Path:
+    """Write a summary of one or several records, all or nothing."""
+    records, path = as_sequence(records), Path(path)
     parts = ["# Robustness report", GUIDE, _warning_list(records), to_markdown(headline(records))]
     for record in records:
-        parts += [f"## {plain(record.header['name'])}", *_body(record)]
+        parts += [f"## {markdown(record.header['name'])}", *_body(record)]
     write_whole(path, ("\n\n".join(part.strip() for part in parts if part) + "\n").encode())
     return path
 
@@ -57,7 +59,7 @@ def model_card(record: Record) -> str:
         "tags": ["robustness", "image-classification"],
         "model-index": [{"name": record.header["name"], "results": [_result(record)]}],
     }
-    title = f"# {plain(record.header['name'])}"
+    title = f"# {markdown(record.header['name'])}"
     parts = [title, GUIDE, _warning_list([record]), to_markdown(headline([record]))]
     parts += _body(record)
     text = "\n\n".join(part.strip() for part in parts if part)
@@ -66,15 +68,15 @@ def model_card(record: Record) -> str:
 
 def _warning_list(records: Sequence[Record]) -> str:
     found = warnings_of(records)
-    lines = "\n".join(f"- {plain(text)}" for text in found)
+    lines = "\n".join(f"- {markdown(text)}" for text in found)
     return f"**Warnings: do not trust the figures before you have read these.**\n\n{lines}" * (
         len(found) > 0
     )
 
 
 def _body(record: Record) -> list[str]:
-    rests = "\n".join(f"- **{topic}**: {plain(text)}" for topic, text in grounds(record).items())
-    command = textwrap.indent(str(record.header.get("command", "")), "    ")
+    rests = "\n".join(f"- **{topic}**: {markdown(text)}" for topic, text in grounds(record).items())
+    command = str(record.header.get("command", "")).strip()
     return [
         "### By radius",
         to_markdown(by_radius(record)),
@@ -83,7 +85,7 @@ def _body(record: Record) -> list[str]:
         to_markdown(by_class(record)),
         "### What the figures rest on",
         rests,
-        *(["### Reproduce", f"```\n{command.strip()}\n```"] if command.strip() else []),
+        *(["### Reproduce", fenced(command)] if command else []),
     ]
 
 
@@ -125,7 +127,8 @@ def _front_matter(matter: dict[str, Any]) -> str:
     """Write YAML as JSON values under plain keys: JSON is YAML, and needs no further package."""
     lines = []
     for key, value in matter.items():
-        text = json.dumps(value, indent=2, ensure_ascii=False)
+        lines_of_json = json.dumps(value, indent=2, ensure_ascii=False).split("\n")
+        text = "\n".join(visible(line) for line in lines_of_json)  # its escapes are those of JSON
         lines.append(
             f"{key}: {text}" if isinstance(value, str) else f"{key}:\n{textwrap.indent(text, '  ')}"
         )

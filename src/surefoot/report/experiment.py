@@ -1,7 +1,6 @@
 """The page of a reproduced experiment: published beside ours, verdicts, and the paper's figure."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +21,7 @@ from surefoot.report.bands import bands_and_points
 from surefoot.report.distances import distance_histogram
 from surefoot.report.gallery import perturbation_gallery
 from surefoot.report.histograms import overlaid_histograms
+from surefoot.report.page import render
 from surefoot.report.plane import boundary_grid, oscillation_grid
 from surefoot.report.regions import region_grid
 from surefoot.report.style import (
@@ -49,7 +49,9 @@ PARTS = {
 COLORS = ("#3A3A3A", "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#8C3B73")
 
 
-def write_experiment(experiment: Experiment, outcome: Outcome, folder: Path, *, scale: str) -> Path:
+def write_experiment(
+    experiment: Experiment, outcome: Outcome, folder: Path | str, *, scale: str
+) -> Path:
     """Write `experiment.html` and each picture as an SVG file, all or nothing each.
 
     Args:
@@ -58,16 +60,12 @@ def write_experiment(experiment: Experiment, outcome: Outcome, folder: Path, *, 
         folder: receives the files.
         scale: at which it was run.
     """
-    from jinja2 import Environment, StrictUndefined
-
+    folder = Path(folder)
     figures = {name: draw(picture) for name, picture in outcome.pictures.items()}
     for name, figure in figures.items():
         write_whole(folder / f"{name}.svg", to_svg(figure))
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("surefoot.report").joinpath("experiment.html").read_text(encoding="utf-8")
-    text = environment.from_string(source).render(
+    text = render(
+        "experiment.html",
         title=experiment.source,
         scale=scale,
         remark=experiment.remark,

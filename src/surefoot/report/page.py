@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from surefoot.escape import visible
 from surefoot.evaluation.certified_sets import is_set_valued
-from surefoot.evaluation.record import Record, write_whole
+from surefoot.evaluation.record import Record, as_sequence
+from surefoot.files import write_whole
 from surefoot.report.bracket import bracket_chart, comparison_chart
 from surefoot.report.card import GUIDE, SETS_GUIDE
 from surefoot.report.certified_sets import matrix_chart, set_chart
@@ -33,30 +35,51 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none';"
+    " form-action 'none'"
+)
+"""Content security policy: own styles and pictures within the page; no script, no network."""
 _BEFORE_BRACKET = re.compile(r" (?=[\[(])")
 
 
-def write_page(records: Sequence[Record], path: Path, *, title: str = "Robustness report") -> Path:
+def write_page(
+    records: Record | Sequence[Record], path: Path | str, *, title: str = "Robustness report"
+) -> Path:
     """Write the page, all or nothing.
 
     Args:
-        records: one a classifier, in the order of the page.
-        path: of the HTML file; its folder exists.
+        records: one a classifier, in the order of the page; or a single one.
+        path: of the HTML file; its folder is made if missing.
         title: at the head.
 
     Raises:
         ValueError: without records, or with one that has no rows.
     """
-    from jinja2 import Environment, StrictUndefined
-
+    records, path = as_sequence(records), Path(path)
     _check(records)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("surefoot.report").joinpath("template.html").read_text(encoding="utf-8")
-    text = environment.from_string(source).render(title=title, guide=GUIDE, **_content(records))
+    text = render("template.html", title=title, guide=GUIDE, **_content(records))
     write_whole(path, text.encode())
     return path
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of this package: every value escaped, and nothing loaded from elsewhere."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
+    )
+    source = files("surefoot.report").joinpath(template).read_text(encoding="utf-8")
+    return environment.from_string(source).render(policy=POLICY, **values)
 
 
 def _check(records: Sequence[Record]) -> None:

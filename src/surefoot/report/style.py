@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from surefoot.escape import visible
 from surefoot.evaluation.record import Record
 from surefoot.report.words import provenance
 
@@ -38,15 +39,13 @@ def sign(figure: "matplotlib.figure.Figure", records: Sequence[Record]) -> None:
 
 
 def caption(figure: "matplotlib.figure.Figure", text: str) -> None:
-    """Write small print below the figure; no sign in it is read as mathematics."""
-    label = figure.supxlabel(text, x=0.012, ha="left", fontsize=6.5, color=QUIET)
-    label.set_parse_math(False)
+    """Write small print below the figure."""
+    figure.supxlabel(text, x=0.012, ha="left", fontsize=6.5, color=QUIET)
 
 
 def title(ax: "matplotlib.axes.Axes", text: str, color: str = "black") -> None:
-    """Write a title, flush left; no sign in it is read as mathematics."""
-    label = ax.set_title(short(text, 60), loc="left", fontsize=10.5, pad=8, color=color)
-    label.set_parse_math(False)
+    """Write a title, flush left."""
+    ax.set_title(short(text, 60), loc="left", fontsize=10.5, pad=8, color=color)
 
 
 def tidy(ax: "matplotlib.axes.Axes") -> None:
@@ -76,14 +75,30 @@ def short(text: str, length: int) -> str:
 
 
 def to_svg(figure: "matplotlib.figure.Figure") -> bytes:
-    """Render a figure; the same figure gives the same bytes."""
-    import matplotlib as mpl
+    """Render a figure as SVG; the same figure gives the same bytes."""
+    return _rendered(figure, format="svg", metadata={"Date": None})
 
+
+def to_png(figure: "matplotlib.figure.Figure") -> bytes:
+    """Render a figure as PNG."""
+    return _rendered(figure, format="png", dpi=110)
+
+
+def _rendered(figure: "matplotlib.figure.Figure", **options: Any) -> bytes:
+    """Render a figure in which no sign of a name acts: not as mathematics, not as a control."""
+    import matplotlib as mpl
+    from matplotlib.text import Text
+
+    for label in figure.findobj(Text):
+        if isinstance(label, Text):  # ticks are texts too, of numbers or of names made visible
+            lines = label.get_text().split("\n")
+            label.set_text("\n".join(visible(line) for line in lines))
+            label.set_parse_math(False)
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "surefoot"}), warnings.catch_warnings():
         # A class name may be in a script that the bundled font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, **options)
     return buffer.getvalue()
 
 

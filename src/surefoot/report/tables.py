@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from surefoot.escape import markdown
 from surefoot.evaluation.certified_sets import (
     by_size,
     gained,
@@ -182,13 +183,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
     """Write a table as Markdown; no cell can break out of it."""
     head = [str(name) for name in frame.columns]
     lines = [head, ["---"] * len(head), *frame.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(map(plain, line)) + " |" for line in lines) + "\n"
-
-
-def plain(cell: object) -> str:
-    """Escape what Markdown would read as table or HTML."""
-    text = " ".join(str(cell).split()).replace("\\", "\\\\")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return "\n".join("| " + " | ".join(map(markdown, line)) + " |" for line in lines) + "\n"
 
 
 _KEPT = {"attacked, accepted and right": 0, "certified, accepted and right": 1}

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from surefoot.certify.smoothing import robust_images, robust_share
+from surefoot.escape import one_line
 from surefoot.evaluation.figures import certified_right, cross_check
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
@@ -88,7 +89,7 @@ def class_name(record: Record, outcome: int) -> str:
     """Name an outcome: a class, or "uncertain" for the one after the last class."""
     classes = record.header["data"].get("classes") or []
     if outcome < len(classes):
-        return str(classes[outcome])
+        return one_line(classes[outcome])
     return "uncertain" if classes and outcome == len(classes) else str(outcome)
 
 
@@ -183,14 +184,17 @@ def _certificate(record: Record) -> str:
 
 def _population(record: Record, alpha: float) -> str:
     """Turn claims about single images, each false with probability alpha, into one about many."""
-    eps, count = record.header["threat"]["eps"], len(record)
-    certified = int(certified_right(record.rows, eps).sum())
+    eps = record.header["threat"]["eps"]
+    # Equal images share their noise, so a false claim would count as often as its image.
+    rows = record.rows.drop(index=record.header["data"].get("repeats", []))
+    certified, count = int(certified_right(rows, eps).sum()), len(rows)
     if certified == 0:
         return ""
     here = robust_images(certified, count, alpha)
     share = robust_share(certified, count, alpha)
     return (
-        f" At eps, false certificates included, at least {here} of these {count} images hold, and"
+        f" At eps, false certificates included, at least {here} of these {count}"
+        f"{'' if count == len(record) else ' different'} images hold, and"
         f" {percent(share)} of all such images (confidence 95 % each)."
     )
 
@@ -204,7 +208,12 @@ def _procedure(certificate: dict[str, Any]) -> str:
         text += f" Decisions stop by the test {certificate['test']}."
     if certificate.get("law_error"):
         error = certificate["law_error"]
-        text += f" Noise in whole steps of the grid; its error, {error:.1g}, is in every mass."
+        text += f" Noise in whole steps of the grid; its error, {error:.1g}, is in every bound."
+    elif "law_error" in certificate:
+        text += (
+            " Noise in floating point, taken as Gaussian: how far rounding moves its distribution"
+            " is not known; for 8-bit images --levels 255 proves a bound."
+        )
     return text
 
 

@@ -9,7 +9,7 @@ from surefoot.data import load
 from surefoot.evaluation.gallery import gallery
 from surefoot.evaluation.reproduce.experiment import Distances, Outcome, Row, Setting
 from surefoot.evaluation.reproduce.table import part, trained
-from surefoot.files import write_whole
+from surefoot.files import write_csv
 from surefoot.limits import nearest_other_class
 from surefoot.threat import Norm
 
@@ -43,7 +43,7 @@ def distances(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.concat(frames).reset_index(names="row")
-    write_whole(folder / "distances.csv", table.to_csv(index=False).encode())
+    write_csv(table, folder / "distances.csv")
     lengths = {name: near.distance for name, near in found.items()}
     return Outcome([], pictures={"distances": Distances(lengths, norm, tuple(marks))})
 

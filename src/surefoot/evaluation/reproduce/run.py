@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from surefoot.evaluation.reproduce.experiment import Experiment, Outcome, Published
-from surefoot.files import write_whole
+from surefoot.files import write_csv
 
 OURS = ("udp", "ls-udp")
 """How the names of rows under test begin; the other rows are what they are compared with."""
@@ -29,7 +29,7 @@ def reproduce(experiment: Experiment, scale: str, folder: Path, *, seed: int = 0
     outcome = experiment.scales[scale](folder, seed)
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame([asdict(entry) for entry in outcome.compared])
-    write_whole(folder / "comparison.csv", frame.to_csv(index=False).encode())
+    write_csv(frame, folder / "comparison.csv")
     return outcome
 
 

@@ -226,8 +226,18 @@ class LabelOrUncertain(Guarantee):
         return (sets & outcomes.isfinite().all(1, keepdim=True)).unsqueeze(1)
 
 
+def check_guarantee(guarantee: object) -> None:
+    """Raise unless this is a guarantee: a name of one is a common slip."""
+    if not isinstance(guarantee, Guarantee):
+        raise ValueError(
+            f"`guarantee` must be Local(), TopK(k), RelaxedTopK(k), Affinity(groups) or"
+            f" LabelOrUncertain() of surefoot, not a name; found {guarantee!r}"
+        )
+
+
 def check_model(guarantee: Guarantee, model: Model) -> None:
-    """Raise if the guarantee speaks of "uncertain" and the model has no such outcome."""
+    """Raise if this is no guarantee, or speaks of "uncertain" where the model has no such outcome."""
+    check_guarantee(guarantee)
     if isinstance(guarantee, LabelOrUncertain) and not rejects(model):
         raise ValueError(
             "LabelOrUncertain needs a selective classifier, whose last column means uncertain; this"

@@ -6,11 +6,22 @@ runs and other batch sizes draw the same numbers. Two equal images share a strea
 
 import hashlib
 import math
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+def system_seed() -> int:
+    """Return a seed from the operating system, which nobody can have searched images for.
+
+    Noise is keyed by the seed and the content of an image. Whoever chooses images and knows the
+    seed finds, after thousands of tries, one whose noise happens to support a false claim.
+    """
+    return secrets.randbits(63)
 
 
 def keys(images: Tensor) -> list[int]:
@@ -46,6 +57,18 @@ def generator(*key: int) -> torch.Generator:
     """
     state = _entropy(key).generate_state(1, np.uint32)
     return torch.Generator().manual_seed(int(state[0]))
+
+
+@contextmanager
+def own_randomness(*key: int) -> Iterator[None]:
+    """Seed torch's global streams by the key for a while: a random model answers reproducibly."""
+    seed = generator(*key).initial_seed()
+    with torch.random.fork_rng():
+        # torch.manual_seed would note a stack trace for devices that are not there, each time.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(seed)
+        yield
 
 
 def _entropy(key: Sequence[int]) -> np.random.SeedSequence:

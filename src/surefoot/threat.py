@@ -4,13 +4,14 @@ Not here: how the attacker looks for the move (`attacks`).
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from surefoot.types import Images, PerExample
+from surefoot.types import Images, PerExample, checked_images
 
 Norm = Literal["linf", "l2"]
 
@@ -42,6 +43,14 @@ class Threat:
             raise ValueError(f"`eps` must be finite and at least 0; found {self.eps}")
         if not self.low < self.high:
             raise ValueError(f"`low` must be below `high`; found {self.low} and {self.high}")
+
+    @property
+    def reach(self) -> float:
+        """Return the length to move by: eps, or less where no box with pixels is that wide.
+
+        Squares of a larger eps overflow; balls of either radius cut the box alike.
+        """
+        return min(self.eps, (self.high - self.low) * WIDEST)
 
     def distance(self, images: Images, origins: Images) -> PerExample:
         """Measure how far each image is from its origin, in the norm, in float64."""
@@ -103,19 +112,57 @@ class Threat:
             share = torch.rand(len(direction), 1, generator=generator) ** (1 / direction.shape[1])
             length = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
             offset = (share * direction / length).view(shape)
-        return self.project(origins + self.eps * offset.to(origins), origins)
+        return self.project(origins + self.reach * offset.to(origins), origins)
 
     def l2_radius(self, dimension: int) -> float:
         """Give the radius of the smallest l2 ball that holds this ball: eps, or eps sqrt(d)."""
         return self.eps if self.norm == "l2" else self.eps * math.sqrt(dimension)
 
+    def origins(self, images: Images) -> Images:
+        """Return the images to move, checked (`types.checked_images`); warn where `doubts` says so.
+
+        Raises:
+            ValueError: no float batch, or a pixel outside the box.
+        """
+        images = checked_images(images, self.low, self.high)
+        for doubt in self.doubts(images):
+            warnings.warn(doubt, stacklevel=3)
+        return images
+
+    def doubts(self, images: Images) -> list[str]:
+        """Return what is odd about this threat for such images: sentences, mostly none."""
+        pixels = images[0].numel()
+        widest = (self.high - self.low) * (math.sqrt(pixels) if self.norm == "l2" else 1.0)
+        found = []
+        if self.eps > widest:
+            found.append(
+                f"{self.norm} eps {self.eps:g} is wider than the box [{self.low:g}, {self.high:g}]"
+                f" ({widest:.4g}): every legal image is within reach. Is eps in units of 255? Then"
+                f" divide it by 255: {self.eps / 255:.4g}"
+            )
+        if 0 < self.eps < self.guard(images) / MOST_GUARD:
+            found.append(
+                f"rounding in {images.dtype} takes {self.guard(images):.2g} from {self.norm} eps"
+                f" {self.eps:g}, more than {MOST_GUARD:.0%}: the attack searches a smaller ball."
+                " Pass images in float64 (images.double())"
+            )
+        return found
+
     def _safe_radius(self, origins: Images) -> float:
+        return max(self.reach - self.guard(origins), 0.0)
+
+    def guard(self, origins: Images) -> float:
+        """Return by how much less than eps `project` moves, so that rounding stays inside."""
         unit = torch.finfo(origins.dtype).eps * max(abs(self.low), abs(self.high))
         pixels = origins[0].numel() if self.norm == "l2" else 1
-        return max(self.eps - unit * math.sqrt(pixels), 0.0)
+        return unit * math.sqrt(pixels)
 
 
+WIDEST = 2.0**16
+"""Widths of the box: no l2 distance within it is larger for up to 2^32 pixels."""
 _TINY = 1e-38
+MOST_GUARD = 0.01
+"""Of eps: a larger part lost to rounding is told."""
 
 
 def spread(values: Tensor, images: Tensor) -> Tensor:

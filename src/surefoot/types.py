@@ -30,40 +30,83 @@ Pairwise = Float64[Tensor, "O O"]
 Points = Float[Tensor, "N D"]
 
 RANGE_TOLERANCE = 1e-6
-"""Inputs may leave the box by this much (round-off of an earlier normalisation), no more."""
+"""Data may leave the box by this much (round-off of an earlier normalisation); `Data` clamps it."""
 
 
 def rejects(model: Model) -> bool:
-    """Say whether the last column of the model's outcomes means "uncertain"."""
+    """Return whether the last column of the model's outcomes means "uncertain"."""
     return bool(getattr(model, "rejects", False))
 
 
-def check_images(images: Tensor, low: float = 0.0, high: float = 1.0) -> None:
-    """Raise unless `images` is a non-empty floating-point batch, finite, inside `[low, high]`."""
+def checked_images(images: Tensor, low: float = 0.0, high: float = 1.0) -> Images:
+    """Return the images in float32 or better, cut off the caller's graph, or raise.
+
+    Half precision is widened, which is exact: offsets within a ball would drown in its rounding.
+
+    Raises:
+        ValueError: no non-empty floating-point batch `[B, ...]`, or a value outside `[low, high]`.
+    """
     if images.ndim < 2 or not images.is_floating_point() or len(images) == 0:
         raise ValueError(
             f"`images` must be a non-empty float batch [B, ...]; found shape {tuple(images.shape)},"
-            f" {images.dtype}. Convert uint8 with images / 255."
+            f" {images.dtype}. Convert uint8 with images / 255; one image needs images[None]."
         )
     smallest, largest = (value.item() for value in torch.aminmax(images))
-    if not (smallest >= low - RANGE_TOLERANCE and largest <= high + RANGE_TOLERANCE):
-        raise ValueError(
-            f"`images` must lie in [{low:g}, {high:g}]; found {smallest:.6g} to {largest:.6g}."
-            " This looks like normalised or raw input: put the normalisation inside the model"
+    if not (smallest >= low and largest <= high):
+        near = smallest >= low - RANGE_TOLERANCE and largest <= high + RANGE_TOLERANCE
+        digits = ".9g" if near else ".6g"
+        cause = (
+            f"That is round-off: images.clamp({low:g}, {high:g}) moves it into the box."
+            if near
+            else "This looks like normalised or raw input: put the normalisation inside the model"
             " (surefoot.models.Normalize), so that radii stay in pixel units."
         )
-
-
-def check_labels(labels: Tensor, images: Tensor, classes: int) -> None:
-    """Raise unless `labels` holds one class index for each image."""
-    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(
-            f"`labels` must be one integer for each of {len(images)} images; found shape"
-            f" {tuple(labels.shape)}, {labels.dtype}."
+            f"`images` must lie in [{low:g}, {high:g}]; found {smallest:{digits}} to"
+            f" {largest:{digits}}. {cause}"
         )
+    images = images.detach()
+    return images.float() if torch.finfo(images.dtype).bits < 32 else images
+
+
+def checked_labels(labels: Tensor, images: Tensor, classes: int | None = None) -> Labels:
+    """Return the labels as int64 `[B]` on the device of the images, or raise and name the cause.
+
+    Any integer type is accepted, and `[B, 1]`.
+
+    Args:
+        labels: class indices.
+        images: that they belong to.
+        classes: how many there are; None: not known, so the largest label is not checked.
+    """
+    within = f" in [0, {classes - 1}]" if classes else ""
+    wanted = f"`labels` must be one integer{within} for each of {len(images)} images"
+    found = f"found shape {tuple(labels.shape)}, {labels.dtype}"
+    if labels.ndim == 2 and len(labels) == len(images) and labels.shape[1] > 1:
+        raise ValueError(f"{wanted}; {found}: one-hot rows? Pass labels.argmax(1).")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"{wanted}; {found}. Whole numbers convert with labels.long().")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels.squeeze(1)
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"{wanted}; {found}. Pass as many labels as images, in their order.")
+    labels = labels.detach().to(images.device, torch.int64)
     smallest, largest = (int(value) for value in torch.aminmax(labels))
-    if smallest < 0 or largest >= classes:
+    if smallest < 0:
         raise ValueError(
-            f"`labels` must lie in [0, {classes - 1}]; found min {smallest}, max {largest}."
-            " Count classes from 0 and give the model as many outputs as there are classes."
+            f"{wanted}; found {smallest}. Negative values (-1, -100) mark rows without a label:"
+            " drop these rows, for instance images[labels >= 0] and labels[labels >= 0]."
+        )
+    if classes is not None:
+        check_largest(largest, classes)
+    return labels
+
+
+def check_largest(largest: int, classes: int) -> None:
+    """Raise unless the largest label has a column."""
+    if largest >= classes:
+        raise ValueError(
+            f"`labels` must lie in [0, {classes - 1}]; found {largest}, but the outcomes have"
+            f" {classes} classes. Count classes from 0, and give the model as many outputs as there"
+            " are classes."
         )

@@ -17,7 +17,7 @@ from surefoot.guarantees import LabelOrUncertain, Local, TopK
 from surefoot.models import Double, build
 from surefoot.stats import interval
 from surefoot.threat import Threat
-from surefoot.types import check_images
+from surefoot.types import checked_images
 from surefoot.uncertainty import Selective
 from surefoot.uncertainty.vote import Vote
 
@@ -130,7 +130,7 @@ def test_a_model_that_always_answers_nan_is_not_called_random():
             return torch.full((len(images), 2), torch.nan)
 
     images, _ = flat_data(5).batch(slice(None))
-    assert alarms.random_answers(Nan(), images) == []
+    assert alarms.depends(Nan(), images, voted=False) == []
 
 
 class Island(nn.Module):
@@ -329,10 +329,11 @@ def test_a_black_box_that_wins_is_said_of_the_sum():
     assert alarms.of_attack(ledger, 1000) == []
 
 
-def test_round_off_beyond_the_box_is_accepted_and_more_is_refused():
-    check_images(torch.tensor([[1 + 3e-8, -3e-8]], dtype=torch.float64))
+def test_round_off_beyond_the_box_is_named_and_data_clamp_it():
+    with pytest.raises(ValueError, match=r"That is round-off: images.clamp\(0, 1\)"):
+        checked_images(torch.tensor([[1 + 3e-8, -3e-8]], dtype=torch.float64))
     with pytest.raises(ValueError, match="put the normalisation inside the model"):
-        check_images(torch.tensor([[1.1, 0.5]]))
+        checked_images(torch.tensor([[1.1, 0.5]]))
     data = flat_data(60)
     above = data.images.clone()
     above[0, 0] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))

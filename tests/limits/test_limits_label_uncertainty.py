@@ -45,7 +45,7 @@ def test_rounded_rows_stay_in_range():
         ([[float("nan"), 1.0]], [0], "non-negative"),
         ([[float("inf"), 0.0]], [0], "sum to one"),
         ([[1.0, 0.0]], [2], "must lie in"),
-        ([[1.0, 0.0]], [-1], "must lie in"),
+        ([[1.0, 0.0]], [-1], "must be one integer in"),
     ],
 )
 def test_what_is_no_distribution_is_refused(rows, labels, message):

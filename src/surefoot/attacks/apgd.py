@@ -15,7 +15,7 @@ from surefoot.attacks.draws import ByExample, Draws, directions
 from surefoot.attacks.objectives import objective_of, wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model, check_images, check_labels, rejects
+from surefoot.types import Images, Labels, Model, checked_labels, rejects
 
 MOMENTUM = 0.75
 ENOUGH_RISES = 0.75
@@ -58,7 +58,7 @@ def apgd(
         a misclassified image inside the threat where one was found (the image itself where it is
         misclassified already), else the point of the highest objective of the last search.
     """
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
     if steps < 1 or restarts < 1:
         raise ValueError(f"need steps >= 1 and restarts >= 1; found {steps} and {restarts}")
     climb = objective_of(objective)
@@ -66,7 +66,7 @@ def apgd(
     with frozen(model):
         counted = Counted(model)
         outcomes = counted(images)
-        check_labels(labels, images, outcomes.shape[1] - rejects(model))
+        labels = checked_labels(labels, images, outcomes.shape[1] - rejects(model))
         open_rows = (~wrong(outcomes, labels)).nonzero().flatten()
         for restart in range(restarts):
             if len(open_rows) == 0:
@@ -95,7 +95,7 @@ def random_starts(origins: Images, threat: Threat, *key: int) -> Images:
 def on_surface(origins: Images, threat: Threat, draws: Draws, rows: Tensor) -> Images:
     """Give AutoAttack's start: noise of the full length eps, clipped to the box."""
     noise = directions(draws, origins, threat.norm, rows)
-    return threat.project(origins + threat.eps * noise, origins)
+    return threat.project(origins + threat.reach * noise, origins)
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -159,7 +159,7 @@ class _State:
         self.since = 0
         self.halved = torch.ones_like(self.value, dtype=torch.bool)
         # In the precision of the images: a net may answer in another one.
-        self.step_size = torch.full_like(self.value, 2 * threat.eps, dtype=images.dtype)
+        self.step_size = torch.full_like(self.value, 2 * threat.reach, dtype=images.dtype)
 
     def keep(self, rows: Tensor) -> None:
         """Drop the examples that are not in `rows`."""

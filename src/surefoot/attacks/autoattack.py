@@ -7,6 +7,7 @@ has its own random stream; `streams="batch"` draws as the reference does, for co
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -22,11 +23,13 @@ from surefoot.attacks.result import AttackResult
 from surefoot.attacks.square import square_search
 from surefoot.attacks.vote import CHOOSE, VoteSearch, vote_fails
 from surefoot.guarantees import Local
+from surefoot.models.border import check_rows
 from surefoot.models.frozen import frozen
 from surefoot.progress import track
+from surefoot.streams import own_randomness
 from surefoot.threat import Threat
-from surefoot.types import Flags, Images, Labels, Model, check_images, check_labels, rejects
-from surefoot.uncertainty.vote import Vote, own_randomness
+from surefoot.types import Flags, Images, Labels, Model, checked_labels, rejects
+from surefoot.uncertainty.vote import Vote
 
 STEPS, QUERIES = 100, 5000
 DRAWS = 20
@@ -102,7 +105,7 @@ def autoattack(
     Returns:
         the result; `by` names the attack that broke the example.
     """
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
     if rejects(model):
         raise ValueError("AutoAttack knows no abstention: use break_guarantee(LabelOrUncertain())")
     if batch_size < 1:
@@ -111,11 +114,13 @@ def autoattack(
         raise ValueError(f"`version` must be one of {', '.join(VERSIONS)}; found {version!r}")
     began = time.perf_counter()
     rand = version == "rand"
+    if rand:
+        check_rows(model, images)
     with frozen(model), own_randomness(seed):
         counted = Counted(model, whole=streams == "batch", draws=DRAWS if rand else 1)
         clean = _answers(counted, images, batch_size)
-        check_labels(labels, images, clean.shape[1])
-        votes = _Votes(counted, clean.shape[1], how or VoteSearch(), seed) if rand else None
+        labels = checked_labels(labels, images, clean.shape[1])
+        votes = _Votes(counted, clean.shape[1], _shared(how, version), seed) if rand else None
         failed = votes.wrong_at_the_start(images, labels) if votes else wrong(clean, labels)
         result, standing = images.clone(), ~failed
         by = ["" if stands else "clean" for stands in standing.tolist()]
@@ -150,6 +155,12 @@ def autoattack(
         counted.costs,
         blind_gradients(counted.costs) + black_box_wins(counted.costs, len(images)),
     )
+
+
+def _shared(how: VoteSearch | None, version: str) -> VoteSearch:
+    """Return the settings of each test of an image: one an attack, and all share alpha."""
+    how = how or VoteSearch()
+    return replace(how, alpha=how.alpha / len(VERSIONS[version]))
 
 
 def _answers(model: Counted, images: Images, batch_size: int) -> Tensor:

@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from surefoot.models.border import outcomes_of
 from surefoot.types import Images, Model, Outcomes, rejects
 
 PASS_PIXELS, LEAST_PASS = 50_000, 32
@@ -52,12 +54,17 @@ class Counted:
     Args:
         model: maps images to outcomes.
         whole: send each batch in one pass; else large batches go in several on the CPU.
+        raw: `model` is a function of ours, whose result is no outcomes; else it goes through the
+            border (`models.border.outcomes_of`).
         draws: passes that a slope is averaged over, for models that answer at random; its outcomes
             are then the shares of their votes.
     """
 
-    def __init__(self, model: Model, *, whole: bool = False, draws: int = 1) -> None:
+    def __init__(
+        self, model: Model, *, whole: bool = False, raw: bool = False, draws: int = 1
+    ) -> None:
         self.model, self.rejects, self.whole = model, rejects(model), whole
+        self._run = model if raw else partial(outcomes_of, model)
         self.draws = draws
         self.costs = {"checks": Cost()}
         self._cost = self.costs["checks"]
@@ -87,7 +94,7 @@ class Counted:
         """Map images to outcomes without a graph."""
         self._cost.forwards += len(images)
         with torch.no_grad():
-            return torch.cat([self.model(part) for part in images.chunk(self._passes(images))])
+            return torch.cat([self._run(part) for part in images.chunk(self._passes(images))])
 
     def slope(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
         """Give the gradient of the objective with respect to the images, and to nothing else."""
@@ -109,11 +116,14 @@ class Counted:
         self._cost.forwards += len(images)
         self._cost.backwards += len(images)
         with torch.enable_grad():
-            outcomes = self.model(images)
+            outcomes = self._run(images)
             if not outcomes.requires_grad:
                 raise ValueError(
-                    "the model gives no gradient with respect to its images (detached, or run"
-                    " without a graph): white-box attacks cannot climb; use `square`"
+                    "the model returns no gradient with respect to its images (detached, rounded,"
+                    " or run without a graph): attacks by gradients cannot climb. Pass the net"
+                    " inside, before argmax and rounding; or search without gradients, in Python:"
+                    " surefoot.attacks.square(model, images, labels, threat=...); of the commands"
+                    " `surefoot certify` attacks nothing"
                 )
             value = objective(outcomes, rows)
             (gradient,) = torch.autograd.grad(value.sum(), images)

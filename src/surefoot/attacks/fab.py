@@ -17,7 +17,7 @@ from surefoot.attacks.hyperplane import to_hyperplane
 from surefoot.attacks.objectives import wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Labels, Model, check_images, check_labels
+from surefoot.types import Images, Labels, Model, checked_labels
 
 MOST_TARGETS = 9
 MOST_ORIGINAL = 0.1
@@ -72,7 +72,7 @@ def nearest(model: Counted, labels: Labels, threat: Threat) -> Linearise:
 def fab_start(origins: Images, threat: Threat, draws: Draws, rows: Tensor) -> Images:
     """Give a random point at distance eps / 2."""
     noise = directions(draws, origins, threat.norm, rows)
-    return (origins + threat.eps / 2 * noise).clamp(threat.low, threat.high)
+    return (origins + threat.reach / 2 * noise).clamp(threat.low, threat.high)
 
 
 def fab_search(
@@ -150,11 +150,11 @@ def fab(
     Returns:
         a misclassified image inside the threat where one was found, else the original.
     """
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
     with frozen(model):
         counted = Counted(model)
         clean = counted(images)
-        check_labels(labels, images, clean.shape[1])
+        labels = checked_labels(labels, images, clean.shape[1])
         order = clean.sort(dim=1, descending=True).indices
         result, standing = images.clone(), ~wrong(clean, labels)
         ranks = range(1, min(MOST_TARGETS, order.shape[1] - 1) + 1) if targeted else [0]

@@ -18,7 +18,7 @@ from surefoot.attacks.result import AttackResult, Findings, legal
 from surefoot.guarantees import Guarantee, check_model, containing
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Labels, Model, Sets, check_images, check_labels, rejects
+from surefoot.types import Images, Labels, Model, Sets, checked_labels, rejects
 
 MOST_TARGETS = 9
 
@@ -54,14 +54,14 @@ def break_guarantee(
     Returns:
         the result with `witnesses` and `broken`.
     """
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
     check_model(guarantee, model)
     with frozen(model):
         counted = Counted(model)
         outcomes = torch.cat([counted(part) for part in images.split(batch_size)])
     sets = guarantee.sets(outcomes)
     if labels is not None:
-        check_labels(labels, images, outcomes.shape[1] - rejects(model))
+        labels = checked_labels(labels, images, outcomes.shape[1] - rejects(model))
         sets = containing(sets, labels)
     return break_sets(
         model, images, sets, guarantee, threat, seed=seed, steps=steps, batch_size=batch_size

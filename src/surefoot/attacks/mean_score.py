@@ -12,11 +12,11 @@ from torch import Tensor
 
 from surefoot.attacks.counted import Counted
 from surefoot.models.frozen import frozen
-from surefoot.streams import keys, normal
+from surefoot.streams import keys, normal, own_randomness
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, check_images
+from surefoot.types import Images
 from surefoot.uncertainty.selective import check_score, scored
-from surefoot.uncertainty.vote import Vote, own_randomness
+from surefoot.uncertainty.vote import Vote
 
 SEARCH = 21
 """Purpose of the noise stream: no count draws from it."""
@@ -51,7 +51,7 @@ def push_mean_score(
     Returns:
         images inside the threat, the best seen on these copies; the original where none was better.
     """
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
     check_score(vote.model, score)
     if steps < 1 or draws < 1:
         raise ValueError(f"need steps >= 1 and draws >= 1; found {steps} and {draws}")
@@ -82,7 +82,7 @@ def _climb(
         copies = (images.unsqueeze(1) + vote.sigma * noise).flatten(0, 1)
         return scored(vote.model, copies, score)[1].unflatten(0, noise.shape[:2]).mean(1, True)
 
-    smooth = Counted(mean, whole=True)
+    smooth = Counted(mean, whole=True, raw=True)
     rows = torch.arange(len(origins), device=origins.device)
     images, best = origins, origins
     best_value = torch.full((len(origins),), -torch.inf, device=origins.device)
@@ -91,6 +91,6 @@ def _climb(
         better = slope.value > best_value  # the first is the original: it wins ties
         best = torch.where(spread(better, images), images, best)
         best_value = torch.fmax(best_value, slope.value)
-        step = 2.5 * threat.eps / steps * threat.steepest(slope.gradient)
+        step = 2.5 * threat.reach / steps * threat.steepest(slope.gradient)
         images = threat.project(images + step, origins)
     return best

@@ -13,7 +13,7 @@ from surefoot.attacks.counted import Counted
 from surefoot.attacks.objectives import cross_entropy, margin, wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Norm, Threat, spread
-from surefoot.types import Images, Labels, Model, check_images, check_labels
+from surefoot.types import Images, Labels, Model, checked_images, checked_labels
 
 
 def ddn(
@@ -45,7 +45,7 @@ def ddn(
         the nearest misclassified image found; the original where it is misclassified already, or
         where nothing was found (ask the model which).
     """
-    check_images(images, low, high)
+    images = checked_images(images, low, high)
     if steps < 1:
         raise ValueError(f"need steps >= 1; found {steps}")
     ball = Threat("l2", 1.0, low, high)
@@ -56,7 +56,7 @@ def ddn(
     rows = torch.arange(len(images), device=images.device)
     with frozen(model):
         counted = Counted(model)
-        check_labels(labels, images, counted(images[:1]).shape[1])
+        labels = checked_labels(labels, images, counted(images[:1]).shape[1])
         for step in range(steps):
             here = images + offset
             slope = counted.slope(lambda out, own: cross_entropy(out, labels[own]), here, rows)
@@ -99,7 +99,7 @@ def fmn(
     Returns:
         as `ddn`.
     """
-    check_images(images, low, high)
+    images = checked_images(images, low, high)
     if steps < 1:
         raise ValueError(f"need steps >= 1; found {steps}")
     keep = _Nearest(images, norm)
@@ -110,7 +110,7 @@ def fmn(
     rows = torch.arange(len(images), device=images.device)
     with frozen(model):
         counted = Counted(model)
-        check_labels(labels, images, counted(images[:1]).shape[1])
+        labels = checked_labels(labels, images, counted(images[:1]).shape[1])
         for step in range(steps):
             here = images + offset
             slope = counted.slope(lambda out, own: margin(out, labels[own]), here, rows)

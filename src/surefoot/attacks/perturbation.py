@@ -6,6 +6,7 @@ loop is `ascent.ascend`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -20,9 +21,17 @@ from surefoot.attacks.objectives import (
     mutual_information,
     objective_of,
 )
+from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Labels, Model, check_images, rejects
+from surefoot.types import (
+    Images,
+    Labels,
+    Model,
+    check_largest,
+    checked_labels,
+    rejects,
+)
 from surefoot.uncertainty.vote import Vote
 
 StepRule = Literal["steepest", "backtracking"]
@@ -126,7 +135,7 @@ def perturb_images(
     generator: torch.Generator | None = None,
 ) -> Images:
     """Move images within the threat: `perturb` in the space of the input."""
-    check_images(images, how.threat.low, how.threat.high)
+    images = how.threat.origins(images)
     with frozen(model):
         ask = _asked(model, how)
         # Members answer for the batch they were opened with.
@@ -162,7 +171,7 @@ def perturb_noisy(
     Returns:
         images inside the threat, without the noise.
     """
-    check_images(images, how.threat.low, how.threat.high)
+    images = how.threat.origins(images)
     if how.space.layer or how.objective in ("kl", "mutual-information"):
         raise ValueError(
             "under noise only images are moved, by an objective of the mean outcomes:"
@@ -192,7 +201,7 @@ def perturb_features(
     generator: torch.Generator | None = None,
 ) -> Shift:
     """Move what the layer `how.space.layer` gives out: `perturb` in that space."""
-    check_images(images, how.threat.low, how.threat.high)
+    images = how.threat.origins(images)
     with frozen(model):
         origins, head = open_layer(model, how.space.layer, images, _asked(model, how))
         threat, factor = in_units_of(origins, how.threat, how.space.unit)
@@ -223,7 +232,7 @@ def _search(
         start,
         counts=counts_of(how.step_counts, how.steps, len(origins), generator),
         step_sizes=how.step_sizes,
-        crossed=_lost(labels) if how.step_counts == "until-boundary" else None,
+        crossed=_lost(labels, images) if how.step_counts == "until-boundary" else None,
         beyond=how.beyond,
     )
 
@@ -238,7 +247,7 @@ def _start(how: Perturbation, origins: Images, generator: torch.Generator | None
 
 
 def _climb(head: Head, objective: Objective, whole: bool) -> Climb:
-    return lambda here, rows: Counted(lambda z: head(z, rows), whole=whole).slope(
+    return lambda here, rows: Counted(lambda z: head(z, rows), whole=whole, raw=True).slope(
         objective, here, rows
     )
 
@@ -251,16 +260,22 @@ def _objective(name: str, model: Model, images: Images, labels: Labels | None) -
         return lambda outcomes, rows: mutual_information(outcomes)
     if name == "kl":
         with torch.no_grad():
-            clean = model(images)[:, :classes]
+            clean = outcomes_of(model, images)[:, :classes]
         return lambda outcomes, rows: kl_divergence(outcomes[:, :classes], clean[rows])
-    known = _needed(labels, name)
-    return lambda outcomes, rows: objective_of(name)(outcomes, known[rows])
+    known, climb = _needed(labels, images, name), objective_of(name)
+    largest = int(known.amax())
+
+    def with_labels(outcomes: Tensor, rows: Tensor) -> Tensor:
+        check_largest(largest, outcomes.shape[1] - rejects(model))
+        return climb(outcomes, known[rows])
+
+    return with_labels
 
 
 def _asked(model: Model, how: Perturbation) -> Callable[[Tensor], Tensor]:
     """Give the model, or its members as one model with outcomes `[B, C, M]`."""
     if how.objective != "mutual-information":
-        return model
+        return model if how.space.layer else partial(outcomes_of, model)
     members = getattr(model, "members", None)
     if members is None:
         raise ValueError(
@@ -270,12 +285,12 @@ def _asked(model: Model, how: Perturbation) -> Callable[[Tensor], Tensor]:
     return lambda images: members(images).movedim(0, 2)
 
 
-def _lost(labels: Labels | None) -> Callable[[Slope, Tensor], Tensor]:
-    known = _needed(labels, "until-boundary")
+def _lost(labels: Labels | None, images: Images) -> Callable[[Slope, Tensor], Tensor]:
+    known = _needed(labels, images, "until-boundary")
     return lambda slope, rows: predicted(slope.outcomes) != known[rows]
 
 
-def _needed(labels: Labels | None, what: str) -> Labels:
+def _needed(labels: Labels | None, images: Images, what: str) -> Labels:
     if labels is None:
         raise ValueError(f"{what!r} needs `labels`; found None")
-    return labels
+    return checked_labels(labels, images)

@@ -10,9 +10,10 @@ import torch
 
 from surefoot.attacks.objectives import objective_of
 from surefoot.attacks.perturbation import Perturbation, perturb_images
+from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model
+from surefoot.types import Images, Labels, Model, checked_labels
 
 
 def pgd(
@@ -49,6 +50,7 @@ def pgd(
     Returns:
         images inside the threat.
     """
+    images, labels = threat.origins(images), checked_labels(labels, images)
     climb = objective_of(objective)
     if restarts < 1:
         raise ValueError(f"need restarts >= 1; found {restarts}")
@@ -58,11 +60,11 @@ def pgd(
     if restarts == 1:
         return best
     with frozen(model), torch.no_grad():
-        best_value = climb(model(best), labels)
+        best_value = climb(outcomes_of(model, best), labels)
         for _ in range(restarts - 1):
             again = replace(how, start="uniform")
             found = perturb_images(model, images, labels, again, generator=generator)
-            value = climb(model(found), labels)
+            value = climb(outcomes_of(model, found), labels)
             best = torch.where(spread(value > best_value, images), found, best)
             best_value = torch.maximum(value, best_value)
     return best
@@ -78,7 +80,7 @@ def fgsm(
 ) -> Images:
     """Take one steepest step of length eps."""
     if threat.eps == 0:
-        return images.clone()
+        return threat.origins(images).clone()
     return pgd(
-        model, images, labels, threat=threat, steps=1, step_size=threat.eps, objective=objective
+        model, images, labels, threat=threat, steps=1, step_size=threat.reach, objective=objective
     )

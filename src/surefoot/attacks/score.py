@@ -13,9 +13,10 @@ from torch import Tensor
 from surefoot.attacks.apgd import random_starts, search
 from surefoot.attacks.counted import Counted
 from surefoot.attacks.objectives import SATURATED_GAP, entropy
+from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Model, Outcomes, PerExample, check_images, rejects
+from surefoot.types import Images, Model, Outcomes, PerExample, rejects
 from surefoot.uncertainty.scores import SCORES
 from surefoot.uncertainty.selective import NAMES, check_score, scored
 
@@ -108,7 +109,7 @@ def _asked(model: Model, score: str) -> Callable[[Tensor], Tensor]:
     """Give what is asked about images: logits, and behind them a score that the model gives."""
     if score in SCORES:
         classes = -1 if rejects(model) else None
-        return lambda images: model(images)[:, :classes]
+        return lambda images: outcomes_of(model, images)[:, :classes]
     check_score(model, score)
 
     def both(images: Tensor) -> Tensor:
@@ -157,12 +158,12 @@ def _push(
     batch_size: int,
 ) -> Images:
     """Keep the image of the largest (sign 1) or smallest (-1) score that any goal leads to."""
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
     if steps < 1 or batch_size < 1:
         raise ValueError(f"need steps >= 1 and batch_size >= 1; found {steps} and {batch_size}")
     result = images.clone()
     with frozen(model):
-        counted = Counted(_asked(model, score))
+        counted = Counted(_asked(model, score), raw=True)
         for rows in torch.arange(len(images), device=images.device).split(batch_size):
             origins = images[rows]
             clean = counted(origins)

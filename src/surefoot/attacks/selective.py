@@ -14,9 +14,10 @@ from torch import Tensor
 from surefoot.attacks.guarantee import break_sets
 from surefoot.attacks.result import AttackResult
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
+from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Labels, Model, Sets, check_images, check_labels
+from surefoot.types import Images, Labels, Model, Sets, checked_labels
 
 Question = Literal["wrong-and-accepted", "rejected", "either", "accepted"]
 INNER_SHARES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0)
@@ -53,15 +54,15 @@ def break_selective(
     Returns:
         the result; an image that fails without any change is broken by "clean".
     """
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
     check_model(LabelOrUncertain(), model)
     with frozen(model), torch.no_grad():
-        outcomes = model(images[:1])
+        outcomes = outcomes_of(model, images[:1])
     if labels is None:
         if question not in ("rejected", "accepted"):
             raise ValueError(f"the question {question!r} needs `labels`")
         labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
-    check_labels(labels, images, outcomes.shape[1] - 1)
+    labels = checked_labels(labels, images, outcomes.shape[1] - 1)
     guarantee, sets = claim_of(question, labels, outcomes.shape[1])
     return break_sets(
         model, images, sets, guarantee, threat, seed=seed, steps=steps, batch_size=batch_size

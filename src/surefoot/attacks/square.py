@@ -16,7 +16,7 @@ from surefoot.attacks.objectives import margin, wrong
 from surefoot.models.frozen import frozen
 from surefoot.progress import track
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model, check_images, check_labels
+from surefoot.types import Images, Labels, Model, checked_labels
 
 FIRST_SHARE = 0.8
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -88,12 +88,12 @@ def _stripes(origins: Images, threat: Threat, draws: Draws) -> Images:
     """Start with a random sign for each column and plane."""
     count, planes, _, width = origins.shape
     signs = _signs(draws.uniform((planes, 1, width), torch.arange(count))).to(origins)
-    return (origins + threat.eps * signs).clamp(threat.low, threat.high)
+    return (origins + threat.reach * signs).clamp(threat.low, threat.high)
 
 
 def _corners(origins: Images, threat: Threat) -> Tensor:
     """Give the lower and the upper corner of ball and box, `[b, 2, planes, H, W]`."""
-    both = torch.stack([origins - threat.eps, origins + threat.eps], 1)
+    both = torch.stack([origins - threat.reach, origins + threat.reach], 1)
     return both.clamp_(threat.low, threat.high)
 
 
@@ -153,7 +153,7 @@ def _turned(size: int, uniform: Tensor) -> Tensor:
 
 def _to_sphere(offset: Images, threat: Threat, origins: Images) -> Images:
     length = torch.linalg.vector_norm(offset.flatten(1), dim=1)
-    moved = threat.eps * offset / spread(length + 1e-12, offset) + origins
+    moved = threat.reach * offset / spread(length + 1e-12, offset) + origins
     return moved.clamp_(threat.low, threat.high)
 
 
@@ -185,7 +185,7 @@ def _l2(
     count, planes, height, width = origins.shape
     size = side(query, height, width, least=3)
     offset = best - origins
-    unused = threat.eps**2 - offset.square().sum((1, 2, 3)).view(-1, 1, 1, 1)
+    unused = threat.reach**2 - offset.square().sum((1, 2, 3)).view(-1, 1, 1, 1)
     uniform, own_draws = draws.query(query, 5, planes, rows)
     uniform = uniform.expand(count, -1)
     signs = _signs(own_draws).to(origins)[:, None, None, :]
@@ -241,11 +241,11 @@ def square(
     Returns:
         a misclassified image inside the threat where one was found, else the original.
     """
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
     with frozen(model):
         counted = Counted(model)
         outcomes = counted(images)
-        check_labels(labels, images, outcomes.shape[1])
+        labels = checked_labels(labels, images, outcomes.shape[1])
         rows = (~wrong(outcomes, labels)).nonzero().flatten()
         result = images.clone()
         if len(rows):

@@ -16,7 +16,7 @@ from surefoot.attacks.objectives import wrong
 from surefoot.attacks.result import AttackResult, legal
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Labels, Model, check_images, check_labels, rejects
+from surefoot.types import Images, Labels, Model, checked_labels, rejects
 
 Proposer = Callable[[Model, Tensor, Tensor], Tensor]
 
@@ -45,12 +45,12 @@ def union(
     Raises:
         ValueError: an attack returns another shape.
     """
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
     began = time.perf_counter()
     with frozen(model):
         counted = Counted(model)
         outcomes = counted(images)
-        check_labels(labels, images, outcomes.shape[1] - rejects(model))
+        labels = checked_labels(labels, images, outcomes.shape[1] - rejects(model))
         result, standing = images.clone(), ~wrong(outcomes, labels)
         by = ["" if stands else "clean" for stands in standing.tolist()]
         for name, attack in attacks.items():

@@ -14,12 +14,13 @@ from torch import Tensor
 from surefoot.attacks.counted import Cost, Counted
 from surefoot.attacks.result import AttackResult, Findings, legal
 from surefoot.guarantees import Guarantee
+from surefoot.models.border import check_rows
 from surefoot.models.frozen import frozen
 from surefoot.stats import binomial_p_value
-from surefoot.streams import keys, normal
+from surefoot.streams import keys, normal, own_randomness
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Sets, check_images
-from surefoot.uncertainty.vote import Vote, own_randomness
+from surefoot.types import Images, Sets
+from surefoot.uncertainty.vote import Vote
 
 SEARCH, CHOOSE, CONFIRM = 11, 12, 13
 """Purposes of the noise streams: three that never meet."""
@@ -34,7 +35,8 @@ class VoteSearch:
         draws: noisy copies a gradient is averaged over; the same in every step.
         n_choose: copies that choose which outcome to test against which.
         n_confirm: fresh copies that must confirm it.
-        alpha: level of that test: the probability that a claimed success is none.
+        alpha: level of a call: the probability that a claimed success at an image is none. Over a
+            grid of R radii take alpha / R (`evaluation.bracket` does).
         batch_size: images in one pass, each with `draws` copies.
     """
 
@@ -70,7 +72,8 @@ def break_vote(
     Returns:
         the result with `witnesses` and `broken`.
     """
-    check_images(images, threat.low, threat.high)
+    images = threat.origins(images)
+    check_rows(vote.model, images)
     how = how or VoteSearch()
     began = time.perf_counter()
     findings = Findings.of(images, sets)
@@ -81,12 +84,13 @@ def break_vote(
             origins, members = findings.origins[part], findings.sets[part]
             with counted.charging("pgd-vote") as cost:
                 ends = _climb(vote, origins, members, guarantee, threat, how, seed, cost)
+                each = replace(how, alpha=how.alpha / len(ends))
                 for found in ends:
                     left = (~findings.broken[part]).nonzero().flatten()
                     if len(left) == 0:
                         break
                     there = found[left]
-                    proven = vote_fails(counting, there, members[left], guarantee, how, seed)
+                    proven = vote_fails(counting, there, members[left], guarantee, each, seed)
                     proven &= legal(threat, there, origins[left])
                     cost.found += findings.note(proven, there, "pgd-vote", part[left])
     return findings.result(images, sets, counted, time.perf_counter() - began)
@@ -163,7 +167,7 @@ def _climb(
     """
     shape = (how.draws, *origins.shape[1:])
     noise = torch.stack([normal(shape, SEARCH, seed, name) for name in keys(origins)]).to(origins)
-    smooth = Counted(lambda images: vote.soft(images, noise), whole=True)
+    smooth = Counted(lambda images: vote.soft(images, noise), whole=True, raw=True)
     rows = torch.arange(len(origins), device=origins.device)
     images, best = origins, origins
     best_value = torch.full((len(origins),), -torch.inf, device=origins.device)
@@ -174,7 +178,7 @@ def _climb(
         better = slope.value > best_value
         best = torch.where(spread(better, images), images, best)
         best_value = torch.maximum(best_value, slope.value)
-        step = 2.5 * threat.eps / how.steps * threat.steepest(slope.gradient)
+        step = 2.5 * threat.reach / how.steps * threat.steepest(slope.gradient)
         images = threat.project(images + step, origins)
     cost.forwards += how.draws * smooth.forwards
     cost.backwards += how.draws * smooth.backwards

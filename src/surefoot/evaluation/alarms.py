@@ -7,6 +7,7 @@ of AutoAttack (Croce, Hein 2020), which only print. Not here: what an attack not
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +22,12 @@ from surefoot.evaluation import figures
 from surefoot.evaluation.classifiers import Classifier, Plain
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import LabelOrUncertain, Local, containing
+from surefoot.models.border import behaviour, outcomes_of
 from surefoot.models.frozen import device_of, frozen
 from surefoot.stats import Interval, interval
+from surefoot.streams import own_randomness
 from surefoot.threat import Threat
 from surefoot.types import Images, Labels, Model, Outcomes, rejects
-from surefoot.uncertainty.vote import own_randomness
 
 FEWEST_EXAMPLES = 100
 """Below this many rows a 95 % interval may span 20 points."""
@@ -39,8 +41,8 @@ DETECTOR_ROWS = 200
 
 def of_model(model: Model, images: Images, *, attack: bool, voted: bool = False) -> list[str]:
     """Look at a model and a few of its images, before any attack; a vote may be random."""
-    found = train_mode(model) + probabilities(model, images)
-    found += [] if voted else random_answers(model, images)
+    found = train_mode(model) + probabilities(model, images) + writes(model, images)
+    found += depends(model, images, voted=voted)
     return found + no_gradient(model, images) if attack else found
 
 
@@ -76,15 +78,50 @@ def train_mode(model: Model) -> list[str]:
     return ["the model came in train mode; all figures are those of its eval mode"]
 
 
-def random_answers(model: Model, images: Images) -> list[str]:
-    """Say if the same images get other outcomes when asked again."""
-    once, again = try_model(model, images), try_model(model, images, seed=1)
-    if torch.allclose(once, again, rtol=1e-4, atol=1e-6, equal_nan=True):
+def depends(model: Model, images: Images, *, voted: bool) -> list[str]:
+    """Say if outcomes depend on the other images of a batch, or on chance (but for a vote)."""
+    found = behaviour(model, images)
+    warnings = [found.problem] if found.problem else []
+    if found.random and not voted:
+        warnings.append(
+            "the model answers at random: each figure is of one draw, and a counterexample may be"
+            " one lucky draw; judge the vote (--certificate smoothing or vote)"
+        )
+    return warnings
+
+
+def writes(model: Model, images: Images) -> list[str]:
+    """Say if the model writes into its input; surefoot hands out copies, other callers may not."""
+    given = images.to(device_of(model), copy=True)
+    with torch.no_grad(), frozen(model), suppress(Exception), own_randomness(0):
+        model(given)  # what it raises is told by `try_model`
+    if torch.equal(given.cpu(), images.cpu()):
         return []
-    return [
-        "the model answers at random: each figure is of one draw, and a counterexample may be"
-        " one lucky draw; judge the vote (--certificate smoothing or vote)"
-    ]
+    return ["the model writes into its input: it was given copies, your images are untouched"]
+
+
+def of_outcomes(outcomes: Outcomes, classes: int, *, rejects: bool) -> list[str]:
+    """Look at the outcomes of all rows: columns that are not finite, or beyond the classes.
+
+    A column that is minus infinity (a masked class) never wins, and is allowed.
+    """
+    found, columns = [], outcomes.shape[1] - rejects
+    broken = ~outcomes.isfinite().all(1)
+    if bool(broken.any()):
+        where = (~outcomes.isfinite()).any(0).nonzero().flatten().tolist()
+        listed = ", ".join(map(str, where[:5])) + (", ..." if len(where) > 5 else "")
+        found.append(
+            f"{broken.double().mean():.1%} of the rows ({int(broken.sum())}) have outcomes that are"
+            f" NaN or infinite, in column {listed}: they count as wrong everywhere"
+        )
+    if columns > classes:
+        beyond = outcomes[:, classes:columns].amax(1) > outcomes[:, :classes].amax(1)
+        found.append(
+            f"the model has {columns} outcomes, the data {classes} classes: labels are compared"
+            f" with the first {classes} columns, and {beyond.double().mean():.1%} of the rows go to"
+            " a class that the data do not have. Is this the model for these data?"
+        )
+    return found
 
 
 def probabilities(model: Model, images: Images) -> list[str]:
@@ -123,7 +160,7 @@ def blind_share(model: Model, images: Images) -> float:
     """
     images = images.to(device_of(model)).detach().requires_grad_()
     with frozen(model), torch.enable_grad(), own_randomness(0):
-        outcomes = model(images)
+        outcomes = outcomes_of(model, images)
         if not outcomes.requires_grad:
             return 1.0
         best = outcomes.topk(2, dim=1).values
@@ -275,7 +312,7 @@ def without_rejection(
     model, half = classifier.model, replace(threat, eps=threat.eps / 2)
     images, labels = images.to(device_of(model)), labels.to(device_of(model))
     sets = Local().sets(try_model(model, images)[:, :-1]).to(labels.device)
-    forced = replace(classifier, model=lambda pixels: model(pixels)[:, :-1])
+    forced = replace(classifier, model=lambda pixels: outcomes_of(model, pixels)[:, :-1])
     with frozen(model):  # what replaces it is a plain callable, which nothing else would freeze
         stood = ~forced.attack(images, containing(sets, labels), Local(), half).success
     return interval(int(stood.sum()), len(stood))
@@ -315,16 +352,10 @@ def try_model(model: Model, images: Images, *, seed: int = 0) -> Outcomes:
     A model that draws from torch's global stream answers alike for the same seed.
     """
     try:
-        with torch.inference_mode(), frozen(model), own_randomness(seed):
-            outcomes = model(images.to(device_of(model))).cpu()
+        with torch.no_grad(), frozen(model), own_randomness(seed):
+            return outcomes_of(model, images.to(device_of(model))).cpu()
     except Exception as error:  # whatever a foreign model may raise
         raise ValueError(
             f"the model fails on images of shape {tuple(images.shape[1:])}:"
             f" {type(error).__name__}: {error}"
         ) from error
-    if outcomes.ndim != 2 or len(outcomes) != len(images) or not outcomes.is_floating_point():
-        raise ValueError(
-            f"the model must map images to floating-point outcomes [B, O]; {tuple(images.shape)}"
-            f" gave {tuple(outcomes.shape)}, {outcomes.dtype}"
-        )
-    return outcomes

@@ -4,13 +4,13 @@ Examples are worked off in shards. A shard is written as soon as it is done, so 
 where it stood, and several processes (`accelerate launch`) share the work.
 """
 
-import hashlib
+import json
 import math
 import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,13 +27,20 @@ from surefoot.evaluation.alarms import try_model
 from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed, label_wins
 from surefoot.evaluation.fall import Fall
 from surefoot.evaluation.record import SCHEMA, Record, join_radii, join_set, join_sets, read
-from surefoot.evaluation.shards import Shard, Shards, identity
+from surefoot.evaluation.shards import Shard, Shards
+from surefoot.evaluation.stored import (
+    identity,
+    keep_outcomes,
+    outcomes_of_all,
+    repeats,
+    same_outcomes,
+)
 from surefoot.guarantees import Guarantee, LabelOrUncertain, containing
 from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of
 from surefoot.progress import track
 from surefoot.threat import Threat
-from surefoot.types import Labels, Model, Sets, check_images, check_labels
+from surefoot.types import Labels, Model, Outcomes, Sets, checked_images
 
 
 def bracket(
@@ -77,21 +84,20 @@ def bracket(
     folder = None if folder is None else Path(folder)
     classifier = model if isinstance(model, Plain | Smoothed) else Plain(model)
     grid = grid_of(radii, threat)
-    answers = _check(classifier, data, guarantee, threat)
+    outcomes = _check(classifier, data, guarantee, threat)
     header = _header(classifier, data, guarantee, threat, grid)
     header |= {"name": name, "command": command}
     header["attack"] = classifier.describe() if attack else None
-    header["model"]["answers"] = answers
-    first, _ = data.batch(slice(0, 32))
-    voted = isinstance(classifier, Smoothed)
-    header["warnings"] = alarms.of_model(classifier.net, first, attack=attack, voted=voted)
-    header["warnings"] += classifier.doubts(grid) if attack else []
-    header["identity"] = identity(header | {"limits": limits, "skip": skip_certified})
-    if folder is not None and (finished := _finished(folder, header["identity"])):
+    header["asked"] = {"limits": limits, "skip_certified": skip_certified}
+    header["identity"] = identity(header)
+    if folder is not None and (finished := _finished(folder, header, outcomes)):
         return finished
+    header["warnings"] = _doubts(classifier, data, outcomes, threat, grid, attack=attack)
     radii_attacked = grid if attack else []
     job = Job(classifier, data, guarantee, threat, radii_attacked, folder, skip_certified)
-    shards = Shards(folder, header)
+    state = _processes(folder)
+    shards = Shards(folder, header, {data.name: outcomes}, owner=state.is_main_process)
+    state.wait_for_everyone()
     rows, witnesses, ledger = _work(job, shards, name)
     header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
     header["ceiling"] = limit.ceilings(data, guarantee, threat, grid) if limits else []
@@ -103,8 +109,28 @@ def bracket(
     if attack:
         header["warnings"] += alarms.of_detector(classifier, data, record, threat)
     header["seconds"] = round(time.perf_counter() - began, 3)
-    _leave(record, shards, folder)
+    _leave(record, shards, folder, {data.name: outcomes})
     return record
+
+
+def _doubts(
+    classifier: Classifier,
+    data: Data,
+    outcomes: Outcomes,
+    threat: Threat,
+    grid: list[float],
+    *,
+    attack: bool,
+) -> list[str]:
+    """Collect what is odd before any attack."""
+    first, _ = data.batch(slice(0, 32))
+    certified = isinstance(classifier, Smoothed) or classifier.certificate != "none"
+    found = alarms.of_model(
+        classifier.net, first, attack=attack, voted=isinstance(classifier, Smoothed)
+    )
+    found += alarms.of_outcomes(outcomes, len(data.classes), rejects=classifier.rejects)
+    found += threat.doubts(first) if attack or certified else []
+    return found + (classifier.doubts(grid) if attack else [])
 
 
 def _processes(folder: Path | None) -> PartialState:
@@ -126,51 +152,58 @@ def _work(job: "Job", shards: Shards, name: str) -> Shard:
     return shards.collect(places)
 
 
-def _leave(record: Record, shards: Shards, folder: Path | None) -> None:
+def _leave(
+    record: Record, shards: Shards, folder: Path | None, outcomes: dict[str, Tensor]
+) -> None:
     """Save the record once every process has read the shards; then they may go."""
     state = _processes(folder)
     state.wait_for_everyone()
     if folder is not None and state.is_main_process:
+        keep_outcomes(folder, outcomes)
         record.save(folder)
         shards.clear()
     state.wait_for_everyone()
 
 
 def grid_of(radii: Sequence[float] | None, threat: Threat) -> list[float]:
-    """Sort the radii, the headline eps among them; each must be finite and above 0."""
+    """Sort the radii, the headline eps among them; at radius 0 everything is as at the image."""
     grid = sorted({float(radius) for radius in (radii or ())} | {float(threat.eps)})
-    if not all(0 < radius < math.inf for radius in grid):
-        raise ValueError(f"radii must be finite and above 0; found {', '.join(map(str, grid))}")
+    if not all(0 <= radius < math.inf for radius in grid):
+        raise ValueError(f"radii must be finite and at least 0; found {', '.join(map(str, grid))}")
     return grid
 
 
-def _finished(folder: Path, identity: str) -> Record | None:
+def _finished(folder: Path, header: dict[str, Any], outcomes: Tensor) -> Record | None:
     """Read the record of this very evaluation, if the folder holds it already."""
     try:
         record = read(folder)
     except ValueError:
         return None
-    return record if record.header.get("identity") == identity else None
+    same = record.header.get("identity") == header["identity"]
+    if not (same and same_outcomes(folder, {header["data"]["name"]: outcomes})):
+        return None
+    # How the row is called, and how the command is spelled, is that of this call.
+    return replace(record, header=record.header | {k: header[k] for k in ("name", "command")})
 
 
-def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> str:
-    """Raise if the parts do not fit; else hash the first answers.
-
-    Weights alone do not tell a model: thresholds, factors and activations are not among them.
-    """
+def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> Outcomes:
+    """Raise if the parts do not fit; else return the outcomes of all rows, `[N, O]`."""
     model = classifier.net
+    if not isinstance(data, Data):
+        raise ValueError(
+            f"`data` must be a surefoot.data.Data; found {type(data).__name__}. Make one:"
+            " Data(name, images, labels, classes), or surefoot.load('digits')"
+        )
     classifier.check(guarantee)
-    images, labels = data.batch(slice(0, 32))
-    check_images(images, threat.low, threat.high)
+    images, _ = data.batch(slice(0, 32))
+    images = checked_images(images, threat.low, threat.high)
     outcomes = try_model(model, images)
-    check_labels(labels, images, outcomes.shape[1] - classifier.rejects)
     if len(data.classes) > outcomes.shape[1] - classifier.rejects:
         raise ValueError(
             f"the data set has {len(data.classes)} classes, the model"
             f" {outcomes.shape[1] - classifier.rejects}: they do not belong together"
         )
-    text = " ".join(f"{value:.3g}" for value in outcomes.flatten().tolist())
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return outcomes_of_all(model, data)
 
 
 class Job(NamedTuple):
@@ -187,9 +220,10 @@ class Job(NamedTuple):
 
 def _shard(job: Job, rows: slice) -> Shard:
     """Evaluate some examples: what holds, what is certified, what falls at which radius."""
-    classifier, guarantee, threat = job.classifier, job.guarantee, job.threat
+    guarantee, threat = job.guarantee, job.threat
+    classifier = job.classifier.for_radii(len(job.radii))
     images, labels = job.data.batch(rows)
-    check_images(images, threat.low, threat.high)
+    images = checked_images(images, threat.low, threat.high)
     device = device_of(classifier.net)
     images, labels = images.to(device), labels.to(device)
     look = classifier.look(images, guarantee)
@@ -212,7 +246,8 @@ def _shard(job: Job, rows: slice) -> Shard:
         skip_certified=job.skip_certified,
     )
     for radius in job.radii:
-        fall.attack(radius)
+        if radius > 0:
+            fall.attack(radius)
     fall.approach()
     if job.radii and rows.start == 0:  # once an evaluation, whoever works off the first shard
         fall.check_attack(job.radii[-1])
@@ -294,6 +329,7 @@ def _header(
         "model": {
             "name": _net_name(model),
             "hash": fingerprint(model) if isinstance(model, nn.Module) else None,
+            "config": json.loads(json.dumps(getattr(model, "config", None), default=str)),
             "classifier": "base" if isinstance(classifier, Plain) else "vote",
         },
         "data": {
@@ -301,6 +337,7 @@ def _header(
             "hash": data.fingerprint(),
             "count": len(data),
             "classes": list(data.classes),
+            "repeats": repeats(data),
         },
         "config": classifier.settings(),
         "guarantee": {"name": type(guarantee).__name__, **vars(guarantee)},

@@ -5,7 +5,7 @@ it), so the bracket never asks which one it has. Figures of one are never mixed 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
@@ -27,6 +27,7 @@ from surefoot.attacks.vote import vote_fails
 from surefoot.certify import lipschitz, smoothing
 from surefoot.certify.smoothing.procedure import Procedure, Test
 from surefoot.guarantees import Guarantee, Local, check_model
+from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.streams import generator
 from surefoot.threat import Threat
@@ -119,8 +120,8 @@ class Plain:
 
     def look(self, images: Images, guarantee: Guarantee) -> Look:
         """Ask the net, and the Lipschitz certificate."""
-        with torch.inference_mode(), frozen(self.model):
-            outcomes = self.model(images)
+        with torch.no_grad(), frozen(self.model):
+            outcomes = outcomes_of(self.model, images)
         sets = guarantee.sets(outcomes)
         radii, details = None, None
         if self.certificate == "lipschitz":
@@ -164,23 +165,27 @@ class Plain:
     halvings: ClassVar[int] = 10
     """How finely the nearest counterexample on the way to a witness is looked for."""
 
+    def for_radii(self, count: int) -> "Plain":
+        """Return the classifier for an attack at so many radii: itself, no attack is a test."""
+        return self
+
     def breaks(self, images: Images, sets: Sets, guarantee: Guarantee) -> Tensor:
         """Say at which images the one alternative `[B, 1, O]` fails."""
-        with torch.inference_mode(), frozen(self.model):
-            return guarantee.margins(self.model(images), sets)[:, 0] <= 0
+        with torch.no_grad(), frozen(self.model):
+            return guarantee.margins(outcomes_of(self.model, images), sets)[:, 0] <= 0
 
     def shares(self, images: Images) -> Outcomes:
         """Give probabilities of the outcomes."""
-        with torch.inference_mode(), frozen(self.model):
-            return self.model(images).softmax(1)
+        with torch.no_grad(), frozen(self.model):
+            return outcomes_of(self.model, images).softmax(1)
 
     def settle(
         self, image: Images, witness: Images, sets: Sets, guarantee: Guarantee
     ) -> tuple[float, bool]:
         """Answer a contradiction about one alternative: (certified radius, is the witness real)."""
         found = lipschitz.certify(self.model, image, guarantee=guarantee, sets=sets)
-        with torch.inference_mode(), frozen(self.model):
-            margin = guarantee.margins(self.model(witness), sets)
+        with torch.no_grad(), frozen(self.model):
+            margin = guarantee.margins(outcomes_of(self.model, witness), sets)
         return found.radius.item(), bool(margin.item() <= 0)
 
     @property
@@ -334,8 +339,16 @@ class Smoothed:
             self.vote, images, sets, guarantee, threat, how=self.search, seed=self.seed
         )
 
+    def for_radii(self, count: int) -> "Smoothed":
+        """Return the classifier whose tests share alpha: one a radius, and one a bisection step.
+
+        So all that is said of a row (broken, and how near) is wrong with probability alpha at most.
+        """
+        level = self.search.alpha / (max(count, 1) + self.halvings)
+        return replace(self, search=replace(self.search, alpha=level))
+
     def breaks(self, images: Images, sets: Sets, guarantee: Guarantee) -> Tensor:
-        """Say at which images the one alternative `[B, 1, O]` fails, at level alpha each."""
+        """Say at which images the one alternative `[B, 1, O]` fails, at the level of the search."""
         return vote_fails(self.vote, images, sets, guarantee, self.search, self.seed)
 
     def shares(self, images: Images) -> Outcomes:
@@ -351,7 +364,7 @@ class Smoothed:
         counts = self.vote.counts(image, self.n_certify, smoothing.CERTIFY, fresh)
         majority = self.vote.rule == "majority"
         turn = smoothing.majority_radii if majority else smoothing.radii_from_counts
-        error = self.vote.law_error(image)
+        error = self.vote.law_error(image) or 0.0
         radii, _ = turn(counts, sets, guarantee, self.vote.sigma, strict, error=error)
         search = VoteSearch(**(asdict(self.search) | {"alpha": strict, "n_confirm": 10_000}))
         fails = vote_fails(self.vote, witness, sets, guarantee, search, fresh)
@@ -371,7 +384,7 @@ class Smoothed:
 
     def describe(self) -> dict[str, Any]:
         """Give the settings of the attack."""
-        name = "pgd on the mean softmax, confirmed votes"
+        name = "pgd on the mean softmax, confirmed votes (alpha shared by all radii of a row)"
         return {"name": name, **asdict(self.search), "seed": self.seed}
 
 

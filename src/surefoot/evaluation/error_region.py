@@ -16,7 +16,7 @@ from surefoot.evaluation.figures import share
 from surefoot.evaluation.record import Record
 from surefoot.limits import label_uncertainty
 from surefoot.limits.distances import euclidean
-from surefoot.limits.measures import mean_interval
+from surefoot.limits.measures import uncertainty_interval
 from surefoot.stats import Interval
 from surefoot.streams import generator
 from surefoot.types import Flags, PerExample, Points
@@ -32,7 +32,7 @@ class ErrorRegion:
     Attributes:
         name: of the record.
         risk: share of the examples in the region (Clopper-Pearson, 95 %).
-        label_uncertainty: mean inside (percentile bootstrap, 95 %).
+        label_uncertainty: mean inside (betting, 95 %).
         elsewhere: mean over all other examples; NaN if there are none.
         balls: mean over the random balls, and their 2.5 and 97.5 % quantiles (no interval of the
             mean: where single balls lie).
@@ -108,7 +108,7 @@ def against_balls(
 ) -> ErrorRegion:
     """Put the error region of a record beside balls of its size that were measured already."""
     errors, unsure = wrong(record), uncertainty.double()
-    ours = mean_interval(unsure[errors], seed)
+    ours = uncertainty_interval(unsure[errors], seed)
     beyond = int((control >= ours.value - 1e-12).sum())
     low, high = control.quantile(control.new_tensor([0.025, 0.975])).tolist()
     middle = control.mean().item()

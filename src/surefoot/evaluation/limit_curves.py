@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from surefoot.evaluation.limit import as_json
-from surefoot.evaluation.shards import identity
+from surefoot.evaluation.stored import identity
 from surefoot.files import write_json
 from surefoot.limits import Estimate, concentration
 from surefoot.limits.parts import Rows

@@ -52,7 +52,7 @@ def region(
     across, up = torch.meshgrid(line, line, indexing="xy")
     places: Images = torch.stack([across, up], 2).view(-1, 2)
     found = lipschitz.certify(model, places, guarantee=guarantee)
-    with torch.inference_mode():
+    with torch.no_grad():
         best = model(places).argmax(1)
     chosen = smallest(found.sets, found.radii, eps)
     return Region(name, data, eps, best.view(side, side), chosen.view(side, side, -1))

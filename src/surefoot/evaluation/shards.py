@@ -1,6 +1,5 @@
 """Finished parts of an evaluation, so that a killed run goes on where it stood."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from surefoot.evaluation.record import concatenate, read_rows
+from surefoot.evaluation.stored import identity, keep_outcomes, same_outcomes
 from surefoot.files import write_whole
 
 
@@ -22,12 +22,6 @@ class Shard(NamedTuple):
     rows: pd.DataFrame
     witnesses: dict[str, Tensor]
     ledger: dict[str, Any]
-
-
-def identity(header: dict[str, Any]) -> str:
-    """Hash everything that decides the rows."""
-    text = json.dumps(header, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 Costs = dict[str, dict[str, Any]]
@@ -50,14 +44,24 @@ class Shards:
 
     Args:
         folder: of the run, or None.
-        header: everything that decides the rows; another header is another store.
+        header: what decides the rows; another header is another store.
+        outcomes: of all rows, by name of the data: a store that holds others is emptied.
+        owner: whether this process may empty it; the others must wait for it.
     """
 
-    def __init__(self, folder: Path | None, header: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        header: dict[str, Any],
+        outcomes: dict[str, Tensor],
+        *,
+        owner: bool = True,
+    ) -> None:
         self.folder = None if folder is None else folder / "shards" / identity(header)
         self.memory: dict[int, Shard] = {}
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        if self.folder is not None and owner and not same_outcomes(self.folder, outcomes):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            keep_outcomes(self.folder, outcomes)
 
     def done(self, first: int) -> bool:
         """Say whether the shard that begins at row `first` is complete."""

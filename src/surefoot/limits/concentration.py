@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -83,9 +84,9 @@ def concentration(
     delta: float = 0.05,
     constraint: Literal["union", "piece"] = "union",
     reach: Reach = "value",
-    search: Rows | None = None,
-    calibrate: Rows | None = None,
-    report: Rows | None = None,
+    search: Rows | np.ndarray | None = None,
+    calibrate: Rows | np.ndarray | None = None,
+    report: Rows | np.ndarray | None = None,
     seed: int = 0,
 ) -> Estimate:
     r"""Estimate how robust a classifier with this much error and human uncertainty could be.

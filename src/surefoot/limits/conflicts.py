@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
 from torch import Tensor
 
-from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
+from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_guarantee
 from surefoot.limits.pairs import close_pairs
 from surefoot.threat import Norm
 
@@ -35,7 +36,8 @@ class Ceiling:
 
     Args:
         value: the share, rounded up.
-        exact: it is the best share that the conflicts of pairs allow, not a bound of it.
+        exact: it is the best share that the conflicts of pairs allow, not a bound of it: no pair
+            lies so close to the distance of conflict that rounding decides.
         conflicts: pairs of points that cannot both be right (soft labels: that must agree).
     """
 
@@ -55,7 +57,11 @@ def conflict_bound(
     r"""Bound the robust accuracy of every classifier on these points from above.
 
     Hard labels: points i, j with $y_i \ne y_j$ and $\lVert x_i - x_j \rVert \le 2 \varepsilon$
-    conflict, for the point between them lies in both balls. For `LabelOrUncertain` it takes
+    conflict, for the point between them lies in both balls. Counted are only pairs whose balls
+    overlap by enough that a point of the precision of `points` lies in both: then no classifier,
+    as it runs, is right on both; pairs at the very border make the bound looser (`exact`).
+
+    For `LabelOrUncertain` it takes
     $\le \varepsilon$: a point that is accepted with its label must not lie in the ball of one with
     another; the bound is about points that are accepted and right. Solved for each connected group
     of conflicts: two classes by matching (Koenig), more by an integer programme, its dual bound
@@ -86,22 +92,38 @@ def conflict_bound(
         >>> conflict_bound(line, torch.tensor([0, 1, 0]), eps=0.3, norm="l2").value
         0.666...
     """
-    guarantee = guarantee or Local()
+    guarantee = Local() if guarantee is None else guarantee
+    check_guarantee(guarantee)
     _check(points, labels, eps)
     if not isinstance(guarantee, Local | LabelOrUncertain):
         return Ceiling(1.0, False, 0)
     reach = eps if isinstance(guarantee, LabelOrUncertain) else 2 * eps
     flat = points.flatten(1)
+    margin = _overlap(flat, norm) if reach == 2 * eps else 0.0
     if labels.ndim == 1:
         classes = labels.to(flat.device)
         pairs, whole = close_pairs(
-            flat, reach, norm, wanted=lambda i, j: classes[i].unsqueeze(1) != classes[j]
+            flat,
+            reach,
+            norm,
+            margin=margin,
+            wanted=lambda i, j: classes[i].unsqueeze(1) != classes[j],
         )
         best, exact = _hard(pairs.numpy(), labels.cpu().numpy())
     else:
-        pairs, whole = close_pairs(flat, reach, norm)
+        pairs, whole = close_pairs(flat, reach, norm, margin=margin)
         best, exact = _soft(pairs.numpy(), labels.double().cpu().numpy())
     return Ceiling(min(best / len(points) * (1 + 1e-12), 1.0), exact and whole, len(pairs))
+
+
+def _overlap(points: Tensor, norm: Norm) -> float:
+    """Return how far two balls must overlap, so that some representable point lies in both.
+
+    Rounding the point between them to the grid of the numbers moves each coordinate by half a
+    unit in the last place.
+    """
+    unit = torch.finfo(points.dtype).eps * points.abs().amax().item()
+    return unit * (points.shape[1] ** 0.5 if norm == "l2" else 1.0)
 
 
 def _check(points: Tensor, labels: Tensor, eps: float) -> None:

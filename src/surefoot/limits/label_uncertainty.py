@@ -9,7 +9,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from surefoot.types import Labels, PerExample, check_labels
+from surefoot.types import Labels, PerExample, checked_labels
 
 ROW_TOLERANCE = 1e-3
 """A row of probabilities may sum to one with this error (published tables are rounded)."""
@@ -39,7 +39,7 @@ def label_uncertainty(probabilities: Float[Tensor, "B C"], labels: Labels) -> Pe
     Reference: Zhang, Evans, ICLR 2022, arXiv 2107.03250.
     """
     _check_probabilities(probabilities)
-    check_labels(labels, probabilities, probabilities.shape[1])
+    labels = checked_labels(labels, probabilities, probabilities.shape[1])
     chosen = labels.long().unsqueeze(1)
     own = probabilities.gather(1, chosen).squeeze(1)
     runner_up = probabilities.scatter(1, chosen, -1.0).amax(1)

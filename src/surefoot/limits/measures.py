@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from surefoot.limits.regions import Region
-from surefoot.stats import Interval, interval
+from surefoot.stats import Interval, interval, mean_interval
 from surefoot.streams import generator
 
-DRAWS = 1000
 LEVEL = 0.05
 """Error probability of each interval."""
 
@@ -21,8 +20,8 @@ class Measures:
     Attributes:
         risk: share of the points in the region (Clopper-Pearson).
         adversarial_risk: share of the points within `eps` of it (Clopper-Pearson).
-        label_uncertainty: mean over the points in the region (percentile bootstrap: approximate,
-            and narrow for few points); NaN within [0, 2] if there are none.
+        label_uncertainty: mean over the points in the region (betting: exact for any number of
+            points); NaN within [0, 2] if there are none.
     """
 
     risk: Interval
@@ -44,20 +43,14 @@ def measure(region: Region, points: Tensor, uncertainty: Tensor, eps: float, see
     return Measures(
         interval(int(inside.sum()), len(points), LEVEL),
         interval(int(reached.sum()), len(points), LEVEL),
-        mean_interval(uncertainty[inside].cpu(), seed),
+        uncertainty_interval(uncertainty[inside].cpu(), seed),
     )
 
 
-def mean_interval(values: Tensor, seed: int) -> Interval:
-    """Give the mean with its percentile bootstrap interval."""
-    if len(values) == 0:
-        return Interval(torch.nan, 0.0, 2.0)
-    if bool((values == values[0]).all()):
-        return Interval(*[values[0].item()] * 3)
-    source, size = generator(seed, 1), (len(values),)
-    means = torch.stack(
-        [values[torch.randint(len(values), size, generator=source)].mean() for _ in range(DRAWS)]
-    )
-    mean = values.mean().item()
-    low, high = torch.quantile(means, means.new_tensor([LEVEL / 2, 1 - LEVEL / 2])).tolist()
-    return Interval(mean, min(low, mean), max(high, mean))
+def uncertainty_interval(values: Tensor, seed: int) -> Interval:
+    """Return the mean of label uncertainties in [0, 2] with its 95 % betting interval.
+
+    The values are taken in a random order: bets must not see how the source has sorted them.
+    """
+    shuffled = values[torch.randperm(len(values), generator=generator(seed, 1))]
+    return mean_interval(shuffled.cpu().double().numpy(), LEVEL, low=0.0, high=2.0)

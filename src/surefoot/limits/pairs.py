@@ -1,6 +1,7 @@
 """All pairs of points within a distance: exact, chunked, for tens of thousands of points."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,12 +17,24 @@ MEASURED = 8192
 """Pairs measured at once."""
 FIRST = 128
 """Coordinates of largest variance that bound linf distances from below."""
-SAFE = 1 + 1e-12
-"""A pair counts only if it is within the reach even after float64 rounding of its distance."""
+SAFE = 1e-10
+"""Relative rounding of a distance in float64, with room."""
 MOST = 20_000_000
 """Pairs that are kept: a few hundred megabytes."""
 Wanted = Callable[[Tensor, Tensor], Tensor]
 """(rows `[R]`, points `[N]`) -> which pairs matter `[R, N]`."""
+
+
+class Close(NamedTuple):
+    """Pairs within a distance.
+
+    Args:
+        pairs: int64 `[P, 2]`, i < j.
+        whole: they are all: none was left out for want of memory, and none lies in the margin.
+    """
+
+    pairs: Tensor
+    whole: bool
 
 
 def close_pairs(
@@ -29,27 +42,27 @@ def close_pairs(
     reach: float,
     norm: Norm,
     *,
+    margin: float = 0.0,
     wanted: Wanted | None = None,
     most: int = 20_000_000,
-) -> tuple[Tensor, bool]:
-    """List the pairs i < j whose distance is surely at most `reach`.
+) -> Close:
+    """List the pairs i < j that are equal, or at most `reach - margin` apart whatever is rounded.
 
-    Fast arithmetic only leaves out pairs that are surely farther; the rest is measured in float64.
+    Fast arithmetic only leaves out pairs that are farther for certain; the rest is measured in
+    float64. Pairs between the two verdicts are not listed, but tell in `whole`.
 
     Args:
         points: flat points `[N, D]`.
         reach: in the units of the points, at least 0.
         norm: of the distance.
+        margin: by which a pair must be closer than `reach`.
         wanted: pairs that matter; None: all.
         most: stop after so many.
-
-    Returns:
-        int64 pairs `[P, 2]`, and whether they are all.
     """
     candidates = _l2(points, reach) if norm == "l2" else _linf(points, reach)
     everyone = torch.arange(len(points), device=points.device)
     order = 2 if norm == "l2" else torch.inf
-    found, total = [], 0
+    found, total, whole = [], 0, True
     blocks = everyone.split(ROWS)
     for rows in track(blocks, f"close pairs, {norm}", len(blocks)):
         matters = rows.unsqueeze(1) < everyone
@@ -58,12 +71,14 @@ def close_pairs(
         near, other = candidates(rows, matters)
         for one, two in zip(near.split(MEASURED), other.split(MEASURED), strict=True):
             gap = points[rows[one]].double() - points[two].double()
-            close = torch.linalg.vector_norm(gap, order, dim=1) * SAFE <= reach
+            distance = torch.linalg.vector_norm(gap, order, dim=1)
+            close = (distance == 0) | (distance * (1 + SAFE) <= reach - margin)
+            whole &= not bool((~close & (distance * (1 - SAFE) <= reach)).any())
             found.append(torch.stack([rows[one[close]], two[close]], 1).cpu())
             total += len(found[-1])
         if total > most:
-            return torch.cat(found)[:most], False
-    return torch.cat(found) if found else torch.empty(0, 2, dtype=torch.long), True
+            return Close(torch.cat(found)[:most], False)
+    return Close(torch.cat(found) if found else torch.empty(0, 2, dtype=torch.long), whole)
 
 
 Candidates = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -91,9 +106,12 @@ def _l2(points: Points, reach: float) -> Candidates:
 def _linf(points: Points, reach: float) -> Candidates:
     """Keep pairs that no coordinate of large variance parts by more than the reach."""
     order = points.var(0, correction=0).argsort(descending=True)
-    first = points[:, order[:FIRST]].contiguous().float()
-    more = points[:, order[FIRST : 4 * FIRST]].contiguous().float()
-    columns, limit = first.T.contiguous(), reach * (1 + 1e-5) + 1e-6
+    # Centred, so that float32 keeps the digits of coordinates that are large and alike.
+    centred = points.double() - points.double().mean(0)
+    first = centred[:, order[:FIRST]].float()
+    more = centred[:, order[FIRST : 4 * FIRST]].float()
+    rounding = 8 * torch.finfo(torch.float32).eps * centred.abs().amax().item()
+    columns, limit = first.T.contiguous(), reach * (1 + 1e-5) + rounding
 
     def search(rows: Tensor, matters: Tensor) -> tuple[Tensor, Tensor]:
         bounds = chebyshev(first[rows], columns)

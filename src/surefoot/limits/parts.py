@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -23,7 +24,11 @@ class Parts(NamedTuple):
 
 
 def split(
-    count: int, search: Rows | None, calibrate: Rows | None, report: Rows | None, seed: int
+    count: int,
+    search: Rows | np.ndarray | None,
+    calibrate: Rows | np.ndarray | None,
+    report: Rows | np.ndarray | None,
+    seed: int,
 ) -> Parts:
     """Fill in the parts that are not given; the parts never overlap.
 
@@ -35,10 +40,11 @@ def split(
         order = torch.randperm(count, generator=generator(seed, 0))
         search, calibrate, report = order.tensor_split([count // 2, count - count // 4])
         return Parts(search, calibrate if len(calibrate) else None, report)
-    search, calibrate, report = (
-        None if part is None else part.long().cpu() for part in (search, calibrate, report)
-    )
-    given = {"search": search, "calibrate": calibrate, "report": report}
+    given = {
+        name: None if part is None else _numbers(part, name)
+        for name, part in (("search", search), ("calibrate", calibrate), ("report", report))
+    }
+    search, calibrate, report = given.values()
     rest = _unused(given, count)
     if search is None and report is None:
         order = rest[torch.randperm(len(rest), generator=generator(seed, 0))]
@@ -51,6 +57,18 @@ def split(
                 f"`{name}` must hold at least {LEAST[name]} row numbers; found {len(part)} rows"
             )
     return parts
+
+
+def _numbers(part: Rows | np.ndarray, name: str) -> Rows:
+    """Return row numbers as int64, from whole numbers of any kind; a mask is named."""
+    rows = torch.as_tensor(part)
+    if rows.ndim != 1 or rows.dtype == torch.bool or rows.is_floating_point():
+        raise ValueError(
+            f"`{name}` must hold row numbers, whole and in one dimension; found shape"
+            f" {tuple(rows.shape)}, {rows.dtype}. A mask converts with mask.nonzero().flatten()"
+            " (torch) or np.flatnonzero(mask)"
+        )
+    return rows.long().cpu()
 
 
 def _unused(given: dict[str, Rows | None], count: int) -> Rows:

@@ -21,12 +21,15 @@ def frozen(model: Model) -> Iterator[None]:
     if not isinstance(model, nn.Module):
         yield
         return
-    training = {module: module.training for module in model.modules()}
+    # A module that torch.jit has frozen has no mode any more.
+    modules = [module for module in model.modules() if hasattr(module, "training")]
+    training = {module: module.training for module in modules}
     wanted = {weight: weight.requires_grad for weight in model.parameters()}
     try:
-        with suppress(NotImplementedError):  # an exported program has its mode built in
+        with suppress(NotImplementedError, AttributeError):  # exported, or frozen: built in
             model.eval()
-        model.requires_grad_(False)
+        for weight in wanted:
+            weight.requires_grad_(False)
         with parametrize.cached():
             yield
     finally:
@@ -37,18 +40,22 @@ def frozen(model: Model) -> Iterator[None]:
 
 
 def device_of(model: Model) -> torch.device:
-    """Give the device of the first weight, or the CPU."""
-    inner = getattr(model, "model", model)  # a counted or wrapped model is where its net is
-    if isinstance(inner, nn.Module):
-        for weight in inner.parameters():
-            return weight.device
-    return torch.device("cpu")
+    """Return the device of the first weight, or the CPU."""
+    weight = first_weight(model)
+    return torch.device("cpu") if weight is None else weight.device
 
 
 def dtype_of(model: Model) -> torch.dtype:
-    """Give the precision of the first weight, or float32."""
-    inner = getattr(model, "model", model)
+    """Return the precision of the first floating-point weight, or float32."""
+    weight = first_weight(model)
+    return torch.float32 if weight is None else weight.dtype
+
+
+def first_weight(model: Model) -> torch.Tensor | None:
+    """Return the first floating-point weight of a module; None for any other callable."""
+    inner = getattr(model, "model", model)  # a counted or wrapped model is where its net is
     if isinstance(inner, nn.Module):
         for weight in inner.parameters():
-            return weight.dtype
-    return torch.float32
+            if weight.is_floating_point():
+                return weight
+    return None

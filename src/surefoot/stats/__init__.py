@@ -1,5 +1,6 @@
 """Exact statements about shares: fixed numbers of draws, and tests that stop early."""
 
+from surefoot.stats.betting import mean_interval, mean_lower_bound
 from surefoot.stats.binomial import (
     Interval,
     binomial_p_value,
@@ -22,6 +23,8 @@ __all__ = [
     "law_error",
     "looks_of",
     "lower_bound",
+    "mean_interval",
+    "mean_lower_bound",
     "pair_log_evidence",
     "rounded_normal",
     "upper_bound",

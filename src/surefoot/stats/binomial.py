@@ -44,7 +44,9 @@ def lower_bound(successes: Tensor, trials: int, alpha: float) -> Tensor:
 
 def upper_bound(successes: Tensor, trials: int, alpha: float) -> Tensor:
     """Bound a success probability from above: the mirror image of `lower_bound`."""
-    return 1 - lower_bound(trials - successes, trials, alpha)
+    bound = 1 - lower_bound(trials - successes, trials, alpha)
+    # Near 1 the difference is rounded by more than a tiny alpha: always outwards.
+    return torch.nextafter(bound, torch.full_like(bound, 2.0)).clamp(max=1.0)
 
 
 def interval(successes: int, trials: int, alpha: float = 0.05) -> Interval:

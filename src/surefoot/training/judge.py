@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from surefoot.attacks.pgd import fgsm, pgd
 from surefoot.data import Data
+from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, frozen
 from surefoot.threat import Norm, Threat
 
@@ -124,7 +125,7 @@ def warn_of(line: Figures) -> None:
 def accuracy(model: nn.Module, data: Data, batch_size: int = 1000) -> float:
     """Give the share of images whose largest logit is the label's."""
     right = 0
-    with torch.inference_mode(), frozen(model):
+    with torch.no_grad(), frozen(model):
         for images, labels in _batches(model, data, batch_size):
             right += int(_right(model, images, labels).sum())
     return right / len(data)
@@ -155,7 +156,7 @@ def _attack(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, st
 
 
 def _right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return model(images).argmax(1) == labels
+    return outcomes_of(model, images).argmax(1) == labels
 
 
 def _batches(model: nn.Module, data: Data, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

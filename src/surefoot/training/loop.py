@@ -17,11 +17,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from surefoot.attacks.latent import answer
 from surefoot.data import Data
 from surefoot.files import write_whole
 from surefoot.models import save
+from surefoot.models.border import outcomes_of
+from surefoot.models.frozen import device_of, dtype_of, frozen
 from surefoot.progress import track
 from surefoot.streams import generator
 from surefoot.training import state
@@ -69,11 +72,13 @@ def fit(
         the folder.
 
     Raises:
-        ValueError: the folder holds the state of another run, or the loss is not finite.
+        ValueError: the folder holds the state of another run; a model that does not return logits
+            for these classes; a loss or weights that are not finite.
     """
     training, folder = training or Training(), Path(folder)
     if training.judge.needed and validation is None:
         raise ValueError("`judge_eps` and `patience` need validation images; found none")
+    _check_start(model, data)
     # Statistics of normalisation layers stay local: losses with two passes a step would clash.
     kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[kwargs])
@@ -96,6 +101,49 @@ def fit(
         _leave(folder, progress, described, data.classes)
     model.eval()
     return folder
+
+
+def _check_start(model: nn.Module, data: Data) -> None:
+    """Raise before anything is written if the model cannot be trained on these data."""
+    _check_weights(model, "the model comes with weights")
+    images, _ = data.batch(slice(0, 2))
+    with torch.no_grad(), frozen(model):
+        given = images.to(device_of(model), dtype_of(model))
+        found = model(given)
+        if not isinstance(found, Tensor):
+            raise ValueError(
+                f"training needs a module that returns a tensor of logits; it returned a"
+                f" {type(found).__name__}. Wrap it in a module whose forward picks them:"
+                " return self.net(images)['logits']"
+            )
+        columns = outcomes_of(model, given).shape[1]
+    if columns < len(data.classes):
+        raise ValueError(
+            f"the data set has {len(data.classes)} classes, the model {columns} outcomes: give the"
+            " model as many outputs as there are classes"
+        )
+
+
+def _check_weights(model: nn.Module, what: str) -> None:
+    bad = [
+        name
+        for name, value in model.state_dict().items()
+        if value.is_floating_point() and not bool(value.isfinite().all())
+    ]
+    if bad:
+        raise ValueError(
+            f"{what} that are NaN or infinite ({', '.join(bad[:3])}; {len(bad)} in all). Start from"
+            " finite weights, lower the learning rate, or look at the data for extreme values"
+        )
+
+
+def _batches(model: nn.Module, order: Tensor, size: int, processes: int) -> list[Tensor]:
+    """Cut an order into batches; batch normalisation needs two images in each, on each process."""
+    batches = list(order.split(size))
+    normalised = any(isinstance(module, _BatchNorm) for module in model.modules())
+    if normalised and len(batches) > 1 and len(batches[-1]) < 2 * processes:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def _described(model: nn.Module, data: Data, recipe: Recipe, training: Training) -> dict[str, Any]:
@@ -150,7 +198,7 @@ def _pass(run: _Run, progress: Progress, epoch: int) -> dict[str, float]:
     rank, processes = accelerator.process_index, accelerator.num_processes
     order = torch.randperm(len(run.data), generator=generator(training.seed, epoch))
     stream = generator(training.seed, epoch, rank + 1)
-    batches = order.split(training.batch_size)
+    batches = _batches(progress.model, order, training.batch_size, processes)
     losses, right, seen = 0.0, 0.0, 0
     with torch.random.fork_rng():
         torch.manual_seed(stream.initial_seed())  # dropout has no generator of its own
@@ -171,6 +219,7 @@ def _pass(run: _Run, progress: Progress, epoch: int) -> dict[str, float]:
                     f"the loss is not finite in epoch {epoch + 1}, step {index + 1}: lower the"
                     f" learning rate ({training.learning_rate:g}) or look at the data"
                 )
+    _check_weights(progress.model, f"epoch {epoch + 1} ended with weights")
     return {"loss": losses / seen, "accuracy_on_perturbed": right / seen}
 
 

@@ -1,5 +1,6 @@
 """How long, how fast, and with what beside the recipe: one record for all of it."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -46,9 +47,9 @@ class Training:
     judge: Judge = field(default_factory=Judge)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.learning_rate < math.inf:
             raise ValueError(
-                "need epochs >= 1, batch_size >= 1 and learning_rate > 0; found"
+                "need epochs >= 1, batch_size >= 1 and a finite learning_rate > 0; found"
                 f" {self.epochs}, {self.batch_size}, {self.learning_rate}"
             )
         if not (0 <= self.ema < 1 and 0 <= self.label_smoothing < 1 and self.perturb_every >= 1):

@@ -20,8 +20,11 @@ Evidence = Literal["relu", "softplus", "exp"]
 
 
 def max_probability(logits: Outcomes) -> PerExample:
-    r"""Give one minus the largest probability: $1 - \max_c p_c$, in [0, 1 - 1/C]."""
-    return -torch.expm1(logits.log_softmax(1).amax(1))
+    r"""Return one minus the largest probability: $1 - \max_c p_c$, in [0, 1 - 1/C].
+
+    Summed over the other classes, so that it stays above 0 however large the gap of the logits.
+    """
+    return (_others(logits) - logits.logsumexp(1)).exp()
 
 
 def entropy(logits: Outcomes) -> PerExample:
@@ -31,9 +34,14 @@ def entropy(logits: Outcomes) -> PerExample:
 
 
 def margin(logits: Outcomes) -> PerExample:
-    """Give one minus the lead of the best over the second probability, in [0, 1]."""
-    best = logits.softmax(1).topk(2, dim=1).values
-    return 1 - (best[:, 0] - best[:, 1])
+    r"""Return $1 - (p_1 - p_2)$, as $(1 - p_1) + p_2$, in [0, 1]."""
+    second = logits.log_softmax(1).topk(2, dim=1).values[:, 1]
+    return max_probability(logits) + second.exp()
+
+
+def _others(logits: Outcomes) -> PerExample:
+    """Return the log of the sum over all classes but the best of $e^{f_c}$."""
+    return logits.scatter(1, logits.argmax(1, keepdim=True), -torch.inf).logsumexp(1)
 
 
 def energy(logits: Outcomes) -> PerExample:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, frozen
 from surefoot.types import Images, Model, Outcomes, PerExample
 from surefoot.uncertainty.members import log_mean, members_of
@@ -70,19 +71,19 @@ def scored(model: Model, images: Images, score: str) -> tuple[Outcomes, PerExamp
         score: one of `NAMES`.
     """
     if score in SCORES:
-        logits = model(images)
+        logits = outcomes_of(model, images)
         return logits, SCORES[score](logits)
     if score in MEMBER_SCORES:
         members = members_of(model, score)(images)
         return log_mean(members), MEMBER_SCORES[score](members)
     check_score(model, score)
     process: Any = model
-    return process(images), PROCESS_SCORES[score](process.latent_variance(images))
+    return outcomes_of(process, images), PROCESS_SCORES[score](process.latent_variance(images))
 
 
 def score_of(model: Model, images: Images, score: str) -> PerExample:
     """Say how unsure a model is, in eval mode and without gradients."""
-    with torch.inference_mode(), frozen(model):
+    with torch.no_grad(), frozen(model):
         return scored(model, images.to(device_of(model)), score)[1].to(images.device)
 
 

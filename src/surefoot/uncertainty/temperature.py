@@ -7,7 +7,7 @@ import math
 
 from torch import nn
 
-from surefoot.types import Images, Labels, Model, Outcomes, rejects
+from surefoot.types import Images, Labels, Model, Outcomes, checked_labels, rejects
 
 LOWEST, HIGHEST = 1e-2, 1e2
 """Bounds of the temperature."""
@@ -63,10 +63,12 @@ def fit_temperature(logits: Outcomes, labels: Labels) -> float:
         logits: of validation images, `[B, C]`, finite.
         labels: of the same images.
     """
-    if len(logits) == 0 or len(logits) != len(labels) or not bool(logits.isfinite().all()):
+    if logits.ndim != 2 or len(logits) == 0 or not bool(logits.isfinite().all()):
         raise ValueError(
-            f"need finite logits and a label for each; found {len(logits)} and {len(labels)}"
+            f"`logits` must be finite, [B, C] with B >= 1; found shape {tuple(logits.shape)} and"
+            f" {int((~logits.isfinite()).sum())} values that are not finite"
         )
+    labels = checked_labels(labels, logits, logits.shape[1])
     exact, own = logits.double(), labels.unsqueeze(1)
     target = exact.gather(1, own).mean()
     low, high = -math.log(HIGHEST), -math.log(LOWEST)  # of log b

@@ -5,17 +5,17 @@ Under Gaussian noise it is the classifier g that smoothing certifies (Cohen, Ros
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, frozen
 from surefoot.stats import law_error, rounded_normal
-from surefoot.streams import generator, keys, normal
+from surefoot.streams import keys, normal, own_randomness
 from surefoot.types import Images, Model, Outcomes, rejects
 
 Rule = Literal["argmax", "majority"]
@@ -35,8 +35,8 @@ class Vote:
     """A base classifier and the noise N(0, sigma^2 I), added in pixel units and not clipped.
 
     Args:
-        model: maps images to outcomes; its own randomness, if any, must be fresh in each call and
-            come from torch's global stream.
+        model: maps images to outcomes; its own randomness, if any, must be drawn anew for each row
+            of a batch (`models.border` tries that) and come from torch's global stream.
         sigma: standard deviation of the noise; 0 leaves the model's own randomness alone.
         levels: steps of the grid between 0 and 1 on which the pixels sit: 255 for 8-bit images.
             Then every noisy copy is rounded to the grid before the model sees it, and on images of
@@ -70,16 +70,18 @@ class Vote:
             return shares
         return torch.cat([shares[:, :-1], torch.full_like(shares[:, -1:], 0.5)], 1)
 
-    def law_error(self, images: Images) -> float:
-        """Bound how far any mass may be from its value under exact noise; 0 for floating noise.
+    def law_error(self, images: Images) -> float | None:
+        """Bound how far any probability may be from its value under exact noise; None: unknown.
 
-        Floating noise is taken as exact, as everywhere in the literature; only `levels` proves it.
+        Floating noise is taken as exact, as everywhere in the literature, though a net that reads
+        the last bits of its input refutes that (Voracek, Hein 2023). Only `levels` proves a bound:
+        255 for 8-bit images.
 
         Raises:
             ValueError: images off the grid, for which no bound is known.
         """
         if self.levels == 0:
-            return 0.0
+            return None
         if not bool(self._on_grid(images).all()):
             raise ValueError(
                 f"whole-number noise needs pixels k / {self.levels}; found others. Give 8-bit"
@@ -104,7 +106,11 @@ class Vote:
             int64 counts `[B, O + 1]`.
         """
         return self.sums(
-            images, draws, *key, read=lambda part: tally(self.model(part)), batch_size=batch_size
+            images,
+            draws,
+            *key,
+            read=lambda part: tally(outcomes_of(self.model, part)),
+            batch_size=batch_size,
         )
 
     def sums(
@@ -124,7 +130,7 @@ class Vote:
         """
         device = device_of(self.model)
         rows = []
-        with torch.inference_mode(), frozen(self.model):
+        with torch.no_grad(), frozen(self.model):
             for image, name in zip(images, keys(images), strict=True):
                 total = 0
                 for first in range(0, draws, BLOCK):
@@ -155,12 +161,13 @@ class Vote:
             return self.counts(images, draws, *key, batch_size=batch_size)
         device, rows = device_of(self.model), []
         names = keys(images)
-        with torch.inference_mode(), frozen(self.model):
+        with torch.no_grad(), frozen(self.model):
             for few in torch.arange(len(images)).split(max(batch_size // draws, 1)):
                 streams = [(*key, names[row]) for row in few.tolist()]
                 copies = self._noisy(images[few].to(device), draws, streams)
                 with own_randomness(*streams[0]):
-                    outcomes = torch.cat([self.model(part) for part in copies.split(batch_size)])
+                    parts = copies.split(batch_size)
+                    outcomes = torch.cat([outcomes_of(self.model, part) for part in parts])
                 winners = _winners(outcomes).view(len(few), draws)
                 table = winners.new_zeros(len(few), outcomes.shape[1] + 1)
                 rows.append(table.scatter_add(1, winners, torch.ones_like(winners)))
@@ -196,24 +203,12 @@ class Vote:
             noise: standard normal, `[B, S, ...]`.
         """
         copies = (images.unsqueeze(1) + self.sigma * noise).flatten(0, 1)
-        logs = self.model(copies).log_softmax(1).unflatten(0, noise.shape[:2])
+        logs = outcomes_of(self.model, copies).log_softmax(1).unflatten(0, noise.shape[:2])
         logs = logs.logsumexp(1)
         if self.rule == "argmax":
             return logs
         half = torch.full_like(logs[:, -1:], math.log(0.5 * noise.shape[1]))
         return torch.cat([logs[:, :-1], half], 1)
-
-
-@contextmanager
-def own_randomness(*key: int) -> Iterator[None]:
-    """Seed torch's global streams by the key for a while: a random model answers reproducibly."""
-    seed = generator(*key).initial_seed()
-    with torch.random.fork_rng():
-        # torch.manual_seed would note a stack trace for devices that are not there, each time.
-        torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(seed)
-        yield
 
 
 def tally(outcomes: Outcomes) -> Tensor:

@@ -18,7 +18,8 @@ from surefoot.certify.smoothing.fixed import majority_radii, radii_from_counts
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.certify.smoothing.tolerance import radii_within
 from surefoot.guarantees import Guarantee, check_model
-from surefoot.types import Images, Model, Sets, check_images
+from surefoot.models.border import check_rows
+from surefoot.types import Images, Model, Sets, checked_images
 from surefoot.uncertainty.vote import Vote
 
 SELECT, CERTIFY, DECIDE = 1, 2, 3
@@ -41,8 +42,11 @@ def certify(
 ) -> Certificates:
     """Certify l2 radii of the vote under N(0, sigma^2 I).
 
-    Holds if the noise is added in pixel units before any normalisation, and nothing (threshold,
-    sigma, sets) was tuned on this noise.
+    Holds if the noise is added in pixel units before any normalisation, nothing (threshold, sigma,
+    sets) was tuned on this noise, and outcomes of the rows of a batch are independent of each other
+    (`models.border` tries that). Two things are not covered: images that were searched for knowing
+    the seed (the noise is keyed by content; draw the seed afterwards, `streams.system_seed`), and
+    nets that read the last bits of floating-point noise (`levels` of `Procedure`).
 
     Args:
         model: the base classifier.
@@ -56,7 +60,8 @@ def certify(
         how: rule, test, tolerance and noise; see `Procedure`.
         n_select: copies that choose the sets.
         n_certify: copies that are counted, or the most that a decision may take.
-        seed: of the noise; one stream an image, so results do not depend on batches.
+        seed: of the noise; one stream an image, so results do not depend on batches. Where images
+            come from an adversary, take one that they cannot know: `streams.system_seed()`.
         batch_size: copies in one pass; memory does not grow with `n_certify`.
 
     Returns:
@@ -64,10 +69,11 @@ def certify(
         `LabelOrUncertain` (but for full radii of the rule majority), `accepted`: certified, jointly
         with the radius, that a label wins.
     """
-    check_images(images)
+    images = checked_images(images)
     check_model(guarantee, model)
     _check(sigma, alpha, n_select, n_certify)
     how.check(guarantee, decides=radii is not None)
+    check_rows(model, images)
     vote = Vote(model, sigma, how.levels, how.rule)
     selection = vote.counts(images, n_select, SELECT, seed, batch_size=batch_size)
     sets = guarantee.sets(selection[:, :-1].double())
@@ -102,7 +108,7 @@ def certify(
         return Certificates(full, sets, n_select + samples, details | more)
     counts = vote.counts(images, n_certify, CERTIFY, seed, batch_size=batch_size)
     turn = radii_from_counts if how.rule == "argmax" else majority_radii
-    full, more = turn(counts, sets, guarantee, sigma, alpha, error=details["law_error"])
+    full, more = turn(counts, sets, guarantee, sigma, alpha, error=details["law_error"] or 0.0)
     samples = torch.full((len(images),), n_select + n_certify)
     return Certificates(full, sets, samples, details | more | {"counts": counts})
 

@@ -15,11 +15,12 @@ def robust_images(certified: int, images: int, alpha: float, level: float = 0.05
 
     At most $q$ of the claims are false, with q the quantile of Bin(images, alpha) at 1 - level:
     only images that are not robust can be claimed falsely, independently, each with probability at
-    most alpha. The images must differ: equal ones share their noise.
+    most alpha. Count each image once: equal ones share their noise, and fail together
+    (`header["data"]["repeats"]` of a record lists the rows to leave out).
 
     Args:
-        certified: images with a right label and a certificate.
-        images: all of them.
+        certified: different images with a right label and a certificate.
+        images: all different images.
         alpha: level of each certificate.
         level: probability that the bound fails.
     """

@@ -85,7 +85,7 @@ def decide(
     if two:
         label = members & (torch.arange(members.shape[1]) < members.shape[1] - 1)
         claims.append(claims_of(selection, label, Local(), 0.0, how.rule, means))
-    tests = _tables(claims, level, draws, how, vote.law_error(images))
+    tests = _tables(claims, level, draws, how, vote.law_error(images) or 0.0)
     passed = torch.stack([claim.kind == NONE for claim in claims], 1)
     hopeless = torch.zeros_like(passed)
     many = len(radii)

@@ -12,9 +12,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from surefoot.models.border import check_rows, outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.streams import generator
-from surefoot.types import Images, Outcomes, PerExample, rejects
+from surefoot.types import Images, PerExample, rejects
 from surefoot.uncertainty.selective import check_score, scored
 from surefoot.uncertainty.vote import Vote
 
@@ -113,6 +114,7 @@ def count(
     if rejects(vote.model):
         raise ValueError("the table splits outcomes by its own thresholds: give the net inside")
     check_score(vote.model, score)
+    check_rows(vote.model, images)
     if not edges or any(not low < high for low, high in pairwise(edges)):
         raise ValueError("`edges` must increase")
     ends = torch.tensor(edges, dtype=torch.float64)
@@ -146,7 +148,7 @@ def _place(scores: PerExample, ends: Tensor) -> Tensor:
 
 
 def _classes(vote: Vote, images: Images) -> int:
-    with torch.inference_mode(), frozen(vote.model), torch.random.fork_rng():
+    with torch.no_grad(), frozen(vote.model), torch.random.fork_rng():
         torch.manual_seed(generator(0).initial_seed())
-        outcomes: Outcomes = vote.model(images[:1])
+        outcomes = outcomes_of(vote.model, images[:1])
     return outcomes.shape[1]

@@ -23,9 +23,9 @@ from surefoot.evaluation.toys import Panel
 from surefoot.models import build
 from surefoot.models.io import load_weights
 from surefoot.stats import Interval
+from surefoot.streams import own_randomness
 from surefoot.threat import Norm
 from surefoot.training import Recipe, Training
-from surefoot.uncertainty.vote import own_randomness
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from surefoot.files import write_whole
 from surefoot.limits import nearest_other_class
 from surefoot.models import build
 from surefoot.progress import track
+from surefoot.streams import own_randomness
 from surefoot.training import Recipe, Standard, Training, fit
 from surefoot.uncertainty.due import DUE
-from surefoot.uncertainty.vote import own_randomness
 
 FIGURES = {"accuracy": "accuracy", "ratio": "smallest margin", "efficiency": "margin efficiency"}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from surefoot.models import frozen
 from surefoot.streams import generator
-from surefoot.types import Images, Labels, Model, check_labels
+from surefoot.types import Images, Labels, Model, checked_labels
 
 BATCH = 1024
 
@@ -40,7 +40,7 @@ def randomised_aucs(
     Returns:
         "none" -> the AUC of the images as they are, and one entry a block.
     """
-    check_labels(labels, images, 2)
+    labels = checked_labels(labels, images, 2)
     found = {"none": _auc(model, images, labels)}
     for number, (name, block) in enumerate(blocks.items()):
         if block.shape != images.shape[1:]:

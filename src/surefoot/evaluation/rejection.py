@@ -2,7 +2,9 @@
 
 The gain of radius (ii) over plain smoothing is a curve over the threshold, not a number: it is
 bought with rejections. All readings of (ii) stand beside plain smoothing with one bound (sigma
-Phi^-1 p_A) and with two; what two bounds alone bring is no gain of rejection.
+Phi^-1 p_A) and with two; what two bounds alone bring is no gain of rejection. A rejected image has
+a radius (ii) too (it stays rejected, or gets its label), which can make most of a gain: so each
+gain stands three times (`COUNTED`): all images, accepted ones only, and rejected ones as 0.
 
 Columns of `rows`, one row an image and threshold: index, label, threshold, and those of
 `smoothing.TwoRadii` (`prediction` is its label, `plain_prediction` its plain_label); `top_mass`:
@@ -34,6 +36,9 @@ PLAIN = ("one_bound", "plain")
 """Radii without rejection."""
 SECOND = ("pairwise", "tight", "majority")
 """Readings of radius (ii)."""
+COUNTED = ("all", "accepted", "zero")
+"""Which images a gain counts: all with their radius; accepted ones only, on both sides; all, with
+radius (ii) 0 where rejected."""
 READINGS = (*PLAIN, "certain", "majority_certain", *SECOND)
 SHARD = 50
 DRAWS = 1000
@@ -143,14 +148,40 @@ def right_radii(rows: pd.DataFrame, reading: str) -> np.ndarray:
     return np.where(prediction == rows["label"], rows[reading], 0.0)
 
 
+def kept(rows: pd.DataFrame, reading: str) -> np.ndarray:
+    """Return which images the rule that the reading belongs to accepts."""
+    return ~rows[rejected_by(reading)].to_numpy(dtype=bool)
+
+
+def rejected_by(reading: str) -> str:
+    """Return the column that tells which images the rule of a reading rejects."""
+    return "undecided" if reading.startswith("majority") else "uncertain"
+
+
+def paired_radii(
+    rows: pd.DataFrame, reading: str, counted: str = "all", base: str = "plain"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return radius (ii) and the plain radius of the images that `counted` asks for."""
+    ours, plain, accepted = right_radii(rows, reading), right_radii(rows, base), kept(rows, reading)
+    if counted == "accepted":
+        return ours[accepted], plain[accepted]
+    return (ours if counted == "all" else np.where(accepted, ours, 0.0)), plain
+
+
+def _gain(ours: np.ndarray, plain: np.ndarray) -> float:
+    total = plain.sum()
+    return float(ours.sum() / total - 1) if total > 0 else float("nan")
+
+
 def summary(found: Rejection) -> pd.DataFrame:
     """Average over the images at each threshold.
 
     Returns:
         one row a threshold: `threshold`, `rejected` and `undecided` (shares of images that the vote
         and the vote of the rule majority reject), the mean radius of right images for each reading
-        (errors count 0), and for each reading of (ii) `gain_<reading>`: against plain smoothing
-        with two bounds, minus 1, and `gain_one_<reading>`: against one bound.
+        (errors count 0), and for each reading of (ii) the ratio to plain smoothing with two bounds,
+        minus 1: `gain_<reading>` over all images, `gain_accepted_<reading>`, `gain_zero_<reading>`
+        (`COUNTED`); and `gain_one_<reading>`: against one bound, over all images.
     """
     lines = []
     for threshold in found.thresholds:
@@ -159,21 +190,25 @@ def summary(found: Rejection) -> pd.DataFrame:
         rejected = {"rejected": rows["uncertain"].mean(), "undecided": rows["undecided"].mean()}
         line = {"threshold": threshold, **rejected, **means}
         for reading in SECOND:
-            for name, base in (("gain", "plain"), ("gain_one", "one_bound")):
-                ratio = means[reading] / means[base] - 1 if means[base] > 0 else float("nan")
-                line[f"{name}_{reading}"] = ratio
+            for counted in COUNTED:
+                name = f"gain_{reading}" if counted == "all" else f"gain_{counted}_{reading}"
+                line[name] = _gain(*paired_radii(rows, reading, counted))
+            line[f"gain_one_{reading}"] = _gain(*paired_radii(rows, reading, base="one_bound"))
         lines.append(line)
     return pd.DataFrame(lines)
 
 
-def gain_interval(found: Rejection, threshold: float, reading: str, *, seed: int = 0) -> Interval:
-    """Give the gain of `summary` with its percentile bootstrap interval over the images (95 %)."""
-    rows = found.at(threshold)
-    ours, plain = right_radii(rows, reading), right_radii(rows, "plain")
-    draws = np.random.default_rng(seed).integers(0, len(rows), (DRAWS, len(rows)))
+def gain_interval(
+    found: Rejection, threshold: float, reading: str, *, counted: str = "all", seed: int = 0
+) -> Interval:
+    """Give a gain of `summary` with its percentile bootstrap interval over the images (95 %)."""
+    ours, plain = paired_radii(found.at(threshold), reading, counted)
+    value = _gain(ours, plain)
+    if not len(ours):
+        return Interval(value, value, value)
+    draws = np.random.default_rng(seed).integers(0, len(ours), (DRAWS, len(ours)))
     with np.errstate(divide="ignore", invalid="ignore"):
         gains = ours[draws].mean(1) / plain[draws].mean(1) - 1
-    value = float(ours.mean() / plain.mean() - 1) if plain.mean() > 0 else float("nan")
     low, high = (
         np.nanquantile(gains, [0.025, 0.975]) if np.isfinite(gains).any() else (value, value)
     )

@@ -20,6 +20,8 @@ from torch import Tensor
 Model = Callable[[Tensor], Tensor]
 Images = Float[Tensor, "B ..."]
 Labels = Int[Tensor, "B"]
+AnyLabels = Tensor
+"""Labels as they come from outside: `checked_labels` names what is wrong with them."""
 Outcomes = Float[Tensor, "B O"]
 Members = Float[Tensor, "M B C"]
 Sets = Bool[Tensor, "B A O"]

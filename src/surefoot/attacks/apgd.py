@@ -15,7 +15,7 @@ from surefoot.attacks.draws import ByExample, Draws, directions
 from surefoot.attacks.objectives import objective_of, wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model, checked_labels, rejects
+from surefoot.types import AnyLabels, Images, Model, checked_labels, rejects
 
 MOMENTUM = 0.75
 ENOUGH_RISES = 0.75
@@ -34,7 +34,7 @@ class Found(NamedTuple):
 def apgd(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     threat: Threat,
     steps: int = 100,

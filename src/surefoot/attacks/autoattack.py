@@ -28,7 +28,7 @@ from surefoot.models.frozen import frozen
 from surefoot.progress import track
 from surefoot.streams import own_randomness
 from surefoot.threat import Threat
-from surefoot.types import Flags, Images, Labels, Model, checked_labels, rejects
+from surefoot.types import AnyLabels, Flags, Images, Labels, Model, checked_labels, rejects
 from surefoot.uncertainty.vote import Vote
 
 STEPS, QUERIES = 100, 5000
@@ -70,7 +70,7 @@ class Part(NamedTuple):
 def autoattack(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     threat: Threat,
     version: Version = "standard",

@@ -17,7 +17,7 @@ from surefoot.attacks.hyperplane import to_hyperplane
 from surefoot.attacks.objectives import wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Labels, Model, checked_labels
+from surefoot.types import AnyLabels, Images, Labels, Model, checked_labels
 
 MOST_TARGETS = 9
 MOST_ORIGINAL = 0.1
@@ -130,7 +130,7 @@ def _step(images: Images, origins: Images, plane: Plane, threat: Threat) -> Imag
 def fab(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     threat: Threat,
     steps: int = 100,

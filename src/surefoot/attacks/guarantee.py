@@ -18,7 +18,7 @@ from surefoot.attacks.result import AttackResult, Findings, legal
 from surefoot.guarantees import Guarantee, check_model, containing
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Labels, Model, Sets, checked_labels, rejects
+from surefoot.types import AnyLabels, Images, Model, Sets, checked_labels, rejects
 
 MOST_TARGETS = 9
 
@@ -29,7 +29,7 @@ def break_guarantee(
     *,
     guarantee: Guarantee,
     threat: Threat,
-    labels: Labels | None = None,
+    labels: AnyLabels | None = None,
     seed: int = 0,
     steps: int = 100,
     batch_size: int = 250,

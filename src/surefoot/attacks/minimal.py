@@ -13,13 +13,13 @@ from surefoot.attacks.counted import Counted
 from surefoot.attacks.objectives import cross_entropy, margin, wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Norm, Threat, spread
-from surefoot.types import Images, Labels, Model, checked_images, checked_labels
+from surefoot.types import AnyLabels, Images, Model, checked_images, checked_labels
 
 
 def ddn(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     steps: int = 100,
     factor: float = 0.05,
@@ -75,7 +75,7 @@ def ddn(
 def fmn(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     norm: Norm = "l2",
     steps: int = 100,

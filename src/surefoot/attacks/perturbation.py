@@ -25,6 +25,7 @@ from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
 from surefoot.types import (
+    AnyLabels,
     Images,
     Labels,
     Model,
@@ -102,7 +103,7 @@ class Perturbation:
 def perturb(
     model: Model,
     images: Images,
-    labels: Labels | None,
+    labels: AnyLabels | None,
     how: Perturbation,
     *,
     generator: torch.Generator | None = None,
@@ -129,7 +130,7 @@ def perturb(
 def perturb_images(
     model: Model,
     images: Images,
-    labels: Labels | None,
+    labels: AnyLabels | None,
     how: Perturbation,
     *,
     generator: torch.Generator | None = None,
@@ -148,7 +149,7 @@ def perturb_images(
 def perturb_noisy(
     model: Model,
     images: Images,
-    labels: Labels | None,
+    labels: AnyLabels | None,
     how: Perturbation,
     noise: Tensor,
     *,
@@ -195,7 +196,7 @@ def perturb_noisy(
 def perturb_features(
     model: Model,
     images: Images,
-    labels: Labels | None,
+    labels: AnyLabels | None,
     how: Perturbation,
     *,
     generator: torch.Generator | None = None,

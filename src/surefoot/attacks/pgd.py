@@ -13,13 +13,13 @@ from surefoot.attacks.perturbation import Perturbation, perturb_images
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model, checked_labels
+from surefoot.types import AnyLabels, Images, Model, checked_labels
 
 
 def pgd(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     threat: Threat,
     steps: int,
@@ -73,7 +73,7 @@ def pgd(
 def fgsm(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     threat: Threat,
     objective: str = "cross-entropy",

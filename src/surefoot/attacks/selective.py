@@ -17,7 +17,7 @@ from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Labels, Model, Sets, checked_labels
+from surefoot.types import AnyLabels, Images, Labels, Model, Sets, checked_labels
 
 Question = Literal["wrong-and-accepted", "rejected", "either", "accepted"]
 INNER_SHARES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0)
@@ -27,7 +27,7 @@ INNER_SHARES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0)
 def break_selective(
     model: Model,
     images: Images,
-    labels: Labels | None,
+    labels: AnyLabels | None,
     *,
     threat: Threat,
     question: Question = "wrong-and-accepted",
@@ -92,7 +92,7 @@ def claim_of(question: Question, labels: Labels, outcomes: int) -> tuple[Guarant
 def stratified(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     threat: Threat,
     shares: Sequence[float] = INNER_SHARES,

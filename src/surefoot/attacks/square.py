@@ -16,7 +16,7 @@ from surefoot.attacks.objectives import margin, wrong
 from surefoot.models.frozen import frozen
 from surefoot.progress import track
 from surefoot.threat import Threat, spread
-from surefoot.types import Images, Labels, Model, checked_labels
+from surefoot.types import AnyLabels, Images, Labels, Model, checked_labels
 
 FIRST_SHARE = 0.8
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -222,7 +222,7 @@ def _index(
 def square(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     threat: Threat,
     queries: int = 5000,

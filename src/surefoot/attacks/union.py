@@ -16,7 +16,7 @@ from surefoot.attacks.objectives import wrong
 from surefoot.attacks.result import AttackResult, legal
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.types import Images, Labels, Model, checked_labels, rejects
+from surefoot.types import AnyLabels, Images, Model, checked_labels, rejects
 
 Proposer = Callable[[Model, Tensor, Tensor], Tensor]
 
@@ -24,7 +24,7 @@ Proposer = Callable[[Model, Tensor, Tensor], Tensor]
 def union(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     *,
     threat: Threat,
     attacks: Mapping[str, Proposer],

@@ -9,13 +9,13 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from surefoot.types import Labels, PerExample, checked_labels
+from surefoot.types import AnyLabels, PerExample, checked_labels
 
 ROW_TOLERANCE = 1e-3
 """A row of probabilities may sum to one with this error (published tables are rounded)."""
 
 
-def label_uncertainty(probabilities: Float[Tensor, "B C"], labels: Labels) -> PerExample:
+def label_uncertainty(probabilities: Float[Tensor, "B C"], labels: AnyLabels) -> PerExample:
     r"""Measure how far the label of each point is from undisputed, in [0, 2].
 
     $$ \mathrm{LU}(x) = 1 - \eta(x)_{c(x)} + \max_{y \ne c(x)} \eta(x)_y $$

@@ -7,7 +7,7 @@ import math
 
 from torch import nn
 
-from surefoot.types import Images, Labels, Model, Outcomes, checked_labels, rejects
+from surefoot.types import AnyLabels, Images, Labels, Model, Outcomes, checked_labels, rejects
 
 LOWEST, HIGHEST = 1e-2, 1e2
 """Bounds of the temperature."""
@@ -49,7 +49,7 @@ class Tempered(nn.Module):
         return self.model(images) / self.temperature
 
 
-def fit_temperature(logits: Outcomes, labels: Labels) -> float:
+def fit_temperature(logits: Outcomes, labels: AnyLabels) -> float:
     r"""Give the temperature in [0.01, 100] at which validation images are likeliest.
 
     With $b = 1 / T$ the mean loss $\frac{1}{N} \sum_n \log \sum_c e^{b f_{nc}} - b f_{n y_n}$ is

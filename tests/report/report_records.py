@@ -58,7 +58,7 @@ def make_cost(forwards: int, backwards: int, seconds: float, found: int) -> dict
 
 def make_header(name: str, radii: list[float], classes: list[str], **changes: Any) -> dict:
     header: dict[str, Any] = {
-        "schema": 3,
+        "schema": 4,
         "name": name,
         "config": {"eps": radii[-1], "seed": 0},
         "model": {"name": f"{name}-net", "hash": "9f2c41d07ab3", "classifier": "base"},

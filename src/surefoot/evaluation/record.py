@@ -25,8 +25,8 @@ Columns of `rows`:
     samples: noise draws of the certificate.
 """
 
+import hashlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,13 +34,15 @@ from typing import Any
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from surefoot.files import write_json, write_whole
+from surefoot.evaluation.schema import FLAGS, TEXT, check_header, check_rows, check_witnesses
+from surefoot.files import read_json, write_json, write_whole
 from surefoot.types import Sets
 
-SCHEMA = 3
+SCHEMA = 4
 COLUMNS = (
     "index",
     "label",
@@ -85,47 +87,98 @@ class Record:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write `record.csv`, `witnesses.safetensors` and `record.json`.
 
         Without its header a record does not count, so the header goes first and comes last: a kill
         in between leaves no record instead of parts of two.
         """
+        folder, content = Path(folder), self.rows.to_csv(index=False).encode()
         (folder / "record.json").unlink(missing_ok=True)
         (folder / "witnesses.safetensors").unlink(missing_ok=True)
-        write_whole(folder / "record.csv", self.rows.to_csv(index=False).encode())
+        write_whole(folder / "record.csv", content)
         if self.witnesses:
             tensors = {name: value.contiguous() for name, value in self.witnesses.items()}
             write_whole(folder / "witnesses.safetensors", save(tensors))
+        self.header["rows_hash"] = rows_hash(content)
         write_json(self.header, folder / "record.json")
 
 
-def read(folder: Path) -> Record:
-    """Read a record from the folder it was saved in."""
-    try:
-        header = json.loads((folder / "record.json").read_text())
-        rows = read_rows((folder / "record.csv").read_text())
-    except FileNotFoundError as error:
+def read(folder: Path | str) -> Record:
+    """Read a record from the folder it was saved in.
+
+    Raises:
+        ValueError: there is none, or it is damaged, was changed after it was written, or comes from
+            another version; names the file.
+    """
+    folder = Path(folder)
+    header, content = _header(folder), _content(folder)
+    if header.get("rows_hash") != rows_hash(content):
         raise ValueError(
-            f"{folder} holds no record: expected record.csv and record.json, as `surefoot evaluate`"
-            f" writes them; missing {Path(error.filename).name}"
-        ) from error
-    except (json.JSONDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            f"{folder / 'record.csv'} does not fit the hash of its rows in record.json: one of them"
+            " was changed or damaged after the evaluation. Evaluate again with the same command, or"
+            " restore both files."
+        )
+    try:
+        rows = read_rows(content.decode())
+        missing = [name for name in COLUMNS if name not in rows]
+        if missing:
+            raise ValueError(f"the columns {', '.join(missing)} are missing")
+        check_header(header, len(rows))
+        check_rows(rows, header)
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"the record in {folder} is damaged: {error}") from error
+    return Record(rows, header, read_witnesses(folder / "witnesses.safetensors", rows))
+
+
+def read_witnesses(path: Path, rows: pd.DataFrame) -> dict[str, Tensor]:
+    """Read the counterexamples of these rows; none if there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        witnesses = load_file(path)
+        check_witnesses(witnesses, rows)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"the counterexamples in {path} are damaged: {error}") from error
+    return witnesses
+
+
+def rows_hash(content: bytes) -> str:
+    """Hash the rows as they stand in their file."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    try:
+        header = read_json(folder / "record.json")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(_missing(folder, "record.json")) from error
     schema = header.get("schema") if isinstance(header, dict) else None
     if schema != SCHEMA:
         raise ValueError(
-            f"the record in {folder} has schema {schema}; this version reads {SCHEMA}. Evaluate"
-            " again with the command in its header."
+            f"the record in {folder} has schema {str(schema)[:40]}; this version reads {SCHEMA}."
+            " Evaluate again with the command in its header."
         )
-    path = folder / "witnesses.safetensors"
-    return Record(rows, header, load_file(path) if path.exists() else {})
+    return header
+
+
+def _content(folder: Path) -> bytes:
+    try:
+        return (folder / "record.csv").read_bytes()
+    except FileNotFoundError as error:
+        raise ValueError(_missing(folder, "record.csv")) from error
+
+
+def _missing(folder: Path, name: str) -> str:
+    return (
+        f"{folder} holds no record: expected record.csv and record.json, as `surefoot evaluate`"
+        f" writes them; missing {name}"
+    )
 
 
 def read_rows(text: str) -> pd.DataFrame:
     """Parse rows from CSV; numbers come back bit for bit."""
-    flags = ("accepted", "surely_accepted", "clean")
-    types = dict.fromkeys(("set", "sets", "radii", "attack"), str) | dict.fromkeys(flags, bool)
+    types = dict.fromkeys(TEXT, str) | dict.fromkeys(FLAGS, bool)
     return pd.read_csv(
         io.StringIO(text),
         dtype=types,  # pyright: ignore[reportArgumentType]

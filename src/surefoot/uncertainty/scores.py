@@ -28,8 +28,11 @@ def max_probability(logits: Outcomes) -> PerExample:
 
 
 def entropy(logits: Outcomes) -> PerExample:
-    r"""Give the entropy in units of its maximum: $-\sum_c p_c \log p_c / \log C$, in [0, 1]."""
+    r"""Return the entropy in units of its maximum: $-\sum_c p_c \log p_c / \log C$, in [0, 1]."""
     logs = logits.log_softmax(1)
+    # Once logits saturate, log p of the best class is rounded to 0: it is log(1 - others).
+    best = torch.log1p(-max_probability(logits)).unsqueeze(1)
+    logs = logs.scatter(1, logits.argmax(1, keepdim=True), best)
     return -(logs.exp() * logs).sum(1) / math.log(logits.shape[1])
 
 

@@ -1,18 +1,20 @@
 """Certificates from Lipschitz constants that are measured, proven, and rounded up."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from surefoot.certify.certificates import Certificates
 from surefoot.certify.lipschitz.constants import Constants, constants_of, opened, pairwise
-from surefoot.certify.lipschitz.graph import trace
+from surefoot.certify.lipschitz.graph import Graph, trace
 from surefoot.certify.lipschitz.layers import Shape
+from surefoot.certify.lipschitz.operations import Call, check_alike, watched
 from surefoot.certify.lipschitz.rounding import Execution, unit_of
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
 from surefoot.models.frozen import device_of, dtype_of, frozen
-from surefoot.types import Images, Model, Outcomes, PerAlternative, Sets, check_images
+from surefoot.types import Images, Model, Outcomes, PerAlternative, Sets, checked_images
 from surefoot.uncertainty.leading import Leading
 
 PART = 250
@@ -26,11 +28,13 @@ class _Lead(NamedTuple):
         logits: `[B, C]`.
         slack: `[B]`, what the errors of both executions may take from a lead at radius 0.
         growth: by how much more for each unit of radius.
+        room: `[B]`, the radius within which no number can overflow.
     """
 
     logits: Outcomes
     slack: Tensor
     growth: float
+    room: Tensor
 
 
 def certify(
@@ -66,7 +70,7 @@ def certify(
 
     Reference: Leino, Wang, Fredrikson 2021; Leino, Fredrikson 2021; radii (i), (ii) derived here.
     """
-    check_images(images)
+    images = checked_images(images)
     check_model(guarantee, model)
     net, rejection = opened(model), model if isinstance(model, Leading) else None
     if rejection is not None and not isinstance(guarantee, Local | LabelOrUncertain):
@@ -74,14 +78,19 @@ def certify(
             f"{type(guarantee).__name__} of a net that rejects has no Lipschitz certificate: take"
             " local or label-or-uncertain, or certify the net without its rejection"
         )
-    images = images.to(dtype_of(net))
-    constants = measured(net, tuple(images.shape[1:]))
-    lead = _lead(net, constants, images)
+    images = images.to(dtype_of(net)).contiguous().as_subclass(Tensor)
+    inner = model.model if isinstance(model, Leading) else model
+    with torch.no_grad():
+        with frozen(net):
+            constants = constants_of(trace(net, tuple(images.shape[1:])))
+            lead, error = _lead(constants, images)
+            read = _operations(constants.graph, images)
+        _check_same(inner, net, images, lead, error, read)
     if sets is None:
         with torch.no_grad():
             outcomes = lead.logits if rejection is None else rejection.outcomes(lead.logits)
         sets = guarantee.sets(outcomes)
-    radii = _radii(lead, sets, guarantee, constants, rejection)
+    radii = _radii(lead, sets, guarantee, constants, rejection, tuple(images.shape[1:]))
     samples = torch.zeros(len(images), dtype=torch.long)
     return Certificates(radii, sets, samples, _details(lead, constants, rejection))
 
@@ -108,27 +117,59 @@ def measured(net: nn.Module, shape: Shape) -> Constants:
         return constants_of(trace(net, shape))
 
 
-def _lead(net: nn.Module, constants: Constants, images: Images) -> _Lead:
-    """Run the net in parts, with its errors."""
+def _lead(constants: Constants, images: Images) -> tuple[_Lead, Tensor]:
+    """Run the graph of a net in parts, with its errors; these are given beside, `[B]`."""
     found, growth = [], 0.0
-    with torch.no_grad(), frozen(net):
-        for part in images.split(PART):
-            logits, error, growth = Execution(constants, unit_of(part)).logits(part)
-            if not found:
-                _check_same(net(part), logits, error)
-            found.append((logits, error))
-    logits, error = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return _Lead(logits, 8**0.5 * error * (1 + 1e-12), 2**0.5 * growth * (1 + 1e-12))
+    for part in images.split(PART):
+        execution = Execution(constants, unit_of(part))
+        logits, error, growth = execution.logits(part)
+        found.append((logits, error, execution.room))
+    logits, error, room = (torch.cat(parts) for parts in zip(*found, strict=True))
+    slack = 8**0.5 * error * (1 + 1e-12)
+    return _Lead(logits, slack, 2**0.5 * growth * (1 + 1e-12), room), error
 
 
-def _check_same(direct: Tensor, logits: Outcomes, error: Tensor) -> None:
-    """Raise if the net gives other logits than the graph that was read from it."""
-    same = direct.shape == logits.shape and direct.dtype == logits.dtype
-    if not same or bool(((direct - logits).double().norm(dim=1) > 2 * error).any()):
+def _companies(images: Images) -> list[tuple[Tensor, int]]:
+    """Give batches of another size and composition, and how many rows are those of the images."""
+    few = images[:2]
+    return [(images[:1].clone(), 1), (torch.cat([few, 1 - few.flip(0)]), len(few))]
+
+
+def _operations(graph: Graph, images: Images) -> list[list[Call]]:
+    """Watch the graph on these batches."""
+    run = fx.Interpreter(graph.module, graph=graph.nodes).run
+    return [watched(run, some)[1] for some, _ in _companies(images)]
+
+
+def _check_same(
+    run: Model, net: nn.Module, images: Images, lead: _Lead, error: Tensor, read: list[list[Call]]
+) -> None:
+    """Raise unless the net, run afresh, does what its graph does, with one row in any company."""
+    with frozen(net):
+        direct = run(images[:PART].clone())
+    if not _close(direct, lead.logits[:PART], error[:PART]):
         raise ValueError(
             "the net gives other logits than the code that was read from it: it draws at random,"
-            " keeps a state, or changes its arithmetic (autocast) inside. None has a certificate"
+            " keeps a state, or changes its arithmetic (autocast) inside. None has a certificate:"
+            " remove it, or certify the vote (certify.smoothing)"
         )
+    with frozen(net):
+        again = [(*watched(net, some), some, rows) for some, rows in _companies(images)]
+    for (outcomes, found, some, rows), operations in zip(again, read, strict=True):
+        check_alike(operations, found)
+        if not _close(outcomes[:rows], lead.logits[:rows], error[:rows]):
+            raise ValueError(
+                f"the net answers otherwise for one image in a batch of {len(images)} than in one"
+                f" of {len(some)}: what it computes depends on the whole batch, and a certificate"
+                " speaks of one image. Use statistics that are stored (eval mode), not the batch's"
+            )
+
+
+def _close(direct: Tensor, logits: Outcomes, error: Tensor) -> bool:
+    """Say whether two executions lie within what both may err."""
+    if direct.shape != logits.shape or direct.dtype != logits.dtype:
+        return False
+    return bool(((direct - logits).double().norm(dim=1) <= 2 * error).all())
 
 
 def _radii(
@@ -137,6 +178,7 @@ def _radii(
     guarantee: Guarantee,
     constants: Constants,
     rejection: Leading | None,
+    shape: Shape,
 ) -> PerAlternative:
     """Give radii on the logits; "uncertain" enters as slack."""
     bounds = constants.pairwise.to(lead.logits.device)
@@ -153,7 +195,10 @@ def _radii(
         slack, growth = slack + unit * (largest + slack), growth + unit * slope
         guarantee, sets = Local(), _labels(sets, classes, guarantee)
     whole = demanded + slack.view(-1, 1, 1)
-    return guarantee.lipschitz_radii(lead.logits, sets, bounds + growth, whole)
+    radii = guarantee.lipschitz_radii(lead.logits, sets, bounds + growth, whole)
+    diameter = 1.001 * math.prod(shape) ** 0.5  # of the box: no image lies further away
+    room = torch.where(lead.room > diameter, torch.inf, lead.room)
+    return torch.minimum(radii, room.unsqueeze(1))
 
 
 def _labels(sets: Sets, classes: int, guarantee: Guarantee) -> Tensor:

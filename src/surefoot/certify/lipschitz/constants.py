@@ -3,6 +3,7 @@
 Leino, Wang, Fredrikson 2021 (pairwise constants: the last layer exactly per pair).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from surefoot.certify.lipschitz.graph import Graph, Step, trace
+from surefoot.certify.lipschitz.kinds import remember_kind, replaced, strange
 from surefoot.certify.lipschitz.layers import Bound, Shape, bound, computes_like
 from surefoot.certify.lipschitz.norms import UNIT
 from surefoot.models.frozen import frozen
@@ -18,6 +20,14 @@ from surefoot.uncertainty.leading import Leading
 
 Estimate = Callable[[nn.Module, Shape], Tensor | None]
 """An estimate of the slope of a layer for inputs of a shape; None keeps the proven bound."""
+
+WRAPPERS = {
+    "torch.nn.parallel.data_parallel.DataParallel": "module",
+    "torch.nn.parallel.distributed.DistributedDataParallel": "module",
+    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
+}
+"""Modules around a net that compute what it does, by name: dynamo takes a second to import."""
+remember_kind(Leading)
 
 
 class Constants(NamedTuple):
@@ -82,7 +92,11 @@ def pairwise(
 def opened(model: Model) -> nn.Module:
     """Give the net whose logits decide; raise for one whose layers or rejection are not known."""
     if isinstance(model, Leading):
+        if why := strange(model, Leading) or replaced(Leading):
+            raise ValueError(f"the rejection is not the one of Leading: {why}")
         return opened(model.model)
+    if wrapped := _wrapped(model):
+        return opened(getattr(model, wrapped))
     if rejects(model):
         raise ValueError(
             "a Lipschitz certificate of a selective classifier must know how it rejects; this"
@@ -91,7 +105,30 @@ def opened(model: Model) -> nn.Module:
         )
     if not isinstance(model, nn.Module):
         raise ValueError("a Lipschitz certificate needs an nn.Module whose layers can be read")
+    for name, part in model.named_modules():
+        _check_readable(part, name or "the net")
     return model
+
+
+def _wrapped(model: Any) -> str | None:
+    """Return under which name a wrapper holds its net; None for any other module."""
+    return WRAPPERS.get(f"{type(model).__module__}.{type(model).__name__}")
+
+
+def _check_readable(part: nn.Module, name: str) -> None:
+    """Raise for what hides the code of a net, with the line to write instead."""
+    kind, home = type(part), type(part).__module__
+    if isinstance(part, torch.jit.ScriptModule):
+        line = "certify the net that torch.jit was called on, with the same weights"
+    elif home.startswith(("torch.ao.nn", "torch.nn.quantized", "torch.ao.quantization")):
+        line = "certify the float net that was quantised; rounding to integers has no bound"
+    elif wrapped := _wrapped(part):
+        line = f"take `.{wrapped}` of it, and wrap the whole net if need be"
+    elif part._compiled_call_impl is not None:
+        line = "certify the net before `.compile()`, or write compiled = torch.compile(net)"
+    else:
+        return
+    raise ValueError(f"a Lipschitz certificate cannot read {kind.__name__} ({name}): {line}")
 
 
 def constants_of(graph: Graph, bound_of: Estimate | None = None) -> Constants:
@@ -106,7 +143,17 @@ def constants_of(graph: Graph, bound_of: Estimate | None = None) -> Constants:
             slopes[step.name] = slopes[step.name].double().cpu() * (
                 1 + 4 * UNIT * len(step.sources)
             )
+            _check_finite(step, found)
     return Constants(_pairs(graph, slopes, bounds), slopes, bounds, graph)
+
+
+def _check_finite(step: Step, found: Bound) -> None:
+    numbers = (float(found.slope), found.gain, found.offset, found.peak)
+    if not all(math.isfinite(one) and one >= 0 for one in numbers):
+        raise ValueError(
+            f"the step {step.name} has no finite bound ({max(numbers)}): its weights, statistics or"
+            " factors are not finite, or divide by zero. Look for a training that diverged"
+        )
 
 
 def _bound(step: Step, bound_of: Estimate | None) -> Bound:

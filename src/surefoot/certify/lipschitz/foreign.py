@@ -1,8 +1,8 @@
 """Layers of deel-torchlip and orthogonium (extra `lipschitz`): measured here, never trusted.
 
 Their dense and convolution layers are those of torch with a parametrised weight, which is measured
-like any other; what is listed are the layers with a `forward` of their own. They go by the name of
-their class, so neither library is imported before the user does.
+like any other; what is listed are the layers with a `forward` or a `weight` of their own. They go
+by the name of their class, so neither library is imported before the user does.
 """
 
 from dataclasses import replace
@@ -12,6 +12,7 @@ from torch import nn
 
 from surefoot.certify.lipschitz.layers import (
     FOREIGN,
+    SQUARABLE,
     Bound,
     Shape,
     adaptive_average,
@@ -68,10 +69,13 @@ def _norms(layer: Any, shape: Shape | None) -> Bound:
     many = taps * taps if isinstance(taps, int) else taps[0] * taps[1]
     factor = abs(layer._coefficient_lip) * (1 + 1e-15)
     terms = many + 8
-    return Bound(factor, gain=factor, offset=factor * vanished(shape, terms), terms=terms)
+    lost = factor * vanished(shape, terms)
+    return Bound(factor, gain=factor, offset=lost, terms=terms, peak=SQUARABLE)
 
 
 FOREIGN |= {
+    "orthogonium.layers.conv.AOC.bcop_x_rko_conv.BcopRkoConv2d": convolution,
+    "orthogonium.layers.conv.adaptiveSOC.soc_x_rko_conv.SOCRkoConv2d": convolution,
     "deel.torchlip.modules.activation.GroupSort": _factored,
     "deel.torchlip.modules.unconstrained.PadConv2d": _padded_convolution,
     "deel.torchlip.modules.pooling.ScaledAvgPool2d": _scaled_average,

@@ -16,11 +16,23 @@ import jaxtyping
 import torch
 from torch import Tensor, fx, nn
 
-from surefoot.certify.lipschitz.layers import Bound, Shape, computes_like, rule_of, unknown
+from surefoot.certify.lipschitz.kinds import TENSORS, remember, replaced
+from surefoot.certify.lipschitz.layers import (
+    Bound,
+    Shape,
+    check_known,
+    computes_like,
+    inverse,
+    kind_of,
+    rule_of,
+    unknown,
+)
+from surefoot.models.frozen import device_of, dtype_of
 from surefoot.models.lipschitz.layers import Scale
 
-BATCH = 3
-"""Images in the pass that finds shapes: the first axis must stay this long at every step."""
+BATCHES = (3, 1)
+"""Images in the passes that find shapes: the first axis must stay this long at every step, and
+nothing else may depend on it."""
 Join = Literal["chain", "sum", "stack"]
 SIZES = ("shape", "ndim", "dtype", "device")
 ROOMS = (torch, torch.nn.functional, operator, builtins)
@@ -39,6 +51,7 @@ class Step(NamedTuple):
         bound: what is known if it is none.
         shape: of the first source, without the batch; None if it was not found out.
         alike: whether all features are scaled by one factor, and shifted at most.
+        after: shape of what comes out, without the batch; None if it was not found out.
     """
 
     name: str
@@ -48,12 +61,14 @@ class Step(NamedTuple):
     bound: Bound
     shape: Shape | None
     alike: bool
+    after: Shape | None
 
 
 class Graph(NamedTuple):
-    """A net, its steps in order, the nodes of input and output, and the logits if counted."""
+    """A net, its code, its steps in order, the nodes of input and output, the logits if counted."""
 
-    module: fx.GraphModule
+    module: nn.Module
+    nodes: fx.Graph
     steps: list[Step]
     source: str
     result: str
@@ -80,8 +95,28 @@ def trace(model: nn.Module, shape: Shape | None) -> Graph:
             " values: build it from layers, or register a bound for the part as a whole"
             " (certify.lipschitz.register)."
         ) from error
-    module = fx.GraphModule(tracer.root, nodes)
-    values = {} if shape is None else _values(module, shape, model)
+    root = tracer.root
+    if shape is None:
+        graph, *others = [_graph(root, nodes, {})]
+    else:
+        shapes = [(rows, *shape) for rows in BATCHES]
+        graph, *others = [_graph(root, nodes, _values(root, nodes, one, model)) for one in shapes]
+    for other in others:
+        for one, two in zip(graph.steps, other.steps, strict=True):
+            if one != two:
+                raise ValueError(
+                    f"the step {one.name} does something else for {BATCHES[0]} images than for one:"
+                    " a certificate needs a net that treats each image as if it were alone"
+                )
+    kinds = dict.fromkeys(kind_of(step.layer) for step in graph.steps if step.layer is not None)
+    for key in (ROOMS, *kinds):
+        if why := replaced(key):
+            raise ValueError(f"no Lipschitz bound is known for the net: {why}")
+    return graph
+
+
+def _graph(root: nn.Module, nodes: fx.Graph, values: dict[str, Any]) -> Graph:
+    """Read each node, with the values of one pass if there was one."""
     steps: list[Step] = []
     source = result = ""
     flows: set[str] = set()
@@ -94,12 +129,12 @@ def trace(model: nn.Module, shape: Shape | None) -> Graph:
         elif node.op == "output":
             result = _result(node, flows)
         else:
-            step = _step(module, node, flows, values)
+            step = _step(root, node, flows, values)
             if step is not None:
                 steps.append(step)
                 flows.add(node.name)
     classes = None if not values else values[result].flatten(1).shape[1]
-    return Graph(module, steps, source, result, classes)
+    return Graph(root, nodes, steps, source, result, classes)
 
 
 def _in_place(change: Callable[[Any, Any], Any]) -> Callable[[fx.Proxy, Any], fx.Proxy]:
@@ -125,8 +160,11 @@ class _Tracer(fx.Tracer):
         """Say whether the inside of a module stays closed."""
         if isinstance(m, nn.Sequential):
             return False
-        known = rule_of(m)
-        return known is not None or type(m).__module__.startswith("torch.nn")
+        kind = kind_of(m)
+        if kind is None:
+            return type(m).__module__.startswith("torch.nn")
+        # A forward of its own is read; anything else that makes it another layer is an error.
+        return rule_of(m) is not None or type(m).forward is kind.forward
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """Stand in for a value."""
@@ -147,23 +185,23 @@ def _shapes_unchecked() -> Iterator[None]:
 class _Values(fx.Interpreter):
     """Run the graph and keep every value."""
 
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module, garbage_collect_values=False)
-
     def kept(self, images: Tensor) -> dict[str, Any]:
         """Give the value of each node, by name."""
         self.run(images)
         return {node.name: value for node, value in self.env.items()}
 
 
-def _values(module: fx.GraphModule, shape: Shape, model: nn.Module) -> dict[str, Any]:
-    weight = next(iter(model.parameters()), torch.zeros(()))
-    images = torch.full((BATCH, *shape), 0.5, dtype=weight.dtype, device=weight.device)
+def _values(root: nn.Module, nodes: fx.Graph, shape: Shape, model: nn.Module) -> dict[str, Any]:
+    images = torch.full(shape, 0.5, dtype=dtype_of(model), device=device_of(model))
     with torch.no_grad():
         try:
-            return _Values(module).kept(images)
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"the net does not take images of shape {shape}: {error}") from error
+            return _Values(root, garbage_collect_values=False, graph=nodes).kept(images)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"the net does not take {shape[0]} image(s) of shape {shape[1:]} at once:"
+                f" {str(error).partition(chr(10))[0]}. A certificate needs a net that takes any"
+                " number of them, and one alone"
+            ) from error
 
 
 def _result(node: fx.Node, flows: set[str]) -> str:
@@ -173,31 +211,29 @@ def _result(node: fx.Node, flows: set[str]) -> str:
     return found.name
 
 
-def _step(
-    module: fx.GraphModule, node: fx.Node, flows: set[str], values: dict[str, Any]
-) -> Step | None:
+def _step(module: nn.Module, node: fx.Node, flows: set[str], values: dict[str, Any]) -> Step | None:
     """Read one node; None for constants and sizes, which carry no flow."""
     sources = [one.name for one in node.all_input_nodes if one.name in flows]
     name = _name(node)
     if not sources or name == "size" or (name == "getattr" and node.args[1] in SIZES):
         return None
-    if any(_made_of_sizes(one, flows, values) for one in node.all_input_nodes):
-        raise ValueError(unknown(f"the operation {name} with a tensor made from the images' size"))
+    told = f"{name}{_place(node)}"
+    if any(_made_of_sizes(one, name, flows, values) for one in node.all_input_nodes):
+        raise ValueError(unknown(f"the operation {told} with a value made from the images' size"))
     if values:
-        _check_rows(name, values[node.name])
-    if "out" in node.kwargs:
-        raise ValueError(unknown(f"the operation {name} with `out`"))
+        _check_rows(told, values[node.name], len(values[sources[0]]))
     shape = tuple(values[sources[0]].shape[1:]) if values else None
+    after = tuple(values[node.name].shape[1:]) if values else None
     if node.op == "call_module":
         layer = module.get_submodule(name)
         _check_layer(node, name, layer)
         if getattr(layer, "inplace", False):
             _check_alone(node, type(layer).__name__, values)
         alike = any(computes_like(layer, kind) for kind in (Scale, nn.Identity))
-        return Step(node.name, tuple(sources), "chain", layer, Bound(1.0), shape, alike)
+        return Step(node.name, tuple(sources), "chain", layer, Bound(1.0), shape, alike, after)
     reader = _READERS.get(name)
     if reader is None:
-        raise ValueError(unknown(f"the operation {name}"))
+        raise ValueError(unknown(f"the operation {told}"))
     if not values and reader not in (_moved, _widened):
         raise ValueError(
             f"the operation {name} needs shapes: give `shape=(planes, height, width)` of an image"
@@ -205,7 +241,13 @@ def _step(
     read = reader(_Call(node, name, flows, values))
     if set(read.sources) != set(sources):
         raise ValueError(unknown(f"the operation {name} with a flow as an option"))
-    return Step(node.name, read.sources, read.join, None, read.bound, shape, read.alike)
+    return Step(node.name, read.sources, read.join, None, read.bound, shape, read.alike, after)
+
+
+def _place(node: fx.Node) -> str:
+    """Say inside which layer a node stands."""
+    inside = list(node.meta.get("nn_module_stack", {}).values())[1:]
+    return f" (in {inside[-1][1].__name__}, {inside[-1][0]})" if inside else ""
 
 
 def _name(node: fx.Node) -> str:
@@ -218,8 +260,7 @@ def _name(node: fx.Node) -> str:
 
 def _check_layer(node: fx.Node, name: str, layer: nn.Module) -> None:
     """Refuse a layer without a rule, or with more than one argument."""
-    if rule_of(layer) is None:
-        raise ValueError(unknown(f"the layer {type(layer).__name__} ({name})"))
+    check_known(layer, f"{type(layer).__name__} ({name})")
     if len(node.args) != 1 or node.kwargs:
         raise ValueError(unknown(f"{type(layer).__name__} of several arguments"))
 
@@ -228,12 +269,25 @@ def _check_alone(node: fx.Node, what: str, values: dict[str, Any]) -> None:
     """Refuse to overwrite what something else may read: a view shares the memory of its source."""
     overwritten = node.args[0]
     before = takewhile(lambda one: one is not node, node.graph.nodes)
-    same = [one for one in before if one is overwritten or _shares(one, overwritten, values)]
+    same = [
+        one
+        for one in before
+        if _owner(one) is _owner(overwritten) or _shares(one, overwritten, values)
+    ]
     if any(len(one.users) > 1 or one.op in ("placeholder", "get_attr") for one in same):
         raise ValueError(
             f"{what} in place overwrites the images, a constant, or a value that is used again: set"
             " inplace=False, or write `a = a + b` for `a += b`"
         )
+
+
+def _owner(node: Any) -> Any:
+    """Follow a node to where its memory may come from: whether a view copies hangs on strides."""
+    while isinstance(node, fx.Node) and node.op != "placeholder":
+        if _READERS.get(_name(node)) not in ALIASING:
+            break
+        node = node.args[0] if node.args else None
+    return node
 
 
 def _shares(one: fx.Node, other: Any, values: dict[str, Any]) -> bool:
@@ -249,10 +303,11 @@ def _shares(one: fx.Node, other: Any, values: dict[str, Any]) -> bool:
     return places[0] is not None and places[0] == places[1]
 
 
-def _made_of_sizes(node: fx.Node, flows: set[str], values: dict[str, Any]) -> bool:
-    """Say whether a tensor is no flow and no constant either: its form follows the images."""
-    made = node.name not in flows and isinstance(values.get(node.name), Tensor)
-    return made and bool(_ancestors(node) & flows)
+def _made_of_sizes(node: fx.Node, name: str, flows: set[str], values: dict[str, Any]) -> bool:
+    """Say whether a value is no flow and no constant either; sizes may only say how to reshape."""
+    if node.name in flows or not _ancestors(node) & flows:
+        return False
+    return name not in ("view", "reshape", "flatten") or isinstance(values.get(node.name), Tensor)
 
 
 def _ancestors(node: fx.Node) -> set[str]:
@@ -265,11 +320,13 @@ def _ancestors(node: fx.Node) -> set[str]:
     return found
 
 
-def _check_rows(name: str, value: Any) -> None:
-    if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] != BATCH:
+def _check_rows(name: str, value: Any, rows: int) -> None:
+    if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] != rows:
         raise ValueError(unknown(f"the operation {name}, which does not keep one row an image,"))
     if not value.is_floating_point():
         raise ValueError(unknown(f"the operation {name}, which does not give real numbers,"))
+    if type(value) is not Tensor:
+        raise ValueError(unknown(f"the operation {name}, which gives a {type(value).__name__},"))
 
 
 class _Call(NamedTuple):
@@ -283,10 +340,18 @@ class _Call(NamedTuple):
     @property
     def operands(self) -> tuple[Any, Any]:
         """Give the two operands of arithmetic, as they stand in the graph."""
-        if set(self.node.kwargs) - {"other"}:
-            raise self.refused("with a factor or a rounding mode")
+        self.limit(2, "other")
         both = (*self.node.args, *self.node.kwargs.values())
+        if len(both) != 2:
+            raise self.refused("of more or fewer than two operands")
         return both[0], both[1]
+
+    def limit(self, places: int, *names: str) -> None:
+        """Raise for arguments that are not understood: a factor, a rounding mode, a type, `out`."""
+        for name in set(self.node.kwargs) - set(names):
+            raise self.refused(f"with `{name}`")
+        if len(self.node.args) > places:
+            raise self.refused(f"with more than {places} arguments")
 
     @property
     def source(self) -> str:
@@ -301,10 +366,11 @@ class _Call(NamedTuple):
         return isinstance(argument, fx.Node) and argument.name in self.flows
 
     def constant(self, argument: Any) -> Any:
-        """Give the value of an operand that must not change with the images, nor their count."""
-        if isinstance(argument, fx.Node) and _ancestors(argument) & self.flows:
-            raise self.refused("with a number made from the images' size")
-        return self.value(argument)
+        """Give the value of an operand; a plain tensor or a number."""
+        value = self.value(argument)
+        if isinstance(value, Tensor) and type(value) not in TENSORS:
+            raise self.refused(f"with a {type(value).__name__}")
+        return value
 
     def value(self, argument: Any) -> Any:
         """Give the value of an argument: of a node, or the argument itself."""
@@ -336,7 +402,21 @@ def _moved(call: _Call) -> _Read:
         raise call.refused("that moves the axis of the batch")
     if call.name == "flatten" and call.option(1, "start_dim", 0) != 1:
         raise call.refused("that takes in the axis of the batch: start_dim must be 1")
+    given = (*call.node.args[1:], *call.node.kwargs.values())
+    if not all(_whole_numbers(call, one) for one in given):
+        raise call.refused("with anything but whole numbers, such as another type")
     return _Read("chain", Bound(1.0), (call.source,))
+
+
+def _whole_numbers(call: _Call, value: Any) -> bool:
+    if isinstance(value, fx.Node):
+        if not call.values:
+            return True
+        value = call.value(value)
+    if isinstance(value, tuple | list):
+        return all(_whole_numbers(call, one) for one in value)
+    relaid = isinstance(value, torch.memory_format) and call.name == "contiguous"
+    return type(value) is int or relaid
 
 
 def _moves_batch(call: _Call) -> bool:
@@ -354,6 +434,7 @@ def _axes(value: Any) -> tuple[int, ...]:
 
 def _activation(call: _Call) -> _Read:
     """Each feature moves by no more than its argument: ReLU, absolute value, clamp."""
+    call.limit(3, *(("min", "max") if call.name == "clamp" else ("inplace",)))
     if call.name == "relu" and call.option(1, "inplace", False):
         raise call.refused("in place")
     if call.values[call.source].shape != call.values[call.node.name].shape:
@@ -395,7 +476,7 @@ def _scaled(call: _Call) -> _Read:
     if call.values[flow.name].shape != call.values[call.node.name].shape:
         raise call.refused("that repeats the flow")
     constant = torch.as_tensor(call.constant(other), dtype=torch.float64).abs()
-    constant = 1 / constant if "div" in call.name else constant
+    constant = inverse(constant, "the constant") if "div" in call.name else constant
     largest = constant.amax().item() * (1 + 1e-15)
     return _Read(
         "chain", Bound(largest, gain=largest, terms=3), (flow.name,), constant.numel() == 1
@@ -404,15 +485,18 @@ def _scaled(call: _Call) -> _Read:
 
 def _widened(call: _Call) -> _Read:
     """Turn to double precision, which is exact."""
+    call.limit(1)
     return _Read("chain", Bound(1.0), (call.source,), alike=True)
 
 
 def _negated(call: _Call) -> _Read:
+    call.limit(1)
     return _Read("chain", Bound(1.0), (call.source,))
 
 
 def _stacked(call: _Call) -> _Read:
     """Concatenate features: flows side by side."""
+    call.limit(2, "dim")
     parts = call.node.args[0]
     if not isinstance(parts, tuple | list) or call.option(1, "dim", 0) == 0:
         raise call.refused("along the batch")
@@ -424,13 +508,14 @@ def _sliced(call: _Call) -> _Read:
     """Drop features: slices of all axes but that of the batch."""
     index = call.node.args[1]
     index = index if isinstance(index, tuple) else (index,)
-    plain = all(one is Ellipsis or isinstance(one, int | slice) for one in index)
+    plain = all(one is Ellipsis or type(one) in (int, slice) for one in index)
     if index[0] != slice(None) or not plain:
         raise call.refused("with an index that is no slice, or that takes rows of the batch")
     return _Read("chain", Bound(1.0), (call.source,))
 
 
 def _padded(call: _Call) -> _Read:
+    call.limit(4, "pad", "mode", "value")
     if call.option(2, "mode", "constant") != "constant":
         raise call.refused("with a mode other than constant")
     if len(call.option(1, "pad", ())) >= 2 * call.values[call.source].ndim:
@@ -440,13 +525,16 @@ def _padded(call: _Call) -> _Read:
 
 def _mean(call: _Call) -> _Read:
     r"""Average n features: slope $n^{-1/2}$."""
+    call.limit(3, "dim", "keepdim")
     before = call.values[call.source]
     axes = call.option(1, "dim", None)
     if axes is None or any(axis % before.ndim == 0 for axis in _axes(axes)):
         raise call.refused("over the batch")
     many = math.prod(before.shape[axis] for axis in _axes(axes))
     slope = many**-0.5 * (1 + 1e-15)
-    return _Read("chain", Bound(slope, gain=slope, terms=many + 1), (call.source,))
+    return _Read(
+        "chain", Bound(slope, gain=slope, terms=many + 1, peak=float(many)), (call.source,)
+    )
 
 
 _READERS: dict[str, Callable[[_Call], _Read]] = {
@@ -462,3 +550,6 @@ _READERS: dict[str, Callable[[_Call], _Read]] = {
     "mean": _mean,
 }
 """Functions and methods by name: operators, torch and tensor methods share them."""
+ALIASING = (_moved, _sliced, _widened)
+_DUNDERS = (f"__{'r' * turned}{name}__" for name in _READERS for turned in (0, 1))
+remember(ROOMS, (*_READERS, *_DUNDERS), (*ROOMS, *Tensor.__mro__[:-1]))

@@ -1,11 +1,13 @@
 """What is known of each kind of layer: its slope, and how its execution rounds.
 
-A layer counts as of a kind only if it computes exactly what that kind computes: a subclass with a
-`forward` of its own, a hook or a patched instance may compute anything. A parametrised layer (whose
-class is made by torch) still computes what its kind does, with the weight of the moment.
+A layer counts as of a kind only if it computes exactly what that kind computes (`kinds`): a
+subclass with a method of its own on the way, a hook or a patched instance may compute anything. A
+parametrised layer (whose class is made by torch) still computes what its kind does, with the weight
+of the moment.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from surefoot.certify.lipschitz.convolution import convolution_bound, padding_norm
+from surefoot.certify.lipschitz.kinds import check_tensors, remember_kind, strange
 from surefoot.certify.lipschitz.norms import UNIT, schur_bound, spectral_norm_bound
 from surefoot.models.lipschitz.layers import BetaAbs, MinMax, NormPool, Scale, Shift
 from surefoot.models.normalize import Normalize
 
 Shape = tuple[int, ...]
+SMALLEST = 2.0**-126
+"""Numbers below may be flushed to zero, also when read: an error that no relative one covers."""
+LARGEST = 2.0**118
+"""No number inside a step may exceed this: a thousandth of where float32 and bfloat16 overflow."""
+SQUARABLE = LARGEST**0.5
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,14 @@ class Bound:
         gain: g, a bound on the norm of the absolute weights.
         offset: b, a bound on the norm of what is added.
         terms: n, the length of the longest chain of operations behind one output; 0 = exact.
+        peak: no number on the way to an output exceeds $\max(1, g, peak) (\|x\| + 1) + b$.
     """
 
     slope: Tensor | float
     gain: float = 1.0
     offset: float = 0.0
     terms: int = 0
+    peak: float = 1.0
 
 
 Rule = Callable[[Any, Shape | None], Bound | float]
@@ -56,26 +66,29 @@ def register(kind: type[nn.Module], rule: Rule) -> None:
             slope alone: its execution is then taken to round like a sum of all its inputs.
     """
     _RULES[kind] = rule
+    remember_kind(kind)
+
+
+def kind_of(layer: nn.Module) -> type[nn.Module] | None:
+    """Return the nearest class of a layer that has a rule."""
+    return next((one for one in type(layer).__mro__ if _rule(one) is not None), None)
+
+
+def _rule(kind: Any) -> Rule | None:
+    if kind in _RULES or getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind:
+        return _RULES.get(kind)
+    return FOREIGN.get(f"{kind.__module__}.{kind.__name__}")
 
 
 def rule_of(layer: nn.Module) -> Rule | None:
-    """Give the rule of a layer, or None for one that may compute something else."""
-    for kind in type(layer).__mro__:
-        rule = _RULES.get(kind) or FOREIGN.get(f"{kind.__module__}.{kind.__qualname__}")
-        if rule is not None:
-            return rule if computes_like(layer, kind) else None
-    return None
+    """Return the rule of a layer, or None for one that may compute something else."""
+    kind = kind_of(layer)
+    return None if kind is None or strange(layer, kind) else _rule(kind)
 
 
 def computes_like(layer: nn.Module, kind: type[nn.Module]) -> bool:
     """Say whether a layer computes what this kind computes, and nothing around it."""
-    hooks = (
-        layer._forward_hooks,
-        layer._forward_pre_hooks,
-        nn.modules.module._global_forward_hooks,
-        nn.modules.module._global_forward_pre_hooks,
-    )
-    return type(layer).forward is kind.forward and "forward" not in vars(layer) and not any(hooks)
+    return isinstance(layer, kind) and not strange(layer, kind)
 
 
 def bound(layer: nn.Module, shape: Shape | None) -> Bound:
@@ -88,14 +101,27 @@ def bound(layer: nn.Module, shape: Shape | None) -> Bound:
     Raises:
         ValueError: no rule, or one that needs a shape, or a layer in a state without a bound.
     """
-    rule = rule_of(layer)
-    if rule is None:
-        raise ValueError(unknown(f"the layer {type(layer).__name__}"))
+    rule = _rule(check_known(layer, type(layer).__name__))
+    assert rule is not None
+    check_tensors(layer)
     found = rule(layer, shape)
     if isinstance(found, Bound):
         return found
     many = math.prod(shape or (1,))
     return Bound(float(found), gain=float(found) * many**0.5, offset=many**0.5, terms=many)
+
+
+def check_known(layer: nn.Module, name: str) -> type[nn.Module]:
+    """Return the kind of a layer, or raise unless it computes what its kind does."""
+    kind = kind_of(layer)
+    if kind is None:
+        raise ValueError(unknown(f"the layer {name}"))
+    if why := strange(layer, kind):
+        raise ValueError(
+            f"no Lipschitz bound is known for the layer {name}: it is a {kind.__name__} that may"
+            f" compute something else; {why}."
+        )
+    return kind
 
 
 def unknown(what: str) -> str:
@@ -181,24 +207,45 @@ def _batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, shape: Shape | None) -> 
             "batch normalisation with the statistics of the batch has no Lipschitz bound: put the"
             " model into eval mode, with running statistics"
         )
-    factor = (layer.running_var.double() + layer.eps).rsqrt()
+    factor = inverse(layer.running_var.double() + layer.eps, "running_var + eps").sqrt()
+    mean, weight = layer.running_mean.double().abs(), torch.ones(())
+    peak = factor.amax().clamp(min=1)
     if layer.weight is not None:
-        factor = factor * layer.weight.double().abs()
-    shift = factor * layer.running_mean.double().abs()
+        weight = layer.weight.double().abs()
+        factor = factor * weight
+    peak = peak * weight.amax().clamp(min=1) * (1 + mean.amax())
+    shift = factor * mean
     if layer.bias is not None:
         shift = shift + layer.bias.double().abs()
     largest = factor.amax().item() * (1 + 8 * UNIT)
     where = _places(shape, len(shape or (1,)) - 1)
-    return Bound(largest, gain=largest, offset=_norm(shift) * where**0.5, terms=10)
+    offset = _norm(shift) * where**0.5
+    return Bound(largest, gain=largest, offset=offset, terms=10, peak=peak.item())
 
 
 def _normalize(layer: Normalize, shape: Shape | None) -> Bound:
-    largest = (1 / layer.deviation.double().min()).item() * (1 + UNIT)
+    largest = inverse(layer.deviation.double(), "deviation").amax().item() * (1 + UNIT)
     shift = _norm(layer.mean.double() / layer.deviation.double()) * _places(shape, 2) ** 0.5
-    return Bound(largest, gain=largest, offset=shift, terms=4)
+    peak = max(1.0, largest) * (1 + layer.mean.abs().amax().item())
+    return Bound(largest, gain=largest, offset=shift, terms=4, peak=peak)
+
+
+def inverse(values: Tensor, what: str) -> Tensor:
+    """Return 1 / |values|; raise where execution may take one of them for 0."""
+    if not bool((values.abs() >= SMALLEST).all()):
+        raise ValueError(
+            f"{what} divides, and holds {values.abs().min().item():.3g}, which float32 may take for"
+            f" 0: a bound needs numbers of at least {SMALLEST:.3g} in size"
+        )
+    return 1 / values.abs()
 
 
 def _scale(layer: Scale, shape: Shape | None) -> Bound:
+    if type(layer.factor) not in (float, int):
+        raise ValueError(
+            f"`factor` of Scale must be a number; found {type(layer.factor).__name__}: write"
+            " Scale(float(factor)), or multiply by a constant tensor in a forward"
+        )
     return Bound(abs(layer.factor), gain=abs(layer.factor), terms=2)
 
 
@@ -216,7 +263,8 @@ def average(layer: nn.AvgPool2d, shape: Shape | None) -> Bound:
     kernel = torch.full((1, 1, *size), share, dtype=torch.float64)
     padding = ((edge[0], edge[0]), (edge[1], edge[1]))
     slope = convolution_bound(kernel, image[-2:], stride=hop, padding=padding)
-    return Bound(slope, gain=float(slope), terms=size[0] * size[1] + 1)
+    taps = size[0] * size[1]
+    return Bound(slope, gain=float(slope), terms=taps + 1, peak=float(taps))
 
 
 def adaptive_average(layer: nn.AdaptiveAvgPool2d, shape: Shape | None) -> Bound:
@@ -228,7 +276,8 @@ def adaptive_average(layer: nn.AdaptiveAvgPool2d, shape: Shape | None) -> Bound:
             torch.eye(length, dtype=torch.float64).unsqueeze(1), wanted or length
         )
         slope *= float(spectral_norm_bound(lines.squeeze(1))) * (1 + UNIT)
-    return Bound(slope, gain=slope, terms=image[-1] * image[-2] + 1)
+    pixels = image[-1] * image[-2]
+    return Bound(slope, gain=slope, terms=pixels + 1, peak=float(pixels))
 
 
 def _maximum(layer: nn.MaxPool2d, shape: Shape | None) -> Bound:
@@ -246,6 +295,15 @@ def _maximum(layer: nn.MaxPool2d, shape: Shape | None) -> Bound:
         inside = windows[(windows >= 0) & (windows < image[-2 + axis])]
         often *= int(inside.bincount().max())
     return Bound(often**0.5 * (1 + UNIT))
+
+
+def _zero_pad(layer: nn.ZeroPad2d, shape: Shape | None) -> Bound:
+    if shape is None or len(shape) < 2:
+        raise ValueError(
+            "ZeroPad2d pads the last two axes, and one of them is that of the batch here: it needs"
+            " images [B, planes, height, width], and their `shape=`"
+        )
+    return Bound(1.0)
 
 
 def _dropout(layer: nn.Dropout, shape: Shape | None) -> Bound:
@@ -275,7 +333,7 @@ def _fixed(slope: float, terms: int = 0) -> Rule:
 
 def _norm_pool(layer: NormPool, shape: Shape | None) -> Bound:
     terms = _places(shape, 2) + 4
-    return Bound(1.0, offset=vanished(shape, terms), terms=terms)
+    return Bound(1.0, offset=vanished(shape, terms), terms=terms, peak=SQUARABLE)
 
 
 def vanished(shape: Shape | None, terms: int) -> float:
@@ -305,7 +363,6 @@ EXACT = (
     nn.Hardtanh,
     nn.PixelUnshuffle,
     nn.PixelShuffle,
-    nn.ZeroPad2d,
     MinMax,
     BetaAbs,
     Shift,
@@ -321,6 +378,7 @@ register(nn.BatchNorm2d, _batch_norm)
 register(nn.AvgPool2d, average)
 register(nn.AdaptiveAvgPool2d, adaptive_average)
 register(nn.MaxPool2d, _maximum)
+register(nn.ZeroPad2d, _zero_pad)
 register(nn.Dropout, _dropout)
 register(nn.Dropout2d, _dropout)
 register(nn.LeakyReLU, _leaky)

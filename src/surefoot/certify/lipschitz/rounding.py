@@ -6,9 +6,11 @@ $e_0 + e_1 r$:
 
 $$ e' = \|W\| e + \gamma_n (g s + b), \qquad s_0 = \|\hat x\| + 2 e_0, \quad s_1 = L + e_1 $$
 with s a bound on the size of the computed input there, from its size at the image, and n, g, b of
-the layer (`Bound`). Holds for any order of summation, with or without fused operations; not for
-algorithms that are not sums of products (Winograd, FFT) nor for reduced precision (TF32, bfloat16):
-on a GPU the unit of TF32 is taken where torch may use it.
+the layer (`Bound`). Numbers below the normal ones may be flushed to zero where they are written and
+where they are read, weights and pixels too: each is an error of that size. And no number may
+overflow: the radius ends where one could (`room`). Holds for any order of summation, with or
+without fused operations; not for algorithms that are not sums of products (Winograd, FFT) nor for
+reduced precision (TF32, bfloat16): on a GPU the unit of TF32 is taken where torch may use it.
 
 Higham 2002, chapter 3 (gamma); carrying it through a Lipschitz net is derived here.
 """
@@ -21,11 +23,10 @@ from torch import Tensor, fx
 
 from surefoot.certify.lipschitz.constants import Constants
 from surefoot.certify.lipschitz.graph import Step
+from surefoot.certify.lipschitz.layers import LARGEST, SMALLEST, Bound
 
 COARSE = {"tf32": 2.0**-10, "bf16": 2.0**-8}
 """Units of products of float32 in reduced precision; TF32 may cut digits off unrounded."""
-SMALLEST = 2.0**-126
-"""Results below may be flushed to zero: an absolute error that gamma does not know."""
 
 
 class Execution(fx.Interpreter):
@@ -37,39 +38,55 @@ class Execution(fx.Interpreter):
     """
 
     def __init__(self, constants: Constants, unit: float) -> None:
-        super().__init__(constants.graph.module)
+        super().__init__(constants.graph.module, graph=constants.graph.nodes)
         self.constants, self.unit = constants, unit
         self.steps = {step.name: step for step in constants.graph.steps}
         self.at_image: dict[str, Tensor] = {}
         self.growth: dict[str, float] = {}
         self.size: dict[str, Tensor] = {}
+        self.room = torch.zeros(())
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor, float]:
         """Give the logits `[B, C]`, their l2 error at the images `[B]`, and its growth with r."""
         outcomes = self.run(images)
         result = self.constants.graph.result
+        if outcomes.ndim != 2:
+            raise ValueError(
+                f"the net must return logits [B, classes]; found {tuple(outcomes.shape)}: end it"
+                " with a layer that gives one row an image, such as nn.Flatten()"
+            )
         return outcomes, self.at_image[result], self.growth[result]
 
     def run_node(self, n: fx.Node) -> Any:
         """Run a node; if it is a step, bound its error."""
         value = super().run_node(n)
         name = n.name
-        if isinstance(value, Tensor) and name in self.steps:
-            self._check_precision(value)
         if name == self.constants.graph.source:
-            self.at_image[name] = torch.zeros(len(value), dtype=torch.float64, device=value.device)
+            read = torch.full((len(value),), SMALLEST * value[0].numel() ** 0.5)
+            self.at_image[name] = read.to(value.device, torch.float64)
             self.growth[name] = 0.0
+            self.room = torch.full_like(self.at_image[name], torch.inf)
         elif name in self.steps:
+            self._check(value, self.steps[name], len(self.room))
             features = value[0].numel()
             self.at_image[name], self.growth[name] = self._error(self.steps[name], features)
         else:
             return value
         size = torch.linalg.vector_norm(value.flatten(1), dim=1, dtype=torch.float64)
         self.size[name] = size * (1 + 1e-9)
+        if name == self.constants.graph.result:
+            slope = float(self.constants.slopes[name]) + self.growth[name]
+            self._limit(Bound(1.0), self.size[name] + 2 * self.at_image[name], slope)
         return value
 
-    def _check_precision(self, value: Tensor) -> None:
-        """Raise where a step computes in less than the arithmetic that is counted."""
+    def _check(self, value: Tensor, step: Step, rows: int) -> None:
+        """Raise where a step gives another shape than it had, or computes in less than counted."""
+        if step.after is not None and value.shape != (rows, *step.after):
+            raise ValueError(
+                f"the step {step.name} gives {tuple(value.shape)} for {rows} images, and"
+                f" {step.after} for one: a certificate needs a net that treats each image as if it"
+                " were alone"
+            )
         if torch.finfo(value.dtype).eps / 2 > self.unit:
             raise ValueError(
                 f"a step computes in {value.dtype}, less than the unit {self.unit:.1e} of the"
@@ -85,11 +102,20 @@ class Execution(fx.Interpreter):
         spreads = [float(slopes[name]) + self.growth[name] for name in step.sources]
         if step.join == "stack":
             return _root(torch.stack(errors)), sum(one**2 for one in growths) ** 0.5 * (1 + 1e-12)
-        fresh = gamma(bound.terms, self.unit)
-        least = bound.terms * features**0.5 * SMALLEST
-        error = slope * sum(errors) + fresh * (bound.gain * sum(sizes) + bound.offset) + least
-        growth = slope * sum(growths) + fresh * bound.gain * sum(spreads)
+        size, spread = sum(sizes), sum(spreads)
+        self._limit(bound, size, spread)
+        fresh, flushed = gamma(bound.terms, self.unit), SMALLEST * features**0.5
+        relative = fresh * bound.gain + flushed * bound.terms**0.5
+        error = slope * sum(errors) + relative * size + fresh * bound.offset
+        error = error + flushed * (bound.terms + 2)
+        growth = slope * sum(growths) + relative * spread
         return error * (1 + 1e-12), growth * (1 + 1e-12)
+
+    def _limit(self, bound: Bound, size: Any, spread: float) -> None:
+        """End the radius where a number inside a step may overflow."""
+        factor = max(1.0, bound.gain, bound.peak)
+        left = (LARGEST - bound.offset - factor * (size + 1)) / (factor * spread + 1e-300)
+        self.room = torch.minimum(self.room, left.nan_to_num(0.0).clamp(min=0))
 
 
 def gamma(terms: int, unit: float) -> float:

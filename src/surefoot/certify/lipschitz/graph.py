@@ -85,6 +85,9 @@ def trace(model: nn.Module, shape: Shape | None) -> Graph:
     Raises:
         ValueError: code that depends on values, or a step without a known bound; it is named.
     """
+    for key in dict.fromkeys((ROOMS, *(kind_of(part) for part in model.modules()))):
+        if why := replaced(key):
+            raise ValueError(f"no Lipschitz bound is known for the net: {why}")
     tracer = _Tracer()
     try:
         with _shapes_unchecked():
@@ -108,10 +111,6 @@ def trace(model: nn.Module, shape: Shape | None) -> Graph:
                     f"the step {one.name} does something else for {BATCHES[0]} images than for one:"
                     " a certificate needs a net that treats each image as if it were alone"
                 )
-    kinds = dict.fromkeys(kind_of(step.layer) for step in graph.steps if step.layer is not None)
-    for key in (ROOMS, *kinds):
-        if why := replaced(key):
-            raise ValueError(f"no Lipschitz bound is known for the net: {why}")
     return graph
 
 

@@ -6,6 +6,8 @@ from oracles import Linear
 
 from surefoot.attacks import VoteSearch, autoattack, break_vote
 from surefoot.attacks.vote import vote_fails
+from surefoot.data import Data
+from surefoot.evaluation import Plain, Smoothed, bracket
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.models import build
 from surefoot.threat import Threat
@@ -159,3 +161,40 @@ def test_under_the_rule_majority_uncertain_stands_without_a_mass_of_its_own(mass
     sets = one(*members, outcomes=3)
     found = vote_fails(vote, torch.zeros(1, 1), sets, Local(), how, 0)
     assert found.tolist() == [fails]
+
+
+class Stripes(torch.nn.Module):
+    """Label 0 for just over half of the places, whatever the attack does."""
+
+    def forward(self, images):
+        flat = images.flatten(1)
+        first = (flat[:, 0].double() * 1000 % 1) < 0.501
+        lead = torch.where(first, 1.0, -1.0)
+        return torch.stack([lead + 0.1 * flat.sum(1), -lead], 1)
+
+
+def test_over_a_grid_of_radii_a_row_falls_falsely_with_alpha_at_most():
+    """Each radius at level alpha would break up to ten times as many rows (37 of 300 at .05)."""
+    images = torch.rand(300, 3, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
+    data = Data("stripes", images, torch.zeros(300, dtype=torch.long), ("a", "b"))
+    search = VoteSearch(steps=1, draws=2, n_choose=60, n_confirm=200, alpha=0.05)
+    smoothed = Smoothed(Vote(Stripes(), 0.25), n_certify=100, search=search)
+    record = bracket(
+        smoothed,
+        data,
+        guarantee=Local(),
+        threat=Threat("l2", 0.05),
+        radii=[0.01 * k for k in range(1, 11)],
+        limits=False,
+    )
+    # The label that holds at the image by 100 samples is the true one in nearly all rows.
+    fallen = record.rows["clean"] & (record.rows["attacked"] <= 0.1)
+    assert fallen.sum() <= 15 + 3 * 15**0.5
+
+
+def test_levels_are_shared_by_radii_bisection_and_ends():
+    smoothed = Smoothed(Vote(Stripes(), 0.25), search=VoteSearch(alpha=0.08))
+    assert smoothed.for_radii(2).search.alpha == pytest.approx(0.08 / (2 + smoothed.halvings))
+    assert smoothed.search.alpha == 0.08
+    plain = Plain(Stripes())
+    assert plain.for_radii(5) is plain

@@ -154,3 +154,63 @@ def test_close_pairs_against_brute_force(norm, generator):
 def test_bad_arguments(points, labels, eps, message):
     with pytest.raises(ValueError, match=message):
         conflict_bound(points, labels, eps=eps, norm="l2")
+
+
+def shared_point(one: float, other: float, eps: float) -> bool:
+    """Whether some float32 number lies within eps of both, by exact arithmetic."""
+    low, high = max(one, other) - eps, min(one, other) + eps
+    middle = np.float32((low + high) / 2)
+    near = (np.nextafter(middle, np.float32(-9)), middle, np.nextafter(middle, np.float32(9)))
+    return any(abs(float(z) - one) <= eps and abs(float(z) - other) <= eps for z in near)
+
+
+def test_balls_that_just_touch_make_the_bound_inexact():
+    line = torch.tensor([[0.0], [1.0]])
+    for norm in ("l2", "linf"):
+        touching = conflict_bound(line, torch.tensor([0, 1]), eps=0.5, norm=norm)
+        assert (touching.value, touching.exact, touching.conflicts) == (1.0, False, 0)
+        meeting = conflict_bound(line, torch.tensor([0, 1]), eps=0.5 + 1e-6, norm=norm)
+        assert (meeting.value, meeting.exact) == (pytest.approx(0.5), True)
+        apart = conflict_bound(line, torch.tensor([0, 1]), eps=0.5 - 1e-6, norm=norm)
+        assert (apart.value, apart.exact) == (1.0, True)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_grey_levels_twice_eps_apart_are_no_proof(steps):
+    """Of 256 levels, many pairs 2 eps apart share no float32 image: no classifier is refuted."""
+    grid = torch.arange(256, dtype=torch.float32)[:, None] / 255
+    labels, eps = (torch.arange(256) // 16) % 2, steps / 255
+    found = conflict_bound(grid, labels, eps=eps, norm="linf")
+    assert not found.exact
+    pairs, whole = close_pairs(grid, 2 * eps, "linf", margin=2.0**-23)
+    assert not whole
+    levels = grid[:, 0].double()
+    assert all(shared_point(levels[i].item(), levels[j].item(), eps) for i, j in pairs.tolist())
+    wider = conflict_bound(grid, labels, eps=eps * (1 + 1e-4), norm="linf")
+    assert wider.exact
+    assert wider.value <= found.value
+
+
+def test_equal_points_conflict_at_any_radius():
+    found = conflict_bound(torch.zeros(3, 2), torch.tensor([0, 1, 1]), eps=0.0, norm="l2")
+    assert (found.value, found.exact, found.conflicts) == (pytest.approx(2 / 3), True, 2)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("offset", [1e3, 1e6, -1e6])
+def test_large_coordinates_lose_no_conflict(norm, offset, generator):
+    points = torch.rand(300, 5, generator=generator).double()
+    labels = torch.randint(2, (300,), generator=generator)
+    here = conflict_bound(points, labels, eps=0.1, norm=norm)
+    there = conflict_bound(points + offset, labels, eps=0.1, norm=norm)
+    assert here.conflicts > 10
+    assert there.conflicts == here.conflicts
+    assert there.value == here.value
+
+
+def test_the_ceiling_of_either_guarantee_counts_a_point_in_the_ball_of_another():
+    line = torch.tensor([[0.0], [0.25]])
+    either = {"norm": "linf", "guarantee": LabelOrUncertain()}
+    assert conflict_bound(line, torch.tensor([0, 1]), eps=0.25, **either).conflicts == 0
+    assert not conflict_bound(line, torch.tensor([0, 1]), eps=0.25, **either).exact
+    assert conflict_bound(line, torch.tensor([0, 1]), eps=0.2501, **either).conflicts == 1

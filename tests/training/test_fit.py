@@ -256,3 +256,72 @@ def test_two_passes_of_one_batch_leave_the_statistics_of_both(digits, tmp_path):
 def test_impossible_lengths_are_refused():
     with pytest.raises(ValueError, match="epochs >= 1"):
         Training(epochs=0)
+
+
+class Batched(torch.nn.Sequential):
+    """A small net with batch normalisation, saved by name alone."""
+
+    def __init__(self):
+        super().__init__(
+            torch.nn.Flatten(),
+            torch.nn.Linear(64, 8),
+            torch.nn.BatchNorm1d(8),
+            torch.nn.Linear(8, 10),
+        )
+
+
+@pytest.mark.parametrize("count", [33, 65, 97])
+def test_a_last_batch_of_one_does_not_stop_batch_normalisation(count, tmp_path):
+    data = load("digits", "train").first(count)
+    training = Training(epochs=1, batch_size=32)
+    folder = fit(Batched(), data, Standard(), tmp_path / "run", training=training)
+    assert (folder / "model.safetensors").exists()
+
+
+def test_a_last_batch_of_one_stays_a_step_without_batch_normalisation(digits):
+    order = torch.arange(33)
+    assert [len(b) for b in loop_module._batches(net(), order, 32, 1)] == [32, 1]
+    assert [len(b) for b in loop_module._batches(Batched(), order, 32, 1)] == [33]
+    assert [len(b) for b in loop_module._batches(Batched(), torch.arange(67), 32, 2)] == [32, 35]
+    assert [len(b) for b in loop_module._batches(Batched(), order[:1], 32, 1)] == [1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named_before_a_folder_is_made(value, digits, tmp_path):
+    model = net()
+    model[1].weight.data[0, 0] = value
+    with pytest.raises(ValueError, match=r"NaN or infinite \(1.weight; 1 in all\)"):
+        fit(model, digits, Standard(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_ends_in_weights_that_are_not_finite_is_an_error(digits, tmp_path):
+    training = Training(epochs=1, batch_size=300, learning_rate=1e38, optimizer="sgd")
+    model = net()
+    for weight in model.parameters():
+        weight.register_hook(lambda gradient: gradient * 1e30)
+    with pytest.raises(ValueError, match="epoch 1 ended with weights that are NaN or infinite"):
+        fit(model, digits, Standard(), tmp_path / "run", training=training)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_an_infinite_learning_rate_is_no_setting():
+    with pytest.raises(ValueError, match="finite learning_rate"):
+        Training(learning_rate=float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda logits: {"logits": logits}, r"return self.net\(images\)\['logits'\]"),
+        (lambda logits: logits[:, :5], "10 classes, the model 5 outcomes"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_named_before_a_folder_is_made(
+    change, message, digits, tmp_path
+):
+    model = net()
+    model.register_forward_hook(lambda module, inputs, logits: change(logits))
+    with pytest.raises(ValueError, match=message):
+        fit(model, digits, Standard(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,180 @@
+"""Rows in a folder are reused only for the same model, data and question."""
+
+import importlib
+
+import pytest
+import torch
+from torch import nn
+
+from surefoot.data import Data
+from surefoot.evaluation import Plain, Smoothed, bracket
+from surefoot.evaluation.detection import Asked, detect
+from surefoot.evaluation.rejection import rejection_curve
+from surefoot.evaluation.stored import repeats, same_outcomes
+from surefoot.guarantees import Local
+from surefoot.report.words import grounds
+from surefoot.threat import Threat
+from surefoot.uncertainty import Tempered
+from surefoot.uncertainty.vote import Vote
+
+HOW = {"guarantee": Local(), "threat": Threat("l2", 0.05), "limits": False}
+
+
+def some(count: int = 120) -> Data:
+    """Sorted by class, as folders of images are: the first rows say nothing of the others."""
+    labels = torch.arange(3).repeat_interleave(count // 3)
+    images = torch.rand(count, 6, generator=torch.Generator().manual_seed(0)) * 0.4
+    images[torch.arange(count), labels] += 0.6
+    return Data("sorted", images, labels, ("a", "b", "c"))
+
+
+class Capped(nn.Module):
+    """A net with a plain number in it, as thresholds, temperatures and clamps are."""
+
+    def __init__(self, cap: float = 10.0) -> None:
+        super().__init__()
+        self.layer, self.cap = nn.Linear(6, 3, bias=False), cap
+        with torch.no_grad():
+            self.layer.weight.zero_()
+            self.layer.weight[:, :3] = 5 * torch.eye(3)
+
+    def forward(self, images):
+        logits = self.layer(images)
+        return torch.cat([logits[:, :2], logits[:, 2:].clamp(max=self.cap)], 1)
+
+
+class Rejecting(nn.Module):
+    rejects = True
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.net, self.threshold = Capped(), threshold
+
+    def forward(self, images):
+        logits = self.net(images)
+        top, sure = logits.amax(1), logits.softmax(1).amax(1) >= self.threshold
+        return torch.cat([logits, torch.where(sure, top - 1, top + 1)[:, None]], 1)
+
+
+def worked_shards(monkeypatch) -> list[int]:
+    module, seen = importlib.import_module("surefoot.evaluation.bracket"), []
+    original = module._shard
+    monkeypatch.setattr(
+        module, "_shard", lambda job, rows: seen.append(rows.start) or original(job, rows)
+    )
+    return seen
+
+
+CHANGES = {
+    "an attribute": lambda net: setattr(net, "cap", 0.0),
+    "a weight, in place": lambda net: net.layer.weight.data[2].mul_(-1),
+    "a callable inside": lambda net: setattr(net, "forward", lambda images: -images[:, :3]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("form", ["module", "callable"])
+def test_a_changed_model_is_evaluated_anew(change, form, tmp_path):
+    net = Capped().eval()
+    model = net if form == "module" else lambda images: net(images)
+    first = bracket(Plain(model, steps=3), some(), folder=tmp_path / "a", **HOW)
+    CHANGES[change](net)
+    again = bracket(Plain(model, steps=3), some(), folder=tmp_path / "a", **HOW)
+    fresh = bracket(Plain(model, steps=3), some(), folder=tmp_path / "b", **HOW)
+    assert again.rows.equals(fresh.rows)
+    assert not again.rows.equals(first.rows)
+
+
+def test_a_changed_threshold_is_seen_though_the_first_rows_are_alike(tmp_path):
+    def run(threshold, folder):
+        model = Rejecting(threshold).eval()
+        return bracket(Plain(model, steps=3), some(), folder=tmp_path / folder, **HOW).rows
+
+    one, again, fresh = run(0.6, "a"), run(0.95, "a"), run(0.95, "b")
+    assert again.equals(fresh)
+    assert not again.equals(one)
+
+
+def test_a_killed_run_of_another_model_lends_no_shard(tmp_path, monkeypatch):
+    module = importlib.import_module("surefoot.evaluation.bracket")
+    original = module._shard
+
+    def dies(job, rows):
+        if rows.start > 0:
+            raise KeyboardInterrupt
+        return original(job, rows)
+
+    net, data = Capped().eval(), some(600)
+    monkeypatch.setattr(module, "_shard", dies)
+    with pytest.raises(KeyboardInterrupt):
+        bracket(Plain(net, steps=2), data, folder=tmp_path / "a", **HOW)
+    monkeypatch.setattr(module, "_shard", original)
+    net.cap = 0.0
+    again = bracket(Plain(net, steps=2), data, folder=tmp_path / "a", **HOW)
+    assert again.rows.equals(bracket(Plain(net, steps=2), data, **HOW).rows)
+
+
+def test_spelling_names_and_other_machines_do_not_start_anew(tmp_path, monkeypatch):
+    worked, net = worked_shards(monkeypatch), Capped().eval()
+    first = bracket(Plain(net, steps=3), some(), folder=tmp_path, command="one", **HOW)
+    assert worked == [0]
+    # Arithmetic of another machine: a part in a million.
+    net.layer.weight.data.mul_(1 + 1e-6)
+    module, hashed = importlib.import_module("surefoot.evaluation.bracket"), first.header["model"]
+    monkeypatch.setattr(module, "fingerprint", lambda model: hashed["hash"])
+    how = HOW | {"folder": str(tmp_path), "command": "two", "name": "another"}
+    again = bracket(Plain(net, steps=3), some(), **how)
+    assert worked == [0]
+    assert (again.header["command"], again.header["name"]) == ("two", "another")
+    assert again.rows.equals(first.rows)
+
+
+def test_outcomes_that_are_missing_or_damaged_start_anew(tmp_path, monkeypatch):
+    worked, net = worked_shards(monkeypatch), Capped().eval()
+    bracket(Plain(net, steps=3), some(), folder=tmp_path, **HOW)
+    assert same_outcomes(tmp_path, {"sorted": net(some().images)})
+    assert not same_outcomes(tmp_path, {"sorted": net(some().images) + 0.01})
+    assert not same_outcomes(tmp_path, {"other": net(some().images)})
+    (tmp_path / "outcomes.safetensors").write_bytes(b"damaged")
+    bracket(Plain(net, steps=3), some(), folder=tmp_path, **HOW)
+    (tmp_path / "outcomes.safetensors").unlink()
+    bracket(Plain(net, steps=3), some(), folder=tmp_path, **HOW)
+    assert worked == [0, 0, 0]
+
+
+def test_a_temperature_is_part_of_a_detector(tmp_path):
+    stream = torch.Generator().manual_seed(0)
+    none = torch.zeros(20, dtype=torch.long)
+    ours = Data("in", torch.rand(20, 6, generator=stream), none, ("a", "b", "c"))
+    other = Data("out", torch.rand(20, 6, generator=stream), none, ("a", "b", "c"))
+    asked = Asked(radii=(0.1,), n_certify=100, steps=2, draws=4)
+
+    def mean(temperature, folder):
+        vote = Vote(Tempered(Capped(), temperature).eval(), 0.25)
+        found = detect(vote, ours, other, asked=asked, folder=tmp_path / folder)
+        return found.rows["mean"].tolist()
+
+    def radii(temperature, folder):
+        vote = Vote(Tempered(Capped(), temperature).eval(), 0.25)
+        how = {"thresholds": (0.2, 0.6), "n_certify": 100, "folder": tmp_path / folder}
+        return rejection_curve(vote, ours, **how).rows["tight"].tolist()
+
+    for measure in (mean, radii):
+        name = measure.__name__
+        first, again = measure(1.0, name), measure(0.05, name)
+        assert again == measure(0.05, name + " fresh")
+        assert again != first
+
+
+def test_rows_that_repeat_an_image_are_listed_and_not_counted_twice():
+    data = some(30)
+    twice = Data("twice", data.images.repeat(3, 1), data.labels.repeat(3), data.classes)
+    assert repeats(data) == []
+    assert repeats(twice) == list(range(30, 90))
+    vote = Vote(Capped().eval(), 0.1)
+    record = bracket(Smoothed(vote, n_certify=300), twice, attack=False, **HOW)
+    assert record.header["data"]["repeats"] == list(range(30, 90))
+    assert (record.rows["certified"] > 0.05).all()
+    text = " ".join(grounds(record).values())
+    # Of 30 images at alpha .001 one may be false with probability 3 %: 30 hold, not 90 less one.
+    assert "at least 30 of these 30 different images hold" in text

@@ -1,0 +1,82 @@
+"""Bounds of means: they hold at every size and for every distribution, and shrink."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from mpmath import mp, mpf
+
+from surefoot.stats import lower_bound, mean_interval, mean_lower_bound, upper_bound
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 10, 30])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_the_level_holds_for_few_coin_flips(size, share):
+    """Exactly: the probability of all outcomes whose bound lies above the mean."""
+    random = np.random.default_rng(size)
+    false, runs = 0, 2000
+    for _ in range(runs):
+        values = (random.random(size) < share).astype(float)
+        false += mean_lower_bound(values, 0.1) > share
+    assert false <= 0.1 * runs + 3 * math.sqrt(0.09 * runs)
+
+
+def test_the_level_holds_exactly_over_all_sequences():
+    for share in (0.2, 0.5, 0.8):
+        level = 0.0
+        for code in range(2**10):
+            values = np.array([code >> place & 1 for place in range(10)], dtype=float)
+            if mean_lower_bound(values, 0.05) > share:
+                level += share ** values.sum() * (1 - share) ** (10 - values.sum())
+        assert level <= 0.05
+
+
+def test_equal_values_have_a_width_that_shrinks():
+    widths = []
+    for size in (2, 10, 100, 1000):
+        found = mean_interval(np.full(size, 0.5), 0.05, low=0.0, high=2.0)
+        assert found.low < 0.5 < found.high
+        assert found.value == 0.5
+        widths.append(found.high - found.low)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] < 0.1
+
+
+def test_it_is_not_much_wider_than_the_exact_interval_of_coin_flips():
+    values = (np.random.default_rng(0).random(1000) < 0.3).astype(float)
+    found = mean_interval(values, 0.05)
+    count = values.sum()
+    exact = [
+        bound(torch.tensor([count]), 1000, 0.025).item() for bound in (lower_bound, upper_bound)
+    ]
+    assert found.high - found.low < 1.35 * (exact[1] - exact[0])
+
+
+def test_small_variance_pays():
+    random = np.random.default_rng(1)
+    narrow = mean_interval(0.5 + 0.01 * random.standard_normal(500).clip(-3, 3))
+    wide = mean_interval((random.random(500) < 0.5).astype(float))
+    assert narrow.high - narrow.low < 0.4 * (wide.high - wide.low)
+
+
+def test_no_values_say_nothing():
+    found = mean_interval(np.empty(0), low=-1.0, high=2.0)
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (-1.0, 2.0)
+
+
+@pytest.mark.parametrize("values", [[-0.1], [1.1], [math.nan]])
+def test_values_outside_the_range_are_refused(values):
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        mean_lower_bound(np.array(values), 0.05)
+
+
+@pytest.mark.parametrize("alpha", [1e-6, 1e-12, 1e-15])
+def test_binomial_bounds_hold_for_tiny_levels(alpha):
+    with mp.workdps(50):
+        for size in (1, 2, 10, 1000):
+            high = mpf(upper_bound(torch.tensor([0.0]), size, alpha).item())
+            assert (1 - high) ** size <= mpf(alpha)
+            high = mpf(upper_bound(torch.tensor([size - 1.0]), size, alpha).item())
+            assert 1 - high**size <= mpf(alpha)

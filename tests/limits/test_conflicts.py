@@ -214,3 +214,18 @@ def test_the_ceiling_of_either_guarantee_counts_a_point_in_the_ball_of_another()
     assert conflict_bound(line, torch.tensor([0, 1]), eps=0.25, **either).conflicts == 0
     assert not conflict_bound(line, torch.tensor([0, 1]), eps=0.25, **either).exact
     assert conflict_bound(line, torch.tensor([0, 1]), eps=0.2501, **either).conflicts == 1
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.int32, torch.int64])
+def test_labels_of_any_integer_type_are_the_same(kind, generator):
+    points = torch.rand(60, 2, generator=generator)
+    labels = torch.randint(3, (60,), generator=generator)
+    wanted = conflict_bound(points, labels, eps=0.1, norm="l2")
+    assert conflict_bound(points, labels.to(kind), eps=0.1, norm="l2") == wanted
+    assert conflict_bound(points, labels.to(kind)[:, None], eps=0.1, norm="l2") == wanted
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, -100]), torch.tensor([0.0, 1.0])])
+def test_what_is_no_label_is_named(labels):
+    with pytest.raises(ValueError, match="`labels` must be one integer"):
+        conflict_bound(torch.zeros(2, 1), labels, eps=0.1, norm="l2")

@@ -343,3 +343,44 @@ def test_points_and_uncertainty_must_be_finite(bad):
         concentration(points, uncertainty.fill_(bad), **settings)
     with pytest.raises(ValueError, match="at least 4 points"):
         concentration(points[:3], torch.zeros(3), **settings)
+
+
+def test_row_numbers_may_come_from_numpy():
+    points, uncertainty = gaussian(200, 2)
+    settings = {"risk": 0.1, "gamma": 0.0, "eps": 0.1, "norm": "l2"}
+    rows = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    wanted = concentration(points, uncertainty, search=rows[:100], report=rows[100:], **settings)
+    found = concentration(
+        points, uncertainty, search=rows[:100].numpy(), report=rows[100:].numpy(), **settings
+    )
+    assert (found.risk, found.adversarial_risk) == (wanted.risk, wanted.adversarial_risk)
+    with pytest.raises(ValueError, match=r"np.flatnonzero\(mask\)"):
+        concentration(points, uncertainty, search=np.arange(200) < 100, **settings)
+
+
+def test_valid_is_rarely_false_on_few_report_points():
+    """Label uncertainty 0 or 2 by coin: a region with .6 on average (truth 1/2 of 2) is a fluke."""
+    false = made = 0
+    for seed in range(60):
+        stream = torch.Generator().manual_seed(seed)
+        sites = torch.rand(40, 2, generator=stream).double() * 100
+        points = sites[torch.randint(40, (320,), generator=stream)]
+        points = points + 0.01 * torch.randn(320, 2, generator=stream).double()
+        uncertainty = 2 * (torch.rand(320, generator=stream) < 0.5).double()
+        order = torch.randperm(320, generator=stream)
+        found = concentration(
+            points,
+            uncertainty,
+            risk=0.002,
+            gamma=1.2,
+            eps=0.05,
+            norm="l2",
+            pieces=1,
+            delta=10.0,
+            search=order[:160],
+            report=order[160:],
+        )
+        made += found.feasible
+        false += found.valid
+    assert made > 40
+    assert false <= 0.05 * made + 3 * (0.05 * made) ** 0.5

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrize, prune
 
 from surefoot.attacks import apgd, break_guarantee
 from surefoot.certify import smoothing
@@ -285,7 +285,25 @@ class Replayed(nn.Module):
         return (pixels.flatten(1) + noise) @ torch.ones(9, 3).cumsum(1)
 
 
-SHARED = {"weights": OneDraw, "mask": OneMask, "part": MostlyOwn, "member": Member}
+class Jitter(nn.Module):
+    def forward(self, weight):
+        return weight + torch.randn(weight.shape)
+
+
+def jittered() -> nn.Module:
+    """Weights drawn anew by their parametrisation, which evaluation caches for a while."""
+    net = mlp()
+    parametrize.register_parametrization(net[1], "weight", Jitter())
+    return net
+
+
+SHARED = {
+    "parametrised": jittered,
+    "weights": OneDraw,
+    "mask": OneMask,
+    "part": MostlyOwn,
+    "member": Member,
+}
 
 
 @pytest.mark.parametrize("kind", SHARED)

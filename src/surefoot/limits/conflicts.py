@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
@@ -21,9 +21,10 @@ from torch import Tensor
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_guarantee
 from surefoot.limits.pairs import close_pairs
 from surefoot.threat import Norm
+from surefoot.types import checked_labels
 
-HardOrSoft = Int[Tensor, "M"] | Float[Tensor, "M C"]
-"""Classes, or shares of annotators."""
+HardOrSoft = Tensor
+"""Classes `[N]` or `[N, 1]`, or shares of annotators `[N, C]`."""
 SECONDS = 20.0
 """For the integer programme of one group of points; then its bound counts instead."""
 ROUND = 1e-6
@@ -94,14 +95,15 @@ def conflict_bound(
     """
     guarantee = Local() if guarantee is None else guarantee
     check_guarantee(guarantee)
-    _check(points, labels, eps)
+    hard = labels.ndim == 1 or labels.shape == (len(points), 1)
+    _check(points, labels, eps, hard=hard)
     if not isinstance(guarantee, Local | LabelOrUncertain):
         return Ceiling(1.0, False, 0)
     reach = eps if isinstance(guarantee, LabelOrUncertain) else 2 * eps
     flat = points.flatten(1)
     margin = _overlap(flat, norm) if reach == 2 * eps else 0.0
-    if labels.ndim == 1:
-        classes = labels.to(flat.device)
+    if hard:
+        classes = checked_labels(labels, flat)
         pairs, whole = close_pairs(
             flat,
             reach,
@@ -109,7 +111,7 @@ def conflict_bound(
             margin=margin,
             wanted=lambda i, j: classes[i].unsqueeze(1) != classes[j],
         )
-        best, exact = _hard(pairs.numpy(), labels.cpu().numpy())
+        best, exact = _hard(pairs.numpy(), classes.cpu().numpy())
     else:
         pairs, whole = close_pairs(flat, reach, norm, margin=margin)
         best, exact = _soft(pairs.numpy(), labels.double().cpu().numpy())
@@ -126,7 +128,7 @@ def _overlap(points: Tensor, norm: Norm) -> float:
     return unit * (points.shape[1] ** 0.5 if norm == "l2" else 1.0)
 
 
-def _check(points: Tensor, labels: Tensor, eps: float) -> None:
+def _check(points: Tensor, labels: Tensor, eps: float, *, hard: bool) -> None:
     if points.ndim < 2 or len(points) == 0 or len(labels) != len(points):
         raise ValueError(
             f"need points [N, ...] and as many labels; found shapes {tuple(points.shape)} and"
@@ -136,7 +138,7 @@ def _check(points: Tensor, labels: Tensor, eps: float) -> None:
         raise ValueError("`points` must be finite; found a NaN or an infinity")
     if not 0 <= eps < float("inf"):
         raise ValueError(f"`eps` must be finite and at least 0; found {eps}")
-    if labels.ndim == 2 and not bool(((labels >= 0) & (labels <= 1)).all()):
+    if not hard and not bool(((labels >= 0) & (labels <= 1)).all()):
         raise ValueError("soft labels are shares: found one outside [0, 1] or a NaN")
 
 

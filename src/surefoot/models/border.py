@@ -113,28 +113,26 @@ def behaviour(model: Model, images: Images) -> Behaviour:
         ValueError: the model fails on a batch of another size.
     """
     few = images[:ROWS].to(device_of(model))
-    with torch.no_grad(), frozen(model):
-        once, again = _run(model, few, 0), _run(model, few, 1)
-        if not _same(once, again):
-            return Behaviour(True, _shared_draws(model, few))
-        try:
-            alone = torch.cat([_run(model, row.unsqueeze(0), 0) for row in few])
-            turned = _run(model, torch.cat([few.flip(0), few[:1]]), 0)[:-1].flip(0)
-        except Exception as error:  # whatever a foreign model may raise
-            raise ValueError(
-                f"the model takes {len(few)} images together, but not one alone or {len(few) + 1}"
-                f" ({type(error).__name__}: {error}), so its outcomes depend on the other images of"
-                " the batch. Give it a free batch size, and batch normalisation its running"
-                " statistics"
-            ) from error
+    once, again = _run(model, few, 0), _run(model, few, 1)
+    if not _same(once, again):
+        return Behaviour(True, _shared_draws(model, few))
+    try:
+        alone = torch.cat([_run(model, row.unsqueeze(0), 0) for row in few])
+        turned = _run(model, torch.cat([few.flip(0), few[:1]]), 0)[:-1].flip(0)
+    except Exception as error:  # whatever a foreign model may raise
+        raise ValueError(
+            f"the model takes {len(few)} images together, but not one alone or {len(few) + 1}"
+            f" ({type(error).__name__}: {error}), so its outcomes depend on the other images of the"
+            " batch. Give it a free batch size, and batch normalisation its running statistics"
+        ) from error
     if _same(once, alone) and _same(once, turned):
         return Behaviour(False, "")
     return Behaviour(
         False,
         "the model's outcomes for an image depend on the other images of the batch (batch"
-        " normalisation without running statistics, x - x.mean(0), dynamic quantisation, noise fixed by"
-        " the place in the batch): no outcome of a single image is defined. Use running statistics (train them, then"
-        " model.eval()) and reduce over features only",
+        " normalisation without running statistics, x - x.mean(0), dynamic quantisation, noise"
+        " fixed by the place in the batch): no outcome of a single image is defined. Use running"
+        " statistics (train them, then model.eval()) and reduce over features only",
     )
 
 
@@ -146,7 +144,8 @@ def check_rows(model: Model, images: Images) -> None:
 
 
 def _run(model: Model, images: Images, seed: int) -> Tensor:
-    with own_randomness(seed):
+    # A context of its own each time: parametrised weights may be drawn at random, once a context.
+    with torch.no_grad(), frozen(model), own_randomness(seed):
         return outcomes_of(model, images).double()
 
 

@@ -5,9 +5,18 @@ import torch
 from oracles import make_net
 from torch import fx, nn
 from torch.nn.functional import pad
+from torch.nn.utils import parametrize, prune
 
-from surefoot.certify.lipschitz import Bound, pairwise, register, spectral_norm_bound
+from surefoot.certify.lipschitz import (
+    Bound,
+    certify,
+    gloro,
+    pairwise,
+    register,
+    spectral_norm_bound,
+)
 from surefoot.certify.lipschitz.certificate import measured
+from surefoot.guarantees import Local
 from surefoot.models import LipschitzMLP, Scale, build
 from surefoot.types import rejects
 from surefoot.uncertainty import Selective, logit_gap
@@ -478,3 +487,95 @@ def test_rows_that_differ_by_less_than_squares_can_hold_still_differ():
     with torch.no_grad():
         layer.weight.copy_(1e-170 * torch.eye(2, dtype=torch.float64))
     assert pairwise(layer)[0, 1] > 1e-170
+
+
+def plain_net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+def eagerly(net):
+    return torch.compile(net, backend="eager")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, eagerly, lambda net: eagerly(nn.DataParallel(net)), fx.symbolic_trace],
+    ids=["DataParallel", "compiled", "both", "traced by fx"],
+)
+def test_a_wrapped_net_is_certified_as_the_net(wrap, generator):
+    images = torch.rand(5, 1, 4, 4, generator=generator)
+    found = certify(wrap(plain_net()), images, guarantee=Local()).radius
+    assert torch.equal(found, certify(plain_net(), images, guarantee=Local()).radius)
+    assert torch.equal(pairwise(wrap(plain_net()), (1, 4, 4)), pairwise(plain_net(), (1, 4, 4)))
+    rejecting = certify(gloro(wrap(plain_net()), 0.01, (1, 4, 4)), images, guarantee=Local())
+    assert bool((rejecting.radius <= found).all())
+
+
+def compiled_in_place():
+    net = plain_net()
+    net.compile(backend="eager")
+    return net
+
+
+def pruned():
+    net = plain_net()
+    prune.l1_unstructured(net[1], "weight", 0.5)
+    return net
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda: torch.jit.script(plain_net()), r"net that torch\.jit was called on"),
+        (lambda: torch.jit.trace(plain_net(), torch.rand(2, 16)), r"torch\.jit was called on"),
+        (lambda: torch.jit.freeze(torch.jit.script(plain_net())), r"torch\.jit was called on"),
+        (
+            lambda: torch.ao.quantization.quantize_dynamic(plain_net(), {nn.Linear}),
+            "certify the float net",
+        ),
+        (lambda: nn.Sequential(nn.DataParallel(plain_net())), r"put `\.module` of it"),
+        (lambda: nn.Sequential(eagerly(plain_net())), r"put `\._orig_mod` of it"),
+        (compiled_in_place, r"before `\.compile\(\)`"),
+        (pruned, r"torch\.nn\.utils\.prune\.remove"),
+    ],
+    ids=["script", "trace", "freeze", "quantised", "parallel", "compiled", "in place", "pruned"],
+)
+def test_what_cannot_be_read_is_refused_with_the_line_to_write(make, line):
+    with pytest.raises(ValueError, match=line):
+        certify(make(), torch.rand(2, 1, 4, 4), guarantee=Local())
+
+
+def test_the_lines_for_hooks_and_subclasses_help(generator):
+    images = torch.rand(3, 1, 4, 4, generator=generator)
+    net = pruned()
+    prune.remove(net[1], "weight")
+    assert bool((certify(net, images, guarantee=Local()).radius > 0).any())
+
+    class Standardise(nn.Module):
+        def forward(self, weight):
+            return (weight - weight.mean()) / weight.std()
+
+    net = plain_net()
+    parametrize.register_parametrization(net[1], "weight", Standardise())
+    bound = pairwise(net, (1, 4, 4))
+    assert bool((steepest(net, (1, 4, 4), generator) <= bound * (1 + 1e-9)).all())
+
+
+class Squeezes(nn.Module):
+    def __init__(self, *axes):
+        super().__init__()
+        self.axes, self.head = axes, nn.Linear(4, 3)
+
+    def forward(self, images):
+        return self.head(images.mean(2, keepdim=True).squeeze(*self.axes).flatten(1))
+
+
+def test_squeezing_other_axes_than_that_of_the_batch_is_known():
+    net = Squeezes(2).eval()
+    assert torch.allclose(pairwise(net, (4, 8)), pairwise(net.head) * 8**-0.5, rtol=1e-9)
+    for axes in ((), (0,)):
+        with pytest.raises(ValueError, match=r"one row an image|as if it were alone|at once"):
+            pairwise(Squeezes(*axes).eval(), (1, 1, 4))

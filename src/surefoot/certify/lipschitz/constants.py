@@ -123,7 +123,7 @@ def _check_readable(part: nn.Module, name: str) -> None:
     elif home.startswith(("torch.ao.nn", "torch.nn.quantized", "torch.ao.quantization")):
         line = "certify the float net that was quantised; rounding to integers has no bound"
     elif wrapped := _wrapped(part):
-        line = f"take `.{wrapped}` of it, and wrap the whole net if need be"
+        line = f"put `.{wrapped}` of it into the net instead, and wrap the net as a whole"
     elif part._compiled_call_impl is not None:
         line = "certify the net before `.compile()`, or write compiled = torch.compile(net)"
     else:

@@ -186,6 +186,7 @@ class _Values(fx.Interpreter):
 
     def kept(self, images: Tensor) -> dict[str, Any]:
         """Give the value of each node, by name."""
+        self.extra_traceback = False
         self.run(images)
         return {node.name: value for node, value in self.env.items()}
 
@@ -195,7 +196,7 @@ def _values(root: nn.Module, nodes: fx.Graph, shape: Shape, model: nn.Module) ->
     with torch.no_grad():
         try:
             return _Values(root, garbage_collect_values=False, graph=nodes).kept(images)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # whatever the code of the net raises
             raise ValueError(
                 f"the net does not take {shape[0]} image(s) of shape {shape[1:]} at once:"
                 f" {str(error).partition(chr(10))[0]}. A certificate needs a net that takes any"
@@ -538,6 +539,7 @@ def _mean(call: _Call) -> _Read:
 
 _READERS: dict[str, Callable[[_Call], _Read]] = {
     **dict.fromkeys(("flatten", "view", "reshape", "permute", "transpose", "contiguous"), _moved),
+    **dict.fromkeys(("squeeze", "unsqueeze"), _moved),
     **dict.fromkeys(("relu", "abs", "absolute", "clamp"), _activation),
     **dict.fromkeys(("add", "iadd", "sub", "isub"), _added),
     **dict.fromkeys(("mul", "imul", "truediv", "itruediv", "div"), _scaled),
@@ -550,5 +552,5 @@ _READERS: dict[str, Callable[[_Call], _Read]] = {
 }
 """Functions and methods by name: operators, torch and tensor methods share them."""
 ALIASING = (_moved, _sliced, _widened)
-_DUNDERS = (f"__{'r' * turned}{name}__" for name in _READERS for turned in (0, 1))
-remember(ROOMS, (*_READERS, *_DUNDERS), (*ROOMS, *Tensor.__mro__[:-1]))
+_DUNDERS = {f"__{'r' * turned}{name}__" for name in _READERS for turned in (0, 1)}
+remember(ROOMS, frozenset(_DUNDERS.union(_READERS)), (*ROOMS, *Tensor.__mro__[:-1]))

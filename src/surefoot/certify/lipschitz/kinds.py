@@ -15,7 +15,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, overrides
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
@@ -36,45 +36,41 @@ class _Original(NamedTuple):
 
 
 _ORIGINALS: dict[Any, list[_Original]] = {}
-_SIZES: dict[Any, list[tuple[type, int]]] = {}
+_ABSENT: dict[Any, list[tuple[type, frozenset[str]]]] = {}
 
 
-def remember(key: Any, names: Iterable[str], owners: Iterable[Any]) -> None:
-    """Store what stands under these names now, to be compared by `replaced`."""
-    names, owners = frozenset(names), list(dict.fromkeys(owners))
-    _ORIGINALS[key] = [
-        _Original(owner, name, value, getattr(value, "__code__", None))
-        for owner in owners
-        for name, value in vars(owner).items()
-        if name in names and (callable(value) or isinstance(value, ModuleType | property))
-    ]
-    _SIZES[key] = [(owner, len(vars(owner))) for owner in owners if isinstance(owner, type)]
+def remember(key: Any, names: frozenset[str], owners: Iterable[Any]) -> None:
+    """Store what stands under these names now, and what classes lack, for `replaced`."""
+    for owner in owners:
+        _ORIGINALS.setdefault(key, []).extend(
+            _Original(owner, name, value, getattr(value, "__code__", None))
+            for name, value in vars(owner).items()
+            if name in names and (callable(value) or isinstance(value, ModuleType | property))
+        )
+        if isinstance(owner, type):
+            _ABSENT.setdefault(key, []).append((owner, names - vars(owner).keys()))
 
 
 def remember_kind(kind: type[nn.Module]) -> None:
     """Store what a call of this kind runs through."""
     classes = kind.__mro__[:-1]
     rooms = [sys.modules[one.__module__] for one in classes if one.__module__ in sys.modules]
-    remember(kind, ways(kind), (*classes, *rooms, *PLACES))
+    remember(kind, ways(kind), classes)
+    remember(kind, computed_by(kind), (*rooms, *PLACES))
 
 
 def replaced(key: Any) -> str:
     """Return what was replaced or added since it was remembered, and a remedy; "" if nothing."""
-    originals = _ORIGINALS.get(key, [])
     found = [
         (owner, name)
-        for owner, name, value, code in originals
+        for owner, name, value, code in _ORIGINALS.get(key, [])
         if (now := vars(owner).get(name)) is not value or getattr(now, "__code__", None) is not code
     ]
-    if any(len(vars(owner)) != size for owner, size in _SIZES.get(key, [])):
-        known = {(id(owner), name) for owner, name, *_ in originals}
-        names = {name for _, name, *_ in originals}
-        found += [
-            (owner, name)
-            for owner, _ in _SIZES[key]
-            for name in names & vars(owner).keys()
-            if (id(owner), name) not in known
-        ]
+    found += [
+        (owner, name)
+        for owner, names in _ABSENT.get(key, [])
+        for name in names.intersection(vars(owner))
+    ]
     if not found:
         return ""
     owner, name = found[0]
@@ -87,14 +83,24 @@ def replaced(key: Any) -> str:
 @cache
 def ways(kind: type[nn.Module]) -> frozenset[str]:
     """Return all names that may decide what a call of this kind computes."""
+    return computed_by(kind) | _reached((nn.Module,))
+
+
+@cache
+def computed_by(kind: type[nn.Module]) -> frozenset[str]:
+    """Return those that its own code mentions, beside what every module runs through."""
+    return _reached((*(one for one in kind.__mro__ if one not in nn.Module.__mro__), functional))
+
+
+def _reached(owners: tuple[Any, ...]) -> frozenset[str]:
     found: set[str] = set()
     left = list(START)
     while left:
         name = left.pop()
         if name not in found:
             found.add(name)
-            for owner in (kind, functional):
-                left += list(_mentioned(inspect.getattr_static(owner, name, None)))
+            for owner in owners:
+                left += list(_mentioned(vars(owner).get(name)))
     return frozenset(found - HARMLESS)
 
 
@@ -109,6 +115,8 @@ def _mentioned(value: Any) -> set[str]:
     if isinstance(value, property):
         value = value.fget
     value = inspect.unwrap(value) if isinstance(value, FunctionType) else value
+    if getattr(value, "__module__", "") == overrides.__name__:
+        return set()  # calls for subclasses of Tensor, which have no certificate
     left = [value.__code__] if isinstance(value, FunctionType) else []
     cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
     left += [one.__code__ for one in cells if isinstance(one, FunctionType)]

@@ -39,6 +39,7 @@ class Execution(fx.Interpreter):
 
     def __init__(self, constants: Constants, unit: float) -> None:
         super().__init__(constants.graph.module, graph=constants.graph.nodes)
+        self.extra_traceback = False  # an error says what it is, without the node of the graph
         self.constants, self.unit = constants, unit
         self.steps = {step.name: step for step in constants.graph.steps}
         self.at_image: dict[str, Tensor] = {}

@@ -22,6 +22,9 @@ COMMANDS = {
     "data": "list, describe or fetch data sets",
 }
 
+RESUMABLE = ("demo", "train", "attack", "certify", "evaluate", "reproduce")
+"""Commands that go on where they were stopped."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `surefoot COMMAND ...`; a fault of the caller ends in one line and exit status 2."""
@@ -37,6 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if name not in COMMANDS:
         _fail(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
+    try:
+        _run(name, arguments[1:])
+    except KeyboardInterrupt:
+        print(f"surefoot: {_stopped(name)}", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _run(name: str, arguments: list[str]) -> None:
     import tyro
 
     module = import_module(f"surefoot.cli.{name.replace('-', '_')}")
@@ -49,15 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from surefoot.evaluation.fall import Contradiction
 
     try:
-        command = tyro.cli(
-            module.Command, prog=f"surefoot {name}", args=arguments[1:], config=style
-        )
+        command = tyro.cli(module.Command, prog=f"surefoot {name}", args=arguments, config=style)
         command.run()
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, OverflowError, RecursionError) as error:
         _fail(str(error))
     except Contradiction as error:
         print(f"surefoot: SOUNDNESS ALARM: {error}", file=sys.stderr)
         raise SystemExit(3) from error
+
+
+def _stopped(name: str) -> str:
+    """Say what a run that was stopped has kept."""
+    if name not in RESUMABLE:
+        return "stopped; nothing was kept"
+    from surefoot.progress import reached
+
+    kept = f"{reached()} kept" if reached() else "what was finished is kept"
+    return f"stopped; {kept}; the same command goes on"
 
 
 def _help() -> str:

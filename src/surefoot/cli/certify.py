@@ -34,7 +34,10 @@ class Command:
 
     def run(self) -> None:
         """Certify, write, show."""
-        if self.effort.certificate == "none":
-            raise ValueError("--certificate none leaves nothing to certify: lipschitz or smoothing")
+        if self.effort.certificate in ("none", "vote"):
+            raise ValueError(
+                f"--certificate {self.effort.certificate} leaves nothing to certify: take lipschitz"
+                " or smoothing"
+            )
         command = replace(evaluate.Command(self.subject), **vars(self))
         evaluate.evaluate(command, attack=False, limits=False)

@@ -23,8 +23,13 @@ class Command:
     def run(self) -> None:
         """Do it."""
         from surefoot import data
+        from surefoot.cli.options import check_unused
         from surefoot.cli.say import say
 
+        if self.action == "list":
+            check_unused(self, ["name"], "on `data list`")
+        if self.action != "show":
+            check_unused(self, ["split"], f"on `data {self.action}`")
         if self.action != "list" and not self.name:
             raise ValueError(f"`surefoot data {self.action}` needs the name of a data set")
         if self.action == "list":

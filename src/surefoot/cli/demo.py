@@ -5,18 +5,21 @@ Every row is about one classifier: the standard, PGD and UDP nets are judged as 
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
+from surefoot.cli.options import check_seeds
 from surefoot.cli.say import say
 from surefoot.cli.show import percent, table
 from surefoot.data import load
 from surefoot.evaluation import Plain, Record, Smoothed, bracket, figures
 from surefoot.evaluation.classifiers import Classifier
-from surefoot.files import write_whole
+from surefoot.files import locked, write_whole
 from surefoot.guarantees import Local
 from surefoot.models import build
 from surefoot.report import comparison_chart, write_markdown, write_page
@@ -55,8 +58,24 @@ class Command:
 
     def run(self) -> None:
         """Train, evaluate, write, show."""
+        self._check()
         # Nets this small gain little from a second thread, and lose much where cores are busy.
         torch.set_num_threads(1)
+        state = PartialState(cpu=not torch.cuda.is_available())
+        with locked(self.folder, owner=state.is_main_process):
+            self._run()
+
+    def _check(self) -> None:
+        """Raise on settings that would only fail after a training."""
+        check_seeds(self.seed)
+        load("digits").first(self.count)
+        if self.epochs < 1 or self.n_certify < 1 or not 0 < self.sigma < math.inf:
+            raise ValueError(
+                "need --epochs and --n-certify of at least 1, and a finite --sigma above 0; found"
+                f" {self.epochs}, {self.n_certify} and {self.sigma:g}"
+            )
+
+    def _run(self) -> None:
         threat = Threat("l2", EPS)
         records = [
             self._row("standard", PLAIN, Standard(), self.epochs, 3e-3),

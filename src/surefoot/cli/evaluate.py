@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from surefoot.cli.options import Claim, Rows, Subject, command_line
+from surefoot.cli.options import (
+    Claim,
+    Rows,
+    Subject,
+    check_seeds,
+    check_unused,
+    command_line,
+)
 from surefoot.cli.say import say
 from surefoot.cli.show import show_record
 from surefoot.data import Data
@@ -58,6 +65,29 @@ class Effort:
     step_size: float | None = None
     seed: int = 0
 
+    def check(self, *, attack: bool) -> None:
+        """Raise on options that would be ignored."""
+        check_seeds(self.seed)
+        how = f"on --certificate {self.certificate}"
+        if not attack:
+            searches = ["protocol", "steps", "step_size", "skip_certified"]
+            check_unused(self, searches, "where nothing is attacked")
+        if self.protocol not in ("margins", "pgd"):
+            check_unused(self, ["steps"], f"on --protocol {self.protocol}")
+        if self.certificate in ("smoothing", "vote"):
+            own = ["protocol", "steps", "step_size"]
+            check_unused(self, own, f"{how}: a vote has an attack of its own")
+        noise = ["sigma", "n_select", "decide", "stopping", "tolerance", "rule", "levels"]
+        if self.certificate != "smoothing":
+            check_unused(self, noise, f"{how}: it is for --certificate smoothing")
+        elif not self.decide:
+            check_unused(self, ["stopping"], "without --decide")
+        if self.certificate not in ("smoothing", "vote"):
+            counts = ["alpha", "n_certify"]
+            check_unused(self, counts, f"{how}: it is for --certificate smoothing or vote")
+        if self.certificate in ("vote", "none"):
+            check_unused(self, ["skip_certified"], f"{how}: it needs a certificate")
+
 
 @dataclass(frozen=True)
 class Command:
@@ -94,12 +124,15 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     from surefoot.evaluation import bracket
     from surefoot.report import write_markdown, write_page
 
+    command.effort.check(attack=attack)
     data, others = command.rows.load()
+    guarantee = command.claim.build(data.classes)
+    decided = _decided(command, data)
     model = command.subject.open(data, others)
     record = bracket(
-        classifier_of(model, command.effort, _decided(command, data)),
+        classifier_of(model, command.effort, decided),
         data,
-        guarantee=command.claim.build(data.classes),
+        guarantee=guarantee,
         threat=command.threat,
         radii=command.radii,
         attack=attack,
@@ -121,8 +154,6 @@ def _decided(command: Command, data: Data) -> tuple[float, ...]:
     """Give the l2 radii that a smoothing certificate is to decide: those of the grid, or none."""
     if not command.effort.decide:
         return ()
-    if command.effort.certificate != "smoothing":
-        raise ValueError("--decide is for --certificate smoothing; other radii cost nothing more")
     from surefoot.evaluation.bracket import grid_of
 
     dimension = data.batch(slice(0, 1))[0].numel()
@@ -140,7 +171,6 @@ def classifier_of(model, effort: Effort, decided: tuple[float, ...] = ()):
     if effort.certificate == "smoothing" and not effort.sigma > 0:
         raise ValueError(f"--certificate smoothing needs --sigma above 0; found {effort.sigma:g}")
     if effort.certificate in ("smoothing", "vote"):
-        _check_vote(effort)
         sigma = effort.sigma if effort.certificate == "smoothing" else 0.0
         return Smoothed(
             Vote(model, sigma, effort.levels, effort.rule),
@@ -153,10 +183,13 @@ def classifier_of(model, effort: Effort, decided: tuple[float, ...] = ()):
             test=effort.stopping,
             tolerance=effort.tolerance,
         )
-    _check_net(effort)
     certificate = effort.certificate
     if certificate == "auto":
         certificate = "lipschitz" if _made_for_it(model) else "none"
+    if effort.skip_certified and certificate == "none":
+        raise ValueError(
+            "--skip-certified has no effect: no Lipschitz bound is known for this net; leave it out"
+        )
     own = ("steps", "seed", "protocol", "step_size")
     return Plain(model, certificate, **{name: getattr(effort, name) for name in own})
 
@@ -178,21 +211,3 @@ def _made_for_it(model) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _check_net(effort: Effort) -> None:
-    """Raise on options that only smoothing has."""
-    plain = Effort()
-    for name in ("tolerance", "rule", "levels", "stopping"):
-        if getattr(effort, name) != getattr(plain, name):
-            raise ValueError(f"--{name} is for --certificate smoothing")
-
-
-def _check_vote(effort: Effort) -> None:
-    """Raise on options that a vote would ignore."""
-    if effort.protocol != "margins" or effort.step_size is not None:
-        raise ValueError(
-            "a vote has an attack of its own: --protocol and --step-size are for nets as they stand"
-        )
-    if effort.certificate == "vote" and effort.skip_certified:
-        raise ValueError("--skip-certified needs a certificate; this vote has none")

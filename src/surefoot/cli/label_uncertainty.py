@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from surefoot.cli.options import Rows
+from surefoot.cli.options import Rows, check_seeds, check_unused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,8 +59,14 @@ class Command:
         from surefoot.files import write_csv
         from surefoot.limits import largest_gamma
 
-        if self.errors != "none" and self.source != "cross-validated":
-            raise ValueError("--errors asks a model: add --source cross-validated")
+        check_seeds(self.seed)
+        if self.source != "cross-validated":
+            asks = ["folds", "calibration", "errors"]
+            check_unused(self, asks, "without a model: it is for --source cross-validated")
+        if self.source != "votes":
+            check_unused(self, ["votes", "annotators", "prior"], "without --source votes")
+        if self.source == "soft-labels":
+            check_unused(self, ["seed"], "on soft labels: nothing is random")
         data, _ = self.rows.load()
         measure = {
             "soft-labels": self._soft,

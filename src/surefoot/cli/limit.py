@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from surefoot.cli.options import Rows, command_line
+from surefoot.cli.options import Rows, check_seeds, command_line
 from surefoot.threat import Threat
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ class Command:
         from surefoot.guarantees import LabelOrUncertain, Local
         from surefoot.limits import label_uncertainty
 
+        check_seeds(self.seed)
+        if not 0 <= self.delta < 1:
+            raise ValueError(f"--delta must lie in [0, 1), a measure; found {self.delta:g}")
         data, _ = self.rows.load()
         images, labels = data.batch(slice(None))
         unsure = torch.zeros(len(data))

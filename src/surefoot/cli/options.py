@@ -2,8 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,27 @@ from surefoot.guarantees import (
 )
 from surefoot.models import build, open_model
 from surefoot.models.io import read_config
+
+
+def check_unused(options: object, names: Sequence[str], reason: str) -> None:
+    """Raise if an option that would be ignored was given: it differs from its default."""
+    for one in fields(options):  # pyright: ignore[reportArgumentType]
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        if one.name in names and getattr(options, one.name) != default:
+            raise ValueError(f"{flag(one.name)} has no effect {reason}; leave it out")
+
+
+def flag(name: str) -> str:
+    """Spell a field as the flag it is."""
+    return "--" + name.replace("_", "-")
+
+
+def check_seeds(*seeds: int) -> None:
+    """Raise unless torch can take the seeds."""
+    if not all(0 <= seed < 2**63 for seed in seeds):
+        raise ValueError(
+            f"seeds must be at least 0 and below 2**63; found {', '.join(map(str, seeds))}"
+        )
 
 
 @dataclass(frozen=True)
@@ -43,10 +64,12 @@ class Rows:
 
     def load(self) -> tuple[Data, Data | None]:
         """Load the images asked for, and the others of the split (None if none are left)."""
-        whole = load(self.data, self.split)
+        check_seeds(self.data_seed)
         if self.count < 0:
             raise ValueError(f"--count must be at least 0; found {self.count}")
+        whole = load(self.data, self.split)
         if self.count == 0 or self.count >= len(whole):
+            check_unused(self, ["data_seed"], f"where all {len(whole)} images are taken")
             return whole, None
         return whole.split(self.count, self.data_seed)
 
@@ -124,6 +147,7 @@ class Subject:
 
     def open(self, data: Data, others: Data | None) -> nn.Module:
         """Open the model for this data; wrap it if it is to reject."""
+        self._check()
         check_classes(Path(self.model), data)
         model = self._bare()
         others = others and others.first(min(MOST_OTHERS, len(others)))
@@ -151,6 +175,17 @@ class Subject:
         elif threshold is None:
             threshold = self._threshold(model, others)
         return Selective(model, self.reject, threshold).eval()
+
+    def _check(self) -> None:
+        """Raise on options that would be ignored."""
+        if Path(self.model).is_dir():
+            check_unused(self, ["trust_code"], f"on {self.model}: a run folder holds no code")
+        if self.reject == "none":
+            check_unused(self, ["threshold_sigma"], "without --reject")
+        if self.risk is None:
+            check_unused(self, ["risk_alpha"], "without --risk")
+        if (self.coverage, self.risk, self.largest_radius) == (None, None, None):
+            check_unused(self, ["threshold_sigma"], "where the threshold is given")
 
     def _bare(self) -> nn.Module:
         """Open the model as it was trained."""
@@ -342,6 +377,10 @@ class Claim:
 
     def build(self, classes: tuple[str, ...]) -> Guarantee:
         """Make the guarantee."""
+        if self.guarantee not in ("topk", "relaxed-topk"):
+            check_unused(self, ["k"], f"on --guarantee {self.guarantee}")
+        if self.guarantee != "affinity":
+            check_unused(self, ["groups"], f"on --guarantee {self.guarantee}")
         if self.guarantee == "topk":
             return TopK(self.k)
         if self.guarantee == "relaxed-topk":
@@ -459,6 +498,15 @@ class Net:
             raise ValueError(
                 "give one of --members, --draws and --inducing: they exclude each other"
             )
+        check_seeds(self.init_seed)
+        dense = self.net in ("mlp", "residual-mlp", "gloro-mlp", "lipschitz-mlp")
+        check_unused(self, ["width"] if dense else ["hidden"], f"on --net {self.net}")
+        if self.net != "preactresnet18":
+            check_unused(self, ["dropout"], f"on --net {self.net}")
+        if self.net not in ("lipschitz-mlp", "lipnext"):
+            check_unused(self, ["scale"], f"on --net {self.net}")
+        if not self.inducing:
+            check_unused(self, ["features", "bound"], "without --inducing")
 
     def build(self, data: Data) -> nn.Module:
         """Build the net, or what is made of it, for images of this data set."""

@@ -30,12 +30,19 @@ class Command:
 
     def run(self) -> None:
         """Run and compare."""
+        import torch
+        from accelerate import PartialState
+
+        from surefoot.cli.options import check_seeds, check_unused
         from surefoot.cli.say import say
         from surefoot.cli.show import table
         from surefoot.evaluation.reproduce import EXPERIMENTS, reproduce, verdicts
+        from surefoot.files import locked
         from surefoot.report import write_experiment, write_page
 
+        check_seeds(self.seed)
         if not self.name:
+            check_unused(self, ["scale", "folder", "seed"], "without the name of an experiment")
             rows = [(name, found.source) for name, found in EXPERIMENTS.items()]
             return table("Experiments", ("name", "source"), rows)
         if self.name not in EXPERIMENTS:
@@ -43,11 +50,17 @@ class Command:
                 f"there is no experiment {self.name!r}; there are {', '.join(EXPERIMENTS)}"
             )
         experiment = EXPERIMENTS[self.name]
+        if self.scale not in experiment.scales:
+            raise ValueError(
+                f"{self.name} has the scales {', '.join(experiment.scales)}; found {self.scale!r}"
+            )
         folder = self.folder or Path("runs") / f"{self.name}-{self.scale}"
-        outcome = reproduce(experiment, self.scale, folder, seed=self.seed)
-        if outcome.records:
-            write_page(outcome.records, folder / "report.html", title=experiment.source)
-        page = write_experiment(experiment, outcome, folder, scale=self.scale)
+        state = PartialState(cpu=not torch.cuda.is_available())
+        with locked(folder, owner=state.is_main_process):
+            outcome = reproduce(experiment, self.scale, folder, seed=self.seed)
+            if outcome.records:
+                write_page(outcome.records, folder / "report.html", title=experiment.source)
+            page = write_experiment(experiment, outcome, folder, scale=self.scale)
         table(
             f"{experiment.source}, scale {self.scale}",
             ("row", "figure", "published", "ours"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import tyro
 from accelerate import PartialState
 
-from surefoot.cli.options import Net, read_groups
+from surefoot.cli.options import Net, check_seeds, check_unused, read_groups
 from surefoot.cli.say import say
 from surefoot.data import load
 from surefoot.guarantees import Affinity
@@ -49,6 +49,16 @@ class Command:
 
     def run(self) -> None:
         """Train, and say where the model is."""
+        check_seeds(self.validation_seed, self.training.seed)
+        if min(self.count, self.validation) < 0:
+            raise ValueError(
+                f"--count and --validation must be at least 0; found {self.count} and"
+                f" {self.validation}"
+            )
+        if not self.validation:
+            check_unused(self, ["validation_seed"], "without --validation")
+        if self.training.schedule != "multistep":
+            check_unused(self.training, ["milestones"], "without --schedule multistep")
         data, validation = load(self.data, "train"), None
         if self.count:
             data = data.first(self.count)

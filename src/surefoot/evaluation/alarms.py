@@ -238,7 +238,7 @@ def rounded_away(record: Record) -> list[str]:
     certificate, threat = record.header["certificate"], record.header["threat"]
     taken = (certificate or {}).get("rounding", {}).get("radius", 0.0)
     taken /= Threat(threat["norm"], 1.0).l2_radius(record.header["dimension"])
-    if taken < ROUNDED * threat["eps"]:
+    if taken == 0 or taken < ROUNDED * threat["eps"]:
         return []
     return [
         f"the worst case of rounding in {certificate['arithmetic']} takes about {taken:.2g} from"

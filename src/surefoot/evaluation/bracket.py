@@ -29,16 +29,18 @@ from surefoot.evaluation.fall import Fall
 from surefoot.evaluation.record import SCHEMA, Record, join_radii, join_set, join_sets, read
 from surefoot.evaluation.shards import Shard, Shards
 from surefoot.evaluation.stored import (
+    FILE,
     identity,
     keep_outcomes,
     outcomes_of_all,
     repeats,
     same_outcomes,
 )
+from surefoot.files import locked
 from surefoot.guarantees import Guarantee, LabelOrUncertain, containing
 from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of
-from surefoot.progress import track
+from surefoot.progress import note, reach, track
 from surefoot.threat import Threat
 from surefoot.types import Labels, Model, Outcomes, Sets, checked_images
 
@@ -96,20 +98,21 @@ def bracket(
     radii_attacked = grid if attack else []
     job = Job(classifier, data, guarantee, threat, radii_attacked, folder, skip_certified)
     state = _processes(folder)
-    shards = Shards(folder, header, {data.name: outcomes}, owner=state.is_main_process)
-    state.wait_for_everyone()
-    rows, witnesses, ledger = _work(job, shards, name)
-    header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
-    header["ceiling"] = limit.ceilings(data, guarantee, threat, grid) if limits else []
-    header["certificate"] = ledger.pop("certificate")
-    if attack:
-        header["attack"] = {**classifier.describe(), **ledger}
-    record = Record(rows, header, witnesses)
-    header["warnings"] += alarms.of_record(record)
-    if attack:
-        header["warnings"] += alarms.of_detector(classifier, data, record, threat)
-    header["seconds"] = round(time.perf_counter() - began, 3)
-    _leave(record, shards, folder, {data.name: outcomes})
+    with locked(folder, owner=state.is_main_process, scratch=(FILE,)):
+        shards = Shards(folder, header, {data.name: outcomes}, owner=state.is_main_process)
+        state.wait_for_everyone()
+        rows, witnesses, ledger = _work(job, shards, name)
+        header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
+        header["ceiling"] = limit.ceilings(data, guarantee, threat, grid) if limits else []
+        header["certificate"] = ledger.pop("certificate")
+        if attack:
+            header["attack"] = {**classifier.describe(), **ledger}
+        record = Record(rows, header, witnesses)
+        header["warnings"] += alarms.of_record(record)
+        if attack:
+            header["warnings"] += alarms.of_detector(classifier, data, record, threat)
+        header["seconds"] = round(time.perf_counter() - began, 3)
+        _leave(record, shards, folder, {data.name: outcomes})
     return record
 
 
@@ -145,9 +148,12 @@ def _work(job: "Job", shards: Shards, name: str) -> Shard:
     state = _processes(job.folder)
     places = range(0, len(job.data), job.classifier.shard)
     own = places[state.process_index :: state.num_processes]
+    size, count = job.classifier.shard, len(job.data)
+    reach(0, count, "rows")
     for first in track(own, f"evaluate {name}", len(own)):
         if not shards.done(first):
-            shards.write(first, _shard(job, slice(first, first + job.classifier.shard)))
+            shards.write(first, _shard(job, slice(first, first + size)))
+        reach(min(first + size, count), count, "rows")
     state.wait_for_everyone()
     return shards.collect(places)
 
@@ -177,7 +183,9 @@ def _finished(folder: Path, header: dict[str, Any], outcomes: Tensor) -> Record 
     """Read the record of this very evaluation, if the folder holds it already."""
     try:
         record = read(folder)
-    except ValueError:
+    except ValueError as error:
+        if (folder / "record.json").exists():
+            note(f"{error} It is evaluated again")
         return None
     same = record.header.get("identity") == header["identity"]
     if not (same and same_outcomes(folder, {header["data"]["name"]: outcomes})):

@@ -1,6 +1,5 @@
 """Finished parts of an evaluation, so that a killed run goes on where it stood."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
@@ -8,12 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-from surefoot.evaluation.record import concatenate, read_rows
+from surefoot.evaluation.record import concatenate, read_rows, rows_hash
 from surefoot.evaluation.stored import identity, keep_outcomes, same_outcomes
-from surefoot.files import write_whole
+from surefoot.files import read_json, write_json, write_whole
+from surefoot.progress import note
 
 
 class Shard(NamedTuple):
@@ -64,27 +65,47 @@ class Shards:
             keep_outcomes(self.folder, outcomes)
 
     def done(self, first: int) -> bool:
-        """Say whether the shard that begins at row `first` is complete."""
-        return self.folder is not None and (self.folder / f"{first}.json").exists()
+        """Return whether the shard that begins at row `first` is complete.
+
+        A damaged one is named and removed, so that its rows are done again.
+        """
+        if self.folder is None or not (self.folder / f"{first}.json").exists():
+            return False
+        try:
+            self.read(first)
+        except (OSError, ValueError, SafetensorError) as error:
+            note(f"{self.folder / str(first)} is damaged ({error}): its rows are done again")
+            (self.folder / f"{first}.json").unlink()
+            return False
+        return True
 
     def write(self, first: int, shard: Shard) -> None:
         """Keep a shard."""
         if self.folder is None:
             self.memory[first] = shard
             return
-        tensors = {name: value.contiguous() for name, value in shard.witnesses.items()}
-        write_whole(self.folder / f"{first}.csv", shard.rows.to_csv(index=False).encode())
-        write_whole(self.folder / f"{first}.safetensors", save(tensors))
+        rows = shard.rows.to_csv(index=False).encode()
+        tensors = save({name: value.contiguous() for name, value in shard.witnesses.items()})
+        write_whole(self.folder / f"{first}.csv", rows)
+        write_whole(self.folder / f"{first}.safetensors", tensors)
         # Last, because it says that the shard is complete.
-        write_whole(self.folder / f"{first}.json", json.dumps(shard.ledger).encode())
+        whole = {"ledger": shard.ledger, "hash": rows_hash(rows + tensors)}
+        write_json(whole, self.folder / f"{first}.json")
 
     def read(self, first: int) -> Shard:
-        """Give a shard back."""
+        """Return a shard.
+
+        Raises:
+            ValueError: its files are not those that were written.
+        """
         if self.folder is None:
             return self.memory[first]
-        rows = read_rows((self.folder / f"{first}.csv").read_text())
-        ledger = json.loads((self.folder / f"{first}.json").read_text())
-        return Shard(rows, load_file(self.folder / f"{first}.safetensors"), ledger)
+        whole = read_json(self.folder / f"{first}.json")
+        rows = (self.folder / f"{first}.csv").read_bytes()
+        tensors = (self.folder / f"{first}.safetensors").read_bytes()
+        if not isinstance(whole, dict) or whole.get("hash") != rows_hash(rows + tensors):
+            raise ValueError("its files do not fit their hash")
+        return Shard(read_rows(rows.decode()), load(tensors), whole["ledger"])
 
     def collect(self, places: range) -> Shard:
         """Join all shards; costs are added, what the certificate rests on is taken from one."""

@@ -130,7 +130,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = read_json(path)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(
             f"{folder} is not a run folder: expected config.json and model.safetensors in it."
             " Train a model with `surefoot train`, or give package.module:factory."

@@ -21,11 +21,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from surefoot.attacks.latent import answer
 from surefoot.data import Data
-from surefoot.files import write_whole
+from surefoot.files import locked, write_whole
 from surefoot.models import save
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, dtype_of, frozen
-from surefoot.progress import track
+from surefoot.progress import reach, track
 from surefoot.streams import generator
 from surefoot.training import state
 from surefoot.training.judge import best_epoch, collapsed, warn_of
@@ -85,20 +85,22 @@ def fit(
     wrapped, optimizer = accelerator.prepare(model, optimizer_of(model, training))
     described = _described(model, data, recipe, training)
     progress = Progress(model, optimizer, copy_of(model) if training.ema else None)
-    folder.mkdir(parents=True, exist_ok=True)
-    state.resume(folder, progress, described)
-    run = _Run(accelerator, wrapped, data, recipe, training)
-    epochs = range(len(progress.log), training.epochs)
-    for epoch in track(epochs, f"train {name_of(recipe)}", len(epochs)):
-        if training.judge.stops(progress.log):
-            break
-        _epoch(run, progress, validation, epoch)
+    with locked(folder, owner=accelerator.is_main_process):
+        state.resume(folder, progress, described)
+        run = _Run(accelerator, wrapped, data, recipe, training)
+        epochs = range(len(progress.log), training.epochs)
+        reach(len(progress.log), training.epochs, "epochs")
+        for epoch in track(epochs, f"train {name_of(recipe)}", len(epochs)):
+            if training.judge.stops(progress.log):
+                break
+            _epoch(run, progress, validation, epoch)
+            if accelerator.is_main_process:
+                state.store(folder, progress, described)
+            reach(epoch + 1, training.epochs, "epochs")
+        if progress.average is not None:
+            model.load_state_dict(progress.average)
         if accelerator.is_main_process:
-            state.store(folder, progress, described)
-    if progress.average is not None:
-        model.load_state_dict(progress.average)
-    if accelerator.is_main_process:
-        _leave(folder, progress, described, data.classes)
+            _leave(folder, progress, described, data.classes)
     model.eval()
     return folder
 
@@ -125,10 +127,12 @@ def _check_start(model: nn.Module, data: Data) -> None:
 
 
 def _check_weights(model: nn.Module, what: str) -> None:
+    trained = dict(model.named_parameters())
     bad = [
         name
         for name, value in model.state_dict().items()
-        if value.is_floating_point() and not bool(value.isfinite().all())
+        # A buffer may hold an infinite limit; no weight may.
+        if bool(value.isnan().any()) or (name in trained and bool(value.isinf().any()))
     ]
     if bad:
         raise ValueError(

@@ -10,7 +10,8 @@ where a counterexample is known, it stands beside. Kinds of models, in this orde
 - answers that depend on the other images of a batch;
 - numbers that overflow, or are flushed to zero;
 - weights and features that are drawn anew;
-- code that does something else once it has been read.
+- code that does something else once it has been read;
+- votes: draws and rows that are shared, flips that read the last bits of floating noise.
 """
 
 import itertools
@@ -24,13 +25,16 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from surefoot.attacks import break_guarantee
+from surefoot.attacks import VoteSearch, break_guarantee
+from surefoot.attacks.vote import vote_fails
+from surefoot.certify import smoothing
 from surefoot.certify.lipschitz import certify
 from surefoot.guarantees import Local
 from surefoot.models import Normalize, Scale
 from surefoot.models.lipschitz import NormPool
 from surefoot.threat import Threat
 from surefoot.uncertainty import Leading
+from surefoot.uncertainty.vote import Vote
 
 CERTIFIABLE = "certifiable"
 """Kinds that end with it may be certified; what they then claim is attacked."""
@@ -871,3 +875,96 @@ def test_no_radius_breaks_when_small_numbers_are_flushed(name, flush_while_certi
 
 
 # --- Models for votes: shared draws, planted flips of floats (their certificates are not Lipschitz)
+
+
+class Whole(nn.Module):
+    """A model made of one function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x.flatten(1))
+
+
+def two_columns(first: Tensor) -> Tensor:
+    """Label 0 where a row says so, else label 1."""
+    return torch.stack([first, ~first], 1).float()
+
+
+SHARED_DRAWS = {
+    "one member a call": lambda x: two_columns((torch.rand(()) < 0.5).expand(len(x))),
+    "weights drawn a call": lambda x: x[:, :3] @ torch.randn(3, 2),
+    "one mask a call": lambda x: (x * (torch.rand(1, 16) > 0.5))[:, :3],
+    "a third of the variance": lambda x: (
+        x[:, :2] + 0.8 * torch.randn(len(x), 2) + torch.randn(2) / 2
+    ),
+    "one draw for each half": lambda x: two_columns(
+        (torch.rand(2) < 0.5).repeat_interleave(len(x) // 2 + 1)[: len(x)]
+    ),
+    "one draw, mixed by row": lambda x: (
+        x[:, :2] * (1 + torch.randn(1, 1)) + 1e-3 * torch.randn(len(x), 2)
+    ),
+}
+OTHER_ROWS = {
+    "centred": lambda x: (x - x.mean(0))[:, :3],
+    "scaled by the largest": lambda x: (x / x.abs().amax())[:, :3],
+    "ranked": lambda x: x.argsort(0).argsort(0).float()[:, :3],
+    "the first row": lambda x: x[:, :3] + x[:1, 3:6],
+    "its neighbour": lambda x: x[:, :3] * x.roll(1, 0)[:, 3:6],
+    "batch normalised": lambda x: functional.batch_norm(x, None, None, training=True)[:, :3],
+    "by its place": lambda x: x[:, :3] + torch.arange(len(x))[:, None] % 3,
+}
+
+
+@pytest.mark.parametrize("name", [*SHARED_DRAWS, *OTHER_ROWS])
+@pytest.mark.parametrize("radii", [None, (0.05,)])
+def test_votes_whose_rows_are_not_independent_are_not_counted(name, radii):
+    model = Whole((SHARED_DRAWS | OTHER_ROWS)[name])
+    with pytest.raises(ValueError, match="batch"):
+        smoothing.certify(
+            model, images(), guarantee=Local(), sigma=0.25, radii=radii, n_certify=100
+        )
+
+
+def came_down(x: Tensor) -> Tensor:
+    """Which pixels noise has brought down, so that subtraction has left the last bits of x."""
+    return (x > -0.24) & (x < -0.06)
+
+
+FLIPS = {
+    "parity of the last place": lambda x: two_columns(
+        ((came_down(x) & ((x.double() * 2.0**26).round().long() % 2 == 0)).sum(1))
+        > (came_down(x) & ((x.double() * 2.0**26).round().long() % 2 == 1)).sum(1)
+    ),
+    "last bit of the number": lambda x: two_columns(
+        ((x.view(torch.int32) & 1) == 0).float().mean(1) > 0.52
+    ),
+    "multiples of 2^-24": lambda x: two_columns(
+        ((x.double() * 2.0**24) % 1 == 0).double().mean(1) > 0.9
+    ),
+    "what half precision drops": lambda x: two_columns((x == x.half().float()).any(1)),
+    "on the grid of bytes": lambda x: two_columns(
+        ((x * 255).round() / 255 == x).float().mean(1) > 0.5
+    ),
+    "sum of the last bits": lambda x: two_columns((x.view(torch.int32) & 7).sum(1) % 2 == 0),
+}
+
+
+@pytest.mark.parametrize("name", FLIPS)
+def test_what_reads_the_last_bits_has_no_certificate_beyond_the_truth(name):
+    """On the grid of 8-bit pixels noise is drawn exactly, and no last bit tells where x was."""
+    model, pixels = Whole(FLIPS[name]), torch.full((1, 1, 8, 8), 48 / 255)
+    how = smoothing.Procedure(levels=255)
+    found = smoothing.certify(model, pixels, guarantee=Local(), sigma=0.25, n_certify=2000, how=how)
+    assert 0 < found.details["law_error"] < 1e-6
+    vote, search = Vote(model, 0.25, 255), VoteSearch(n_confirm=2000, alpha=1e-6)
+    for step in (1 / 255, -1 / 255, 2.0**-26, -(2.0**-26)):
+        there = pixels + step
+        inside = (there.double() - pixels.double()).norm() < found.radius
+        fails = vote_fails(vote, there, found.sets, Local(), search, 1)
+        assert not bool(inside & fails)
+    # With floating noise the same claim rests on an assumption, and says so.
+    floating = smoothing.certify(model, pixels, guarantee=Local(), sigma=0.25, n_certify=100)
+    assert floating.details["law_error"] is None

@@ -1,4 +1,4 @@
-"""Keep the figures of a finished `surefoot reproduce` as rows, so that what docs quote has a source.
+"""Keep the figures of a finished `surefoot reproduce` as rows: what docs quote has a source.
 
     python benchmarks/experiments.py smoothing-digits --scale small --folder runs/smoothing-digits
 

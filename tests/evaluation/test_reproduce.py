@@ -21,6 +21,8 @@ def test_every_experiment_runs_at_the_smallest_scale(name, tmp_path):
     page = write_experiment(experiment, outcome, tmp_path, scale="smoke").read_text()
     for entry in outcome.compared:
         assert entry.row in page
+    for record in outcome.records:  # our own nets come in eval mode
+        assert not [text for text in record.header["warnings"] if "train mode" in text]
     for picture in outcome.pictures:
         assert (tmp_path / f"{picture}.svg").read_text().startswith("<?xml")
 

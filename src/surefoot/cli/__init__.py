@@ -4,6 +4,7 @@ Nothing heavy is imported before a command is chosen, so `surefoot --help` answe
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -61,7 +62,9 @@ def _run(name: str, arguments: list[str]) -> None:
 
     try:
         command = tyro.cli(module.Command, prog=f"surefoot {name}", args=arguments, config=style)
-        command.run()
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            command.run()
     except (ValueError, OSError, ImportError, OverflowError, RecursionError) as error:
         _fail(str(error))
     except Contradiction as error:
@@ -94,6 +97,11 @@ def _help() -> str:
             "surefoot COMMAND --help lists the options of a command.",
         ]
     )
+
+
+def _warn(message: object, *_: object, **__: object) -> None:
+    """Print a warning as one line, without the place in the code that it comes from."""
+    print(f"surefoot: warning: {one_line(message)}", file=sys.stderr)
 
 
 def _fail(message: str) -> None:

@@ -159,7 +159,8 @@ def _decided(command: Command, data: Data) -> tuple[float, ...]:
     dimension = data.batch(slice(0, 1))[0].numel()
     scale = Threat(command.threat.norm, 1.0).l2_radius(dimension)
     # A hair more, so that a decided radius is still one after it was turned into another norm.
-    return tuple(r * scale * (1 + 1e-12) for r in grid_of(command.radii, command.threat))
+    grid = grid_of(command.radii, command.threat)
+    return tuple(radius * scale * (1 + 1e-12) for radius in grid if radius > 0)
 
 
 def classifier_of(model, effort: Effort, decided: tuple[float, ...] = ()):

@@ -77,6 +77,8 @@ class Command:
             raise ValueError(f"--delta must lie in [0, 1), a measure; found {self.delta:g}")
         data, _ = self.rows.load()
         images, labels = data.batch(slice(None))
+        for doubt in self.threat.doubts(images):
+            say(f"warning: {doubt}")
         unsure = torch.zeros(len(data))
         if data.probabilities is not None:
             unsure = label_uncertainty(data.probabilities, labels)

@@ -27,12 +27,13 @@ KNOWN: dict[str, tuple[str, ...]] = {
 """Groups with a name: animals and vehicles of CIFAR-10, tops and shoes of Fashion-MNIST."""
 
 
-def from_file(path: Path, classes: Sequence[str]) -> Groups:
+def from_file(path: Path | str, classes: Sequence[str]) -> Groups:
     """Read groups from JSON: a list of lists, or an object name -> list, of indices or names.
 
     Raises:
         ValueError: the file cannot be read, or names something that is no class.
     """
+    path = Path(path)
     try:
         found: Any = read_json(path)
     except (OSError, ValueError) as error:
@@ -105,8 +106,9 @@ def from_superclasses(fine: Tensor, coarse: Tensor) -> Groups:
     return tuple(tuple(members[above]) for above in sorted(members))
 
 
-def from_superclass_file(path: Path, classes: Sequence[str]) -> Groups:
+def from_superclass_file(path: Path | str, classes: Sequence[str]) -> Groups:
     """Read superclasses from an .npz with `fine`, `coarse` and `fine_names`, for these classes."""
+    path = Path(path)
     arrays = npz.read(path, ("fine", "coarse", "fine_names"))
     found = from_superclasses(
         npz.labels_tensor(arrays["fine"]), npz.labels_tensor(arrays["coarse"])

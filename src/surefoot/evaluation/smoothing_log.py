@@ -31,7 +31,7 @@ UNKNOWN = (
 TRUE, FALSE = ("1", "1.0", "true"), ("0", "0.0", "false")
 
 
-def read_log(path: Path, *, radii: Sequence[float] | None = None) -> Record:
+def read_log(path: Path | str, *, radii: Sequence[float] | None = None) -> Record:
     """Read a log as a record of `Local` in l2, with what it does not say left open.
 
     Certified accuracy is that of the log. `score` is NaN and `attacked` infinite wherever the label
@@ -41,6 +41,7 @@ def read_log(path: Path, *, radii: Sequence[float] | None = None) -> Record:
         path: of the log; further columns are left out.
         radii: of the tables; None: multiples of 0.25 up to the largest radius.
     """
+    path = Path(path)
     lines = _lines(path)
     rows = pd.DataFrame([_row(line) for line in lines])
     largest = float(rows["certified"].max())
@@ -63,7 +64,7 @@ def read_log(path: Path, *, radii: Sequence[float] | None = None) -> Record:
     return Record(rows, header)
 
 
-def write_log(record: Record, path: Path) -> None:
+def write_log(record: Record, path: Path | str) -> None:
     """Write a record of smoothed `Local` as a log; radii are those of the predicted label.
 
     An image without a radius becomes an abstention, as the papers do. The time is empty: a record
@@ -84,7 +85,7 @@ def write_log(record: Record, path: Path) -> None:
         predict = int(prediction) if accepted and radius > 0 else -1
         shown = radius if predict >= 0 else 0.0
         writer.writerow([index, label, predict, shown, int(predict == label), _time(time)])
-    write_whole(path, text.getvalue().encode())
+    write_whole(Path(path), text.getvalue().encode())
 
 
 def _check(record: Record) -> None:

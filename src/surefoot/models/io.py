@@ -90,7 +90,7 @@ def _built(value: Any) -> Any:
     return value
 
 
-def save(model: nn.Module, folder: Path, **more: Any) -> None:
+def save(model: nn.Module, folder: Path | str, **more: Any) -> None:
     """Write `model.safetensors` and `config.json` into the folder, each all or nothing.
 
     Args:
@@ -98,13 +98,15 @@ def save(model: nn.Module, folder: Path, **more: Any) -> None:
         folder: made if missing.
         more: further JSON entries of the configuration (recipe, data, versions).
     """
+    folder = Path(folder)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     write_whole(folder / "model.safetensors", to_bytes(weights))
     write_json({"model": getattr(model, "config", None), **more}, folder / "config.json")
 
 
-def load(folder: Path) -> nn.Module:
+def load(folder: Path | str) -> nn.Module:
     """Read back what `save` wrote, in eval mode."""
+    folder = Path(folder)
     config = read_config(folder)
     if config.get("model") is None:
         raise ValueError(
@@ -140,7 +142,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path | str) -> None:
     """Load a safetensors file into the model; names and shapes must match."""
     try:
         weights = load_file(path)

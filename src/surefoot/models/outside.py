@@ -23,7 +23,7 @@ FORMS = "a run folder of `surefoot train`, or package.module:factory (--weights 
 
 
 def open_model(
-    reference: str | Path, weights: Path | None = None, *, trust_code: bool = False
+    reference: str | Path, weights: Path | str | None = None, *, trust_code: bool = False
 ) -> nn.Module:
     """Open a run folder, `package.module:factory` (called without arguments), or a file of code.
 

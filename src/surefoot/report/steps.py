@@ -9,6 +9,8 @@ from surefoot.evaluation.record import Record
 
 MOST_STEPS = 400
 """More certified radii than this are thinned out; the thinned curve lies below the full one."""
+WIDEST = 1e6
+"""No axis shows more: a picture cannot place larger radii, and no box of pixels is as wide."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def extent(records: Sequence[Record]) -> float:
     """Give the right end of the radius axis: a little more than the largest tested radius."""
     headers = [record.header for record in records]
     radii = [radius for header in headers for radius in header["radii"]]
-    return 1.12 * max([*radii, *(header["threat"]["eps"] for header in headers)])
+    largest = max([*radii, *(header["threat"]["eps"] for header in headers)])
+    return 1.12 * min(largest, WIDEST) if largest > 0 else 1.0
 
 
 def _at_least(radii: np.ndarray, edges: np.ndarray) -> np.ndarray:

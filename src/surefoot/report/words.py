@@ -57,7 +57,7 @@ def radius_text(radius: float, norm: str) -> str:
     ('8/255', '0.25')
     """
     levels = radius * 255
-    if norm == "linf" and levels > 0.5 and abs(levels - round(levels)) < 1e-6:
+    if norm == "linf" and 0.5 < levels < 1e4 and abs(levels - round(levels)) < 1e-6:
         return f"{round(levels)}/255"
     return f"{radius:.4g}"
 

@@ -102,7 +102,7 @@ def rejecting(
     sentences = [_sentence(name, one) for name, one in found.items()]
     _, model = trained(rows[0], setting, folder, seed)
     best = float(_best(rejection.summary(found[first]), "tight")["threshold"])
-    vote = Vote(Selective(model, scores[0], best), sigma)
+    vote = Vote(Selective(model, scores[0], best).eval(), sigma)
     records = [
         bracket(
             Smoothed(vote, n_certify=n_certify, seed=seed, search=search),

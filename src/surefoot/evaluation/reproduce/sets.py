@@ -226,7 +226,7 @@ def _certified(
 ) -> Record:
     # In float32 the worst case of rounding takes most of the radius of nets with long sums.
     return bracket(
-        Plain(Double(deepcopy(model)), "lipschitz", steps=setting.steps, seed=seed),
+        Plain(Double(deepcopy(model)).eval(), "lipschitz", steps=setting.steps, seed=seed),
         test,
         guarantee=guarantee,
         threat=Threat("l2", eps),

@@ -17,7 +17,7 @@ where a counterexample is known, it stands beside. Kinds of models, in this orde
 import itertools
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -174,6 +174,14 @@ def loud_instance() -> Case:
     return convolutional(layer)
 
 
+def padded_behind_its_back(**settings: Any) -> nn.Conv2d:
+    """What is padded stands under another name than what was asked for."""
+    layer = nn.Conv2d(1, 4, 3, padding=1, padding_mode="replicate")
+    for name, value in settings.items():
+        setattr(layer, name, value)
+    return layer
+
+
 def compiled_by_hand() -> Case:
     layer = nn.Linear(16, 16)
     layer._compiled_call_impl = lambda x: 50 * layer.forward(x)
@@ -259,6 +267,14 @@ LAYERS: dict[str, Callable[[], Case]] = {
         OwnSequence(nn.Flatten(), nn.Linear(16, 3)), images()
     ),
     f"subclass that changes no call, {CERTIFIABLE}": lambda: with_layer(HarmlessSubclass(16, 16)),
+    f"padding that is not what runs, {CERTIFIABLE}": lambda: Case(
+        nn.Sequential(
+            padded_behind_its_back(padding=(0, 0), _reversed_padding_repeated_twice=[3, 3, 3, 3]),
+            nn.Flatten(),
+            nn.Linear(256, 3),
+        ),
+        images(),
+    ),
     f"parametrised weight, {CERTIFIABLE}": lambda: with_layer(
         parametrize.register_parametrization(nn.Linear(16, 16), "weight", Doubled())
     ),
@@ -352,6 +368,20 @@ def test_hooks_on_all_modules_make_no_certificate(register):
             certify(with_layer(nn.Linear(16, 16)).model, images(), guarantee=Local())
     finally:
         handle.remove()
+
+
+class Louder(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        return 50 * result if func is functional.linear else result
+
+
+def test_a_mode_around_torch_makes_no_certificate():
+    net = with_layer(nn.ReLU()).model
+    with Louder(), pytest.raises(ValueError, match="Louder is active"):
+        certify(net, images(), guarantee=Local())
+    with torch.device("cpu"):
+        assert bool((certify(net, images(), guarantee=Local()).radius > 0).any())
 
 
 # --- Arguments that a reader might overlook -----------------------------------------------------

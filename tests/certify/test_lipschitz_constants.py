@@ -189,6 +189,28 @@ def test_groups_take_the_largest_not_the_product():
     assert found["slope"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
+def test_padding_is_what_runs_whatever_the_settings_say(mode, generator):
+    layer = nn.Conv2d(1, 2, 3, padding=1, padding_mode=mode)
+    layer.padding, layer._reversed_padding_repeated_twice = (0, 0), [2, 1, 0, 2]
+    layer.kernel_size = (1, 1)
+    net = nn.Sequential(layer, nn.Flatten(), nn.Linear(50, 2)).eval()
+    with torch.no_grad():
+        net[2].in_features = int(net[:2](torch.zeros(1, 1, 5, 4)).shape[1])
+    assert net[2].in_features == 50
+    found = steepest(net, (1, 5, 4), generator)
+    assert bool((found <= pairwise(net.float(), (1, 5, 4)) * (1 + 1e-6)).all())
+
+
+def test_settings_that_cannot_be_read_are_named():
+    layer = nn.Conv2d(1, 2, 3)
+    layer.stride = 1
+    with pytest.raises(
+        ValueError, match=r"cannot read its settings .*Conv2d\(\.\.\.\), not afterwards"
+    ):
+        pairwise(nn.Sequential(layer, nn.Flatten()), (1, 4, 4))
+
+
 class Louder(nn.Sequential):
     def forward(self, images):
         return 10 * super().forward(images)

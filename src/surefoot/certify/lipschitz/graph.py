@@ -15,6 +15,9 @@ from typing import Any, Literal, NamedTuple
 import jaxtyping
 import torch
 from torch import Tensor, fx, nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from surefoot.certify.lipschitz.kinds import TENSORS, remember, replaced
 from surefoot.certify.lipschitz.layers import (
@@ -22,6 +25,7 @@ from surefoot.certify.lipschitz.layers import (
     Shape,
     check_known,
     computes_like,
+    first_line,
     inverse,
     kind_of,
     rule_of,
@@ -88,6 +92,7 @@ def trace(model: nn.Module, shape: Shape | None) -> Graph:
     for key in dict.fromkeys((ROOMS, *(kind_of(part) for part in model.modules()))):
         if why := replaced(key):
             raise ValueError(f"no Lipschitz bound is known for the net: {why}")
+    _check_modes()
     tracer = _Tracer()
     try:
         with _shapes_unchecked():
@@ -112,6 +117,17 @@ def trace(model: nn.Module, shape: Shape | None) -> Graph:
                     " a certificate needs a net that treats each image as if it were alone"
                 )
     return graph
+
+
+def _check_modes() -> None:
+    """Raise inside a mode that may change what functions of torch compute."""
+    modes = [*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack()]
+    for mode in modes:
+        if not isinstance(mode, DeviceContext):
+            raise ValueError(
+                f"a {type(mode).__name__} is active, which may change what torch computes: certify"
+                " outside of its `with` block"
+            )
 
 
 def _graph(root: nn.Module, nodes: fx.Graph, values: dict[str, Any]) -> Graph:
@@ -199,7 +215,7 @@ def _values(root: nn.Module, nodes: fx.Graph, shape: Shape, model: nn.Module) ->
         except Exception as error:  # whatever the code of the net raises
             raise ValueError(
                 f"the net does not take {shape[0]} image(s) of shape {shape[1:]} at once:"
-                f" {str(error).partition(chr(10))[0]}. A certificate needs a net that takes any"
+                f" {first_line(error)}. A certificate needs a net that takes any"
                 " number of them, and one alone"
             ) from error
 

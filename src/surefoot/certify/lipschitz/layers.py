@@ -104,7 +104,13 @@ def bound(layer: nn.Module, shape: Shape | None) -> Bound:
     rule = _rule(check_known(layer, type(layer).__name__))
     assert rule is not None
     check_tensors(layer)
-    found = rule(layer, shape)
+    try:
+        found = rule(layer, shape)
+    except (TypeError, RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"the bound of {layer} cannot read its settings ({first_line(error)}): set them where"
+            f" the layer is made, {type(layer).__name__}(...), not afterwards"
+        ) from error
     if isinstance(found, Bound):
         return found
     many = math.prod(shape or (1,))
@@ -122,6 +128,11 @@ def check_known(layer: nn.Module, name: str) -> type[nn.Module]:
             f" compute something else; {why}."
         )
     return kind
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, without the trace that torch appends."""
+    return str(error).partition("\n")[0]
 
 
 def unknown(what: str) -> str:
@@ -146,7 +157,7 @@ def _linear(layer: nn.Linear, shape: Shape | None) -> Bound:
         spectral_norm_bound(layer.weight),
         gain=schur_bound(layer.weight),
         offset=shift,
-        terms=layer.in_features + 1,
+        terms=layer.weight.shape[1] + 1,
     )
 
 
@@ -181,13 +192,18 @@ def convolution(layer: nn.Conv1d | nn.Conv2d, shape: Shape | None) -> Bound:
 
 
 def _edges(layer: nn.Conv1d | nn.Conv2d) -> Any:
-    """Give the padding before and after on each axis."""
+    """Give the padding before and after on each axis, from what `forward` reads."""
+    if layer.padding_mode != "zeros":
+        both = layer._reversed_padding_repeated_twice
+        edges = tuple(zip(both[::2], both[1::2], strict=True))[::-1]
+        if min(both) < 0:
+            raise ValueError(f"{layer} cuts off pixels instead of padding: that has no bound")
+        return edges
     if layer.padding == "valid":
         return tuple((0, 0) for _ in layer.stride)
     if layer.padding == "same":
-        total = [
-            step * (taps - 1) for step, taps in zip(layer.dilation, layer.kernel_size, strict=True)
-        ]
+        taken = layer.weight.shape[2:]
+        total = [step * (taps - 1) for step, taps in zip(layer.dilation, taken, strict=True)]
         return tuple((whole // 2, whole - whole // 2) for whole in total)
     return tuple((int(edge), int(edge)) for edge in layer.padding)
 

@@ -96,7 +96,7 @@ def _l2(points: Points, reach: float) -> Candidates:
         about = torch.addmm(squares.float(), centred[rows], centred.T, alpha=-2)
         about += squares[rows].float().unsqueeze(1)
         error = 2 * unit * (squares[rows].sqrt() + longest) ** 2
-        limit = (reach**2 + error).float() * (1 + 1e-6)
+        limit = (reach * reach + error).float() * (1 + 1e-6)
         near, other = (matters & (about <= limit.unsqueeze(1))).nonzero(as_tuple=True)
         return near, other
 

@@ -178,7 +178,7 @@ def _name_gap(
 
 def _draw_limit(record: Record, ax: "matplotlib.axes.Axes") -> None:
     label = "limit of the data (estimated)"
-    points = _limits(record)
+    points = [point for point in _limits(record) if point[0] <= ax.get_xlim()[1]]
     if not points:
         return
     radii, shares, down, up = (np.array(column) for column in zip(*points, strict=True))
@@ -200,7 +200,8 @@ def _draw_limit(record: Record, ax: "matplotlib.axes.Axes") -> None:
 
 def _draw_ceiling(record: Record, ax: "matplotlib.axes.Axes") -> None:
     """Draw the proven ceiling where it binds; between radii that of the smaller one counts."""
-    entries = sorted(record.header.get("ceiling") or [], key=lambda entry: entry["radius"])
+    found = sorted(record.header.get("ceiling") or [], key=lambda entry: entry["radius"])
+    entries = [entry for entry in found if 0 < entry["radius"] < ax.get_xlim()[1]]
     if not any(entry["value"] < 1 for entry in entries):
         return
     radii = [0.0, *(entry["radius"] for entry in entries), ax.get_xlim()[1]]
@@ -229,6 +230,8 @@ def _limits(record: Record) -> list[tuple[float, float, float, float]]:
 
 def _mark_eps(record: Record, ax: "matplotlib.axes.Axes") -> None:
     eps = record.header["threat"]["eps"]
+    if eps > ax.get_xlim()[1]:
+        return
     ax.axvline(eps, color="#BBBBBB", linewidth=0.8, zorder=0.5)
     ax.annotate(
         "eps",

@@ -5,9 +5,12 @@
 Certified points of Lipschitz nets on digits, dense and convolutional, for every guarantee and both
 norms, and of the same nets when they reject (GloRo's bottom), each attacked just inside its own
 certified radius from fresh random starts; then radii three times too large, as a check that these
-attacks do find what is there.
+attacks do find what is there. At last the models made to be certified falsely
+(`tests/certify/test_adversarial_models.py`), in several draws of their weights: how many get a
+certificate, and how many of these fall.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,9 @@ from surefoot.guarantees import Guarantee, LabelOrUncertain
 from surefoot.progress import track
 from surefoot.training import Standard
 
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "certify"))
+import test_adversarial_models as adversarial
+
 GUARANTEES = (Local(), TopK(2), RelaxedTopK(3), Affinity(((0, 6, 8), (1, 7), (3, 5, 9))))
 SELECTIVE = (Local(), LabelOrUncertain())
 REJECT_AT = 0.2
@@ -37,12 +43,14 @@ class Options:
         trials: attacks inside certified radii, all guarantees and norms together.
         planted: attacks on the wrong radii.
         steps: of each search.
+        draws: of the weights of each adversarial model.
         folder: of the net.
     """
 
     trials: int = 100_000
     planted: int = 2_000
     steps: int = 20
+    draws: int = 20
     folder: Path = Path("runs/bench-soundness")
 
 
@@ -114,14 +122,37 @@ def run(
     return {"factor": factor, "trials": trials, "successes": successes, "seeds": seed}
 
 
+def adversaries(draws: int) -> dict[str, dict[str, int]]:
+    """Certify each model of the catalogue in several draws, and break what is certified."""
+    kinds = {**adversarial.CATALOGUE, "flushed": adversarial.FLUSHED}
+    found = {}
+    for kind, cases in kinds.items():
+        breaks = adversarial.broken_when_flushed if kind == "flushed" else adversarial.broken
+        counts = {"models": len(cases), "draws": draws, "certified": 0, "broken": 0}
+        for name in track(list(cases), f"adversarial models: {kind}", len(cases)):
+            for draw in range(draws):
+                torch.manual_seed(draw)
+                case = cases[name]()
+                case.model.eval()
+                try:
+                    radius = lipschitz.certify(case.model, case.images, guarantee=Local()).radius
+                except ValueError:
+                    continue
+                counts["certified"] += int((radius > 0).any())
+                counts["broken"] += int(breaks(case, radius))
+        found[kind] = counts
+    return found
+
+
 def main(options: Options) -> None:
-    """Run both."""
+    """Run all three."""
     torch.set_num_threads(1)
     nets = nets_of(options.folder)
     images = torch.cat([load("digits", split).batch(slice(None))[0] for split in ("test", "train")])
     sound = run(nets, images, options.trials, 1 - 1e-6, options.steps)
     planted = run(nets, images[:250], options.planted, 3.0, options.steps)
     row = {"sound": sound, "planted": planted, "steps": options.steps, "seed": 0}
+    row["adversarial"] = adversaries(options.draws)
     rows.append("soundness", row)
     print(row)
 

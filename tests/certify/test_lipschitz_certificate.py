@@ -326,6 +326,59 @@ def test_squares_too_small_for_float32_are_counted():
     assert (logits.double() - 4e-23).norm() <= error.item()
 
 
+def test_a_radius_ends_where_a_number_could_overflow():
+    """Label 0 leads in the whole box, but its features reach 2^118 at a distance of 0.7."""
+    first, head = nn.Linear(2, 2, bias=False), nn.Linear(2, 2)
+    with torch.no_grad():
+        first.weight.copy_(1.5e35 * torch.eye(2))
+        head.weight.copy_(torch.tensor([[1e-35, 0.0], [0.0, 0.0]]))
+        head.bias.copy_(torch.tensor([0.0, -10.0]))
+    images = torch.tensor([[0.5, 0.0]])
+    found = certify(nn.Sequential(first, head), images, guarantee=Local()).radius.item()
+    assert found == pytest.approx(2.0**118 / 1.5e35 - 1.5, rel=1e-4)
+    with torch.no_grad():
+        first.weight *= 0.1
+        head.weight *= 10
+    found = certify(nn.Sequential(first, head), images, guarantee=Local()).radius.item()
+    assert found == pytest.approx(10.75 / 1.5, rel=1e-2)  # the rest is rounding
+
+
+def test_small_numbers_that_may_be_flushed_are_counted(generator):
+    """Features at 1e-38: the error covers that each is taken for 0, as is each weight and pixel."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight *= 1e-19
+    images = torch.rand(5, 4, generator=generator) * 1e-1
+    logits, error, _ = Execution(measured(net, (4,)), unit_of(images)).logits(images)
+    with torch.no_grad():
+        assert bool(((net(images).double() - logits.double()).norm(dim=1) <= error).all())
+        torch.set_flush_denormal(True)
+        try:
+            flushed = net(images)
+        finally:
+            torch.set_flush_denormal(False)
+    exact = copy.deepcopy(net).double()(images.double())
+    assert bool(((flushed.double() - exact).norm(dim=1) <= error).all())
+
+
+def test_one_image_is_answered_as_it_is_in_any_batch():
+    """The graph of a batch is right for it, and the net by itself answers otherwise when alone."""
+
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, images):
+            if isinstance(images, torch.Tensor) and len(images) == 1:
+                return self.head(-images)
+            return self.head(images)
+
+    with pytest.raises(ValueError, match=r"other operations|depends on the whole batch"):
+        certify(Alone().eval(), torch.rand(5, 16), guarantee=Local())
+
+
 def test_sets_that_leads_cannot_certify_have_radius_zero():
     """On a rejecting net: {label} is no set of (ii), and two labels are none of (i)."""
     net, images = gloro(make_net(), 0.01), torch.rand(20, 1, 4, 4)

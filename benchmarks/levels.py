@@ -25,11 +25,8 @@ from surefoot.attacks import VoteSearch
 from surefoot.attacks.vote import vote_fails
 from surefoot.certify.smoothing import (
     Procedure,
-    certified_in_top_k,
     decide,
     distribution_bounds,
-    in_most_copies,
-    label_in_top_k,
     majority_radii,
     mean_bounds,
     quantile_bounds,
@@ -37,7 +34,6 @@ from surefoot.certify.smoothing import (
     robust_images,
 )
 from surefoot.certify.smoothing.claims import chosen
-from surefoot.certify.smoothing.composite import decide_pairs
 from surefoot.certify.smoothing.scores import histogram
 from surefoot.certify.smoothing.tolerance import radii_within
 from surefoot.evaluation import Smoothed
@@ -127,9 +123,7 @@ def fixed(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> Judg
     return judge
 
 
-def stopping(
-    guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int, how: Procedure
-) -> Judge:
+def stopping(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> Judge:
     """Decide at a hair beyond the exact radius of the alternative that the selection likes."""
 
     def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
@@ -139,9 +133,7 @@ def stopping(
         radius = float(exact.max()) + HAIR
         shared = {"radii": [radius], "alpha": alpha, "draws": draws, "key": (1,)}
         images = torch.zeros(runs, 1)
-        if how.test == "composite":
-            return decide_pairs(vote, images, selection, many.gather(1, best), **shared).radius > 0
-        found = decide(vote, images, selection, many.gather(1, best), guarantee, how=how, **shared)
+        found = decide(vote, images, selection, many.gather(1, best), guarantee, **shared)
         return found.radius > 0
 
     return judge
@@ -176,29 +168,6 @@ def by_majority(guarantee: Guarantee, masses: list[float], draws: int) -> Judge:
         many = sets.expand(runs, -1, -1)
         found, _ = majority_radii(vote.table(runs, draws), many, guarantee, 1.0, alpha)
         return found[:, 0] > exact + 1e-9
-
-    return judge
-
-
-def in_top_k(masses: list[float], draws: int) -> Judge:
-    """One label among the two best."""
-    label = torch.tensor([1])
-    exact = label_in_top_k(torch.tensor([masses[:-1]], dtype=torch.float64), label, 2, 1.0)
-
-    def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
-        counts = vote.table(runs, draws)
-        return certified_in_top_k(counts, label.expand(runs), 2, 1.0, alpha) > exact + 1e-9
-
-    return judge
-
-
-def in_copies(masses: list[float], draws: int) -> Judge:
-    """One label among the best of most copies."""
-    exact = torch.special.ndtri(torch.tensor(masses[0], dtype=torch.float64)).item()
-
-    def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
-        counts, first = vote.table(runs, draws), torch.zeros(runs, dtype=torch.long)
-        return in_most_copies(counts[:, :-1], first, draws, 1.0, alpha) > exact + 1e-9
 
     return judge
 
@@ -282,21 +251,12 @@ def judges(options: Options, random: np.random.Generator) -> dict[str, tuple[lis
     for name, (masses, guarantee) in CASES.items():
         sets, exact = truth(masses, guarantee)
         found[f"fixed: {name}"] = masses, fixed(guarantee, sets, exact, 300)
-        for test in ("group-sequential", "anytime"):
-            judge = stopping(guarantee, sets, exact, options.draws, Procedure(test=test))
-            found[f"{test}: {name}"] = masses, judge
+        judge = stopping(guarantee, sets, exact, options.draws)
+        found[f"group-sequential: {name}"] = masses, judge
         found[f"tolerance: {name}"] = masses, tolerant(guarantee, sets, exact, options.draws)
-        if guarantee.quantifier == "every" and masses[-1] == 0:
-            judge = stopping(guarantee, sets, exact, options.draws, Procedure(test="composite"))
-            found[f"composite: {name}"] = masses, judge
     three = [0.6, 0.1, 0.3, 0.0]
     found["majority: local"] = three, by_majority(Local(), three, 300)
     found["majority: label or uncertain"] = three, by_majority(LabelOrUncertain(), three, 300)
-    found["label in the top 2"] = (
-        [0.4, 0.35, 0.15, 0.1, 0.0],
-        in_top_k([0.4, 0.35, 0.15, 0.1, 0.0], 300),
-    )
-    found["label in most copies"] = [0.7, 0.3, 0.0], in_copies([0.7, 0.3, 0.0], 300)
     for radii in (1, 10):
         found[f"attacked at {radii} radii"] = [0.5, 0.5, 0.0], over_a_grid(radii)
     for different in (20, 1000):

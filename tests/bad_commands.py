@@ -119,7 +119,6 @@ def _of_evaluate() -> list[str]:
             "alpha": ("0.01",),
             "n-select": ("50",),
             "n-certify": ("50",),
-            "stopping": ("anytime",),
             "tolerance": ("0.1",),
             "rule": ("majority",),
             "levels": ("255",),
@@ -207,7 +206,6 @@ def _of_certify() -> list[str]:
             "levels": ("-1", "x"),
             "tolerance": ("0", "-1", "nan", "0.1 --decide"),
             "rule": ("majority", "random"),
-            "stopping": ("anytime", "composite", "soon"),
             "certificate": ("none", "vote", "all"),
             "seed": SEEDS,
             "steps": ("7",),
@@ -223,7 +221,6 @@ def _of_certify() -> list[str]:
         f"{base} --certificate lipschitz --alpha 0.1",
         f"{base} --certificate lipschitz --decide",
         f"{base} --certificate lipschitz --reject entropy --threshold 1",
-        f"{base} --decide --stopping composite --rule majority --reject entropy --threshold 1",
         f"{base} --rule majority --guarantee topk",
         "certify --model tiny:unknown --count 5 --certificate lipschitz",
     ]

@@ -236,7 +236,7 @@ def check_guarantee(guarantee: object) -> None:
 
 
 def check_model(guarantee: Guarantee, model: Model) -> None:
-    """Raise if this is no guarantee, or speaks of "uncertain" where the model has no such outcome."""
+    """Raise if this is no guarantee, or one about "uncertain" on a model without that outcome."""
     check_guarantee(guarantee)
     if isinstance(guarantee, LabelOrUncertain) and not rejects(model):
         raise ValueError(

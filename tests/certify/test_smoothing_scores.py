@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from surefoot.certify.smoothing.in_top_k import label_in_top_k
 from surefoot.certify.smoothing.scores import (
     distribution_bounds,
     histogram,
@@ -90,34 +89,3 @@ def test_what_is_no_number_counts_as_both_ends():
     low, high = distribution_bounds(counts, 0.0, 1e-3)
     assert low.item() < 0.21
     assert high.item() > 0.74
-
-
-def test_label_in_top_1_is_the_two_mass_radius():
-    masses = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3]])
-    found = label_in_top_k(masses, torch.tensor([0, 0]), 1, 0.5)
-    p, q = torch.tensor(0.6).double(), torch.tensor(0.3).double()
-    assert found[0].item() == pytest.approx(0.25 * (ndtri(p) - ndtri(q)).item(), rel=1e-6)
-    assert found[1].item() == 0
-
-
-def test_label_in_top_2_of_three_outcomes_by_brute_force():
-    """Both rivals must pass the label: the smaller of them alone, or both together."""
-    masses = torch.tensor([[0.3, 0.45, 0.25]], dtype=torch.float64)
-    found = label_in_top_k(masses, torch.tensor([0]), 2, 1.0).item()
-    shifts = torch.linspace(0, 3, 300_001, dtype=torch.float64)
-    own = ndtr(ndtri(masses[0, 0]) - shifts)
-    alone = ndtr(ndtri(masses[0, 2]) + shifts)
-    both = ndtr(ndtri(torch.tensor(0.7).double()) + shifts) / 2
-    pushed = (own <= alone) & (own <= both)
-    assert found == pytest.approx(shifts[pushed][0].item(), abs=2e-5)
-
-
-def test_more_places_never_shrink_the_radius(generator):
-    masses = torch.rand(50, 6, generator=generator).double()
-    masses = masses / masses.sum(1, keepdim=True)
-    labels = masses.argmax(1)
-    radii = [label_in_top_k(masses, labels, k, 1.0) for k in (1, 2, 3)]
-    assert bool((radii[1] >= radii[0] - 1e-9).all())
-    assert bool((radii[2] >= radii[1] - 1e-9).all())
-    with pytest.raises(ValueError, match="must lie in"):
-        label_in_top_k(masses, labels, 6, 1.0)

@@ -10,10 +10,7 @@ from torch import nn
 from surefoot.certify.smoothing import (
     UNIT,
     best_threshold,
-    certified_in_top_k,
     count,
-    in_most_copies,
-    label_in_top_k,
     robust_images,
     robust_share,
     two_radii,
@@ -49,13 +46,6 @@ def test_scores_are_counted_as_the_histogram_counts_them(net):
     assert torch.equal(table.scores(), direct)
 
 
-def test_places_count_the_best_labels(net, generator):
-    images = torch.rand(2, 6, generator=generator)
-    table = count(Vote(net, 0.5), images, 400, 1, k=3)
-    assert torch.equal(table.places[:, 0], table.joint.sum(2))
-    assert table.places.sum(2).tolist() == [[400, 800, 1200]] * 2
-
-
 def test_broken_copies_and_scores_that_are_no_number():
     class Strange(nn.Module):
         def forward(self, images):
@@ -70,10 +60,9 @@ def test_broken_copies_and_scores_that_are_no_number():
 
 def test_tables_do_not_depend_on_batches(net, generator):
     images = torch.rand(5, 6, generator=generator)
-    whole = count(Vote(net, 0.5), images, 600, 1, k=2)
-    part = count(Vote(net, 0.5), images[3:4], 600, 1, k=2, batch_size=77)
+    whole = count(Vote(net, 0.5), images, 600, 1)
+    part = count(Vote(net, 0.5), images[3:4], 600, 1, batch_size=77)
     assert torch.equal(whole.joint[3:4], part.joint)
-    assert torch.equal(whole.places[3:4], part.places)
 
 
 def test_what_makes_no_table(net):
@@ -82,8 +71,6 @@ def test_what_makes_no_table(net):
         count(Vote(net, 0.1), images, 10, 1, edges=(0.5, 0.5))
     with pytest.raises(ValueError, match="net inside"):
         count(Vote(Selective(net, "entropy", 0.5), 0.1), images, 10, 1)
-    with pytest.raises(ValueError, match="`k`"):
-        count(Vote(net, 0.1), images, 10, 1, k=5)
     table = count(Vote(net, 0.1), images, 10, 1, edges=(0.2, 0.7))
     with pytest.raises(ValueError, match="one of the 2 edges"):
         table.votes(0.5)
@@ -97,7 +84,7 @@ def made(p_label, p_rival, p_unsure, draws=1_000_000):
     joint[0, 0, 0], joint[0, 1, 0] = round(p_label * draws), round(p_rival * draws)
     joint[0, 0, 1] = round(p_unsure * draws)
     none = torch.zeros(1, dtype=torch.long)
-    return Table(joint, none, joint.sum(2).unsqueeze(1), (0.5, 1.0))
+    return Table(joint, none, (0.5, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +115,7 @@ def test_the_threshold_of_the_largest_radius_obeys_the_share_of_rejections():
     assert best_threshold(table, table, labels, 1.0, 1e-3, rejected=1.0) == 1.0
     assert best_threshold(table, table, labels, 1.0, 1e-3, rejected=0.0) == 1.0
     rare = made(0.6, 0.05, 0.35)
-    rare = Table(rare.joint.clone(), rare.broken, rare.places, rare.edges)
+    rare = Table(rare.joint.clone(), rare.broken, rare.edges)
     rare.joint[0, 1, 1] = 200_000  # uncertain copies of the rival: rejecting them helps
     rare.joint[0, 0, 1] = 150_000
     assert best_threshold(rare, rare, labels, 1.0, 1e-3, rejected=0.4) == 0.5
@@ -138,25 +125,7 @@ def test_the_threshold_of_the_largest_radius_obeys_the_share_of_rejections():
 
 def _only_low(table):
     joint = torch.cat([table.joint[:, :, :1], table.joint[:, :, 1:2], table.joint[:, :, 3:]], 2)
-    return Table(joint, table.broken, table.places, (0.5,))
-
-
-def test_a_label_in_the_top_k_from_counts_is_below_the_exact_radius_and_close():
-    counts = torch.tensor([[400_000, 350_000, 150_000, 100_000, 0]])
-    masses = counts[:, :-1] / counts.sum(1, keepdim=True)
-    labels = torch.tensor([1])
-    for k in (1, 2, 3):
-        found = certified_in_top_k(counts, labels, k, 0.5, 1e-3).item()
-        exact = label_in_top_k(masses, labels, k, 0.5).item()
-        assert found <= exact
-        assert found > exact - 0.02
-
-
-def test_a_label_among_the_best_of_most_copies_is_one_share():
-    places = torch.tensor([[900, 100], [400, 600]])
-    found = in_most_copies(places, torch.tensor([0, 0]), 1000, 0.5, 1e-3)
-    assert 0.5 < found[0].item() < 0.5 * ndtri(torch.tensor(0.9)).item()
-    assert found[1].item() == 0
+    return Table(joint, table.broken, (0.5,))
 
 
 def test_bounds_for_a_data_set_fail_as_rarely_as_they_say(generator):

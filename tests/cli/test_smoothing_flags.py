@@ -45,8 +45,7 @@ def test_other_ways_to_a_certificate(net, tmp_path):
     ).split()
     ways = {
         "near": "--tolerance 0.1",
-        "any": "--decide --stopping anytime",
-        "pairs": "--decide --stopping composite",
+        "decided": "--decide",
         "half": "--reject entropy --threshold 0.6 --rule majority",
     }
     for name, flags in ways.items():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from surefoot.stats import anytime, group_sequential
 from surefoot.stats import crossing as recursion
-from surefoot.stats.sequential import FUTILITY
+from surefoot.stats import group_sequential
+from surefoot.stats.sequential import FUTILITY, log_evidence_below
 
 
 def crossing(boundary, share):
@@ -86,24 +86,6 @@ def test_giving_up_is_rare_where_it_would_be_a_loss_and_leaves_the_level_alone()
     assert all(low < high for low, high in zip(boundary.give_up, boundary.accept, strict=True))
 
 
-@pytest.mark.parametrize(("null", "first"), [(0.6915, 22), (0.8413, 47), (0.97725, 350)])
-def test_a_test_for_all_times_takes_unanimous_draws_at_the_first_look_after_the_published(
-    null, first
-):
-    boundary = anytime(null, 1e-3, 100_000)
-    looks = zip(boundary.looks, boundary.accept, strict=True)
-    found = next(look for look, needed in looks if needed <= look)
-    assert found == next(look for look in boundary.looks if look >= first)
-
-
-@pytest.mark.parametrize("null", [0.5, 0.8413])
-def test_a_test_for_all_times_has_less_than_its_level_and_uses_some(null):
-    boundary = anytime(null, 0.05, 500)
-    brute = crossing(boundary, null)
-    assert brute == pytest.approx(boundary.level, abs=1e-12)
-    assert 0.05 / 10 < brute <= 0.05
-
-
 def test_the_recursion_knows_the_power_too():
     boundary = group_sequential(0.7, 0.01, 400)
     for share in (0.65, 0.7, 0.75, 0.9):
@@ -113,12 +95,19 @@ def test_the_recursion_knows_the_power_too():
 
 @pytest.mark.parametrize("bad", [(0.0, 0.1, 10), (1.0, 0.1, 10), (0.5, 0.0, 10), (0.5, 0.1, 0)])
 def test_what_makes_no_test_is_refused(bad):
-    for test in (group_sequential, anytime):
-        with pytest.raises(ValueError, match="0 < null < 1"):
-            test(*bad)
+    with pytest.raises(ValueError, match="0 < null < 1"):
+        group_sequential(*bad)
 
 
 def test_one_draw_is_a_test_too():
     boundary = group_sequential(0.5, 0.6, 1)
     assert boundary.looks == (1,)
     assert boundary.accept == (1,)
+
+
+def test_evidence_against_a_share_has_mean_one_at_most_and_grows():
+    counts = np.arange(41)
+    values = np.exp([log_evidence_below(int(k), 40, 0.7) for k in counts])
+    assert (values * binom.pmf(counts, 40, 0.7)).sum() <= 1
+    assert values[0] > 1e6
+    assert (np.diff(values) <= 0).all()

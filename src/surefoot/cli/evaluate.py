@@ -32,8 +32,6 @@ class Effort:
         n_certify: noisy copies (vote: draws) that are counted.
         decide: of smoothing: draw only until it is sure which radii of the grid hold, mostly a few
             hundred copies; n_certify is then the most.
-        stopping: of --decide: group-sequential (fewest copies), anytime (valid at every copy) or
-            composite (e-processes about pairs of masses).
         tolerance: of smoothing without --decide: stop where more copies could hardly add more than
             this l2 radius.
         rule: of smoothing: argmax, or majority (a label only with more than half of the mass, else
@@ -55,7 +53,6 @@ class Effort:
     n_select: int = 100
     n_certify: int = 10_000
     decide: bool = False
-    stopping: Literal["group-sequential", "anytime", "composite"] = "group-sequential"
     tolerance: float | None = None
     rule: Literal["argmax", "majority"] = "argmax"
     levels: int = 0
@@ -77,11 +74,9 @@ class Effort:
         if self.certificate in ("smoothing", "vote"):
             own = ["protocol", "steps", "step_size"]
             check_unused(self, own, f"{how}: a vote has an attack of its own")
-        noise = ["sigma", "n_select", "decide", "stopping", "tolerance", "rule", "levels"]
+        noise = ["sigma", "n_select", "decide", "tolerance", "rule", "levels"]
         if self.certificate != "smoothing":
             check_unused(self, noise, f"{how}: it is for --certificate smoothing")
-        elif not self.decide:
-            check_unused(self, ["stopping"], "without --decide")
         if self.certificate not in ("smoothing", "vote"):
             counts = ["alpha", "n_certify"]
             check_unused(self, counts, f"{how}: it is for --certificate smoothing or vote")
@@ -181,7 +176,6 @@ def classifier_of(model, effort: Effort, decided: tuple[float, ...] = ()):
             search=VoteSearch(alpha=effort.alpha),
             seed=effort.seed,
             radii=decided,
-            test=effort.stopping,
             tolerance=effort.tolerance,
         )
     certificate = effort.certificate

@@ -25,7 +25,7 @@ from surefoot.attacks.autoattack import VERSIONS
 from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote import vote_fails
 from surefoot.certify import lipschitz, smoothing
-from surefoot.certify.smoothing.procedure import Procedure, Test
+from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.guarantees import Guarantee, Local, check_model
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
@@ -230,8 +230,7 @@ class Smoothed:
         search: effort of the attack.
         seed: of all noise.
         radii: l2 radii to decide, drawing until that is sure; none: the full radius.
-        test: of decisions, see `smoothing.Procedure`.
-        tolerance: of full radii, see there.
+        tolerance: of full radii, see `smoothing.Procedure`.
     """
 
     vote: Vote
@@ -241,7 +240,6 @@ class Smoothed:
     search: VoteSearch = field(default_factory=VoteSearch)
     seed: int = 0
     radii: tuple[float, ...] = ()
-    test: Test = "group-sequential"
     tolerance: float | None = None
     shard: ClassVar[int] = 50  # counting is slow: a kill should not cost much
     halvings: ClassVar[int] = 6
@@ -257,7 +255,7 @@ class Smoothed:
     @property
     def procedure(self) -> Procedure:
         """Give the choices of the certificate."""
-        return Procedure(self.vote.rule, self.test, self.tolerance, self.vote.levels)
+        return Procedure(self.vote.rule, self.tolerance, self.vote.levels)
 
     @property
     def rejects(self) -> bool:
@@ -377,7 +375,7 @@ class Smoothed:
 
     def settings(self) -> dict[str, Any]:
         """Give everything but the net, for the header."""
-        keep = ("alpha", "n_select", "n_certify", "seed", "test", "tolerance")
+        keep = ("alpha", "n_select", "n_certify", "seed", "tolerance")
         chosen = {name: getattr(self, name) for name in keep} | {"radii": list(self.radii)}
         noise = {name: getattr(self.vote, name) for name in ("sigma", "levels", "rule")}
         return {**noise, **chosen, "search": asdict(self.search)}

@@ -204,8 +204,6 @@ def _procedure(certificate: dict[str, Any]) -> str:
     text = ""
     if certificate.get("rule") == "majority":
         text += " A label is answered only with more than half of the mass."
-    if certificate.get("test") in ("anytime", "composite"):
-        text += f" Decisions stop by the test {certificate['test']}."
     if certificate.get("law_error"):
         error = certificate["law_error"]
         text += f" Noise in whole steps of the grid; its error, {error:.1g}, is in every bound."

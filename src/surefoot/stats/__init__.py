@@ -9,13 +9,11 @@ from surefoot.stats.binomial import (
     upper_bound,
 )
 from surefoot.stats.discrete import law_error, rounded_normal
-from surefoot.stats.evidence import pair_log_evidence
-from surefoot.stats.sequential import Boundary, anytime, crossing, group_sequential, looks_of
+from surefoot.stats.sequential import Boundary, crossing, group_sequential, looks_of
 
 __all__ = [
     "Boundary",
     "Interval",
-    "anytime",
     "binomial_p_value",
     "crossing",
     "group_sequential",
@@ -25,7 +23,6 @@ __all__ = [
     "lower_bound",
     "mean_interval",
     "mean_lower_bound",
-    "pair_log_evidence",
     "rounded_normal",
     "upper_bound",
 ]

@@ -14,9 +14,8 @@ from functools import lru_cache
 from math import ceil
 
 import numpy as np
+from scipy.special import betainc, betaln
 from scipy.stats import binom
-
-from surefoot.stats.evidence import log_evidence_above, log_evidence_below
 
 FIRST, RATIO, POWER = 20, 1.12, 0.35
 """First look, growth from look to look, exponent of the error that is spent."""
@@ -73,27 +72,6 @@ def group_sequential(null: float, alpha: float, draws: int) -> Boundary:
     return Boundary(null, alpha, looks, accept, (*give_up, accept[-1] - 1), level)
 
 
-@lru_cache(maxsize=4096)
-def anytime(null: float, alpha: float, draws: int) -> Boundary:
-    """Find the bounds of a test that may also be watched after every draw, and go on for ever.
-
-    An e-process reaches 1 / alpha (`evidence.log_evidence_above`). It needs more draws than
-    `group_sequential`, which knows its looks and its last draw; the same looks are tabulated here.
-
-    Args:
-        null: p*, strictly between 0 and 1.
-        alpha: level, for every share at most p*, at all times together.
-        draws: at the last look.
-    """
-    _check(null, alpha, draws)
-    looks = looks_of(draws)
-    accept = tuple(_convincing(null, alpha, n) for n in looks)
-    worth = (min(accept[-1], draws) - 0.5) / draws
-    give_up = tuple(_hopeless(worth, n) for n in looks[:-1])
-    level = crossing(null, looks, accept)
-    return Boundary(null, alpha, looks, accept, (*give_up, accept[-1] - 1), level)
-
-
 def crossing(share: float, looks: Sequence[int], accept: Sequence[int]) -> float:
     """Give the probability, exact to 1e-12, that some look accepts if this is the share."""
     mass, start, spent, seen = np.ones(1), 0, 0.0, 0
@@ -113,18 +91,6 @@ def _check(null: float, alpha: float, draws: int) -> None:
         raise ValueError(
             f"need 0 < null < 1, 0 < alpha < 1 and draws >= 1; found {null}, {alpha}, {draws}"
         )
-
-
-def _convincing(null: float, alpha: float, draws: int) -> int:
-    """Give the fewest successes whose e-value reaches 1 / alpha; draws + 1 if none do."""
-    low, high = int(null * draws), draws + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if log_evidence_above(middle, draws, null) >= -np.log(alpha) * (1 + 1e-9):
-            high = middle
-        else:
-            low = middle
-    return high
 
 
 def looks_of(draws: int) -> tuple[int, ...]:
@@ -177,3 +143,19 @@ def _hopeless(worth: float, draws: int) -> int:
         else:
             high = middle - 1
     return low
+
+
+def log_evidence_below(successes: int, draws: int, null: float) -> float:
+    r"""Return the log e-value against "the share is at least null".
+
+    $$ e = \frac{\int_0^{p^*} p^{k - 1/2} (1 - p)^{n - k - 1/2} dp}
+       {B_{p^*}(1/2, 1/2) \; p^{*k} (1 - p^*)^{n - k}} $$
+    for k / n <= p*: there p* has the largest likelihood of the null. Minus infinity above. Its mean
+    under the null is at most 1 whenever it is stopped (Robbins 1970; Ville).
+    """
+    if successes > null * draws:
+        return -np.inf
+    a, b = successes + 0.5, draws - successes + 0.5
+    mixed = np.log(betainc(a, b, null)) + betaln(a, b)
+    mixed -= np.log(betainc(0.5, 0.5, null)) + betaln(0.5, 0.5)
+    return float(mixed - successes * np.log(null) - (draws - successes) * np.log1p(-null))

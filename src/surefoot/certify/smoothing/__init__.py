@@ -2,20 +2,15 @@
 
 `certificate` joins selection and decision, `procedure` holds its choices. `fixed` turns counts into
 radii, `tolerance` stops drawing when they are close; `claims` turns a radius into statements about
-shares and `decisions` draws until they are sure, `composite` compares pairs instead. `table` counts
+shares and `decisions` draws until they are sure. `table` counts
 labels and scores once for every threshold: `two_radii` reads radii off it, `scores` bounds of the
-uncertainty. `in_top_k` keeps one label among k, `dataset` speaks of many images.
+uncertainty; `dataset` speaks of many images.
 """
 
 from surefoot.certify.smoothing.certificate import CERTIFY, DECIDE, SELECT, certify
 from surefoot.certify.smoothing.dataset import robust_images, robust_share
 from surefoot.certify.smoothing.decisions import Decisions, decide
 from surefoot.certify.smoothing.fixed import largest_radius, majority_radii, radii_from_counts
-from surefoot.certify.smoothing.in_top_k import (
-    certified_in_top_k,
-    in_most_copies,
-    label_in_top_k,
-)
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.certify.smoothing.scores import distribution_bounds, mean_bounds, quantile_bounds
 from surefoot.certify.smoothing.table import UNIT, Table, count
@@ -31,13 +26,10 @@ __all__ = [
     "Table",
     "TwoRadii",
     "best_threshold",
-    "certified_in_top_k",
     "certify",
     "count",
     "decide",
     "distribution_bounds",
-    "in_most_copies",
-    "label_in_top_k",
     "largest_radius",
     "majority_radii",
     "mean_bounds",

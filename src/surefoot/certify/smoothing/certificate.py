@@ -12,7 +12,6 @@ from torch import Tensor
 
 from surefoot.certify.certificates import Certificates
 from surefoot.certify.smoothing.claims import chosen
-from surefoot.certify.smoothing.composite import decide_pairs
 from surefoot.certify.smoothing.decisions import PLAIN, Decisions, decide
 from surefoot.certify.smoothing.fixed import majority_radii, radii_from_counts
 from surefoot.certify.smoothing.procedure import Procedure
@@ -57,7 +56,7 @@ def certify(
         radii: None: the largest radius of each alternative, from `n_certify` copies of each image.
             Radii: which of them hold, for the alternative that the selection likes best; drawn
             until that is sure, mostly a few hundred copies.
-        how: rule, test, tolerance and noise; see `Procedure`.
+        how: rule, tolerance and noise; see `Procedure`.
         n_select: copies that choose the sets.
         n_certify: copies that are counted, or the most that a decision may take.
         seed: of the noise; one stream an image, so results do not depend on batches. Where images
@@ -80,7 +79,7 @@ def certify(
     details = {
         "method": "smoothing",
         "rule": how.rule,
-        "test": "fixed" if radii is None else how.test,
+        "test": "fixed" if radii is None else "group-sequential",
         "sigma": sigma,
         "alpha": alpha,
         "n_select": n_select,
@@ -92,12 +91,9 @@ def certify(
     if radii is not None:
         grid, key = _grid(radii), (DECIDE, seed)
         sets = _one(sets, selection)
-        if how.test == "composite":
-            found = decide_pairs(vote, images, selection, sets, radii=grid, key=key, **shared)
-        else:
-            found = decide(
-                vote, images, selection, sets, guarantee, radii=grid, key=key, how=how, **shared
-            )
+        found = decide(
+            vote, images, selection, sets, guarantee, radii=grid, key=key, how=how, **shared
+        )
         details |= _decided(found, grid, images)
         return Certificates(found.radius.unsqueeze(1), sets, n_select + found.samples, details)
     if how.tolerance is not None:

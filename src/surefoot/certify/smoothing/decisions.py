@@ -15,7 +15,7 @@ from surefoot.certify.smoothing.claims import NONE, Claims, Means, claims_of
 from surefoot.certify.smoothing.drawing import draw_until
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
-from surefoot.stats import anytime, group_sequential, looks_of
+from surefoot.stats import group_sequential, looks_of
 from surefoot.types import Images, Sets
 from surefoot.uncertainty.vote import Vote
 
@@ -73,7 +73,7 @@ def decide(
         alpha: probability that anything said about an image is wrong.
         draws: at most so many copies an image.
         key: of the noise.
-        how: rule and test.
+        how: rule and noise.
         batch_size: copies in one pass.
     """
     two = isinstance(guarantee, LabelOrUncertain)
@@ -85,7 +85,7 @@ def decide(
     if two:
         label = members & (torch.arange(members.shape[1]) < members.shape[1] - 1)
         claims.append(claims_of(selection, label, Local(), 0.0, how.rule, means))
-    tests = _tables(claims, level, draws, how, vote.law_error(images) or 0.0)
+    tests = _tables(claims, level, draws, vote.law_error(images) or 0.0)
     passed = torch.stack([claim.kind == NONE for claim in claims], 1)
     hopeless = torch.zeros_like(passed)
     many = len(radii)
@@ -124,20 +124,19 @@ def _decided(passed: Tensor, hopeless: Tensor) -> Tensor:
     return (held == passed.shape[1]) | first
 
 
-def _tables(claims: list[Claims], level: float, draws: int, how: Procedure, error: float) -> _Tests:
+def _tables(claims: list[Claims], level: float, draws: int, error: float) -> _Tests:
     """Give every statement the test of its null; equal nulls share one.
 
     A null grows by `error`: what is drawn may have so much more mass than what is claimed. One that
     rounds to 1 is out of reach, and so is the largest below it for any number of draws.
     """
-    test = anytime if how.test == "anytime" else group_sequential
     nulls = torch.stack([claim.nulls for claim in claims], 1)
     values, which = nulls.unique(return_inverse=True)
     looks = looks_of(draws)
     empty = [0] * len(looks), [-1] * len(looks)  # passed before the first look
     accept, give_up = [], []
     for null in values.tolist():
-        bound = test(min(null + error, 1 - 1e-15), level, draws) if null > 0 else None
+        bound = group_sequential(min(null + error, 1 - 1e-15), level, draws) if null > 0 else None
         accept.append(bound.accept if bound else empty[0])
         give_up.append(bound.give_up if bound else empty[1])
     return _Tests(which, torch.tensor(accept).T, torch.tensor(give_up).T)

@@ -1,13 +1,9 @@
-"""How a smoothing certificate is reached: whose radius, which test, how exact, which noise."""
+"""How a smoothing certificate is reached: whose radius, how exact, which noise."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
 from surefoot.uncertainty.vote import Rule
-
-Test = Literal["group-sequential", "anytime", "composite"]
-"""How decisions stop; see `Procedure`."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +13,6 @@ class Procedure:
     Args:
         rule: "argmax": the vote is the outcome with the largest mass. "majority": a label only with
             more than half of the mass, else "uncertain"; for `Local` and `LabelOrUncertain`.
-        test: of decisions. "group-sequential": fewest copies, exact level, a last draw known in
-            advance. "anytime": an e-process, valid at every draw. "composite": e-processes for
-            pairs of masses that are both unknown; for guarantees of the quantifier "every" and the
-            rule argmax.
         tolerance: of full radii: stop drawing where `n_certify` copies could hardly add more than
             this to the radius; None draws all of them.
         levels: 255 for 8-bit images: noise in whole steps of their grid, drawn without rounding,
@@ -28,15 +20,12 @@ class Procedure:
     """
 
     rule: Rule = "argmax"
-    test: Test = "group-sequential"
     tolerance: float | None = None
     levels: int = 0
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not self.tolerance > 0:
             raise ValueError(f"`tolerance` must be above 0; found {self.tolerance}")
-        if self.test == "composite" and (self.rule != "argmax" or self.levels):
-            raise ValueError("the test composite is for the rule argmax with floating noise")
 
     def check(self, guarantee: Guarantee, *, decides: bool) -> None:
         """Raise unless these choices serve the guarantee."""
@@ -47,10 +36,3 @@ class Procedure:
             )
         if self.tolerance is not None and decides:
             raise ValueError("`tolerance` is for full radii; decisions at radii stop when sure")
-        if self.test != "group-sequential" and not decides:
-            raise ValueError(f"the test {self.test} is for decisions: give `radii`")
-        if self.test == "composite" and guarantee.quantifier != "every":
-            raise ValueError(
-                "the test composite compares single outcomes; for label-or-uncertain take"
-                " group-sequential or anytime"
-            )

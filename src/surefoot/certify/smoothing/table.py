@@ -1,6 +1,6 @@
 """One table of everything that noisy copies show; every certificate reads it, none draws again.
 
-A copy shows a label, how unsure the net is, and which labels are among its best. Counted together,
+A copy shows a label, and how unsure the net is. Counted together,
 they answer for every threshold of the score at once: which share of the copies is class c AND
 certain, which share is uncertain.
 """
@@ -33,14 +33,12 @@ class Table:
         joint: `[B, C, E + 2]` copies by label and score: bin j holds scores in (edges[j - 1],
             edges[j]], bin E those above all edges, bin E + 1 what is no number.
         broken: `[B]` copies without finite logits, a rival of everything.
-        places: `[B, K, C]` copies that have the class among their k + 1 best.
         edges: increasing; thresholds are taken from them.
         outside: copies of all images whose score lies outside [0, 1] by more than rounding.
     """
 
     joint: Tensor
     broken: Tensor
-    places: Tensor
     edges: tuple[float, ...]
     outside: int = 0
 
@@ -96,10 +94,9 @@ def count(
     *key: int,
     score: str = "entropy",
     edges: Sequence[float] = UNIT,
-    k: int = 1,
     batch_size: int = 2000,
 ) -> Table:
-    """Count labels, scores and best labels of noisy copies, in one pass over them.
+    """Count labels and scores of noisy copies, in one pass over them.
 
     Args:
         vote: a net without the column "uncertain", and the noise.
@@ -108,7 +105,6 @@ def count(
         key: of the noise; equal keys and images give equal noise, whatever the batch.
         score: of the uncertainty, as for `Selective`.
         edges: thresholds and ends of bins, increasing, fixed before the draws.
-        k: how many best labels are counted.
         batch_size: copies in one pass.
     """
     if rejects(vote.model):
@@ -120,25 +116,19 @@ def count(
     ends = torch.tensor(edges, dtype=torch.float64)
     bins = len(edges) + 2
     classes = _classes(vote, images)
-    if not 1 <= k <= classes:
-        raise ValueError(f"`k` must lie in [1, {classes}]; found {k}")
 
     def read(copies: Tensor) -> Tensor:
         logits, scores = scored(vote.model, copies, score)
         finite = logits.isfinite().all(1)
         kept, known = logits[finite], scores[finite]
         place = _place(known, ends)
-        best = kept.topk(k, dim=1).indices if k > 1 else kept.argmax(1, keepdim=True)
-        joint = torch.bincount(best[:, 0] * bins + place, minlength=classes * bins)
-        ranks = torch.arange(k, device=best.device) * classes
-        places = torch.bincount((best + ranks).flatten(), minlength=classes * k)
+        joint = torch.bincount(kept.argmax(1) * bins + place, minlength=classes * bins)
         outside = ((known < -ROUNDING) | (known > 1 + ROUNDING)).sum()
-        return torch.cat([joint, places, outside.unsqueeze(0), (~finite).sum().unsqueeze(0)])
+        return torch.cat([joint, outside.unsqueeze(0), (~finite).sum().unsqueeze(0)])
 
     flat = vote.sums(images, draws, *key, read=read, batch_size=batch_size).cpu()
     joint = flat[:, : classes * bins].unflatten(1, (classes, bins))
-    places = flat[:, classes * bins : -2].unflatten(1, (k, classes)).cumsum(1)
-    return Table(joint, flat[:, -1], places, tuple(edges), int(flat[:, -2].sum()))
+    return Table(joint, flat[:, -1], tuple(edges), int(flat[:, -2].sum()))
 
 
 def _place(scores: PerExample, ends: Tensor) -> Tensor:

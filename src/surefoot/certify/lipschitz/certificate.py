@@ -82,7 +82,7 @@ def certify(
     inner = model.model if isinstance(model, Leading) else model
     with torch.no_grad():
         with frozen(net):
-            constants = constants_of(trace(net, tuple(images.shape[1:])))
+            constants = measured(net, tuple(images.shape[1:]))
             lead, error = _lead(constants, images)
             read = _operations(constants.graph, images)
         _check_same(inner, net, images, lead, error, read)

@@ -215,8 +215,8 @@ def _values(root: nn.Module, nodes: fx.Graph, shape: Shape, model: nn.Module) ->
         except Exception as error:  # whatever the code of the net raises
             raise ValueError(
                 f"the net does not take {shape[0]} image(s) of shape {shape[1:]} at once:"
-                f" {first_line(error)}. A certificate needs a net that takes any"
-                " number of them, and one alone"
+                f" {first_line(error)}. A certificate needs a net that takes any number of them,"
+                " and one alone"
             ) from error
 
 

@@ -53,6 +53,8 @@ def remember(key: Any, names: frozenset[str], owners: Iterable[Any]) -> None:
 
 def remember_kind(kind: type[nn.Module]) -> None:
     """Store what a call of this kind runs through."""
+    _ORIGINALS.pop(kind, None)
+    _ABSENT.pop(kind, None)
     classes = kind.__mro__[:-1]
     rooms = [sys.modules[one.__module__] for one in classes if one.__module__ in sys.modules]
     remember(kind, ways(kind), classes)

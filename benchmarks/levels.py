@@ -27,7 +27,6 @@ from surefoot.certify.smoothing import (
     Procedure,
     decide,
     distribution_bounds,
-    majority_radii,
     mean_bounds,
     quantile_bounds,
     radii_from_counts,
@@ -166,7 +165,8 @@ def by_majority(guarantee: Guarantee, masses: list[float], draws: int) -> Judge:
 
     def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
         many = sets.expand(runs, -1, -1)
-        found, _ = majority_radii(vote.table(runs, draws), many, guarantee, 1.0, alpha)
+        counts = vote.table(runs, draws)
+        found, _ = radii_from_counts(counts, many, guarantee, 1.0, alpha, rule="majority")
         return found[:, 0] > exact + 1e-9
 
     return judge

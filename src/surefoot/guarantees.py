@@ -92,19 +92,20 @@ class Guarantee(ABC):
         usable = sets.any(2) & outcomes.isfinite().all(1, keepdim=True)
         return torch.where(usable & (radius > 0), radius * (1 - 4e-16), 0.0)
 
-    def smoothed_radii(self, masses: Tensor, sets: Sets, sigma: float) -> PerAlternative:
-        r"""Give the l2 radius of each alternative for the vote under noise N(0, sigma^2 I).
+    def smoothed_radii(self, probabilities: Tensor, sets: Sets, sigma: float) -> PerAlternative:
+        r"""Return the l2 radius of each alternative of the smoothed classifier, N(0, sigma^2 I).
 
         $$ every: \tfrac{\sigma}{2} [\Phi^{-1}(\min_S p_a) - \Phi^{-1}(\max_{i \notin S} p_i)],
            \qquad some: \sigma \max_{S' \subseteq S} \rho(p_{S'}, |S'|) $$
-        where rho solves Phi(Phi^-1(p_S') - rho) / |S'| = Phi(Phi^-1(p_B) + rho) for the heaviest
-        outsider B; of the subsets of one size only the heaviest matters. Both forms are tight:
-        beyond the radius some classifier with these masses fails.
-        Holds if the masses are exact; `certify.smoothing` serves finite samples.
+        where rho solves Phi(Phi^-1(p_S') - rho) / |S'| = Phi(Phi^-1(p_B) + rho) for the likeliest
+        outcome B outside S; of the subsets of one size only the likeliest matters. Both forms are
+        tight: beyond the radius some classifier with these probabilities fails.
+        Holds if the probabilities are exact; `certify.smoothing` serves finite samples, by the same
+        `smoothed_radius`.
 
         Args:
-            masses: shares of noisy copies with each outcome, `[B, O]`, summing to at most 1 (what
-                is missing belongs to no outcome).
+            probabilities: of the outcomes under noise, `[B, O]`, summing to at most 1 (what is
+                missing belongs to no outcome).
             sets: the alternatives.
             sigma: standard deviation of the noise in pixel units.
 
@@ -113,23 +114,23 @@ class Guarantee(ABC):
 
         Reference: Cohen et al. 2019, Theorem 1 (every, one member).
         """
-        _check_sets(masses, sets)
-        masses = masses.double()
-        if not bool((masses >= 0).all() & (masses.sum(1) <= 1 + 1e-6).all()):
+        _check_sets(probabilities, sets)
+        exact = probabilities.double()
+        if not bool((exact >= 0).all() & (exact.sum(1) <= 1 + 1e-6).all()):
             raise ValueError(
-                "`masses` must be shares in [0, 1] that sum to at most 1 in each row; pass joint"
-                " masses over ALL noisy copies, not shares among the accepted ones."
+                "`probabilities` must lie in [0, 1] and sum to at most 1 in each row; pass joint"
+                " probabilities over ALL noise samples, not fractions of the accepted ones."
             )
-        rival = _outside(masses, sets).amax(2).clamp(min=0)
+        competitor = _outside(exact, sets).amax(2).clamp(min=0)
         if self.quantifier == "every":
-            shift = tolerated_shift(_inside(masses, sets).amin(2), rival)
+            radii = smoothed_radius(_inside(exact, sets).amin(2, True), competitor, sigma)
         else:
-            heaviest = _members(masses, sets, -torch.inf).sort(dim=2, descending=True).values
-            prefixes = heaviest.clamp(min=0).cumsum(2).clamp(max=1)
-            sizes = torch.arange(1, prefixes.shape[2] + 1, device=masses.device)
-            shift = tolerated_shift(prefixes, rival.unsqueeze(2), sizes)
-            shift = torch.where(heaviest >= 0, shift, 0.0).amax(2)
-        return torch.where(self.margins(masses, sets) > 0, sigma * shift, 0.0)
+            likeliest = _members(exact, sets, -torch.inf).sort(dim=2, descending=True).values
+            groups = likeliest.clamp(min=0).cumsum(2).clamp(max=1)
+            groups = groups.masked_fill(likeliest < 0, 0.0)
+            sizes = torch.arange(1, groups.shape[2] + 1, device=exact.device)
+            radii = smoothed_radius(groups, competitor, sigma, sizes)
+        return torch.where(self.margins(exact, sets) > 0, radii, 0.0)
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,26 @@ def containing(sets: Sets, labels: Tensor) -> Sets:
     """Keep the alternatives that contain the label of their row; the others become all-False."""
     index = labels.view(-1, 1, 1).expand(-1, sets.shape[1], 1)
     return sets & sets.gather(2, index)
+
+
+def smoothed_radius(
+    members: Tensor, competitor: Tensor, sigma: float, sizes: Tensor | int = 1
+) -> PerAlternative:
+    r"""Return the l2 radius of each alternative: the one formula of smoothing.
+
+    $$ r = \sigma \max_m \rho(p_m, q, |m|) $$
+    with rho of `tolerated_shift`. Exact probabilities and bounds from samples both come here: an
+    outcome may need a lower bound in one alternative and an upper one in another.
+
+    Args:
+        members: `[B, A, M]`, lower bounds on the joint probabilities of groups of members.
+        competitor: `[B, A]`, upper bound on the probability of any outcome outside; what the
+            members leave bounds it, too.
+        sigma: standard deviation of the noise.
+        sizes: `[M]`, outcomes in each group.
+    """
+    left = torch.minimum(competitor.unsqueeze(2), 1 - members)
+    return sigma * tolerated_shift(members, left, sizes).amax(2)
 
 
 def tolerated_shift(mass: Tensor, rival: Tensor, size: Tensor | int = 1) -> Tensor:

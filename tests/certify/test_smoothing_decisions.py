@@ -6,7 +6,7 @@ import torch
 from oracles import Linear, exact_pairwise
 from torch import nn
 
-from surefoot.certify.smoothing import Procedure, certify, decide, majority_radii
+from surefoot.certify.smoothing import Procedure, certify, decide, radii_from_counts
 from surefoot.certify.smoothing.claims import ITSELF, OTHERS, Means, chosen, claims_of
 from surefoot.certify.smoothing.decisions import PLAIN
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
@@ -121,11 +121,11 @@ def test_the_majority_rule_is_one_share():
 def test_majority_radii_from_counts_are_one_bound_each():
     counts = torch.tensor([[300, 50, 650, 0]])
     sets = LabelOrUncertain().sets(torch.tensor([[0.3, 0.05, 0.65]]))
-    either, _ = majority_radii(counts, sets, LabelOrUncertain(), 1.0, 1e-3)
+    either, _ = radii_from_counts(counts, sets, LabelOrUncertain(), 1.0, 1e-3, rule="majority")
     assert 1.3 < either.item() < 1.6449  # the limit is -Phi^-1(.05)
     counts = torch.tensor([[900, 50, 50, 0]])
     sets = Local().sets(torch.tensor([[0.9, 0.05, 0.05]]))
-    certain, _ = majority_radii(counts, sets, Local(), 1.0, 1e-3)
+    certain, _ = radii_from_counts(counts, sets, Local(), 1.0, 1e-3, rule="majority")
     assert 1.0 < certain.item() < 1.2816
 
 

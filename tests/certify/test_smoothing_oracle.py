@@ -12,7 +12,7 @@ from scipy.stats import norm
 from torch import nn
 
 from surefoot.attacks import VoteSearch
-from surefoot.certify.smoothing import Procedure, certify, majority_radii, radii_from_counts
+from surefoot.certify.smoothing import Procedure, certify, radii_from_counts
 from surefoot.data import Data
 from surefoot.evaluation import Smoothed, bracket
 from surefoot.guarantees import LabelOrUncertain, Local
@@ -76,7 +76,7 @@ def test_with_100_000_copies_the_bracket_is_closed_to_three_hundredths():
         right = random.binomial(100_000, norm.cdf(distance / SIGMA))
         counts = torch.tensor([[right, 100_000 - right, 0]])
         sets = torch.tensor([[[True, False]]])
-        found, _ = majority_radii(counts, sets, Local(), SIGMA, 1e-3)
+        found, _ = radii_from_counts(counts, sets, Local(), SIGMA, 1e-3, rule="majority")
         assert 1 <= distance / found.item() <= 1.03
         found, _ = radii_from_counts(counts, sets, Local(), SIGMA, 1e-3)
         assert 1 <= distance / found.item() <= 1.035  # half of alpha a bound
@@ -84,7 +84,9 @@ def test_with_100_000_copies_the_bracket_is_closed_to_three_hundredths():
         low, unsure = int(low), int(unsure)
         counts = torch.tensor([[100_000 - low - unsure, low, unsure, 0]])
         either = torch.tensor([[[True, False, True]]])
-        found, _ = majority_radii(counts, either, LabelOrUncertain(), SIGMA, 1e-3)
+        found, _ = radii_from_counts(
+            counts, either, LabelOrUncertain(), SIGMA, 1e-3, rule="majority"
+        )
         if (distance + BAND) / SIGMA <= 2.5:
             assert 1 <= (distance + BAND) / found.item() <= 1.03
 

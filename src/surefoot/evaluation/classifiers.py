@@ -360,10 +360,10 @@ class Smoothed:
         """Answer it with fresh noise on both sides at alpha / 1000; the set stays as it was."""
         fresh, strict = self.seed + 1_000_003, self.alpha / 1000
         counts = self.vote.counts(image, self.n_certify, smoothing.CERTIFY, fresh)
-        majority = self.vote.rule == "majority"
-        turn = smoothing.majority_radii if majority else smoothing.radii_from_counts
-        error = self.vote.law_error(image) or 0.0
-        radii, _ = turn(counts, sets, guarantee, self.vote.sigma, strict, error=error)
+        how = {"rule": self.vote.rule, "error": self.vote.law_error(image) or 0.0}
+        radii, _ = smoothing.radii_from_counts(
+            counts, sets, guarantee, self.vote.sigma, strict, **how
+        )
         search = VoteSearch(**(asdict(self.search) | {"alpha": strict, "n_confirm": 10_000}))
         fails = vote_fails(self.vote, witness, sets, guarantee, search, fresh)
         return radii.item(), bool(fails.item())

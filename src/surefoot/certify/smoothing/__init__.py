@@ -10,7 +10,7 @@ uncertainty; `dataset` speaks of many images.
 from surefoot.certify.smoothing.certificate import CERTIFY, DECIDE, SELECT, certify
 from surefoot.certify.smoothing.dataset import robust_images, robust_share
 from surefoot.certify.smoothing.decisions import Decisions, decide
-from surefoot.certify.smoothing.fixed import largest_radius, majority_radii, radii_from_counts
+from surefoot.certify.smoothing.fixed import largest_radius, radii_from_counts
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.certify.smoothing.scores import distribution_bounds, mean_bounds, quantile_bounds
 from surefoot.certify.smoothing.table import UNIT, Table, count
@@ -31,7 +31,6 @@ __all__ = [
     "decide",
     "distribution_bounds",
     "largest_radius",
-    "majority_radii",
     "mean_bounds",
     "quantile_bounds",
     "radii_from_counts",

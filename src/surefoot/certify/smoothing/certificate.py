@@ -13,7 +13,7 @@ from torch import Tensor
 from surefoot.certify.certificates import Certificates
 from surefoot.certify.smoothing.claims import chosen
 from surefoot.certify.smoothing.decisions import PLAIN, Decisions, decide
-from surefoot.certify.smoothing.fixed import majority_radii, radii_from_counts
+from surefoot.certify.smoothing.fixed import radii_from_counts
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.certify.smoothing.tolerance import radii_within
 from surefoot.guarantees import Guarantee, check_model
@@ -103,8 +103,9 @@ def certify(
         )
         return Certificates(full, sets, n_select + samples, details | more)
     counts = vote.counts(images, n_certify, CERTIFY, seed, batch_size=batch_size)
-    turn = radii_from_counts if how.rule == "argmax" else majority_radii
-    full, more = turn(counts, sets, guarantee, sigma, alpha, error=details["law_error"] or 0.0)
+    full, more = radii_from_counts(
+        counts, sets, guarantee, sigma, alpha, rule=how.rule, error=details["law_error"] or 0.0
+    )
     samples = torch.full((len(images),), n_select + n_certify)
     return Certificates(full, sets, samples, details | more | {"counts": counts})
 

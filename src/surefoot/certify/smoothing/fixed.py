@@ -14,9 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.guarantees import Guarantee, tolerated_shift
+from surefoot.guarantees import Guarantee, smoothed_radius, tolerated_shift
 from surefoot.stats import lower_bound, upper_bound
 from surefoot.types import Sets
+from surefoot.uncertainty.vote import Rule
 
 
 def largest_radius(sigma: float, n_certify: int, alpha: float, *, bounds: int = 2) -> float:
@@ -30,6 +31,25 @@ def largest_radius(sigma: float, n_certify: int, alpha: float, *, bounds: int = 
     return sigma * tolerated_shift(low, 1 - low).item()
 
 
+class Bounds(NamedTuple):
+    """Bounds on the probabilities that decide about alternatives, all of them at once.
+
+    Args:
+        members: `[B, A, M]`, lower bounds on groups of members.
+        competitor: `[B, A]`, upper bound on any outcome outside.
+        sizes: outcomes in each group.
+        budget: how alpha is spent, in words.
+        accepted: `[B]`, whether a label wins at the image itself, certain together with the rest;
+            None where the radius says so.
+    """
+
+    members: Tensor
+    competitor: Tensor
+    sizes: tuple[int, ...] = (1,)
+    budget: str = ""
+    accepted: Tensor | None = None
+
+
 def radii_from_counts(
     counts: Tensor,
     sets: Sets,
@@ -37,119 +57,104 @@ def radii_from_counts(
     sigma: float,
     alpha: float,
     *,
+    rule: Rule = "argmax",
     error: float = 0.0,
     trials: int | None = None,
 ) -> tuple[Tensor, dict[str, object]]:
-    """Turn counts into radii that hold together, over all alternatives, at level alpha.
+    r"""Turn counts into radii that hold together, over all alternatives, at level alpha.
+
+    Under the rule "majority" (a label only with more than half of the probability)
+    $$ every, S = \{A\}: \; \sigma \Phi^{-1}(p_A), \qquad
+       some, S = \{A, U\}: \; -\sigma \Phi^{-1}(\max_{B \ne A} p_B) $$
+    for elsewhere that classifier answers "uncertain", and a wrong label needs half.
 
     Args:
-        counts: `[B, O + 1]`; the last column counts copies without a finite outcome, a rival of
-            every set. Rows must have equal sums.
-        sets: alternatives `[B, A, O]`, not chosen on these counts.
+        counts: `[B, O + 1]`; the last column counts samples without a finite outcome, which compete
+            with every set. Rows must have equal sums.
+        sets: alternatives `[B, A, O]`, not chosen on these counts; one for the rule "majority".
         guarantee: gives the quantifier.
         sigma: of the noise.
-        alpha: level of the joint claim.
-        error: how far any mass of the drawn noise may be from that of Gaussian noise.
-        trials: copies; None: the sum of a row.
+        alpha: level of the joint statement.
+        rule: see `Rule`.
+        error: how far any probability of the drawn noise may be from that of Gaussian noise.
+        trials: samples; None: the sum of a row.
 
     Returns:
         radii `[B, A]`, and what they rest on.
     """
     inside = torch.cat([sets, torch.zeros_like(sets[:, :, :1])], 2)
-    bounds = _Bounds(int(counts[0].sum()) if trials is None else trials, error)
-    turn = _every if guarantee.quantifier == "every" else _some
-    return turn(counts, inside, bounds, sigma, alpha)
-
-
-def majority_radii(
-    counts: Tensor,
-    sets: Sets,
-    guarantee: Guarantee,
-    sigma: float,
-    alpha: float,
-    *,
-    error: float = 0.0,
-    trials: int | None = None,
-) -> tuple[Tensor, dict[str, object]]:
-    r"""Turn counts into radii of the rule "a label only with more than half of the mass".
-
-    $$ every, S = \{A\}: \; \sigma \Phi^{-1}(p_A), \qquad
-       some, S = \{A, U\}: \; -\sigma \Phi^{-1}(\max_{B \ne A} p_B) $$
-    Elsewhere this classifier answers "uncertain", so a wrong label needs half of the mass. Each
-    radius is one binomial statement at level alpha (the second by intersection-union).
-
-    Args:
-        counts: as in `radii_from_counts`.
-        sets: one alternative an image.
-        guarantee: `Local` or `LabelOrUncertain`.
-        sigma: of the noise.
-        alpha: level of the claim about an image.
-        error: as in `radii_from_counts`.
-        trials: as in `radii_from_counts`.
-    """
-    bounds = _Bounds(int(counts[0].sum()) if trials is None else trials, error)
-    inside = torch.cat([sets[:, 0], torch.zeros_like(sets[:, 0, :1])], 1)
-    if guarantee.quantifier == "every":
-        lead = bounds.low(counts, alpha).masked_fill(~inside, 0.0).amax(1)
+    count = _Counted(counts, int(counts[0].sum()) if trials is None else trials, error)
+    if rule == "majority":
+        bounds = _of_half(count, inside, guarantee, alpha)
+    elif guarantee.quantifier == "every":
+        bounds = _every(count, inside, alpha)
     else:
-        lead = 1 - bounds.high(counts, alpha).masked_fill(inside, 0.0).amax(1)
-    radius = sigma * tolerated_shift(lead, 1 - lead)
-    held = torch.where(inside.any(1), radius, 0.0).unsqueeze(1)
-    return held, {"ledger": "alpha for the one bound that each radius needs"}
+        bounds = _some(count, inside, alpha)
+    sizes = torch.tensor(bounds.sizes, device=counts.device)
+    radii = smoothed_radius(bounds.members, bounds.competitor, sigma, sizes)
+    details: dict[str, object] = {"ledger": bounds.budget}
+    if bounds.accepted is not None:
+        details["accepted"] = bounds.accepted
+    return torch.where(inside.any(2), radii, 0.0), details
 
 
-class _Bounds(NamedTuple):
-    """Clopper-Pearson bounds of masses; each moved outwards by the error of the noise."""
+class _Counted(NamedTuple):
+    """Counts, and Clopper-Pearson bounds from them, moved outwards by the error of the noise."""
 
+    counts: Tensor
     trials: int
     error: float
 
-    def low(self, counts: Tensor, level: float) -> Tensor:
-        counts = counts.clamp(max=self.trials)  # unions of hopeful counts are rounded, `tolerance`
+    def low(self, level: float, counts: Tensor | None = None) -> Tensor:
+        # Unions of hopeful counts are rounded (`tolerance`).
+        counts = (self.counts if counts is None else counts).clamp(max=self.trials)
         return (lower_bound(counts, self.trials, level) - self.error).clamp(min=0)
 
-    def high(self, counts: Tensor, level: float) -> Tensor:
-        return (upper_bound(counts, self.trials, level) + self.error).clamp(max=1)
+    def high(self, level: float) -> Tensor:
+        return (upper_bound(self.counts, self.trials, level) + self.error).clamp(max=1)
 
 
-def _every(
-    counts: Tensor, inside: Tensor, bounds: _Bounds, sigma: float, alpha: float
-) -> tuple[Tensor, dict[str, object]]:
-    """Two bounds for each alternative: its weakest member and its strongest outsider."""
+def _of_half(count: _Counted, inside: Tensor, guarantee: Guarantee, alpha: float) -> Bounds:
+    """One bound at level alpha (several outcomes: intersection-union); what is left competes."""
+    if guarantee.quantifier == "every":
+        held = count.low(alpha).masked_fill(~inside[:, 0], 0.0).amax(1)
+    else:
+        held = 1 - count.high(alpha).masked_fill(inside[:, 0], 0.0).amax(1)
+    held = held.unsqueeze(1)
+    return Bounds(held.unsqueeze(2), 1 - held, budget="alpha for the one bound of each radius")
+
+
+def _every(count: _Counted, inside: Tensor, alpha: float) -> Bounds:
+    """Two bounds for each alternative: its weakest member and its strongest outcome outside."""
     pairs = inside.any(2).sum(1).clamp(min=1)
-    shift = torch.zeros(inside.shape[:2], dtype=torch.float64, device=counts.device)
+    members = torch.zeros(inside.shape[:2], dtype=torch.float64, device=inside.device)
+    competitor = torch.ones_like(members)
     for many in pairs.unique().tolist():
         rows = pairs == many
+        own = count._replace(counts=count.counts[rows])
         level = alpha / (2 * many)
-        low = bounds.low(counts[rows], level)
-        high = bounds.high(counts[rows], level)
-        member = low.unsqueeze(1).masked_fill(~inside[rows], 1.0).amin(2)
-        rival = high.unsqueeze(1).masked_fill(inside[rows], 0.0).amax(2)
-        shift[rows] = tolerated_shift(member, torch.minimum(rival, 1 - member))
-    radii = torch.where(inside.any(2), sigma * shift, 0.0)
-    return radii, {"ledger": "alpha / (2 m) for each bound, m available alternatives"}
+        members[rows] = own.low(level).unsqueeze(1).masked_fill(~inside[rows], 1.0).amin(2)
+        competitor[rows] = own.high(level).unsqueeze(1).masked_fill(inside[rows], 0.0).amax(2)
+    budget = "alpha / (2 m) for each bound, m available alternatives"
+    return Bounds(members.unsqueeze(2), competitor, budget=budget)
 
 
-def _some(
-    counts: Tensor, inside: Tensor, bounds: _Bounds, sigma: float, alpha: float
-) -> tuple[Tensor, dict[str, object]]:
-    """Bound every subset of {label, uncertain} by its own count; the rival by one bound.
+def _some(count: _Counted, inside: Tensor, alpha: float) -> Bounds:
+    """Bound every subset of {label, uncertain} by its own count; all others by one bound.
 
     One more bound, on "uncertain", says jointly whether a label wins at the image itself.
     """
     members = inside[:, 0].float().topk(2, dim=1).indices.sort(1).values
     subsets = list(chain.from_iterable(combinations(range(2), size) for size in (1, 2)))
     level = alpha / (len(subsets) + 2)
-    own = counts.gather(1, members)
-    high = bounds.high(counts, level)
-    rival = high.masked_fill(inside[:, 0], 0.0).amax(1)
-    shifts = []
-    for subset in subsets:
-        low = bounds.low(own[:, list(subset)].sum(1), level)
-        shifts.append(tolerated_shift(low, torch.minimum(rival, 1 - low), len(subset)))
-    label_low = bounds.low(own[:, 0], level)
-    uncertain = counts.shape[1] - 2
-    accepted = label_low > torch.maximum(high[:, uncertain], rival)
-    radii = sigma * torch.stack(shifts).amax(0)
-    radii = torch.where(inside[:, 0].any(1), radii, 0.0).unsqueeze(1)
-    return radii, {"ledger": "alpha / 5 for each bound", "accepted": accepted}
+    own, high = count.counts.gather(1, members), count.high(level)
+    competitor = high.masked_fill(inside[:, 0], 0.0).amax(1)
+    lows = [count.low(level, own[:, list(subset)].sum(1)) for subset in subsets]
+    uncertain = high[:, count.counts.shape[1] - 2]
+    return Bounds(
+        torch.stack(lows, 1).unsqueeze(1),
+        competitor.unsqueeze(1),
+        tuple(len(subset) for subset in subsets),
+        "alpha / 5 for each bound",
+        lows[0] > torch.maximum(uncertain, competitor),
+    )

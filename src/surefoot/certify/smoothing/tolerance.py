@@ -4,11 +4,13 @@ The bound of each look has a share of alpha of its own, so that stopping at any 
 the last has most of it, because it matters most.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from surefoot.certify.smoothing.drawing import draw_until
-from surefoot.certify.smoothing.fixed import majority_radii, radii_from_counts
+from surefoot.certify.smoothing.fixed import radii_from_counts
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.guarantees import Guarantee
 from surefoot.stats import lower_bound, upper_bound
@@ -51,7 +53,7 @@ def radii_within(
     Returns:
         radii `[B, A]`, copies `[B]`, and what they rest on, as of `radii_from_counts`.
     """
-    turn = radii_from_counts if how.rule == "argmax" else majority_radii
+    turn = partial(radii_from_counts, rule=how.rule)
     looks = sorted({max(draws >> (LOOKS - 1 - k), 1) for k in range(LOOKS)})
     levels = [alpha * (1 - LAST) / max(len(looks) - 1, 1)] * (len(looks) - 1) + [alpha * LAST]
     error, tolerance = vote.law_error(images) or 0.0, how.tolerance or 0.0

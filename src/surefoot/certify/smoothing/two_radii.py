@@ -11,11 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.certify.smoothing.fixed import majority_radii, radii_from_counts
+from surefoot.certify.smoothing.fixed import radii_from_counts
 from surefoot.certify.smoothing.table import Table
-from surefoot.guarantees import LabelOrUncertain, Local, tolerated_shift
+from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, smoothed_radius
 from surefoot.stats import lower_bound, upper_bound
 from surefoot.types import Sets
+from surefoot.uncertainty.vote import Rule
 
 
 class TwoRadii(NamedTuple):
@@ -76,24 +77,24 @@ def two_radii(
     either[:, :, -1] = True
     wins = (chosen.gather(1, labels.unsqueeze(1)) > chosen[:, -2:]).all(1)
     plain_votes = table.votes()
-    plain, _ = radii_from_counts(plain_votes, alone, Local(), sigma, alpha, error=error)
-    one, _ = majority_radii(plain_votes, alone, Local(), sigma, alpha, error=error)
-    certain, _ = radii_from_counts(votes, both, Local(), sigma, alpha, error=error)
-    tight, _ = radii_from_counts(votes, either, LabelOrUncertain(), sigma, alpha, error=error)
-    sure, _ = majority_radii(votes, both, Local(), sigma, alpha, error=error)
-    majority, _ = majority_radii(votes, either, LabelOrUncertain(), sigma, alpha, error=error)
+
+    def radii(counts: Tensor, sets: Sets, guarantee: Guarantee, rule: Rule = "argmax") -> Tensor:
+        found, _ = radii_from_counts(counts, sets, guarantee, sigma, alpha, rule=rule, error=error)
+        return found[:, 0]
+
+    certain = radii(votes, both, Local())
     return TwoRadii(
         label=labels,
         plain_label=plain_labels,
         uncertain=votes[:, -2] >= votes[:, :-2].amax(1),
         undecided=2 * votes[:, :-2].amax(1) <= table.draws,
-        one_bound=one[:, 0],
-        plain=plain[:, 0],
-        certain=torch.where(wins, certain[:, 0], 0.0),
+        one_bound=radii(plain_votes, alone, Local(), "majority"),
+        plain=radii(plain_votes, alone, Local()),
+        certain=torch.where(wins, certain, 0.0),
         pairwise=_pairwise(votes, both[:, 0], sigma, alpha, error),
-        tight=tight[:, 0],
-        majority_certain=sure[:, 0],
-        majority=majority[:, 0],
+        tight=radii(votes, either, LabelOrUncertain()),
+        majority_certain=radii(votes, both, Local(), "majority"),
+        majority=radii(votes, either, LabelOrUncertain(), "majority"),
     )
 
 
@@ -146,4 +147,4 @@ def _pairwise(votes: Tensor, members: Tensor, sigma: float, alpha: float, error:
     beside[:, -2] = True  # "uncertain" is no rival here
     high = upper_bound(votes, trials, alpha / 2).masked_fill(beside, 0.0).amax(1)
     high = (high + error).clamp(max=1)
-    return sigma * tolerated_shift(low, torch.minimum(high, 1 - low))
+    return smoothed_radius(low.view(-1, 1, 1), high.unsqueeze(1), sigma)[:, 0]

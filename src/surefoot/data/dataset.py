@@ -45,7 +45,7 @@ class Data:
             )
         labels = checked_labels(self.labels, self.images, len(self.classes))
         object.__setattr__(self, "labels", labels)  # the only way to set a field of a frozen record
-        if self.images.is_floating_point():
+        if self.images.is_floating_point() and not _inside(self.images):
             object.__setattr__(self, "images", self.images.clamp(0, 1))
         if self.probabilities is not None:
             _check_probabilities(self.probabilities, len(self.images), len(self.classes))
@@ -119,6 +119,11 @@ def _check_shape(images: Tensor) -> None:
             f" {found}."
             " Planes come before height: x[:, None] adds one, x.permute(0, 3, 1, 2) moves them."
         )
+
+
+def _inside(images: Tensor) -> bool:
+    smallest, largest = torch.aminmax(images)
+    return bool((smallest >= 0) & (largest <= 1))
 
 
 def _check_values(images: Tensor, levels: int) -> None:

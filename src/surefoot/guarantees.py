@@ -17,20 +17,49 @@ Daeubener et al. 2024 (label or uncertain). Not here: finite samples (`certify.s
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from surefoot.types import Model, Outcomes, Pairwise, PerAlternative, Sets, rejects
+from surefoot.types import Labels, Model, Outcomes, Pairwise, PerAlternative, Sets, rejects
 
 Quantifier = Literal["every", "some"]
 
 
 class Guarantee(ABC):
-    """What a guarantee is: alternatives and a quantifier. Everything else follows."""
+    """What a guarantee is: alternatives and a quantifier. Everything else follows.
+
+    Attributes:
+        quantifier: see the module's docstring.
+        set_valued: its sets may hold several labels.
+        counts_rejection_as_right: "uncertain" is an answer that is not wrong.
+        conflict_distance: points of different labels at most so far apart, in eps, cannot both be
+            right and robust; None: they can.
+        statement: what does not change, in words; it may name the fields of the guarantee.
+    """
 
     quantifier: Quantifier = "every"
+    set_valued: bool = True
+    counts_rejection_as_right: bool = False
+    conflict_distance: int | None = None
+    statement: str = "a set of outcomes, as its class defines it, does not change"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what records keep, and what those who read them need to know of it, as JSON."""
+        return {
+            "name": type(self).__name__,
+            "statement": self.statement.format(**vars(self)),
+            "set_valued": self.set_valued,
+            "counts_rejection_as_right": self.counts_rejection_as_right,
+            "conflict_distance": self.conflict_distance,
+            **vars(self),
+        }
+
+    def right(self, sets: Sets, labels: Labels, outcomes: Outcomes) -> Sets:
+        """Return the alternatives that make an example of this label count as right."""
+        del outcomes
+        return containing(sets, labels)
 
     @abstractmethod
     def sets(self, outcomes: Outcomes) -> Sets:
@@ -137,6 +166,10 @@ class Guarantee(ABC):
 class Local(Guarantee):
     """The best outcome does not change; on a selective classifier: same label, still certain."""
 
+    set_valued = False
+    conflict_distance = 2
+    statement = "the label does not change"
+
     def sets(self, outcomes: Outcomes) -> Sets:
         """Give {best outcome}."""
         return _best(outcomes, 1)[:, -1:]
@@ -147,6 +180,7 @@ class TopK(Guarantee):
     """The set of the k best outcomes does not change (their order may)."""
 
     k: int
+    statement = "the set of the {k} most likely labels does not change"
 
     def __post_init__(self) -> None:
         _check_k(self.k)
@@ -161,6 +195,7 @@ class RelaxedTopK(Guarantee):
     """For some j <= k the set of the j best outcomes does not change (RTK)."""
 
     k: int
+    statement = "for some k up to {k}, the set of the k most likely labels does not change"
 
     def __post_init__(self) -> None:
         _check_k(self.k)
@@ -179,6 +214,7 @@ class Affinity(Guarantee):
     """
 
     groups: tuple[tuple[int, ...], ...]
+    statement = "a set of the most likely labels that fits in an allowed group does not change"
 
     def __post_init__(self) -> None:
         groups = tuple(tuple(sorted(set(group))) for group in self.groups)
@@ -209,6 +245,10 @@ class LabelOrUncertain(Guarantee):
     """The winner is the top label or "uncertain" (the last column): never another label."""
 
     quantifier = "some"
+    set_valued = False
+    counts_rejection_as_right = True
+    conflict_distance = 1
+    statement = "the answer stays the same label or becomes “uncertain”"
 
     def sets(self, outcomes: Outcomes) -> Sets:
         """Give {top label, uncertain}; among labels that tie, the first."""
@@ -219,8 +259,13 @@ class LabelOrUncertain(Guarantee):
             )
         return self.around(outcomes[:, :-1].argmax(1), outcomes)
 
-    def around(self, labels: Tensor, outcomes: Outcomes) -> Sets:
-        """Give {label, uncertain} for given labels: "not wrong" when they are the true ones."""
+    def right(self, sets: Sets, labels: Labels, outcomes: Outcomes) -> Sets:
+        """Return {true label, uncertain}: not wrong, whatever the best label is."""
+        del sets
+        return self.around(labels, outcomes)
+
+    def around(self, labels: Labels, outcomes: Outcomes) -> Sets:
+        """Return {label, uncertain} for given labels."""
         sets = torch.zeros_like(outcomes, dtype=torch.bool)
         sets.scatter_(1, labels.unsqueeze(1), True)
         sets[:, -1] = True
@@ -239,10 +284,11 @@ def check_guarantee(guarantee: object) -> None:
 def check_model(guarantee: Guarantee, model: Model) -> None:
     """Raise if this is no guarantee, or one about "uncertain" on a model without that outcome."""
     check_guarantee(guarantee)
-    if isinstance(guarantee, LabelOrUncertain) and not rejects(model):
+    if guarantee.counts_rejection_as_right and not rejects(model):
         raise ValueError(
-            "LabelOrUncertain needs a selective classifier, whose last column means uncertain; this"
-            " model has no attribute `rejects = True`. Wrap it: uncertainty.Selective(model, ...)."
+            f"{type(guarantee).__name__} needs a selective classifier, whose last column means"
+            " uncertain; this model has no attribute `rejects = True`. Wrap it:"
+            " uncertainty.Selective(model, ...)."
         )
 
 

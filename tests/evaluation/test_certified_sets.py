@@ -19,7 +19,7 @@ from surefoot.threat import Threat
 NAN = float("nan")
 
 
-def make(sets, radii, labels, *, classes=4, guarantee="RelaxedTopK"):
+def make(sets, radii, labels, *, classes=4, guarantee=RelaxedTopK(3)):
     rows = pd.DataFrame({"label": labels, "sets": sets, "radii": radii})
     numbers = ("index", "prediction", "score", "set_size", "samples", "attacked", "nearest")
     for column in (*numbers, "certified"):
@@ -28,7 +28,7 @@ def make(sets, radii, labels, *, classes=4, guarantee="RelaxedTopK"):
         rows[column] = ""
     header = {
         "data": {"classes": [f"c{place}" for place in range(classes)]},
-        "guarantee": {"name": guarantee},
+        "guarantee": guarantee.describe(),
         "certificate": {"method": "lipschitz"},
     }
     return Record(rows, header)
@@ -108,13 +108,13 @@ def test_unavailable_alternatives_are_nothing():
     assert values(record, 0.5) == [0, 0.5, 0.5, 0, 0.5, 0.5]
 
 
-@pytest.mark.parametrize("guarantee", ["LabelOrUncertain"])
+@pytest.mark.parametrize("guarantee", [LabelOrUncertain()])
 def test_figures_of_other_guarantees_are_refused(guarantee):
     with pytest.raises(ValueError, match="every member"):
         figure.alternatives(make(["0|4"], ["1.0"], [0], guarantee=guarantee))
     with pytest.raises(ValueError, match="need a certificate"):
         figure.alternatives(make(["0;0|1"], [""], [0]))
-    assert not figure.is_set_valued(make(["0"], ["1.0"], [0], guarantee="Local"))
+    assert not figure.is_set_valued(make(["0"], ["1.0"], [0], guarantee=Local()))
 
 
 GUARANTEES = [TopK(2), RelaxedTopK(3), Affinity(((0, 1, 2), (3, 4), (2, 4)))]
@@ -210,7 +210,7 @@ def test_selective_records_keep_radii_of_their_sets_but_have_no_set_figures():
         vote, small_data(20), guarantee=LabelOrUncertain(), threat=threat, attack=False
     )
     assert record.rows["radii"].astype(float).max() > 0
-    with pytest.raises(ValueError, match="one may win"):
+    with pytest.raises(ValueError, match="one of them may win"):
         figure.alternatives(record)
 
 

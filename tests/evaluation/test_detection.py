@@ -84,8 +84,11 @@ def test_guaranteed_below_adversarial_below_clean(found):
             rows = found.rows[found.rows["inside"] == inside]
             clean, attacked = rows[reading], rows[f"attacked_{reading}"]
             assert (sign * (attacked - clean) >= 0).all()
-            # Counts scatter: one may pass a bound that the attack all but reaches, by little.
-            assert (sign * (rows[f"worst_{reading}"] - attacked) >= -0.02).all()
+            # Counts of 300 scatter by up to .029 a row: of 120 rows one may pass a bound that the
+            # attack all but reaches (row 24 does: .777 and .817, by 20,000 samples .780 and .775).
+            room = sign * (rows[f"worst_{reading}"] - attacked)
+            assert (room >= -3 * 0.5 / 300**0.5).all()
+            assert (room >= -0.02).mean() > 0.98
     table = detection.summary(found).set_index(["radius", "reading", "kind"])["auroc"]
     assert table[0.1, "mean", "clean"] > 0.8
     for kind in ("attacked", "guaranteed", "by distribution"):

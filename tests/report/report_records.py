@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from surefoot.evaluation.record import Record
+from surefoot.guarantees import LabelOrUncertain, Local, RelaxedTopK
 
 LIPSCHITZ = {"method": "lipschitz"}
 SMOOTHING = {
@@ -63,7 +64,7 @@ def make_header(name: str, radii: list[float], classes: list[str], **changes: An
         "config": {"eps": radii[-1], "seed": 0},
         "model": {"name": f"{name}-net", "hash": "9f2c41d07ab3", "classifier": "base"},
         "data": {"name": "digits", "hash": "07aa19bb02cd", "count": 360, "classes": classes},
-        "guarantee": {"name": "Local"},
+        "guarantee": Local().describe(),
         "threat": {"norm": "l2", "eps": radii[-1], "low": 0, "high": 1},
         "radii": radii,
         "dimension": 64,
@@ -158,7 +159,7 @@ def make_record(
 
 def make_selective(name: str = "selective", **changes: Any) -> Record:
     """Make a LabelOrUncertain record that refuses its least certain examples."""
-    record = make_record(name, guarantee={"name": "LabelOrUncertain"}, **changes)
+    record = make_record(name, guarantee=LabelOrUncertain().describe(), **changes)
     accepted = record.rows["score"] < 0.4
     prediction = record.rows["prediction"]
     rows = record.rows.assign(
@@ -178,7 +179,7 @@ def make_set_valued(name: str = "rtk", **changes: Any) -> Record:
     At 0.5: 10 right alone, 10 right in a pair {0, 1}, 10 wrong alone, 10 rejected.
     """
     classes = ["a", "b", "c"]
-    record = make_record(name, count=40, classes=classes, guarantee={"name": "RelaxedTopK", "k": 2})
+    record = make_record(name, count=40, classes=classes, guarantee=RelaxedTopK(2).describe())
     sets = ["0;0|1"] * 10 + ["0;0|1"] * 10 + ["2;1|2"] * 10 + ["0;0|2"] * 10
     radii = ["0.6;0.1"] * 10 + ["0.2;0.6"] * 10 + ["0.6;0.7"] * 10 + ["0.1;0.3"] * 10
     certified = [0.6] * 20 + [0.7] * 10 + [0.3] * 10

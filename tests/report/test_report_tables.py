@@ -17,6 +17,7 @@ from report_records import (
 
 from surefoot.evaluation import figures
 from surefoot.evaluation.record import Record
+from surefoot.guarantees import Affinity, LabelOrUncertain, RelaxedTopK, TopK
 from surefoot.report import headline, model_card, write_markdown
 from surefoot.report.tables import (
     accepted_right_only,
@@ -152,15 +153,14 @@ def test_grounds_name_the_vote_and_the_division_by_root_d(records):
 @pytest.mark.parametrize(
     ("guarantee", "words"),
     [
-        ({"name": "TopK", "k": 2}, "the 2 most likely"),
-        ({"name": "RelaxedTopK", "k": 3}, "some k up to 3"),
-        ({"name": "Affinity", "groups": [[0, 1]]}, "Groups: {0, 1}"),
-        ({"name": "LabelOrUncertain"}, "becomes “uncertain”"),
-        ({"name": "Another"}, "as its class defines it"),
+        (TopK(2), "the 2 most likely"),
+        (RelaxedTopK(3), "some k up to 3"),
+        (Affinity(((0, 1),)), "Groups: {0, 1}"),
+        (LabelOrUncertain(), "becomes “uncertain”"),
     ],
 )
 def test_guarantees_are_said_in_words(guarantee, words):
-    assert words in grounds(make_record(guarantee=guarantee))["Guarantee"]
+    assert words in grounds(make_record(guarantee=guarantee.describe()))["Guarantee"]
 
 
 def test_no_attack_and_no_certificate_are_said():

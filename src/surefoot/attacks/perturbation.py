@@ -30,6 +30,7 @@ from surefoot.types import (
     Labels,
     Model,
     check_largest,
+    checked_images,
     checked_labels,
     rejects,
 )
@@ -202,7 +203,7 @@ def perturb_features(
     generator: torch.Generator | None = None,
 ) -> Shift:
     """Move what the layer `how.space.layer` gives out: `perturb` in that space."""
-    images = how.threat.origins(images)
+    images = checked_images(images, how.threat.low, how.threat.high)  # eps is one of features
     with frozen(model):
         origins, head = open_layer(model, how.space.layer, images, _asked(model, how))
         threat, factor = in_units_of(origins, how.threat, how.space.unit)

@@ -65,6 +65,7 @@ def _run(name: str, arguments: list[str]) -> None:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             command.run()
+        _part()
     except (ValueError, OSError, ImportError, OverflowError, RecursionError) as error:
         _fail(str(error))
     except Contradiction as error:
@@ -97,6 +98,14 @@ def _help() -> str:
             "surefoot COMMAND --help lists the options of a command.",
         ]
     )
+
+
+def _part() -> None:
+    """End the talk with the other processes of a launch: an open one aborts the process at exit."""
+    import torch.distributed as group
+
+    if group.is_available() and group.is_initialized():
+        group.destroy_process_group()
 
 
 def _warn(message: object, *_: object, **__: object) -> None:

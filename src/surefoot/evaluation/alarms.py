@@ -21,7 +21,7 @@ from surefoot.data import Data
 from surefoot.evaluation import figures
 from surefoot.evaluation.classifiers import Classifier, Plain
 from surefoot.evaluation.record import Record
-from surefoot.guarantees import LabelOrUncertain, Local, containing
+from surefoot.guarantees import Local, containing
 from surefoot.models.border import behaviour, outcomes_of
 from surefoot.models.frozen import device_of, frozen
 from surefoot.stats import Interval, interval
@@ -267,7 +267,7 @@ def above_ceiling(record: Record) -> list[str]:
     A certificate above it is unsound; an attack that leaves more standing has missed something.
     """
     found = []
-    either = record.header["guarantee"]["name"] == LabelOrUncertain.__name__
+    either = record.header["guarantee"]["counts_rejection_as_right"]
     for entry in record.header.get("ceiling") or []:
         radius, most = entry["radius"], entry["value"]
         attacked, certified = figures.attacked_accuracy(record, radius), None
@@ -295,7 +295,7 @@ def of_detector(classifier: Classifier, data: Data, record: Record, threat: Thre
     Only for nets as they stand and `LabelOrUncertain`; both sides speak of the same rows, at most
     `DETECTOR_ROWS`.
     """
-    detects = record.header["guarantee"]["name"] == LabelOrUncertain.__name__
+    detects = record.header["guarantee"]["counts_rejection_as_right"]
     if not (detects and isinstance(classifier, Plain)):
         return []
     part = replace(record, rows=record.rows.iloc[:DETECTOR_ROWS])

@@ -37,7 +37,7 @@ from surefoot.evaluation.stored import (
     same_outcomes,
 )
 from surefoot.files import locked
-from surefoot.guarantees import Guarantee, LabelOrUncertain, containing
+from surefoot.guarantees import Guarantee, containing
 from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of
 from surefoot.progress import note, reach, track
@@ -236,9 +236,7 @@ def _shard(job: Job, rows: slice) -> Shard:
     images, labels = images.to(device), labels.to(device)
     look = classifier.look(images, guarantee)
     right = containing(look.sets, labels)
-    sets = right
-    if isinstance(guarantee, LabelOrUncertain):
-        sets = guarantee.around(labels, look.outcomes)  # not wrong: rejections count
+    sets = guarantee.right(look.sets, labels, look.outcomes)
     sets = sets & (guarantee.margins(look.outcomes, sets) > 0).unsqueeze(2)
     certified = None
     if look.radii is not None:
@@ -348,7 +346,7 @@ def _header(
             "repeats": repeats(data),
         },
         "config": classifier.settings(),
-        "guarantee": {"name": type(guarantee).__name__, **vars(guarantee)},
+        "guarantee": guarantee.describe(),
         "threat": asdict(threat),
         "radii": grid,
         "dimension": images[0].numel(),

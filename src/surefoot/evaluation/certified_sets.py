@@ -26,7 +26,6 @@ from surefoot.evaluation.record import Record, split_radii, split_sets
 from surefoot.stats import Interval, interval
 
 Which = Literal["smallest", "largest"]
-SET_VALUED = ("TopK", "RelaxedTopK", "Affinity")
 """Guarantees whose sets may hold more than one label."""
 
 
@@ -49,16 +48,15 @@ class Alternatives:
 
 def is_set_valued(record: Record) -> bool:
     """Say whether these figures mean something for a record: sets, and a certificate for them."""
-    named = record.header["guarantee"]["name"] in SET_VALUED
-    return named and record.header["certificate"] is not None
+    return record.header["guarantee"]["set_valued"] and record.header["certificate"] is not None
 
 
 def alternatives(record: Record) -> Alternatives:
     """Read all alternatives of a record with a certificate."""
-    if record.header["guarantee"]["name"] == "LabelOrUncertain":
+    if record.header["guarantee"]["counts_rejection_as_right"]:
         raise ValueError(
             "figures of certified sets are for guarantees in which every member of a set beats"
-            " every outsider; in the sets of LabelOrUncertain one may win"
+            " every other outcome; where a rejection counts as right, one of them may win"
         )
     sets, radii = split_sets(list(record.rows["sets"])), split_radii(list(record.rows["radii"]))
     if not all(radii):

@@ -26,7 +26,7 @@ from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote import vote_fails
 from surefoot.certify import lipschitz, smoothing
 from surefoot.certify.smoothing.procedure import Procedure
-from surefoot.guarantees import Guarantee, Local, check_model
+from surefoot.guarantees import Guarantee, check_model
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.streams import generator
@@ -96,7 +96,8 @@ class Plain:
     def check(self, guarantee: Guarantee) -> None:
         """Raise unless the protocol can attack this guarantee on this net."""
         check_model(guarantee, self.model)
-        if self.protocol != "margins" and (self.rejects or not isinstance(guarantee, Local)):
+        one_label = not (guarantee.set_valued or guarantee.counts_rejection_as_right)
+        if self.protocol != "margins" and (self.rejects or not one_label):
             raise ValueError(
                 f"the protocol {self.protocol} looks for wrong labels of classifiers that never"
                 " abstain (guarantee local); for anything else take the protocol margins"

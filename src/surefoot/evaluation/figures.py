@@ -67,7 +67,7 @@ def ceiling(record: Record, radius: float) -> float:
 
 def upper_end(record: Record, radius: float) -> float:
     """Give the upper end of the bracket: attacked accuracy, or the proven ceiling if lower."""
-    if record.header["guarantee"]["name"] == "LabelOrUncertain":
+    if record.header["guarantee"]["counts_rejection_as_right"]:
         return attacked_accuracy(record, radius).value  # of what is not wrong: no ceiling
     return min(attacked_accuracy(record, radius).value, ceiling(record, radius))
 

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from surefoot.data import Data
-from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
+from surefoot.guarantees import Guarantee
 from surefoot.limits import concentration, conflict_bound, label_uncertainty
 from surefoot.stats import Interval
 from surefoot.streams import generator
@@ -34,7 +34,7 @@ def estimates(
         one entry a radius; empty for guarantees about sets (the limit speaks of single labels),
         for a model that is always or never right on the search half, for fewer than 20 rows.
     """
-    if not isinstance(guarantee, Local | LabelOrUncertain) or len(rows) < 20:
+    if guarantee.conflict_distance is None or len(rows) < 20:
         return []
     images, labels = data.batch(slice(None))
     points = images.flatten(1)
@@ -87,7 +87,7 @@ def ceilings(
         `agreement`, the largest expected agreement with an annotator (of `Local`); empty for
         guarantees about sets, which have no ceiling.
     """
-    if not isinstance(guarantee, Local | LabelOrUncertain):
+    if guarantee.conflict_distance is None:
         return []
     images, labels = data.batch(slice(None))
     points = images.flatten(1)
@@ -95,7 +95,7 @@ def ceilings(
     for radius in radii:
         shared: dict[str, Any] = {"eps": radius, "norm": threat.norm, "guarantee": guarantee}
         entry = {"radius": radius} | asdict(conflict_bound(points, labels, **shared))
-        if data.probabilities is not None and isinstance(guarantee, Local):
+        if data.probabilities is not None and not guarantee.counts_rejection_as_right:
             soft = conflict_bound(points, data.probabilities.double(), **shared)
             entry["agreement"] = soft.value
         entries.append(entry)

@@ -178,6 +178,10 @@ def _is_data(value: Any) -> bool:
 def _is_guarantee(value: Any) -> bool:
     if not _is_named(value) or not isinstance(value.get("k", 1), int):
         return False
+    flags = ("set_valued", "counts_rejection_as_right")
+    told = isinstance(value.get("statement"), str)
+    if not told or any(not isinstance(value.get(name), bool) for name in flags):
+        return False
     groups = value.get("groups", [])
     return isinstance(groups, list) and all(
         isinstance(group, list) and all(type(member) is int for member in group) for group in groups

@@ -52,7 +52,7 @@ def read_log(path: Path | str, *, radii: Sequence[float] | None = None) -> Recor
         "config": {"log": path.name},
         "data": {"name": "unknown", "count": len(rows)},
         "model": {"name": "unknown", "classifier": "vote"},
-        "guarantee": {"name": Local.__name__},
+        "guarantee": Local().describe(),
         "threat": {"norm": "l2", "eps": max(grid), "low": 0.0, "high": 1.0},
         "radii": grid,
         "certificate": {"method": METHOD, "source": path.name},

@@ -18,7 +18,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
 from torch import Tensor
 
-from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_guarantee
+from surefoot.guarantees import Guarantee, Local, check_guarantee
 from surefoot.limits.pairs import close_pairs
 from surefoot.threat import Norm
 from surefoot.types import checked_labels
@@ -97,11 +97,11 @@ def conflict_bound(
     check_guarantee(guarantee)
     hard = labels.ndim == 1 or labels.shape == (len(points), 1)
     _check(points, labels, eps, hard=hard)
-    if not isinstance(guarantee, Local | LabelOrUncertain):
+    if guarantee.conflict_distance is None:
         return Ceiling(1.0, False, 0)
-    reach = eps if isinstance(guarantee, LabelOrUncertain) else 2 * eps
+    reach = guarantee.conflict_distance * eps
     flat = points.flatten(1)
-    margin = _overlap(flat, norm) if reach == 2 * eps else 0.0
+    margin = _overlap(flat, norm) if guarantee.conflict_distance > 1 else 0.0
     if hard:
         classes = checked_labels(labels, flat)
         pairs, whole = close_pairs(

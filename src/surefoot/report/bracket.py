@@ -260,7 +260,7 @@ def _raise_alarm(ax: "matplotlib.axes.Axes") -> None:
 
 
 def _share_name(record: Record) -> str:
-    wrong = record.header["guarantee"]["name"] == "LabelOrUncertain"
+    wrong = record.header["guarantee"]["counts_rejection_as_right"]
     return "share of the test set" + (", not wrong" if wrong else "")
 
 

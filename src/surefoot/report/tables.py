@@ -135,7 +135,7 @@ def by_set_size(record: Record) -> pd.DataFrame:
 
 def may_refuse(record: Record) -> bool:
     """Say whether the guarantee counts "uncertain" as an answer that is not wrong."""
-    return record.header["guarantee"]["name"] == "LabelOrUncertain"
+    return record.header["guarantee"]["counts_rejection_as_right"]
 
 
 def accepted_right_only(record: Record) -> Record:

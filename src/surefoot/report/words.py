@@ -13,13 +13,6 @@ from surefoot.stats import Interval
 
 NONE = "-"
 NORMS = {"l2": "ℓ₂", "linf": "\u2113∞"}
-GUARANTEES = {
-    "Local": "the label does not change",
-    "TopK": "the set of the {k} most likely labels does not change",
-    "RelaxedTopK": "for some k up to {k}, the set of the k most likely labels does not change",
-    "Affinity": "a set of the most likely labels that fits in an allowed group does not change",
-    "LabelOrUncertain": "the answer stays the same label or becomes “uncertain”",
-}
 
 
 def percent(value: float) -> str:
@@ -155,15 +148,15 @@ def _classifier(record: Record) -> str:
 def _guarantee(record: Record) -> str:
     guarantee = record.header["guarantee"]
     name = guarantee["name"]
-    words = GUARANTEES.get(str(name), "as its class defines it")
-    words = words.format(k=guarantee.get("k", "k"))
-    certain = name == "Local" and not bool(record.rows["accepted"].all())
+    one = not (guarantee["set_valued"] or guarantee["counts_rejection_as_right"])
+    certain = one and not bool(record.rows["accepted"].all())
     members = [
         "{" + ", ".join(class_name(record, label) for label in sorted(group)) + "}"
         for group in guarantee.get("groups", [])
     ]
     groups = f" Groups: {', '.join(members)}." if members else ""
-    return f"{name}: {words}{' and stays certain' if certain else ''}, inside the ball.{groups}"
+    words = guarantee["statement"] + (" and stays certain" if certain else "")
+    return f"{name}: {words}, inside the ball.{groups}"
 
 
 def _certificate(record: Record) -> str:
@@ -285,7 +278,7 @@ def _ceiling(record: Record) -> str:
     if not entries:
         return "None: not asked for, or a guarantee about sets, which has none."
     about = ""
-    if record.header["guarantee"]["name"] == "LabelOrUncertain":
+    if record.header["guarantee"]["counts_rejection_as_right"]:
         about = " and accepted (rows of different labels conflict within the radius, not twice it)"
     text = f"PROVEN for these rows: no classifier is right, robust{about} on more."
     found = "; ".join(_ceiling_entry(entry, record) for entry in entries)

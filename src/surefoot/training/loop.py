@@ -101,6 +101,7 @@ def fit(
             model.load_state_dict(progress.average)
         if accelerator.is_main_process:
             _leave(folder, progress, described, data.classes)
+        accelerator.wait_for_everyone()
     model.eval()
     return folder
 

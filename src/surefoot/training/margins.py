@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from surefoot.guarantees import Guarantee, Local, containing
+from surefoot.guarantees import Guarantee, containing
 from surefoot.types import Labels, Outcomes, PerExample
 
 SMALLEST_SHARE = 0.01
@@ -95,7 +95,7 @@ def annealed(outcomes: Outcomes, labels: Labels, temperature: float, offset: flo
 def _chosen(logits: Outcomes, labels: Labels, guarantee: Guarantee, slack: Tensor) -> Tensor:
     """Choose the set that the label should be certified in, `[B, C]`."""
     alone = torch.zeros_like(logits, dtype=torch.bool).scatter(1, labels.unsqueeze(1), True)
-    if isinstance(guarantee, Local):
+    if not guarantee.set_valued:
         return alone
     with torch.no_grad():
         sets = containing(guarantee.sets(logits), labels)

@@ -12,7 +12,7 @@ from surefoot.certify.lipschitz.graph import Graph, trace
 from surefoot.certify.lipschitz.layers import Shape
 from surefoot.certify.lipschitz.operations import Call, check_alike, watched
 from surefoot.certify.lipschitz.rounding import Execution, unit_of
-from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
+from surefoot.guarantees import Guarantee, Local, check_model
 from surefoot.models.frozen import device_of, dtype_of, frozen
 from surefoot.types import Images, Model, Outcomes, PerAlternative, Sets, checked_images
 from surefoot.uncertainty.leading import Leading
@@ -73,7 +73,7 @@ def certify(
     images = checked_images(images)
     check_model(guarantee, model)
     net, rejection = opened(model), model if isinstance(model, Leading) else None
-    if rejection is not None and not isinstance(guarantee, Local | LabelOrUncertain):
+    if rejection is not None and guarantee.set_valued:
         raise ValueError(
             f"{type(guarantee).__name__} of a net that rejects has no Lipschitz certificate: take"
             " local or label-or-uncertain, or certify the net without its rejection"
@@ -186,7 +186,7 @@ def _radii(
     demanded: Tensor = torch.zeros_like(bounds)
     if rejection is not None:
         own = rejection.slack.to(bounds)
-        demanded = own if isinstance(guarantee, Local) else -own.T
+        demanded = -own.T if guarantee.counts_rejection_as_right else own
         # Comparing with the slack rounds, too: each side by a unit of what it adds up.
         unit = 8 * unit_of(lead.logits)
         largest = lead.logits.double().abs().amax(1) + own.amax()
@@ -205,7 +205,7 @@ def _labels(sets: Sets, classes: int, guarantee: Guarantee) -> Tensor:
     """Keep the labels of what leads can certify: one certain label, or labels and "uncertain"."""
     labels, uncertain = sets[:, :, :classes], sets[:, :, classes:].any(2, keepdim=True)
     alone = labels.sum(2, keepdim=True) == 1
-    return labels & (alone & ~uncertain if isinstance(guarantee, Local) else uncertain)
+    return labels & (uncertain if guarantee.counts_rejection_as_right else alone & ~uncertain)
 
 
 def _rounding(lead: _Lead, constants: Constants) -> dict[str, float]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.guarantees import Guarantee, LabelOrUncertain
+from surefoot.guarantees import Guarantee
 from surefoot.types import Sets
 from surefoot.uncertainty.vote import Rule
 
@@ -97,7 +97,7 @@ def claims_of(
     shares = counts.double() / counts.sum(1, keepdim=True)
     inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
     if rule == "majority":
-        either = isinstance(guarantee, LabelOrUncertain)
+        either = guarantee.counts_rejection_as_right
         options = [_outvoted(inside, shift) if either else _alone(inside, inside, shift)]
     elif guarantee.quantifier == "every":
         options = [_parted(shares, inside, None, 1, shift, means)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from surefoot.certify.smoothing.claims import NONE, Claims, Means, claims_of
 from surefoot.certify.smoothing.drawing import draw_until
 from surefoot.certify.smoothing.procedure import Procedure
-from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
+from surefoot.guarantees import Guarantee, Local
 from surefoot.stats import group_sequential, looks_of
 from surefoot.types import Images, Sets
 from surefoot.uncertainty.vote import Vote
@@ -60,8 +60,8 @@ def decide(
 ) -> Decisions:
     """Decide for each image which radii hold.
 
-    For `LabelOrUncertain` also whether the label wins at the image itself, which is a claim of its
-    own: radii and this have alpha / 2 each.
+    Where a rejection counts as right, also whether the label wins at the image itself, which is a
+    hypothesis of its own: radii and this have alpha / 2 each.
 
     Args:
         vote: classifier and noise.
@@ -76,7 +76,7 @@ def decide(
         how: rule and noise.
         batch_size: copies in one pass.
     """
-    two = isinstance(guarantee, LabelOrUncertain)
+    two = guarantee.counts_rejection_as_right
     level = alpha / 2 if two else alpha
     selection, members = selection.cpu(), sets.cpu()[:, 0]
     shifts = [radius / vote.sigma for radius in radii]

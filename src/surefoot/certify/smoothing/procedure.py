@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
+from surefoot.guarantees import Guarantee
 from surefoot.uncertainty.vote import Rule
 
 
@@ -29,7 +29,7 @@ class Procedure:
 
     def check(self, guarantee: Guarantee, *, decides: bool) -> None:
         """Raise unless these choices serve the guarantee."""
-        if self.rule == "majority" and not isinstance(guarantee, Local | LabelOrUncertain):
+        if self.rule == "majority" and guarantee.set_valued:
             raise ValueError(
                 'the rule majority answers one label or "uncertain": take local or'
                 f" label-or-uncertain, not {type(guarantee).__name__}, or the rule argmax"

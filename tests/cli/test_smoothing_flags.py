@@ -61,3 +61,18 @@ def test_flags_of_smoothing_say_so(net, tmp_path, capsys, flags):
     with pytest.raises(SystemExit):
         main(f"certify --model {net} --certificate lipschitz {flags} --folder {tmp_path}".split())
     assert "--certificate smoothing" in capsys.readouterr().err
+
+
+def test_a_seed_from_the_system_is_told_stored_and_repeatable(net, tmp_path, capsys):
+    shared = (
+        f"certify --model {net} --certificate smoothing --sigma 0.25 --norm l2 --eps 0.1"
+        " --count 8 --n-certify 300"
+    ).split()
+    main([*shared, "--seed", "random", "--folder", str(tmp_path / "one")])
+    seed = read(tmp_path / "one").header["config"]["seed"]
+    assert seed > 2**20
+    assert f"--seed {seed} to go on" in capsys.readouterr().out
+    main([*shared, "--seed", str(seed), "--folder", str(tmp_path / "two")])
+    assert read(tmp_path / "two").rows.equals(read(tmp_path / "one").rows)
+    with pytest.raises(SystemExit):
+        main([*shared, "--seed", "lucky", "--folder", str(tmp_path / "three")])

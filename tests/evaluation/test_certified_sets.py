@@ -19,7 +19,10 @@ from surefoot.threat import Threat
 NAN = float("nan")
 
 
-def make(sets, radii, labels, *, classes=4, guarantee=RelaxedTopK(3)):
+THREE = RelaxedTopK(3)
+
+
+def make(sets, radii, labels, *, classes=4, guarantee=THREE):
     rows = pd.DataFrame({"label": labels, "sets": sets, "radii": radii})
     numbers = ("index", "prediction", "score", "set_size", "samples", "attacked", "nearest")
     for column in (*numbers, "certified"):

@@ -7,6 +7,7 @@ from typing import Literal
 from surefoot.cli.options import (
     Claim,
     Rows,
+    Seed,
     Subject,
     check_seeds,
     check_unused,
@@ -44,7 +45,8 @@ class Effort:
             that never abstain also AutoAttack (standard, plus, rand, fast) and pgd.
         steps: of each search on a net (AutoAttack has its own; a vote is attacked in 20 steps).
         step_size: of pgd; by default 2.5 eps / steps.
-        seed: of noise and random starts.
+        seed: of noise and random starts; random takes one from the system, which is stored: for
+            images of an adversary, who could search for some that suit a seed known beforehand.
     """
 
     certificate: Literal["auto", "none", "lipschitz", "smoothing", "vote"] = "auto"
@@ -60,7 +62,7 @@ class Effort:
     protocol: Literal["margins", "standard", "plus", "rand", "fast", "pgd"] = "margins"
     steps: int = 100
     step_size: float | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     def check(self, *, attack: bool) -> None:
         """Raise on options that would be ignored."""

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 from torch import Tensor, nn
 
 from surefoot.cli.say import say
@@ -35,6 +36,30 @@ def check_unused(options: object, names: Sequence[str], reason: str) -> None:
 def flag(name: str) -> str:
     """Spell a field as the flag it is."""
     return "--" + name.replace("_", "-")
+
+
+def _seed(words: list[str]) -> int:
+    """Read a seed; "random" takes one from the system, and says which."""
+    if words[0] != "random":
+        return int(words[0])
+    from surefoot.streams import system_seed
+
+    seed = system_seed()
+    print(f"seed {seed} from the system; give --seed {seed} to go on with a run that was stopped")
+    return seed
+
+
+Seed = Annotated[
+    int,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT|random",
+        instance_from_str=_seed,
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""Of noise and starts; "random" where images come from an adversary who could know the seed."""
 
 
 def check_seeds(*seeds: int) -> None:

@@ -4,7 +4,7 @@
     python benchmarks/toys.py --case bias
     python benchmarks/toys.py --case nearest --norm linf
 
-`suite`: the cells of `evaluation.toys.SUITE`, five seeds each (points and weights), one process a
+`suite`: the cells of `papers.toys.SUITE`, five seeds each (points and weights), one process a
 core; prints means over seeds, then the targets T4, T5, T6 of issue 4. Bounds on methods other than
 UDP are reported, not required. `bias`: AUC after randomising the simple or the other coordinates.
 `nearest`: distances to the nearest point of another class of a whole training set; the first rows
@@ -25,8 +25,8 @@ from rows import append
 
 from surefoot import Threat, load
 from surefoot.data.toys import UNIT
-from surefoot.evaluation.toys import BESIDE, SUITE, Cell, Stack, fit_together, randomised_aucs, run
 from surefoot.limits import nearest_other_class
+from surefoot.papers.toys import BESIDE, SUITE, Cell, Stack, fit_together, randomised_aucs, run
 from surefoot.threat import Norm
 from surefoot.training import PGD, UDP, Recipe, Standard
 

@@ -9,8 +9,8 @@ import torch
 from oracles import Linear
 
 from surefoot.data import Data, load
-from surefoot.evaluation import detection
-from surefoot.evaluation.detection import READINGS, Asked, Detection, detect, figures
+from surefoot.evaluation.studies import detection
+from surefoot.evaluation.studies.detection import READINGS, Asked, Detection, detect, figures
 from surefoot.models import build
 from surefoot.training import Noise, Training, fit
 from surefoot.uncertainty.vote import Vote

@@ -7,9 +7,9 @@ import torch
 
 from surefoot.data import Data
 from surefoot.evaluation import Record
-from surefoot.evaluation.abstention import abstention, areas, at_quantiles
-from surefoot.evaluation.error_region import error_region, random_balls, wrong
-from surefoot.evaluation.headroom import headroom
+from surefoot.evaluation.studies.abstention import abstention, areas, at_quantiles
+from surefoot.evaluation.studies.error_region import error_region, random_balls, wrong
+from surefoot.papers.headroom import headroom
 
 INF, NAN = float("inf"), float("nan")
 

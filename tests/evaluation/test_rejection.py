@@ -7,8 +7,8 @@ import torch
 
 from surefoot.certify.smoothing import certify
 from surefoot.data import load
-from surefoot.evaluation import rejection
-from surefoot.evaluation.rejection import READINGS, Rejection, rejection_curve
+from surefoot.evaluation.studies import rejection
+from surefoot.evaluation.studies.rejection import READINGS, Rejection, rejection_curve
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.models import build
 from surefoot.training import Noise, Training, fit

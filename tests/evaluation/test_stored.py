@@ -8,9 +8,9 @@ from torch import nn
 
 from surefoot.data import Data
 from surefoot.evaluation import Plain, Smoothed, bracket
-from surefoot.evaluation.detection import Asked, detect
-from surefoot.evaluation.rejection import rejection_curve
 from surefoot.evaluation.stored import repeats, same_outcomes
+from surefoot.evaluation.studies.detection import Asked, detect
+from surefoot.evaluation.studies.rejection import rejection_curve
 from surefoot.guarantees import Local
 from surefoot.report.words import grounds
 from surefoot.threat import Threat

@@ -15,9 +15,10 @@ from report_records import make_record, make_set_valued
 from surefoot import escape
 from surefoot.cli.say import say
 from surefoot.cli.show import show_record, table
-from surefoot.evaluation.detection import Detection
+from surefoot.evaluation.studies.detection import Detection
 from surefoot.files import write_csv
-from surefoot.report import distance_histogram, model_card, write_markdown, write_page
+from surefoot.papers.drawing.distances import distance_histogram
+from surefoot.report import model_card, write_markdown, write_page
 from surefoot.report.style import to_svg
 
 HOSTILE = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from surefoot.evaluation.reproduce import Published
+    from surefoot.papers import Published
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Command:
         from surefoot.cli.options import check_seeds, check_unused
         from surefoot.cli.say import say
         from surefoot.cli.show import table
-        from surefoot.evaluation.reproduce import EXPERIMENTS, reproduce, verdicts
         from surefoot.files import locked
-        from surefoot.report import write_experiment, write_page
+        from surefoot.papers import EXPERIMENTS, reproduce, verdicts
+        from surefoot.papers.drawing.experiment import write_experiment
+        from surefoot.report import write_page
 
         check_seeds(self.seed)
         if not self.name:

@@ -6,29 +6,20 @@ Nothing here runs a model. matplotlib and jinja2 are imported by the functions t
 from surefoot.report.bracket import bracket_chart, comparison_chart
 from surefoot.report.card import model_card, write_markdown
 from surefoot.report.certified_sets import matrix_chart, set_chart
-from surefoot.report.distances import distance_histogram
-from surefoot.report.experiment import write_experiment
-from surefoot.report.gallery import perturbation_gallery
 from surefoot.report.page import write_page
 from surefoot.report.perturbations import perturbation_grid
-from surefoot.report.plane import boundary_grid, oscillation_grid
 from surefoot.report.rejection import rejection_curve
 from surefoot.report.tables import headline
 
 __all__ = [
-    "boundary_grid",
     "bracket_chart",
     "comparison_chart",
-    "distance_histogram",
     "headline",
     "matrix_chart",
     "model_card",
-    "oscillation_grid",
-    "perturbation_gallery",
     "perturbation_grid",
     "rejection_curve",
     "set_chart",
-    "write_experiment",
     "write_markdown",
     "write_page",
 ]

@@ -63,8 +63,8 @@ def write_page(
     return path
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill a template of this package: every value escaped, and nothing loaded from elsewhere."""
+def render(template: str, *, package: str = "surefoot.report", **values: Any) -> str:
+    """Fill a template of a package: every value escaped, and nothing loaded from elsewhere."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -78,7 +78,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         finalize=shown,
     )
-    source = files("surefoot.report").joinpath(template).read_text(encoding="utf-8")
+    source = files(package).joinpath(template).read_text(encoding="utf-8")
     return environment.from_string(source).render(policy=POLICY, **values)
 
 

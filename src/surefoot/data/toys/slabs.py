@@ -1,7 +1,7 @@
 """Coordinates that each tell the class on their own, some simply, some in slabs (Shah et al. 2020).
 
 LMS-k: a linear coordinate and slabs of k; MS-k: slabs alone. A net that looks at the simple one
-only is what "simplicity bias" means; `evaluation.toys.simplicity` measures it.
+only is what "simplicity bias" means; `papers.toys.simplicity` measures it.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""Studies of one classifier beyond the bracket: detection, rejection, abstention, error region."""

@@ -1,0 +1,227 @@
+"""Nets and scores: how well votes tell strangers, clean, attacked and with a guarantee."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from surefoot.data import Data, load
+from surefoot.evaluation.studies import detection
+from surefoot.evaluation.studies.detection import NET, READINGS, Asked, Detection, detect
+from surefoot.papers.experiment import (
+    Curves,
+    Histograms,
+    Outcome,
+    Picture,
+    Published,
+    Row,
+    Setting,
+)
+from surefoot.papers.table import part, trained
+from surefoot.stats import Interval, interval
+from surefoot.uncertainty import threshold_at_coverage
+from surefoot.uncertainty.selective import score_of
+from surefoot.uncertainty.thresholds import noisy
+from surefoot.uncertainty.vote import Vote
+
+COVERAGE = 0.95
+"""Share of noisy training images that the threshold of the reading `unsure` accepts."""
+FITTED = 2000
+"""Training images that choose it."""
+NAMES = {
+    NET: "score of the net",
+    "mean": "mean under noise",
+    "median": "median under noise",
+    "unsure": "share of unsure copies",
+    "split": "1 - share of the top label",
+}
+DRAWN = (
+    (NET, "attacked"),
+    ("mean", "attacked"),
+    ("median", "attacked"),
+    ("mean", "guaranteed"),
+    ("median", "guaranteed"),
+)
+"""Of the curves over the radius."""
+
+
+def detecting(
+    folder: Path,
+    seed: int,
+    *,
+    rows: Sequence[Row],
+    setting: Setting,
+    outside: Mapping[str, str],
+    scores: Sequence[str],
+    sigma: float,
+    n_certify: int,
+    radii: Sequence[float],
+    steps: int = 20,
+    draws: int = 32,
+) -> Outcome:
+    """Train nets with noise; score, attack and bound test images and strangers.
+
+    Args:
+        folder: of the runs.
+        seed: of everything.
+        rows: nets; their recipes should add noise.
+        setting: sizes; as many strangers as test images.
+        outside: how strangers are called -> data set.
+        scores: measures of uncertainty, in [0, 1].
+        sigma: of the noise.
+        n_certify: copies of an image.
+        radii: l2, increasing; tables quote the first.
+        steps: of the attacks.
+        draws: copies behind each gradient.
+    """
+    test = part(load(setting.data), setting.test)
+    compared: list[Published] = []
+    found: dict[str, Detection] = {}
+    for row in rows:
+        run, model = trained(row, setting, folder, seed)
+        for score in scores:
+            asked = Asked(
+                score=score,
+                threshold=_threshold(model, setting, score, sigma, seed),
+                radii=tuple(radii),
+                n_certify=n_certify,
+                steps=steps,
+                draws=draws,
+                seed=seed,
+            )
+            for stranger, name in outside.items():
+                strangers = _strangers(name, len(test))
+                to = f"{row.name}, {score}, {stranger}"
+                inside = run / f"{score}-{stranger}"
+                found[to] = detect(Vote(model, sigma), test, strangers, asked=asked, folder=inside)
+                compared += _compare(to, found[to], seed)
+    sentences = [text for name, one in found.items() for text in _sentences(name, one, seed)]
+    return Outcome(compared, [], _pictures(found), sentences)
+
+
+def _strangers(name: str, count: int) -> Data:
+    strangers = load(name)
+    return strangers.first(min(count, len(strangers)))
+
+
+def _threshold(model: nn.Module, setting: Setting, score: str, sigma: float, seed: int) -> float:
+    """Choose the threshold on noisy training images, on the grid of the counts, rounded up."""
+    images, _ = part(load(setting.data, "train"), setting.train).batch(slice(0, FITTED))
+    scores = score_of(model, noisy(images, sigma, seed=seed), score)
+    chosen = threshold_at_coverage(scores, COVERAGE)
+    edges = len(detection.EDGES)
+    return min(max(math.ceil(chosen * edges), 1), edges) / edges
+
+
+def _compare(name: str, found: Detection, seed: int) -> list[Published]:
+    """Quote AUROC and FPR95 of each reading and kind at the first radius."""
+    rows = found.at(found.radii[0])
+    inside = rows["inside"].to_numpy()
+    lines = []
+    for reading in (NET, *READINGS):
+        to = f"{name}: {NAMES[reading]}"
+        for kind, column in detection.kinds(reading).items():
+            scores = rows[column].to_numpy()
+            area = detection.auroc_interval(inside, scores, seed=seed)
+            judged = detection.figures(inside, scores)
+            false = interval(round(judged.fpr95 * inside.sum()), int(inside.sum()))
+            at = kind if kind == "clean" else f"{kind} {found.radii[0]:g}"
+            lines.append(_beside(to, f"AUROC {at}", area))
+            lines.append(_beside(to, f"FPR95 {at}", false))
+            if kind == "clean":
+                more = {"AUPR in": judged.aupr_in, "AUPR out": judged.aupr_out}
+                more["accuracy"] = judged.accuracy
+                for figure, value in more.items():
+                    lines.append(_beside(to, figure, Interval(value, value, value)))
+    return lines
+
+
+def _beside(name: str, figure: str, ours: Interval) -> Published:
+    return Published(name, figure, None, ours.value, ours.low, ours.high)
+
+
+def _sentences(name: str, found: Detection, seed: int) -> list[str]:
+    rows = found.at(found.radii[0])
+    inside, net = rows["inside"].to_numpy(), rows[NET].to_numpy()
+    base = 100 * detection.auroc(inside, net)
+    words = []
+    for reading in READINGS:
+        gain = detection.gain_interval(inside, rows[reading].to_numpy(), net, seed=seed)
+        words.append(f"{NAMES[reading]} {verdict(gain)}")
+    text = (
+        f"{name}: without attack, against AUROC {base:.1f} of the net's own score, at sigma"
+        f" {found.header['sigma']:g}: {'; '.join(words)}."
+    )
+    under = {
+        to: 100 * detection.auroc(inside, rows[column].to_numpy())
+        for to, column in (("net", f"attacked_{NET}"), ("mean", "attacked_mean"))
+    }
+    attacked = (
+        f" Attacked at l2 {found.radii[0]:g}, each by an attack of its own: net {under['net']:.1f},"
+        f" {NAMES['mean']} {under['mean']:.1f}. {_best_guarantee(found)}"
+    )
+    first = [text + attacked]
+    return first + [f"ALARM, {name}: {alarm}" for alarm in found.header["warnings"]]
+
+
+def _best_guarantee(found: Detection) -> str:
+    bounds = {
+        (value, kind, reading)
+        for reading in READINGS
+        for kind, value in detection.areas_of(found, found.radii[0], reading).items()
+        if kind not in ("clean", "attacked")
+    }
+    area, kind, reading = max(bounds)
+    return f"The best guarantee there: {100 * area:.1f}, {kind}, for the {NAMES[reading]}."
+
+
+def verdict(gain: Interval) -> str:
+    """Say whether a difference of AUROCs is sure, with its interval in points."""
+    word = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "makes no sure difference"
+    points = (100 * value for value in (gain.value, gain.low, gain.high))
+    return "{} ({:+.1f} points [{:+.1f}, {:+.1f}])".format(word, *points)
+
+
+def _pictures(found: Mapping[str, Detection]) -> dict[str, Picture]:
+    name, one = next(iter(found.items()))
+    radius = one.radii[0]
+    columns = {
+        "scores-net": (NET, f"Net alone: {name}", "score of the net"),
+        "scores-mean": ("mean", f"Under noise: {name}", "mean score over noisy copies"),
+        "scores-guaranteed": (
+            "worst_median",
+            f"Worst case at l2 {radius:g}: {name}",
+            "certified bound of the median: upper for the data, lower for strangers",
+        ),
+    }
+    pictures: dict[str, Picture] = {
+        file: _histograms(one, column, title, across)
+        for file, (column, title, across) in columns.items()
+    }
+    table = _over_radii(one)
+    title = f"Strangers told apart: {name}"
+    return pictures | {"auroc-radius": Curves(title, "l2 radius", "AUROC", table)}
+
+
+def _histograms(found: Detection, column: str, title: str, across: str) -> Histograms:
+    rows = found.at(found.radii[0])
+    values: dict[str, np.ndarray] = {
+        found.header[kind]["name"]: rows[rows["inside"] == flag][column].to_numpy()
+        for kind, flag in (("inside", True), ("outside", False))
+    }
+    return Histograms(title, across, values)
+
+
+def _over_radii(found: Detection) -> pd.DataFrame:
+    """Lay out AUROC over the radius, from the clean figure on."""
+    lines = []
+    for reading, kind in DRAWN:
+        areas = {radius: detection.areas_of(found, radius, reading) for radius in found.radii}
+        clean = areas[found.radii[0]]["clean"]
+        heights = [clean, *(area[kind] for area in areas.values())]
+        line = {"row": f"{NAMES[reading]}, {kind}", "x": [0.0, *areas], "y": heights}
+        lines.append(pd.DataFrame(line))
+    return pd.concat(lines, ignore_index=True)

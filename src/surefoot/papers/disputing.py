@@ -1,0 +1,209 @@
+"""Do classifiers err where people disagree? Error regions against random balls; and abstention."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from surefoot.data import Data, load
+from surefoot.evaluation.record import Record
+from surefoot.evaluation.studies.abstention import abstention, areas, at_quantiles
+from surefoot.evaluation.studies.error_region import (
+    ErrorRegion,
+    against_balls,
+    human_uncertainty,
+    random_balls,
+    wrong,
+)
+from surefoot.papers.experiment import Bands, Curves, Outcome, Picture, Published
+from surefoot.papers.headroom import headroom
+from surefoot.papers.subjects import Subject, attacked, judged, models
+from surefoot.papers.table import part
+from surefoot.threat import Threat
+from surefoot.uncertainty import scores
+
+SIZES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
+"""Measures of the random balls that are drawn."""
+ORACLE = "human label uncertainty (oracle)"
+PREDICTED = {
+    "max-probability (predicted)": scores.max_probability,
+    "entropy (predicted)": scores.entropy,
+    "margin (predicted)": scores.margin,
+    "energy (predicted)": scores.energy,
+}
+BATCH = 500
+
+
+def disputing(
+    folder: Path,
+    seed: int,
+    *,
+    data: str,
+    threat: Threat,
+    subjects: Sequence[Subject],
+    balls: int,
+    published: Mapping[str, str],
+) -> Outcome:
+    """Measure the error region of every classifier, attack it, and let it abstain.
+
+    Args:
+        folder: of the runs.
+        seed: of everything.
+        data: with votes; every test image counts for the error region.
+        threat: of the attacks; the setting of a subject says how many images are attacked.
+        subjects: classifiers.
+        balls: random balls.
+        published: kind -> what the paper's figure shows, in words.
+    """
+    test = load(data)
+    unsure, compared, records, findings = human_uncertainty(test), [], [], []
+    clean: list[tuple[Subject, Record]] = []
+    pictures: dict[str, Picture] = {}
+    for one, model in models(subjects, folder, seed):
+        clean.append((one, judged(one, model, test, threat, folder, seed)))
+        some = part(test, one.setting.test)
+        record = attacked(one, model, some, threat, folder, seed, limits=True)
+        records.append(record)
+        beside = [entry.text() for entry in headroom(record)] or ["no region for a limit found"]
+        findings += [f"{one.row.name}, {text}" for text in beside]
+        ranked = _scores(model, some)
+        compared += _areas(one, record, ranked, threat.eps)
+        findings.append(_arrows(one, record, ranked[ORACLE], threat.eps))
+        pictures[f"abstention-{re.sub('[^0-9a-zA-Z]+', '-', one.row.name)}"] = _abstention(
+            one, record, ranked, threat.eps
+        )
+    control = _balls(test, unsure, [record for _, record in clean], balls, seed)
+    found = [
+        (one, against_balls(record, unsure, control[int(wrong(record).sum())], seed=seed))
+        for one, record in clean
+        if bool(wrong(record).any())
+    ]
+    for one, region in found:
+        compared = [*_compare(one, region), *compared]
+        findings.insert(0, _sentence(one, region, published))
+    first = {"error-regions": _scatter(found, control, len(test))}
+    return Outcome(compared, records, first | pictures, findings)
+
+
+def _balls(
+    test: Data, unsure: Tensor, records: Sequence[Record], balls: int, seed: int
+) -> dict[int, Tensor]:
+    """Measure random balls of every size that is needed, sorted once for all."""
+    sizes = {max(1, round(share * len(test))) for share in SIZES}
+    sizes |= {int(wrong(record).sum()) for record in records} - {0}
+    points, ordered = test.batch(slice(None))[0].flatten(1), sorted(sizes)
+    found = random_balls(points, unsure, ordered, balls=balls, seed=seed)
+    return dict(zip(ordered, found.T, strict=True))
+
+
+def _scores(model: nn.Module, data: Data) -> dict[str, Tensor]:
+    """Give human label uncertainty, and what the classifier says of itself."""
+    with torch.no_grad():
+        places = range(0, len(data), BATCH)
+        parts = [model(data.batch(slice(first, first + BATCH))[0]) for first in places]
+    logits = torch.cat(parts)
+    own = {name: score(logits).double() for name, score in PREDICTED.items()}
+    return {ORACLE: human_uncertainty(data), **own}
+
+
+def _compare(one: Subject, region: ErrorRegion) -> list[Published]:
+    name, unsure = one.row.name, region.label_uncertainty
+    risk = region.risk
+    return [
+        Published(name, "risk", None, risk.value, risk.low, risk.high),
+        Published(
+            *(name, "label uncertainty of the errors", None),
+            *(unsure.value, unsure.low, unsure.high),
+        ),
+        Published(
+            *(name, "of random balls", None),
+            *(region.balls.value, region.balls.low, region.balls.high),
+        ),
+        Published(name, "p-value", None, region.p_value, region.p_value, region.p_value),
+    ]
+
+
+def _areas(
+    one: Subject, record: Record, ranked: Mapping[str, Tensor], radius: float
+) -> list[Published]:
+    table = areas(record, ranked, radius)
+    return [
+        Published(one.row.name, f"AURC {row['kind']}, {row['score']}", None, *[row["area"]] * 3)
+        for _, row in table.iterrows()
+    ]
+
+
+def _arrows(one: Subject, record: Record, unsure: Tensor, radius: float) -> str:
+    table = at_quantiles(record, unsure, radius)
+    parts = [
+        f"{row['kind']} {100 * row['accuracy']:.1f} % of the {100 * row['coverage']:.0f} % up to"
+        f" quantile {row['quantile']:g}"
+        for _, row in table.iterrows()
+    ]
+    return f"{one.row.name}, dropping what people dispute (oracle): {'; '.join(parts)}"
+
+
+def _sentence(one: Subject, region: ErrorRegion, published: Mapping[str, str]) -> str:
+    ours, balls = region.label_uncertainty, region.balls
+    text = (
+        f"{one.row.name} ({one.kind}): risk {100 * region.risk.value:.1f} %, label uncertainty of"
+        f" its errors {ours.value:.3f} [{ours.low:.3f}, {ours.high:.3f}], elsewhere"
+        f" {region.elsewhere:.3f}, random balls {balls.value:.3f} (95 % of them {balls.low:.3f} to"
+        f" {balls.high:.3f}), p = {region.p_value:.4f}"
+    )
+    return f"{text}; published: {published[one.kind]}" if one.kind in published else text
+
+
+def _scatter(
+    found: Sequence[tuple[Subject, ErrorRegion]], control: Mapping[int, Tensor], count: int
+) -> Bands:
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    lines: list[dict[str, Any]] = []
+    for size in sorted(control):
+        low, high = control[size].quantile(ends).tolist()
+        middle = control[size].mean().item()
+        place = {"row": "random balls (95 % of them)", "x": size / count, "y": middle}
+        lines.append(place | {"low": low, "high": high, "confirmed": 1.0})
+    points = [
+        {
+            "row": one.kind,
+            "x": region.risk.value,
+            "y": region.label_uncertainty.value,
+            "low": region.label_uncertainty.low,
+            "high": region.label_uncertainty.high,
+        }
+        for one, region in found
+    ]
+    return Bands(
+        "Label uncertainty of error regions over their risk",
+        "risk: share of errors",
+        "mean label uncertainty",
+        pd.DataFrame(lines),
+        pd.DataFrame(points, columns=["row", "x", "y", "low", "high"]),
+        note="Bars: bootstrap intervals. Balls: nearest neighbours (l2) of random images.",
+        percent=False,
+    )
+
+
+def _abstention(
+    one: Subject, record: Record, ranked: Mapping[str, Tensor], radius: float
+) -> Curves:
+    table = abstention(record, ranked, radius)
+    some = {ORACLE, "entropy (predicted)"}
+    marks = at_quantiles(record, ranked[ORACLE], radius).assign(score="at its quantiles .98 .9 .8")
+    table = pd.concat([table[table["score"].isin(some)], marks])
+    frame = pd.DataFrame(
+        {
+            "row": table["kind"] + ", " + table["score"],
+            "x": table["coverage"],
+            "y": table["accuracy"],
+            "low": table["low"],
+            "high": table["high"],
+        }
+    )
+    title = f"{one.row.name}: accuracy of the kept part"
+    return Curves(title, "coverage: share kept, least uncertain first", "accuracy", frame)

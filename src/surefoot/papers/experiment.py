@@ -1,0 +1,280 @@
+"""What an experiment is: a function at several scales, and what it gives beside published figures.
+
+The data of an experiment (rows, settings, published figures) stand in one folder a paper; what kind
+of experiment it is (a table of attacked accuracy, overfitting over epochs, ...) in one file a kind.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+
+from surefoot.data import data_folder
+from surefoot.evaluation.classifiers import Protocol
+from surefoot.evaluation.record import Record
+from surefoot.models import build
+from surefoot.models.io import load_weights
+from surefoot.papers.gallery import Gallery
+from surefoot.papers.regions import Region
+from surefoot.papers.toys import Panel
+from surefoot.stats import Interval
+from surefoot.streams import own_randomness
+from surefoot.threat import Norm
+from surefoot.training import Recipe, Training
+
+
+@dataclass(frozen=True)
+class Row:
+    """One classifier of a table.
+
+    Args:
+        name: of the row; in the experiments of UDP, those under test begin with "udp" or "ls-udp".
+        recipe: how it is trained.
+        published: name of the figure ("clean", "linf 0.05") -> share in the paper.
+        net: arguments of `models.build` that differ from the setting's.
+        training: fields of `Training` that differ.
+    """
+
+    name: str
+    recipe: Recipe
+    published: Mapping[str, float] = field(default_factory=dict)
+    net: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The size of a run.
+
+    Args:
+        data: data set.
+        train: training images; 0 takes all but the validation images.
+        test: evaluated images; 0 takes all.
+        training: length, optimiser.
+        net: arguments of `models.build`.
+        validation: images drawn from the training split, never trained on.
+        protocol: of the attacks, see `Plain`.
+        steps: of the protocol "margins".
+        start: safetensors file in the data folder with the weights that training starts from; ""
+            draws them.
+    """
+
+    data: str
+    train: int
+    test: int
+    training: Training
+    net: Mapping[str, Any]
+    validation: int = 0
+    protocol: Protocol = "standard"
+    steps: int = 100
+    start: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published figure beside ours.
+
+    Args:
+        row: classifier.
+        figure: "clean", or norm and radius.
+        published: share in the paper; None if it has none.
+        ours: our share.
+        low: lower end of our 95 % interval.
+        high: upper end.
+        share: False for a plain number, such as a mean size.
+    """
+
+    row: str
+    figure: str
+    published: float | None
+    ours: float
+    low: float
+    high: float
+    share: bool = True
+
+    @classmethod
+    def beside(cls, row: Row, figure: str, ours: Interval) -> "Published":
+        """Put a figure of ours beside the one that the row has from the paper."""
+        return cls(row.name, figure, row.published.get(figure), ours.value, ours.low, ours.high)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Lines to draw, one a row.
+
+    Args:
+        title: of the picture.
+        across: what the horizontal axis shows.
+        up: what the vertical axis shows.
+        frame: columns `row`, `x`, `y`, and where known `low`, `high`, `published`.
+        percent: the vertical axis shows shares.
+    """
+
+    title: str
+    across: str
+    up: str
+    frame: pd.DataFrame
+    percent: bool = True
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Shares that add up to 1, stacked over a horizontal axis.
+
+    Args:
+        title: of the picture.
+        across: what the horizontal axis shows.
+        frame: the column `x`, then a column a part, from the bottom up.
+    """
+
+    title: str
+    across: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Histograms:
+    """Overlaid histograms, one a kind.
+
+    Args:
+        title: of the picture.
+        across: what the horizontal axis shows.
+        values: kind -> values in [0, most].
+        most: right end of the axis.
+    """
+
+    title: str
+    across: str
+    values: Mapping[str, np.ndarray]
+    most: float = 1.0
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Lines with bands, single points among them, and published straight lines behind.
+
+    Args:
+        title: of the picture.
+        across: what the horizontal axis shows: shares.
+        up: what the vertical axis shows.
+        lines: columns `row`, `x`, `y`, `low`, `high`, `confirmed`; estimates, drawn dotted, with
+            open marks where held-out points did not confirm what was demanded.
+        points: columns `row` (their kind), `x`, `y`, and where known `low`, `high`.
+        fits: name -> intercept and slope of a published line, and where what it fits ends.
+        note: small print: what kind of figure the points are.
+        percent: the vertical axis shows shares.
+    """
+
+    title: str
+    across: str
+    up: str
+    lines: pd.DataFrame
+    points: pd.DataFrame
+    fits: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    note: str = ""
+    percent: bool = True
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Nets in the plane, side by side: boundary, points, smallest margin."""
+
+    panels: list[Panel]
+
+
+@dataclass(frozen=True)
+class Oscillations:
+    """Nets in the plane: where their prediction changed during training."""
+
+    panels: list[Panel]
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Histograms of distances to the nearest point of another class.
+
+    Args:
+        distances: data set -> distances.
+        norm: of them.
+        marks: radii to mark.
+    """
+
+    distances: Mapping[str, Tensor]
+    norm: Norm
+    marks: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Certified:
+    """Nets in the plane, side by side: what is certified where, and what is rejected."""
+
+    regions: list[Region]
+
+
+Picture = (
+    Curves
+    | Stack
+    | Histograms
+    | Bands
+    | Boundaries
+    | Oscillations
+    | Distances
+    | Gallery
+    | Certified
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment gives.
+
+    Args:
+        compared: figures beside published ones.
+        records: evaluations, for the page.
+        pictures: data of the paper's figures, by file name.
+        findings: what the experiment says about itself, in sentences.
+    """
+
+    compared: list[Published]
+    records: list[Record] = field(default_factory=list)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure of a paper.
+
+    Args:
+        source: paper, table, data.
+        remark: how our protocol differs from the published one, and what to expect.
+        scales: "smoke" (seconds), "small" (minutes on two cores), "paper" (as published) -> what
+            runs it, given a folder and a seed.
+    """
+
+    source: str
+    remark: str
+    scales: Mapping[str, Callable[[Path, int], Outcome]]
+
+
+def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
+    """Build the untrained net of a row: the same initial weights for the same seed."""
+    with own_randomness(seed):
+        # A model made of nets has nothing in common with a net.
+        net = build(**(row.net if "nets" in row.net else {**setting.net, **row.net}))
+    if setting.start:
+        inner = net[1] if "normalize" in setting.net and isinstance(net, nn.Sequential) else net
+        load_weights(inner, data_folder() / setting.start)
+    return net
+
+
+def at_scales(
+    kind: Callable[..., Outcome], settings: Mapping[str, Setting], **shared: Any
+) -> dict[str, Callable[[Path, int], Outcome]]:
+    """Give one kind of experiment in several sizes: scale -> what runs it."""
+    return {scale: partial(kind, setting=setting, **shared) for scale, setting in settings.items()}

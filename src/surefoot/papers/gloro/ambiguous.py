@@ -1,0 +1,129 @@
+"""Where one label may not be right: Fashion-MNIST, CIFAR-10, blended digits, human votes."""
+
+from dataclasses import replace
+
+from surefoot.data.groups import KNOWN
+from surefoot.guarantees import Affinity
+from surefoot.papers.experiment import Experiment, Setting, at_scales
+from surefoot.papers.gloro.parts import BESIDE, PAIRS, SMOKE, relaxing
+from surefoot.papers.sets import graded, sets
+from surefoot.training import PRESETS, Augmentation, Training
+
+OURS = "Beyond the papers: no published figures. "
+FASHION_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+FASHION_GROUPS = Affinity(
+    (
+        tuple(FASHION_NAMES.index(name) for name in KNOWN["tops"]),
+        tuple(FASHION_NAMES.index(name) for name in KNOWN["shoes"]),
+        (1,),
+        (8,),
+    )
+)
+KINDS = Affinity(((0, 1, 8, 9), (2, 3, 4, 5, 6, 7)))
+"""CIFAR-10: vehicles, animals."""
+CONFUSED = Affinity(((0, 8), (1, 9), (2, 6), (3, 5), (4, 5), (4, 7)))
+"""CIFAR-10: what `data.groups.learned` finds in the votes of CIFAR-10N at a confusion of 0.03."""
+
+BLENDED = replace(
+    SMOKE,
+    train=0,
+    test=0,
+    net={
+        "name": "lipschitz-mlp",
+        "inputs": 64,
+        "hidden": (256, 128),
+        "scale": 8.0,
+        "unit_rows": True,
+    },
+    training=PRESETS["gloro-digits"],
+    steps=50,
+)
+FASHION = Setting(
+    data="fashion-mnist",
+    train=0,
+    test=0,
+    training=Training(epochs=200, batch_size=256),
+    net={"name": "gloro-2c2f"},
+    protocol="margins",
+    steps=50,
+)
+FASHION_SMALL = replace(
+    FASHION, train=10_000, test=500, training=Training(epochs=10, batch_size=256), steps=20
+)
+COLOUR = {"name": "gloro-6c2f", "planes": 3, "size": 32}
+CIFAR = replace(
+    FASHION,
+    data="cifar10",
+    net=COLOUR,
+    training=Training(epochs=800, batch_size=256, augmentation=Augmentation(crop=4, flip=True)),
+)
+CIFAR_SMALL = replace(
+    CIFAR,
+    train=20_000,
+    test=500,
+    net={**BLENDED.net, "inputs": 3_072, "hidden": (512, 256)},
+    training=Training(
+        epochs=8, batch_size=256, learning_rate=5e-3, ema=0.99, augmentation=Augmentation(flip=True)
+    ),
+    steps=20,
+)
+BLENDED_SIZES = {
+    "smoke": SMOKE,
+    "small": BLENDED,
+    "paper": replace(BLENDED, training=replace(BLENDED.training, epochs=500)),
+}
+FASHION_SIZES = {"smoke": SMOKE, "small": FASHION_SMALL, "paper": FASHION}
+CIFAR_SIZES = {"smoke": SMOKE, "small": CIFAR_SMALL, "paper": CIFAR}
+HUMAN = {"nets": relaxing(0.141, CONFUSED, eps_to=1.1), "eps": 0.141}
+
+EXPERIMENTS = {
+    "gloro-blended": Experiment(
+        source="Blended digits: 40 % of the images are half a digit and half its partner, l2 0.25",
+        remark=OURS + BESIDE + "Affinity groups are the partners, as the data are made.",
+        scales=at_scales(
+            graded,
+            BLENDED_SIZES,
+            nets=relaxing(0.25, PAIRS, eps_to=1.3),
+            eps=0.25,
+            judged="blended-digits",
+        ),
+    ),
+    "gloro-fashion-mnist": Experiment(
+        source="Fashion-MNIST: VRA local, RT2, RT3, affinity (tops, shoes), l2 0.3",
+        remark=OURS + BESIDE + "Shirt, T-shirt, pullover, dress and coat are the ambiguous ones.",
+        scales=at_scales(
+            sets, FASHION_SIZES, nets=relaxing(0.3, FASHION_GROUPS, form="bottom"), eps=0.3
+        ),
+    ),
+    "gloro-cifar10-sets": Experiment(
+        source="CIFAR-10: VRA local, RT2, RT3, affinity (vehicles, animals), l2 0.141",
+        remark=OURS + BESIDE + "Scale small: 20,000 images, three orthogonal dense layers, because"
+        " 6C2F learns nothing in minutes.",
+        scales=at_scales(sets, CIFAR_SIZES, nets=relaxing(0.141, KINDS, eps_to=1.1), eps=0.141),
+    ),
+    "gloro-cifar10h": Experiment(
+        source="CIFAR-10: groups learned from CIFAR-10N, certified sets judged by CIFAR-10H",
+        remark=OURS + BESIDE + "Groups: maximal cliques of pairs that annotators of the training"
+        " images confuse by 0.03 or more. Judges: about fifty votes on each test image.",
+        scales={
+            **at_scales(graded, {"smoke": SMOKE}, judged="blended-digits", **HUMAN),
+            **at_scales(
+                graded,
+                {"small": CIFAR_SMALL, "paper": CIFAR},
+                judged="cifar10h",
+                **HUMAN,
+            ),
+        },
+    ),
+}

@@ -1,0 +1,133 @@
+"""Toys in the plane, where accuracy, margins and boundaries are known exactly."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from surefoot.data import Data, load
+from surefoot.data.toys import UNIT
+from surefoot.files import write_whole
+from surefoot.limits import nearest_other_class
+from surefoot.models import build
+from surefoot.papers import toys
+from surefoot.papers.experiment import (
+    Boundaries,
+    Oscillations,
+    Outcome,
+    Published,
+)
+from surefoot.papers.toys import Cell, Panel, Row
+from surefoot.progress import track
+from surefoot.streams import own_randomness
+from surefoot.training import Recipe, Standard, Training, fit
+from surefoot.uncertainty.due import DUE
+
+FIGURES = {"accuracy": "accuracy", "ratio": "smallest margin", "efficiency": "margin efficiency"}
+
+
+def plane(
+    folder: Path,
+    seed: int,
+    *,
+    cells: Sequence[Cell],
+    drawn: Sequence[Cell],
+    seeds: int = 5,
+    updates: int = 0,
+) -> Outcome:
+    """Train every cell with several seeds; intervals span the seeds.
+
+    Args:
+        folder: receives one CSV file a cell, so that a killed run goes on.
+        seed: the first one.
+        cells: toys and recipes.
+        drawn: cells whose boundaries and oscillations are drawn.
+        seeds: how many.
+        updates: of the weights; 0 takes those of each toy.
+    """
+    compared = []
+    for cell in track(cells, "toys", len(cells)):
+        frame = _measured(folder, cell, range(seed, seed + seeds), updates)
+        row = f"{cell.method} {cell.eps:g}" if cell.eps else cell.method
+        for column, name in FIGURES.items():
+            found, figure = frame[column], f"{cell.toy}: {name}"
+            ours, low, high = found.mean(), found.min(), found.max()
+            compared.append(Published(row, figure, None, ours, low, high))
+    panels = toys.panels(drawn, seed=seed, updates=updates)
+    pictures = {"boundaries": Boundaries(panels), "oscillation": Oscillations(panels)}
+    return Outcome(compared, pictures=pictures)
+
+
+def _measured(folder: Path, cell: Cell, seeds: range, updates: int) -> pd.DataFrame:
+    """Train and measure a cell, or read what an earlier call has left."""
+    name = f"{cell.toy}-{cell.method}-{cell.eps:g}-{seeds.start}-{seeds.stop}-{updates}.csv"
+    path = folder / name
+    if path.exists():
+        return pd.read_csv(path)
+    frame = toys.run([cell], seeds=seeds, updates=updates)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, frame.to_csv(index=False).encode())
+    return frame
+
+
+def gaussian_process(
+    folder: Path,
+    seed: int,
+    *,
+    data: str,
+    recipes: Mapping[str, Recipe],
+    training: Training,
+    width: int = 64,
+) -> Outcome:
+    """Train a Gaussian process on deep features clean, then go on with each recipe.
+
+    Args:
+        folder: of the runs.
+        seed: of the weights.
+        data: a toy in the plane.
+        recipes: name -> recipe; the clean process is the row "standard".
+        training: of each of the two stages.
+        width: of the hidden layers.
+    """
+    points = load(data, "train")
+    process = _process(points, width, seed)
+    fit(process, points, Standard(), folder / "standard", training=training)
+    panels = [_panel("standard", process, points)]
+    for name, recipe in recipes.items():
+        other = _process(points, width, seed)
+        other.load_state_dict(process.state_dict())
+        fit(other, points, recipe, folder / name, training=training)
+        panels.append(_panel(name, other, points))
+    compared = [
+        Published(panel.row.method, figure, None, *[getattr(panel.row, column)] * 3)
+        for panel in panels
+        for column, figure in FIGURES.items()
+    ]
+    return Outcome(compared, pictures={"boundaries": Boundaries(panels)})
+
+
+def _process(points: Data, width: int, seed: int) -> DUE:
+    with own_randomness(seed):
+        net = build("residual-mlp", inputs=2, hidden=(width, width), classes=width)
+        process = DUE(net, classes=2, count=len(points))
+        process.place(points.batch(slice(None))[0])
+    return process
+
+
+def _panel(name: str, model: nn.Module, data: Data) -> Panel:
+    points, labels = data.batch(slice(None))
+    found = toys.margins(model, points, labels, norm="linf")
+    gaps = nearest_other_class(points, labels, norm="linf").distance
+    row = Row(
+        data.name,
+        name,
+        0.0,
+        0,
+        accuracy=(found > 0).double().mean().item(),
+        ratio=toys.smallest_ratio(found, gaps),
+        efficiency=toys.efficiency(found, gaps),
+        margin=found.mean().item() / UNIT,
+    )
+    leads = toys.lead(model, toys.grid(400)).view(400, 400)
+    return Panel(row, data, "linf", found, leads)

@@ -1,0 +1,263 @@
+"""Nets and measures of uncertainty: how much larger radius (ii) is than plain smoothing's."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from surefoot.attacks import VoteSearch
+from surefoot.data import load
+from surefoot.evaluation import figures
+from surefoot.evaluation.bracket import bracket
+from surefoot.evaluation.classifiers import Smoothed
+from surefoot.evaluation.record import Record
+from surefoot.evaluation.studies import rejection
+from surefoot.evaluation.studies.rejection import Rejection, rejection_curve
+from surefoot.guarantees import LabelOrUncertain, Local
+from surefoot.papers.experiment import (
+    Curves,
+    Outcome,
+    Picture,
+    Published,
+    Row,
+    Setting,
+    Stack,
+)
+from surefoot.papers.sets import checked
+from surefoot.papers.table import part, trained
+from surefoot.stats import Interval
+from surefoot.threat import Threat
+from surefoot.uncertainty import Selective, noisy, score_of
+from surefoot.uncertainty.vote import Vote
+
+MOST = 0.4
+"""Largest share of rejected images at which a gain is quoted."""
+KNOWN = 500
+"""Training images that choose the thresholds."""
+SHOWN = ("one_bound", "plain", "certain", "pairwise", "tight", "majority")
+NAMES = {
+    "one_bound": "plain, one bound",
+    "plain": "plain, two bounds",
+    "certain": "(i) certain",
+    "pairwise": "(ii) pairwise",
+    "tight": "(ii) tight",
+    "majority": "(ii) majority rule",
+}
+"""Of the readings, in tables and pictures."""
+GAINS = ("tight", "majority")
+GAIN_OF = {"all": "", "accepted": ", accepted images only", "zero": ", rejected images as 0"}
+"""What a gain counts, in tables: the three always stand together."""
+
+
+def rejecting(
+    folder: Path,
+    seed: int,
+    *,
+    rows: Sequence[Row],
+    setting: Setting,
+    scores: Sequence[str],
+    of_members: Sequence[str] = (),
+    sigma: float,
+    n_certify: int,
+    radii: Sequence[float],
+    search: VoteSearch,
+) -> Outcome:
+    """Train nets with noise, count once a score, and read all radii off at every threshold.
+
+    The first net and score, at the threshold of its best gain, is also attacked: against (i) and
+    against (ii).
+
+    Args:
+        folder: of the runs.
+        seed: of everything.
+        rows: nets; their recipes should add noise.
+        setting: sizes.
+        scores: measures of uncertainty, for every net.
+        of_members: further ones, for nets of several members.
+        sigma: of the noise.
+        n_certify: copies of an image.
+        radii: of the curves of certified accuracy; above 0 also of the attacks.
+        search: effort of the attacks.
+    """
+    test = part(load(setting.data), setting.test)
+    compared: list[Published] = []
+    found: dict[str, Rejection] = {}
+    for row in rows:
+        run, model = trained(row, setting, folder, seed)
+        for score in (*scores, *(of_members if hasattr(model, "members") else ())):
+            name = f"{row.name}, {score}"
+            found[name] = rejection_curve(
+                Vote(model, sigma),
+                test,
+                score=score,
+                thresholds=_thresholds(model, setting, score, sigma, seed),
+                n_certify=n_certify,
+                seed=seed,
+                folder=run / score,
+            )
+            compared += _compare(name, row.published, found[name], seed)
+    first = next(iter(found))
+    sentences = [_sentence(name, one) for name, one in found.items()]
+    _, model = trained(rows[0], setting, folder, seed)
+    best = float(_best(rejection.summary(found[first]), "tight")["threshold"])
+    vote = Vote(Selective(model, scores[0], best).eval(), sigma)
+    records = [
+        bracket(
+            Smoothed(vote, n_certify=n_certify, seed=seed, search=search),
+            test,
+            guarantee=guarantee,
+            threat=Threat("l2", max(radii)),
+            radii=[radius for radius in radii if radius > 0],
+            limits=False,
+            folder=folder / rows[0].name / name,
+            name=f"{first}, {name}",
+            command="surefoot reproduce",
+        )
+        for name, guarantee in (("(i)", Local()), ("(ii)", LabelOrUncertain()))
+    ]
+    pictures = _pictures(found, first, radii)
+    pictures["certified"] = _curves(found[first], best, records, radii, first)
+    return Outcome(compared, records, pictures, [*sentences, checked(records)])
+
+
+def _thresholds(
+    model: nn.Module, setting: Setting, score: str, sigma: float, seed: int
+) -> list[float]:
+    """Give twentieths of the score on noisy training images, and 1: nothing is rejected there."""
+    images, _ = load(setting.data, "train").first(KNOWN).batch(slice(None))
+    scores = score_of(model, noisy(images, sigma, seed=seed), score).double()
+    shares = torch.arange(1, 20, dtype=torch.float64) / 20
+    found = {round(value, 6) for value in scores.quantile(shares).tolist()}
+    return [*sorted(value for value in found if value < 1), 1.0]
+
+
+def _compare(
+    name: str, published: Mapping[str, float], found: Rejection, seed: int
+) -> list[Published]:
+    """Quote the largest gain of each reading of (ii), and what it costs."""
+    table = rejection.summary(found)
+    lines = []
+    for reading in GAINS:
+        best = _best(table, reading)
+        for counted, note in GAIN_OF.items():
+            how = {"counted": counted, "seed": seed}
+            ours = rejection.gain_interval(found, best["threshold"], reading, **how)
+            figure = f"gain of (ii) {reading}{note}"
+            known = published.get(figure)
+            lines.append(Published(name, figure, known, ours.value, ours.low, ours.high))
+        share = "undecided" if reading == "majority" else "rejected"
+        lines.append(_number(name, f"rejected, {reading}", best[share], is_share=True))
+    best = _best(table, "tight")
+    for reading in SHOWN:
+        lines.append(_number(name, f"radius, {NAMES[reading]}", best[reading]))
+    return lines
+
+
+def _best(table: pd.DataFrame, reading: str) -> pd.Series:
+    """Give the best row that rejects few enough; if none does, the one that rejects least."""
+    share = "undecided" if reading == "majority" else "rejected"
+    if bool((table[share] <= MOST).any()):
+        return rejection.best_gain(table, reading, MOST)
+    return table.iloc[-1]
+
+
+def _number(name: str, figure: str, value: float, *, is_share: bool = False) -> Published:
+    ours = Interval(float(value), float(value), float(value))
+    return Published(name, figure, None, ours.value, ours.low, ours.high, share=is_share)
+
+
+def _sentence(name: str, found: Rejection) -> str:
+    table = rejection.summary(found)
+    words = []
+    for reading in GAINS:
+        best = _best(table, reading)
+        words.append(
+            f"{reading} {100 * best[f'gain_{reading}']:+.1f} % against two bounds"
+            f" ({100 * best[f'gain_accepted_{reading}']:+.1f} % on accepted images,"
+            f" {100 * best[f'gain_zero_{reading}']:+.1f} % with 0 for rejected ones) and"
+            f" {100 * best[f'gain_one_{reading}']:+.1f} % against one, at threshold"
+            f" {best['threshold']:.3g}, the best of {len(table)} on these images"
+        )
+    none = table.iloc[-1]
+    alone = none["plain"] / none["one_bound"] - 1 if none["one_bound"] > 0 else float("nan")
+    return (
+        f"{name}: radius (ii) {'; '.join(words)}. Two bounds instead of one bring"
+        f" {100 * alone:+.1f} % without any rejection."
+    )
+
+
+def _pictures(
+    found: Mapping[str, Rejection], first: str, radii: Sequence[float]
+) -> dict[str, Picture]:
+    one = found[first]
+    parts = rejection.shares(one, radii[len(radii) // 3]).rename(columns={"threshold": "x"})
+    return {
+        "radius-threshold": Curves(
+            f"Mean radius over the threshold: {first}",
+            "threshold of the score",
+            "mean l2 radius, errors 0",
+            _over_thresholds(one),
+            percent=False,
+        ),
+        "gain-rejected": Curves(
+            "What radius (ii) gains over all images, rejected ones included",
+            "share of images that the vote rejects",
+            "tight radius (ii) against plain, two bounds",
+            _gains(found),
+        ),
+        "plane": Stack(
+            f"At radius {radii[len(radii) // 3]:g}: {first}", "threshold of the score", parts
+        ),
+        "top-mass": Curves(
+            "How sure the vote is",
+            "share of the copies for the top label",
+            "share of images with at least so much",
+            _masses(found),
+        ),
+    }
+
+
+def _curves(
+    found: Rejection, best: float, records: Sequence[Record], radii: Sequence[float], name: str
+) -> Curves:
+    """Lay out certified and attacked accuracy over the radius; (ii) attacked: accepted or not."""
+    lines = [rejection.certified_curve(found, best, SHOWN, radii).replace({"row": NAMES})]
+    for record in records:
+        for radius in record.header["radii"]:
+            ours = figures.attacked_accuracy(record, radius)
+            row = f"attacked {record.header['name'].rpartition(', ')[2]}"
+            bounds = {"y": ours.value, "low": ours.low, "high": ours.high}
+            lines.append(pd.DataFrame([{"row": row, "x": radius, **bounds}]))
+    title = f"Certified and attacked: {name}, threshold {best:.3g}"
+    return Curves(title, "l2 radius", "accuracy", pd.concat(lines, ignore_index=True))
+
+
+def _over_thresholds(found: Rejection) -> pd.DataFrame:
+    table = rejection.summary(found)
+    lines = [
+        pd.DataFrame({"row": NAMES[reading], "x": table["threshold"], "y": table[reading]})
+        for reading in SHOWN
+    ]
+    return pd.concat(lines, ignore_index=True)
+
+
+def _gains(found: Mapping[str, Rejection]) -> pd.DataFrame:
+    lines = []
+    for name, one in found.items():
+        table = rejection.summary(one)
+        lines.append(pd.DataFrame({"row": name, "x": table["rejected"], "y": table["gain_tight"]}))
+    return pd.concat(lines, ignore_index=True)
+
+
+def _masses(found: Mapping[str, Rejection]) -> pd.DataFrame:
+    lines = []
+    for name, one in found.items():
+        masses = np.sort(one.at(one.thresholds[0])["top_mass"].to_numpy())
+        above = 1 - np.arange(len(masses)) / len(masses)
+        net = name.split(", ")[0]
+        lines.append(pd.DataFrame({"row": net, "x": masses, "y": above}))
+    frame = pd.concat(lines, ignore_index=True)
+    return frame.drop_duplicates(["row", "x"])

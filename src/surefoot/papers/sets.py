@@ -1,0 +1,254 @@
+"""Tables of certified sets: local beside relaxed robustness, with the price, judged by voters."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from surefoot.data import Data, load
+from surefoot.evaluation import certified_sets, figures
+from surefoot.evaluation.bracket import bracket
+from surefoot.evaluation.classifiers import Plain
+from surefoot.evaluation.record import Record
+from surefoot.guarantees import Guarantee, Local
+from surefoot.models import Double
+from surefoot.papers import human
+from surefoot.papers.experiment import (
+    Certified,
+    Curves,
+    Outcome,
+    Published,
+    Row,
+    Setting,
+)
+from surefoot.papers.regions import region
+from surefoot.papers.table import part, trained
+from surefoot.stats import Interval, binomial_p_value
+from surefoot.threat import Threat
+
+WORTH = 0.01
+"""A gain of fewer points than this is none, however sure it is."""
+CURVE = 13
+"""Radii of the curves, from 0 to twice eps."""
+
+
+@dataclass(frozen=True)
+class Net:
+    """One net of a table of certified sets.
+
+    Args:
+        row: name, recipe, published figures ("VRA local", "VRA relaxed").
+        guarantee: under which it is certified.
+        also: further ones, after training: name -> guarantee.
+    """
+
+    row: Row
+    guarantee: Guarantee = field(default_factory=Local)
+    also: Mapping[str, Guarantee] = field(default_factory=dict)
+
+    def entries(self) -> list[tuple[str, Guarantee]]:
+        """List what is certified: the name in the table, and the guarantee."""
+        others = [(f"{self.row.name}, as {name}", found) for name, found in self.also.items()]
+        return [(self.row.name, self.guarantee), *others]
+
+
+def sets(
+    folder: Path,
+    seed: int,
+    *,
+    nets: Sequence[Net],
+    setting: Setting,
+    eps: float,
+    judged: str = "",
+) -> Outcome:
+    """Train the nets, certify each under its guarantees, attack the same, and weigh the gain.
+
+    Args:
+        folder: of the runs.
+        seed: of everything.
+        nets: the first is the one that relaxed robustness is compared with, certified for `Local`.
+        setting: sizes.
+        eps: l2 radius of the headline; half and twice as much are attacked too.
+        judged: data set whose test split is evaluated; that of the setting without it.
+    """
+    compared: list[Published] = []
+    records: list[Record] = []
+    test = part(load(judged or setting.data), setting.test)
+    for net in nets:
+        run, model = trained(net.row, setting, folder, seed)
+        for name, guarantee in net.entries():
+            record = _certified(model, test, guarantee, eps, setting, run, name, seed)
+            records.append(record)
+            row = net.row if name == net.row.name else replace(net.row, name=name, published={})
+            compared += compare(row, record, eps)
+    findings = [found for record in records[1:] if (found := worth(record, records[0], eps))]
+    findings += [checked(records)]
+    return Outcome(compared, records, {"radii": against_radius(records, eps)}, findings)
+
+
+def graded(
+    folder: Path,
+    seed: int,
+    *,
+    nets: Sequence[Net],
+    setting: Setting,
+    eps: float,
+    judged: str,
+) -> Outcome:
+    """Do as `sets`, and hold the certified sets against what people say about the test images.
+
+    Args:
+        folder: of the runs.
+        seed: of everything.
+        nets: as in `sets`.
+        setting: sizes.
+        eps: l2 radius.
+        judged: data set with human votes, on the test images.
+    """
+    outcome = sets(folder, seed, nets=nets, setting=setting, eps=eps, judged=judged)
+    votes = part(load(judged), setting.test).probabilities
+    if votes is None:
+        raise ValueError(f"the data set {judged} has no human votes to judge by")
+    for record in outcome.records:
+        name = record.header["name"]
+        row = Row(name, nets[0].row.recipe)
+        mass = human.human_mass(record, votes, eps)
+        outcome.compared.append(Published.beside(row, "share of votes", mass))
+        voted = human.voted_sets(record, votes, eps)
+        if voted is not None:
+            outcome.compared.append(Published.beside(row, "sets voters name", voted))
+            outcome.findings.append(f"{name}: {_where(record, votes, eps)}")
+    return outcome
+
+
+def regions(
+    folder: Path,
+    seed: int,
+    *,
+    nets: Sequence[Net],
+    setting: Setting,
+    eps: float,
+    side: int = 300,
+) -> Outcome:
+    """Do as `sets` for points in the plane, and draw what is certified where.
+
+    Args:
+        folder: of the runs.
+        seed: of everything.
+        nets: as in `sets`; each is drawn under its own guarantee.
+        setting: sizes.
+        eps: l2 radius.
+        side: places of the picture along each axis.
+    """
+    outcome = sets(folder, seed, nets=nets, setting=setting, eps=eps)
+    test = part(load(setting.data), setting.test)
+    drawn = []
+    for net in nets:
+        _, model = trained(net.row, setting, folder, seed)
+        found = region(net.row.name, model, test, guarantee=net.guarantee, eps=eps, side=side)
+        drawn.append(found)
+    return replace(outcome, pictures={"regions": Certified(drawn), **outcome.pictures})
+
+
+def compare(row: Row, record: Record, eps: float) -> list[Published]:
+    """Give the figures of one line of the table, beside what the paper has."""
+    top = figures.share(record.rows["prediction"] == record.rows["label"])
+    found: dict[str, Interval] = {
+        "top-1": top,
+        "VRA local": certified_sets.local_accuracy(record, eps),
+        "VRA strict": certified_sets.strict_accuracy(record, eps),
+        "VRA relaxed": certified_sets.relaxed_accuracy(record, eps),
+        "attacked": figures.attacked_accuracy(record, eps),
+        "rejected": certified_sets.rejection_rate(record, eps),
+    }
+    lines = [Published.beside(row, name, ours) for name, ours in found.items()]
+    size = certified_sets.mean_certified_size(record, eps)
+    if not np.isnan(size):
+        lines.append(Published(row.name, "mean set", None, size, size, size, share=False))
+    return lines
+
+
+def worth(record: Record, base: Record, eps: float) -> str:
+    """Say whether sets give more than one label: strict VRA against local VRA of the first net.
+
+    The same test images under both: only those that one of the two has are told, by a sign test.
+    Strict VRA, because relaxed VRA can be bought with large sets. "" for a guarantee of one label.
+    """
+    if not certified_sets.is_set_valued(record):
+        return ""
+    ours = certified_sets.label_inside(record, eps)
+    theirs = certified_sets.label_alone(base, eps)
+    more, less = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    gap, chance = (more - less) / len(ours), _sign_test(more, less)
+    size = certified_sets.mean_certified_size(record, eps)
+    relaxed = certified_sets.relaxed_accuracy(record, eps).value
+    surely = chance < 0.05 and abs(gap) >= WORTH
+    verdict = "does not surely help here" if not surely else "helps" if gap > 0 else "costs"
+    return (
+        f"{record.header['name']}: relaxed robustness {verdict}: strict VRA"
+        f" {100 * ours.mean():.1f}, {100 * gap:+.1f} points against one label alone"
+        f" ({base.header['name']}, {100 * theirs.mean():.1f}; p = {chance:.2g}); relaxed VRA"
+        f" {100 * relaxed:.1f}, mean smallest set {size:.2f}"
+    )
+
+
+def checked(records: Sequence[Record]) -> str:
+    """Sum up what attacks found inside certified radii."""
+    found = [check for record in records if (check := figures.cross_check(record))]
+    inside, refuted = sum(check.inside for check in found), sum(check.refuted for check in found)
+    return f"{inside:,} attacks inside certified radii, {refuted} contradictions"
+
+
+def against_radius(records: Sequence[Record], eps: float) -> Curves:
+    """Lay out relaxed VRA (of one label: local VRA) over the radius, one line an entry."""
+    lines = []
+    for record in records:
+        for radius in np.linspace(0, 2 * eps, CURVE).tolist():
+            found = certified_sets.relaxed_accuracy(record, radius)
+            bounds = {"y": found.value, "low": found.low, "high": found.high}
+            lines.append({"row": record.header["name"], "x": radius, **bounds})
+    return Curves("Label in a certified set", "l2 radius", "VRA", pd.DataFrame(lines))
+
+
+def _certified(
+    model: nn.Module,
+    test: Data,
+    guarantee: Guarantee,
+    eps: float,
+    setting: Setting,
+    run: Path,
+    name: str,
+    seed: int,
+) -> Record:
+    # In float32 the worst case of rounding takes most of the radius of nets with long sums.
+    return bracket(
+        Plain(Double(deepcopy(model)).eval(), "lipschitz", steps=setting.steps, seed=seed),
+        test,
+        guarantee=guarantee,
+        threat=Threat("l2", eps),
+        radii=(eps / 2, 2 * eps),
+        limits=False,
+        folder=run / name.replace(", ", "-").replace(" ", "-"),
+        name=name,
+        command="surefoot reproduce",
+    )
+
+
+def _sign_test(more: int, less: int) -> float:
+    """Give the two-sided p-value that both happen equally often."""
+    larger = torch.tensor([float(max(more, less))])
+    return min(2 * binomial_p_value(larger, torch.tensor([float(more + less)])).item(), 1.0)
+
+
+def _where(record: Record, votes: torch.Tensor, eps: float) -> str:
+    unsure, sure = human.sets_where_unsure(record, votes, eps)
+    words = ["-" if found is None else f"{100 * found.value:.1f} %" for found in (unsure, sure)]
+    return (
+        f"a set of two or more is certified on {words[0]} of the images with split votes, on"
+        f" {words[1]} of the others"
+    )

@@ -1,0 +1,85 @@
+"""Classifiers that stand beside a limit: trained here, or borrowed with the weights of others."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from surefoot.data import Data
+from surefoot.evaluation.bracket import bracket
+from surefoot.evaluation.classifiers import Plain
+from surefoot.evaluation.record import Record
+from surefoot.guarantees import Local
+from surefoot.papers.experiment import Row, Setting, net_of
+from surefoot.papers.table import trained
+from surefoot.threat import Threat
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One classifier.
+
+    Args:
+        kind: "standard", "adversarially trained", ...: its colour.
+        row: net and recipe.
+        setting: sizes; also of the attack.
+        borrowed: as its starting weights say, without any training.
+    """
+
+    kind: str
+    row: Row
+    setting: Setting
+    borrowed: bool = False
+
+
+def models(
+    subjects: Sequence[Subject], folder: Path, seed: int
+) -> Iterator[tuple[Subject, nn.Module]]:
+    """Train the subjects one by one, or read them back."""
+    for one in subjects:
+        if one.borrowed:
+            yield one, net_of(one.setting, one.row, seed).eval()
+        else:
+            yield one, trained(one.row, one.setting, folder, seed)[1].eval()
+
+
+def attacked(
+    one: Subject,
+    model: nn.Module,
+    data: Data,
+    threat: Threat,
+    folder: Path,
+    seed: int,
+    *,
+    limits: bool = False,
+) -> Record:
+    """Attack a subject at the radius of the threat; estimate the limit beside it where asked."""
+    protocol, steps = one.setting.protocol, one.setting.steps
+    return bracket(
+        Plain(model, steps=steps, seed=seed, protocol=protocol),
+        data,
+        guarantee=Local(),
+        threat=threat,
+        limits=limits,
+        folder=folder / one.row.name / "attacked",
+        name=one.row.name,
+        command="surefoot reproduce",
+    )
+
+
+def judged(
+    one: Subject, model: nn.Module, data: Data, threat: Threat, folder: Path, seed: int
+) -> Record:
+    """Evaluate a subject without any attack."""
+    return bracket(
+        Plain(model, seed=seed),
+        data,
+        guarantee=Local(),
+        threat=threat,
+        attack=False,
+        limits=False,
+        folder=folder / one.row.name / "clean",
+        name=one.row.name,
+        command="surefoot reproduce",
+    )

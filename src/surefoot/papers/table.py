@@ -1,0 +1,178 @@
+"""Tables of accuracy: train every row, attack it in several norms and radii."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from surefoot.data import Data, load
+from surefoot.evaluation import figures
+from surefoot.evaluation.bracket import bracket
+from surefoot.evaluation.classifiers import Plain
+from surefoot.evaluation.record import Record
+from surefoot.guarantees import Local
+from surefoot.papers.experiment import (
+    Curves,
+    Outcome,
+    Published,
+    Row,
+    Setting,
+    net_of,
+)
+from surefoot.papers.probe import transfer_probe
+from surefoot.stats import Interval
+from surefoot.threat import Threat
+from surefoot.training import fit
+
+
+def table(
+    folder: Path,
+    seed: int,
+    *,
+    rows: Sequence[Row],
+    setting: Setting,
+    threats: Mapping[str, Sequence[float]],
+) -> Outcome:
+    """Train the rows and attack them.
+
+    Args:
+        folder: of the runs.
+        seed: of everything.
+        rows: classifiers.
+        setting: sizes.
+        threats: norm -> radii; without any only clean accuracy is measured.
+    """
+    compared, records = [], []
+    test = part(load(setting.data), setting.test)
+    for row in rows:
+        run, model = trained(row, setting, folder, seed)
+        found = [
+            _attacked(model, test, norm, threats[norm], setting, run, row, seed) for norm in threats
+        ] or [_clean(model, test, run, row)]
+        records += found
+        compared += _compare(row, found)
+    return Outcome(compared, records, {"accuracy": against_radius(compared)} if threats else {})
+
+
+def capacity(
+    folder: Path, seed: int, *, rows: Sequence[Row], setting: Setting, widths: Sequence[int]
+) -> Outcome:
+    """Train the rows at every width and measure clean accuracy: one figure a width.
+
+    Args:
+        folder: of the runs, a folder a width.
+        seed: of everything.
+        rows: classifiers.
+        setting: sizes; its net takes `width`.
+        widths: multipliers.
+    """
+    compared, records = [], []
+    for width in widths:
+        wide = replace(setting, net={**setting.net, "width": width})
+        found = table(folder / f"width-{width}", seed, rows=rows, setting=wide, threats={})
+        records += found.records
+        compared += [replace(entry, figure=f"width {width}") for entry in found.compared]
+    picture = replace(against_radius(compared), title="Clean accuracy against width")
+    return Outcome(compared, records, {"capacity": picture})
+
+
+def transfer(
+    folder: Path,
+    seed: int,
+    *,
+    rows: Sequence[Row],
+    setting: Setting,
+    layer: str,
+    other: str,
+) -> Outcome:
+    """Train the rows, then tell another label set by a linear probe on their frozen features.
+
+    Args:
+        folder: of the runs; those of a table with the same rows and setting are read back.
+        seed: of everything.
+        rows: classifiers, with the published accuracy of the probe as "transfer".
+        setting: sizes.
+        layer: whose output the probe sees.
+        other: data set of the other labels; half of its images train the probe.
+    """
+    images = load(other)
+    test, train = images.split(len(images) // 2, seed)
+    compared = []
+    for row in rows:
+        _, model = trained(row, setting, folder, seed)
+        ours = transfer_probe(model, train, test, layer=layer)
+        compared.append(Published.beside(row, "transfer", ours))
+    return Outcome(compared)
+
+
+def trained(row: Row, setting: Setting, folder: Path, seed: int) -> tuple[Path, nn.Module]:
+    """Train the net of a row, or read it back from its run folder."""
+    model, whole = net_of(setting, row, seed), load(setting.data, "train")
+    validation = None
+    if setting.validation:
+        validation, whole = whole.split(setting.validation, seed)
+    training = replace(setting.training, seed=seed, **row.training)
+    data = part(whole, setting.train)
+    run = fit(model, data, row.recipe, folder / row.name, training=training, validation=validation)
+    return run, model
+
+
+def part(data: Data, count: int) -> Data:
+    """Give the first rows; 0 gives all."""
+    return data.first(count) if count else data
+
+
+def _attacked(
+    model: nn.Module,
+    test: Data,
+    norm: str,
+    radii: Sequence[float],
+    setting: Setting,
+    run: Path,
+    row: Row,
+    seed: int,
+) -> Record:
+    return bracket(
+        Plain(model, steps=setting.steps, seed=seed, protocol=setting.protocol),
+        test,
+        guarantee=Local(),
+        threat=Threat(norm, max(radii)),  # pyright: ignore[reportArgumentType]
+        radii=radii,
+        limits=False,
+        folder=run / norm,
+        name=f"{row.name}, {norm}",
+        command="surefoot reproduce",
+    )
+
+
+def _clean(model: nn.Module, test: Data, run: Path, row: Row) -> Record:
+    return bracket(
+        model,
+        test,
+        guarantee=Local(),
+        threat=Threat(),
+        attack=False,
+        limits=False,
+        folder=run / "clean",
+        name=row.name,
+        command="surefoot reproduce",
+    )
+
+
+def _compare(row: Row, records: Sequence[Record]) -> list[Published]:
+    found: dict[str, Interval] = {"clean": figures.clean_accuracy(records[0])}
+    for record in records:
+        if record.header["attack"] is not None:
+            norm = record.header["threat"]["norm"]
+            for radius in record.header["radii"]:
+                found[f"{norm} {radius:g}"] = figures.attacked_accuracy(record, radius)
+    return [Published.beside(row, name, ours) for name, ours in found.items()]
+
+
+def against_radius(compared: Sequence[Published]) -> Curves:
+    """Lay out accuracy against the figures of the table, clean first, one line a row."""
+    frame = pd.DataFrame([vars(entry) for entry in compared])
+    frame = frame.rename(columns={"figure": "x", "ours": "y"})
+    return Curves("Accuracy, clean and attacked", "", "accuracy", frame)

@@ -1,0 +1,116 @@
+"""Tables of votes under noise: train every row, decide at the radii, attack inside them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from surefoot.attacks import VoteSearch
+from surefoot.certify.smoothing import robust_share
+from surefoot.data import load
+from surefoot.evaluation import figures
+from surefoot.evaluation.bracket import bracket
+from surefoot.evaluation.classifiers import Smoothed
+from surefoot.evaluation.record import Record
+from surefoot.guarantees import Local
+from surefoot.papers.experiment import Curves, Outcome, Published, Row, Setting
+from surefoot.papers.sets import checked
+from surefoot.papers.table import part, trained
+from surefoot.threat import Threat
+from surefoot.uncertainty.vote import Vote
+
+
+def voting(
+    folder: Path,
+    seed: int,
+    *,
+    rows: Sequence[Row],
+    setting: Setting,
+    sigma: float,
+    n_certify: int,
+    radii: Sequence[float],
+    search: VoteSearch,
+) -> Outcome:
+    """Train the rows; decide plain smoothing at each radius; attack the votes.
+
+    Args:
+        folder: of the runs.
+        seed: of everything.
+        rows: recipes, with published certified accuracy as "certified 0.25".
+        setting: sizes.
+        sigma: of the noise.
+        n_certify: most copies of a decision.
+        radii: l2.
+        search: effort of the attack.
+    """
+    test = part(load(setting.data), setting.test)
+    records = []
+    compared: list[Published] = []
+    for row in rows:
+        run, model = trained(row, setting, folder, seed)
+        record = bracket(
+            Smoothed(
+                Vote(model, sigma),
+                n_certify=n_certify,
+                seed=seed,
+                radii=tuple(radius * (1 + 1e-12) for radius in radii),
+                search=search,
+            ),
+            test,
+            guarantee=Local(),
+            threat=Threat("l2", max(radii)),
+            radii=radii,
+            limits=False,
+            folder=run / "vote",
+            name=row.name,
+            command="surefoot reproduce",
+        )
+        records.append(record)
+        compared += _compare(row, record, radii)
+    sentences = [checked(records), *(_bound(record, radii[0]) for record in records)]
+    pictures = {"samples": _samples(records), "certified": _certified(compared)}
+    return Outcome(compared, records, pictures, sentences)
+
+
+def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published]:
+    found = {"clean": figures.clean_accuracy(record)}
+    for radius in radii:
+        certified = figures.certified_accuracy(record, radius)
+        if certified is not None:
+            found[f"certified {radius:g}"] = certified
+        found[f"attacked {radius:g}"] = figures.attacked_accuracy(record, radius)
+    lines = [Published.beside(row, name, ours) for name, ours in found.items()]
+    mean = float(record.rows["samples"].mean())
+    return [*lines, Published(row.name, "copies", None, mean, mean, mean, share=False)]
+
+
+def _bound(record: Record, radius: float) -> str:
+    """Say what the certificates of single images prove about the distribution."""
+    certified = int(figures.certified_right(record.rows, radius).sum())
+    alpha = record.header["certificate"]["alpha"]
+    low = robust_share(certified, len(record), alpha)
+    return (
+        f"{record.header['name']}: at least {100 * low:.1f} % of all such images are right and"
+        f" robust at l2 {radius:g} (confidence 95 %, false certificates at {alpha:g} included)"
+    )
+
+
+def _samples(records: Sequence[Record]) -> Curves:
+    """Lay out how many copies decisions take, one line a row."""
+    lines = []
+    for record in records:
+        taken = np.sort(record.rows["samples"].to_numpy())
+        below = np.arange(1, len(taken) + 1) / len(taken)
+        lines.append(pd.DataFrame({"row": record.header["name"], "x": taken, "y": below}))
+    frame = pd.concat(lines, ignore_index=True).drop_duplicates(["row", "x"], keep="last")
+    return Curves("Copies until an image is decided", "copies", "share of images decided", frame)
+
+
+def _certified(compared: Sequence[Published]) -> Curves:
+    frame = pd.DataFrame([vars(entry) for entry in compared])
+    frame = frame[frame["figure"].str.startswith("certified ")]
+    frame = frame.rename(columns={"ours": "y"}).assign(
+        x=frame["figure"].str.removeprefix("certified ").astype(float)
+    )
+    return Curves("Certified accuracy of the votes", "l2 radius", "certified accuracy", frame)

@@ -14,7 +14,7 @@ import tyro
 from attacks import CASES, Options, case
 from surefoot import Selective, Threat
 from surefoot.attacks import autoattack, break_selective, raise_score
-from surefoot.uncertainty import max_probability
+from surefoot.uncertainty import least_confidence
 
 INNER = (0.1, 0.25, 0.5, 1.0)
 
@@ -25,14 +25,14 @@ def compare(name: str, norm: str, options: Options) -> dict:
     net.requires_grad_(False)
     with torch.inference_mode():
         logits = net(images)
-        scores = max_probability(logits)[logits.argmax(1) == labels]
-    model = Selective(net, "max-probability", scores.quantile(0.95).item()).eval()
+        scores = least_confidence(logits)[logits.argmax(1) == labels]
+    model = Selective(net, "least-confidence", scores.quantile(0.95).item()).eval()
     threat = Threat(norm, CASES[name][norm])
     plain = autoattack(net, images, labels, threat=threat, version="fast")
     reused = fails(model, plain.images, labels)
     found = break_selective(model, images, labels, threat=threat)
     refused = [
-        refusals(model, raise_score(net, images, threat=ball, score="max-probability"))
+        refusals(model, raise_score(net, images, threat=ball, score="least-confidence"))
         for ball in (Threat(norm, share * threat.eps) for share in INNER)
     ]
     return {

@@ -32,7 +32,7 @@ from surefoot.certify.smoothing import (
     radii_from_counts,
     robust_images,
 )
-from surefoot.certify.smoothing.claims import chosen
+from surefoot.certify.smoothing.hypotheses import chosen
 from surefoot.certify.smoothing.scores import histogram
 from surefoot.certify.smoothing.tolerance import radii_within
 from surefoot.evaluation import Smoothed
@@ -209,7 +209,7 @@ def over_a_grid(radii: int) -> Judge:
         smoothed = Smoothed(vote, search=VoteSearch(n_choose=100, n_confirm=400, alpha=alpha))
         how, images = smoothed.for_radii(radii).search, torch.zeros(runs, 1)
         sets = own.expand(runs, 1, 2)
-        tests = radii + smoothed.halvings
+        tests = radii + smoothed.bisection_steps
         return torch.stack(
             [vote_fails(vote, images, sets, Local(), how, test) for test in range(tests)]
         ).any(0)

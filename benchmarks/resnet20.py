@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from surefoot import Local, Plain, Threat, bracket, build, load
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.models import Normalize
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -70,8 +70,8 @@ def main(options: Options) -> None:
     row = {
         "clean_all": right / len(data),
         "points": options.points,
-        "clean": figures.clean_accuracy(record).value,
-        "robust": {f"{r * 255:g}/255": figures.attacked_accuracy(record, r).value for r in radii},
+        "clean": metrics.clean_accuracy(record).value,
+        "robust": {f"{r * 255:g}/255": metrics.attacked_accuracy(record, r).value for r in radii},
         "by": record.rows["attack"].value_counts().to_dict(),
         "attack": {key: attack[key] for key in ("name", "forwards", "backwards", "seconds")},
         "warnings": record.header["warnings"],

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from surefoot import Local, Plain, Threat, bracket, load
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.models import Normalize
 
 QUICK = os.environ.get("SUREFOOT_QUICK") == "1"
@@ -50,7 +50,7 @@ save_file(model.state_dict(), FOLDER / "mine.safetensors")
 # %% Evaluate; no Lipschitz bound is known for GELU, so nothing is certified here
 data, threat = load(str(FOLDER / "mine.npz")), Threat("linf", 0.1)
 record = bracket(Plain(model), data, guarantee=Local(), threat=threat, folder=FOLDER, name="mine")
-clean, attacked = figures.clean_accuracy(record), figures.attacked_accuracy(record, threat.eps)
+clean, attacked = metrics.clean_accuracy(record), metrics.attacked_accuracy(record, threat.eps)
 print(f"clean {clean.value:.1%}, attacked at linf {threat.eps:g}: {attacked.value:.1%}")
 # The same from the command line, if `make` stands in a file own_nets.py of the working folder:
 #   surefoot evaluate --model own_nets:make --weights runs/own_model/mine.safetensors \

@@ -21,7 +21,7 @@ from surefoot import (
     fit,
     load,
 )
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.training import Standard
 
 QUICK = os.environ.get("SUREFOOT_QUICK") == "1"
@@ -54,6 +54,6 @@ for name, guarantee in guarantees.items():
         attack=False,  # certificates alone
         limits=False,
     )
-    shares = [figures.certified_accuracy(record, radius).value for radius in RADII]
+    shares = [metrics.certified_accuracy(record, radius).value for radius in RADII]
     cells = "".join(f"{share:>8.1%}" for share in shares)
-    print(f"{name:<33}{cells}{figures.mean_set_size(record):>6.2f}")
+    print(f"{name:<33}{cells}{metrics.mean_set_size(record):>6.2f}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from surefoot import Local, Plain, Smoothed, Threat, Training, Vote, bracket, build, fit, load
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.report import write_page
 from surefoot.training import UDP, Standard
 
@@ -47,9 +47,9 @@ page = write_page(records, FOLDER / "report.html", title="UDP vote and Lipschitz
 # %% The same figures in the terminal
 print(f"{'l2 radius 0.5':<14}{'certified':>10}{'attacked':>10}{'clean':>8}")
 for record in records:
-    certified = figures.certified_accuracy(record, THREAT.eps)
-    attacked = figures.attacked_accuracy(record, THREAT.eps)
-    clean = figures.clean_accuracy(record)
+    certified = metrics.certified_accuracy(record, THREAT.eps)
+    attacked = metrics.attacked_accuracy(record, THREAT.eps)
+    clean = metrics.clean_accuracy(record)
     name = record.header["name"]
     print(f"{name:<14}{certified.value:>10.1%}{attacked.value:>10.1%}{clean.value:>8.1%}")
 print(f"page: {page}")

@@ -72,22 +72,24 @@ def cut(name: str) -> Change:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-40])
 
 
-def witnesses(change: Callable[[dict[str, torch.Tensor]], Any]) -> Change:
+def counterexamples(change: Callable[[dict[str, torch.Tensor]], Any]) -> Change:
     def apply(folder: Path) -> None:
-        tensors = load_file(folder / "witnesses.safetensors")
+        tensors = load_file(folder / "counterexamples.safetensors")
         change(tensors)
-        save_file(tensors, folder / "witnesses.safetensors")
+        save_file(tensors, folder / "counterexamples.safetensors")
 
     return apply
 
 
-def witness(name: str, value: Callable[[torch.Tensor], torch.Tensor]) -> Change:
-    return witnesses(lambda tensors: tensors.update({name: value(tensors[name]).contiguous()}))
+def counterexample(name: str, value: Callable[[torch.Tensor], torch.Tensor]) -> Change:
+    return counterexamples(
+        lambda tensors: tensors.update({name: value(tensors[name]).contiguous()})
+    )
 
 
 def folder_instead(folder: Path) -> None:
-    (folder / "witnesses.safetensors").unlink()
-    (folder / "witnesses.safetensors").mkdir()
+    (folder / "counterexamples.safetensors").unlink()
+    (folder / "counterexamples.safetensors").mkdir()
 
 
 def drop(name: str) -> Change:
@@ -210,24 +212,27 @@ RECORDS: dict[str, tuple[Change, str]] = {
     "warnings of numbers": (put("warnings", [1]), "`warnings` must be"),
     "dimension a text": (put("dimension", "64"), "`dimension` must be"),
     "seconds a text": (put("seconds", "fast"), "`seconds` must be"),
-    "counterexamples cut short": (cut("witnesses.safetensors"), "counterexamples in"),
-    "counterexamples empty": (content("witnesses.safetensors", b""), "counterexamples in"),
+    "counterexamples cut short": (cut("counterexamples.safetensors"), "counterexamples in"),
+    "counterexamples empty": (content("counterexamples.safetensors", b""), "counterexamples in"),
     "counterexamples of a pickle": (
-        content("witnesses.safetensors", b"\x80\x04K\x01."),
+        content("counterexamples.safetensors", b"\x80\x04K\x01."),
         "counterexamples in",
     ),
     "counterexamples a folder": (folder_instead, "counterexamples in"),
-    "no images": (witnesses(lambda tensors: tensors.pop("images")), r"without \['images'\]"),
-    "one image less": (witness("images", lambda value: value[1:]), "`images` must be"),
+    "no images": (counterexamples(lambda tensors: tensors.pop("images")), r"without \['images'\]"),
+    "one image less": (counterexample("images", lambda value: value[1:]), "`images` must be"),
     "images of another size": (
-        witness("images", lambda value: value[..., 1:]),
+        counterexample("images", lambda value: value[..., 1:]),
         "`adversarial` must be the shape",
     ),
-    "images NaN": (witness("images", lambda value: value * math.nan), "finite numbers"),
-    "images integers": (witness("images", lambda value: value.long()), "integers for index"),
-    "index of floats": (witness("index", lambda value: value.float()), "integers for index"),
-    "index of no row": (witness("index", lambda value: value + 1000), "rows of the record"),
-    "index a matrix": (witness("index", lambda value: value[:, None]), "entries"),
-    "radius a scalar": (witness("radius", lambda value: value[0]), "`radius` must be"),
-    "before of other outcomes": (witness("before", lambda value: value[:, 1:]), "`after` must be"),
+    "images NaN": (counterexample("images", lambda value: value * math.nan), "finite numbers"),
+    "images integers": (counterexample("images", lambda value: value.long()), "integers for index"),
+    "index of floats": (counterexample("index", lambda value: value.float()), "integers for index"),
+    "index of no row": (counterexample("index", lambda value: value + 1000), "rows of the record"),
+    "index a matrix": (counterexample("index", lambda value: value[:, None]), "entries"),
+    "radius a scalar": (counterexample("radius", lambda value: value[0]), "`radius` must be"),
+    "before of other outcomes": (
+        counterexample("before", lambda value: value[:, 1:]),
+        "`after` must be",
+    ),
 }

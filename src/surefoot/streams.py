@@ -53,7 +53,7 @@ def generator(*key: int) -> torch.Generator:
     """Give a torch generator for the key, for starts, orders and perturbations.
 
     torch seeds its CPU generator from 32 bits: two keys in four billion share a stream, which costs
-    an attack nothing. Claims draw from `normal`.
+    an attack nothing. Hypotheses draw from `normal`.
     """
     state = _entropy(key).generate_state(1, np.uint32)
     return torch.Generator().manual_seed(int(state[0]))

@@ -1,4 +1,4 @@
-"""Breaking guarantees: exact on linear models, one witness an alternative, never fooled."""
+"""Breaking guarantees: exact on linear models, one counterexample an alternative, never fooled."""
 
 import pytest
 import torch
@@ -28,9 +28,9 @@ def test_each_alternative_falls_exactly_beyond_its_radius(guarantee, generator):
     assert torch.equal(result.broken[clear], (radii < eps)[clear])
     assert torch.equal(result.success, (result.broken | ~available).all(1))
     where = result.broken.nonzero()
-    witnesses = result.witnesses[result.broken]
-    assert bool(Threat("l2", eps).inside(witnesses, images[where[:, 0]]).all())
-    margins = guarantee.margins(model(witnesses), sets[where[:, 0]])
+    counterexamples = result.counterexamples[result.broken]
+    assert bool(Threat("l2", eps).inside(counterexamples, images[where[:, 0]]).all())
+    margins = guarantee.margins(model(counterexamples), sets[where[:, 0]])
     assert bool((margins[torch.arange(len(where)), where[:, 1]] <= 0).all())
 
 

@@ -179,14 +179,14 @@ def test_a_temperature_needs_labels_that_are_classes():
             fit_temperature(logits, labels)
 
 
-@pytest.mark.parametrize("name", ["max-probability", "margin", "entropy"])
+@pytest.mark.parametrize("name", ["least-confidence", "margin", "entropy"])
 @pytest.mark.parametrize("gap", [5.0, 20.0, 60.0, 80.0])
 def test_scores_stay_above_zero_once_logits_saturate(name, gap):
     logits = torch.tensor([[gap, 0.0, -1.0]])
     exact = logits.double().softmax(1)
     others = exact[0, 1:].sum()
     wanted = {
-        "max-probability": others,
+        "least-confidence": others,
         "margin": others + exact[0, 1],
         "entropy": -(exact * exact.log()).sum() / math.log(3),
     }[name]

@@ -160,11 +160,11 @@ def test_a_ramp_rises_to_its_peak_and_falls():
 
 
 def test_the_nearest_crossing_lies_behind_the_boundary_within_a_halving():
-    boundary, halvings = 0.4321, 12
+    boundary, bisection_steps = 0.4321, 12
     origins, found = torch.tensor([[0.0], [0.3]]), torch.tensor([[1.0], [0.9]])
-    near = nearest_crossing(found, origins, lambda x: x[:, 0] > boundary, halvings)
+    near = nearest_crossing(found, origins, lambda x: x[:, 0] > boundary, bisection_steps)
     assert bool((near > boundary).all())
-    assert near.flatten().tolist() == pytest.approx([boundary] * 2, abs=2.0**-halvings)
+    assert near.flatten().tolist() == pytest.approx([boundary] * 2, abs=2.0**-bisection_steps)
 
 
 # --- objectives ----------------------------------------------------------------------------------

@@ -194,7 +194,9 @@ def test_over_a_grid_of_radii_a_row_falls_falsely_with_alpha_at_most():
 
 def test_levels_are_shared_by_radii_bisection_and_ends():
     smoothed = Smoothed(Vote(Stripes(), 0.25), search=VoteSearch(alpha=0.08))
-    assert smoothed.for_radii(2).search.alpha == pytest.approx(0.08 / (2 + smoothed.halvings))
+    assert smoothed.for_radii(2).search.alpha == pytest.approx(
+        0.08 / (2 + smoothed.bisection_steps)
+    )
     assert smoothed.search.alpha == 0.08
     plain = Plain(Stripes())
     assert plain.for_radii(5) is plain

@@ -33,7 +33,7 @@ from surefoot.guarantees import Local
 from surefoot.models import Normalize, Scale
 from surefoot.models.lipschitz import NormPool
 from surefoot.threat import Threat
-from surefoot.uncertainty import Leading
+from surefoot.uncertainty import LogitMarginSelective
 from surefoot.uncertainty.vote import Vote
 
 CERTIFIABLE = "certifiable"
@@ -194,7 +194,7 @@ def hooked() -> Case:
     return with_layer(layer)
 
 
-class LoudRejection(Leading):
+class LoudRejection(LogitMarginSelective):
     """Certified as if leads decided."""
 
     def outcomes(self, logits):
@@ -557,7 +557,7 @@ MEMORY = (
 )
 
 
-# --- Answers that depend on the batch -----------------------------------------------------------
+# --- Outputs that depend on the batch -----------------------------------------------------------
 
 
 class Direct(nn.Module):
@@ -993,7 +993,7 @@ def test_what_reads_the_last_bits_has_no_certificate_beyond_the_truth(name):
     model, pixels = Whole(FLIPS[name]), torch.full((1, 1, 8, 8), 48 / 255)
     how = smoothing.Procedure(levels=255)
     found = smoothing.certify(model, pixels, guarantee=Local(), sigma=0.25, n_certify=2000, how=how)
-    assert 0 < found.details["law_error"] < 1e-6
+    assert 0 < found.details["tv_error"] < 1e-6
     vote, search = Vote(model, 0.25, 255), VoteSearch(n_confirm=2000, alpha=1e-6)
     for step in (1 / 255, -1 / 255, 2.0**-26, -(2.0**-26)):
         there = pixels + step
@@ -1002,4 +1002,4 @@ def test_what_reads_the_last_bits_has_no_certificate_beyond_the_truth(name):
         assert not bool(inside & fails)
     # With floating noise the same claim rests on an assumption, and says so.
     floating = smoothing.certify(model, pixels, guarantee=Local(), sigma=0.25, n_certify=100)
-    assert floating.details["law_error"] is None
+    assert floating.details["tv_error"] is None

@@ -15,7 +15,7 @@ from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, 
 from surefoot.models import Double, build
 from surefoot.models.lipschitz import NormPool
 from surefoot.threat import Threat
-from surefoot.uncertainty import Leading, accepted, logit_gap
+from surefoot.uncertainty import LogitMarginSelective, accepted, logit_gap
 
 GUARANTEES = [Local(), TopK(2), RelaxedTopK(3), Affinity(((0, 1), (2, 3, 4)))]
 
@@ -203,7 +203,7 @@ def test_set_guarantees_of_rejecting_nets_are_refused(guarantee):
 )
 def test_slack_that_makes_no_rejection_is_refused(slack, message):
     with pytest.raises(ValueError, match=message):
-        Leading(nn.Flatten(), slack)
+        LogitMarginSelective(nn.Flatten(), slack)
 
 
 NETS = {

@@ -7,8 +7,14 @@ from oracles import Linear, exact_pairwise
 from torch import nn
 
 from surefoot.certify.smoothing import Procedure, certify, decide, radii_from_counts
-from surefoot.certify.smoothing.claims import ITSELF, OTHERS, Means, chosen, claims_of
 from surefoot.certify.smoothing.decisions import PLAIN
+from surefoot.certify.smoothing.hypotheses import (
+    ITSELF,
+    OTHERS,
+    SampleBudget,
+    chosen,
+    hypotheses_of,
+)
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.uncertainty.vote import Vote
 
@@ -136,7 +142,7 @@ def test_claims_imply_the_radius(name, shift):
     masses, guarantee = CASES[name]
     counts = (torch.tensor([masses]) * 1000).round().long()
     members = guarantee.sets(torch.tensor([masses[:-1]], dtype=torch.float64))[:, -1]
-    claim = claims_of(counts, members, guarantee, shift, "argmax", Means(1e-3, 10_000))
+    claim = hypotheses_of(counts, members, guarantee, shift, "argmax", SampleBudget(1e-3, 10_000))
     above = claim.nulls[claim.kind == ITSELF]
     below = 1 - claim.nulls[claim.kind == OTHERS]
     if len(above) == 0:  # one statement says it all
@@ -150,7 +156,7 @@ def test_claims_imply_the_radius(name, shift):
 def test_no_member_needs_what_cannot_be():
     counts = torch.tensor([[90, 10, 0], [50, 50, 0]])
     members = torch.tensor([[True, False], [False, False]])
-    claim = claims_of(counts, members, Local(), 0.1, "argmax", Means(1e-3, 10_000))
+    claim = hypotheses_of(counts, members, Local(), 0.1, "argmax", SampleBudget(1e-3, 10_000))
     assert claim.seen(counts)[1].tolist() == [0, 0, 0]
     assert claim.nulls[1].max() > 0.5
 

@@ -64,8 +64,8 @@ def test_whole_number_noise_certifies_what_floating_noise_does(generator):
     settings = {"guarantee": Local(), "sigma": 0.5, "n_certify": 5_000}
     floating = certify(model, images, **settings)
     whole = certify(model, images, **settings, how=Procedure(levels=255))
-    assert 0 < whole.details["law_error"] < 1e-8
-    assert floating.details["law_error"] is None
+    assert 0 < whole.details["tv_error"] < 1e-8
+    assert floating.details["tv_error"] is None
     outcomes = model(images).detach()
     truth = (outcomes[:, 0] - outcomes[:, 1]).abs() / exact_pairwise(model)[0, 1].detach()
     # Rounding is part of the classifier: it moves the border by half a step of the grid at most.
@@ -88,11 +88,11 @@ def test_copies_under_whole_number_noise_sit_on_the_grid():
     assert (copies - copies.round()).abs().max() < 1e-3
     assert copies.std() > 10
     with pytest.raises(ValueError, match="k / 255"):
-        vote.law_error(images)
-    assert vote.law_error(images[:1]) > 0
-    assert vote.law_error(torch.arange(256).view(1, -1) / 255) > 0
+        vote.tv_error(images)
+    assert vote.tv_error(images[:1]) > 0
+    assert vote.tv_error(torch.arange(256).view(1, -1) / 255) > 0
     with pytest.raises(ValueError, match="k / 255"):  # 3072 such pixels move a radius by 2e-4
-        vote.law_error(images[:1].double() + 9e-4 / 255)
+        vote.tv_error(images[:1].double() + 9e-4 / 255)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from surefoot.cli import main
-from surefoot.evaluation import figures, read
+from surefoot.evaluation import metrics, read
 from surefoot.models import build, save
 
 
@@ -36,9 +36,9 @@ def test_at_eps_0_nothing_is_attacked_and_the_attacked_share_is_the_clean_one(
 ):
     main([*command, "--eps", "0", "--model", net, "--count", "40", "--folder", str(tmp_path)])
     record = read(tmp_path)
-    assert figures.attacked_accuracy(record, 0.0).value == figures.clean_accuracy(record).value
-    certified = figures.certified_accuracy(record, 0.0)
-    assert certified is None or certified.value <= figures.clean_accuracy(record).value
+    assert metrics.attacked_accuracy(record, 0.0).value == metrics.clean_accuracy(record).value
+    certified = metrics.certified_accuracy(record, 0.0)
+    assert certified is None or certified.value <= metrics.clean_accuracy(record).value
     assert "clean" in capsys.readouterr().out
 
 

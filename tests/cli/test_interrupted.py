@@ -174,8 +174,8 @@ def test_a_damaged_shard_is_named_and_done_again(kind, damage, net, stopped, tmp
 def test_a_damaged_record_is_named_and_done_again(net, stopped, tmp_path, capsys):
     folder, wanted = stopped
     shutil.copytree(folder.parent / "whole", tmp_path / "run")
-    (tmp_path / "run" / "witnesses.safetensors").write_bytes(b"nothing")
+    (tmp_path / "run" / "counterexamples.safetensors").write_bytes(b"nothing")
     main(line(net, tmp_path / "run", "--count", "110", protocol="fast"))
-    assert "witnesses.safetensors are damaged" in capsys.readouterr().err
+    assert "counterexamples.safetensors are damaged" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "record.json").read_text())["rows_hash"]
     pd.testing.assert_frame_equal(read(tmp_path / "run").rows, wanted)

@@ -3,7 +3,7 @@
 import pytest
 
 from surefoot.cli import main
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.evaluation.record import read
 
 
@@ -26,9 +26,9 @@ def test_decisions_take_fewer_copies_and_certify_as_much(net, norm, tmp_path):
     full, decided = read(tmp_path / "full"), read(tmp_path / "decided")
     assert decided.rows["samples"].mean() < 0.5 * full.rows["samples"].mean()
     for radius in (float(eps), float(radii.split()[1])):
-        before = figures.certified_accuracy(full, radius).value
-        assert abs(figures.certified_accuracy(decided, radius).value - before) <= 0.15
-    assert figures.certified_accuracy(decided, float(eps)).value > 0.5
+        before = metrics.certified_accuracy(full, radius).value
+        assert abs(metrics.certified_accuracy(decided, radius).value - before) <= 0.15
+    assert metrics.certified_accuracy(decided, float(eps)).value > 0.5
     assert decided.header["certificate"]["decided"]
 
 
@@ -51,7 +51,7 @@ def test_other_ways_to_a_certificate(net, tmp_path):
     for name, flags in ways.items():
         main([*shared, *flags.split(), "--folder", str(tmp_path / name)])
         record = read(tmp_path / name)
-        assert figures.certified_accuracy(record, 0.1).value > 0.3
+        assert metrics.certified_accuracy(record, 0.1).value > 0.3
     assert read(tmp_path / "near").rows["samples"].min() < 1100
     assert read(tmp_path / "half").header["certificate"]["rule"] == "majority"
 

@@ -14,8 +14,8 @@ from surefoot.attacks import VoteSearch
 from surefoot.certify import lipschitz
 from surefoot.certify.lipschitz import certificate
 from surefoot.data import Data, load
-from surefoot.evaluation import Contradiction, Plain, Smoothed, bracket, figures, read
-from surefoot.evaluation.fall import Fall
+from surefoot.evaluation import Contradiction, Plain, Smoothed, bracket, metrics, read
+from surefoot.evaluation.attack_sweep import AttackSweep
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build, open_model
 from surefoot.threat import Threat
@@ -67,15 +67,15 @@ def test_certified_attacked_clean_in_this_order_at_every_radius(
     threat = Threat(norm, radii[-1])
     for classifier in classifiers(smooth_net):
         record = bracket(classifier, digits, guarantee=guarantee, threat=threat, radii=radii)
-        clean = figures.clean_accuracy(record).value
+        clean = metrics.clean_accuracy(record).value
         assert clean > 0.2  # a vote leaves rank two open where nearly all copies agree
         last = clean
         for radius in radii:
-            attacked = figures.attacked_accuracy(record, radius).value
-            certified = figures.certified_accuracy(record, radius)
+            attacked = metrics.attacked_accuracy(record, radius).value
+            certified = metrics.certified_accuracy(record, radius)
             assert (certified.value if certified else 0.0) <= attacked <= last
             last = attacked
-        assert figures.contradictions(record) == []
+        assert metrics.contradictions(record) == []
         assert (record.header["certificate"] is None) == (certified is None)
 
 
@@ -100,7 +100,7 @@ def test_witnesses_prove_what_the_rows_say(digits, smooth_net):
         Plain(smooth_net, steps=20), digits, guarantee=Local(), threat=threat, radii=RADII
     )
     broken = record.rows[np.isfinite(record.rows["attacked"]) & record.rows["clean"]]
-    w = record.witnesses
+    w = record.counterexamples
     assert w["index"].tolist() == broken["index"].tolist()
     assert np.allclose(w["radius"].numpy(), broken["attacked"])
     labels = torch.tensor(broken["label"].to_numpy())
@@ -126,9 +126,9 @@ def test_selective_classifiers_get_both_figures(digits, smooth_net):
     assert 0.6 < rows["accepted"].mean() < 0.8
     wrong = rows["accepted"] & (rows["prediction"] != rows["label"])
     assert (rows["clean"] == ~wrong).all()  # rejected is not wrong
-    both, _ = figures.accepted_and_right(records["ii"], 0.15)
-    not_wrong = figures.attacked_accuracy(records["ii"], 0.15)
-    certain = figures.attacked_accuracy(records["i"], 0.15)
+    both, _ = metrics.accepted_and_right(records["ii"], 0.15)
+    not_wrong = metrics.attacked_accuracy(records["ii"], 0.15)
+    certain = metrics.attacked_accuracy(records["i"], 0.15)
     assert certain.value <= both.value <= not_wrong.value
     assert set(rows["set_size"]) <= {0, 2}
 
@@ -138,9 +138,9 @@ def test_a_smoothed_selective_vote(digits, smooth_net):
     classifier = Smoothed(Vote(model, 0.2), n_certify=500, search=QUICK)
     data = digits.first(20)
     record = bracket(classifier, data, guarantee=LabelOrUncertain(), threat=Threat("l2", 0.2))
-    attacked, certified = figures.accepted_and_right(record, 0.2)
+    attacked, certified = metrics.accepted_and_right(record, 0.2)
     assert certified.value <= attacked.value
-    assert figures.certified_accuracy(record, 0.2).value > 0
+    assert metrics.certified_accuracy(record, 0.2).value > 0
     assert record.rows["samples"].tolist() == [600] * 20
 
 
@@ -179,24 +179,24 @@ def test_the_right_lipschitz_certificate_does_not_stop_it(digits, smooth_net, tm
     classifier = Plain(smooth_net, "lipschitz", steps=15)
     threat = Threat("l2", 0.5)
     record = bracket(classifier, digits, guarantee=Local(), threat=threat, folder=tmp_path)
-    assert figures.attacked_accuracy(record, 0.5).value < 1
+    assert metrics.attacked_accuracy(record, 0.5).value < 1
     assert not (tmp_path / "contradiction.safetensors").exists()
     assert (tmp_path / "record.csv").exists()
 
 
 def test_settling_looks_at_the_disputed_alternative_alone():
-    """{0} is weak, {0, 1} strong: a witness against {0} is no contradiction beyond its radius."""
+    """{0} is weak, {0, 1} strong: a counterexample to {0} beyond its radius is no contradiction."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 3))
     with torch.no_grad():
         model[1].weight.copy_(torch.tensor([[1.0, 0.0], [0.9, 0.0], [-5.0, 0.0]]))
         model[1].bias.zero_()
-    image, witness = torch.tensor([[0.5, 0.5]]), torch.tensor([[-0.1, 0.5]])
+    image, counterexample = torch.tensor([[0.5, 0.5]]), torch.tensor([[-0.1, 0.5]])
     first = torch.tensor([[[True, False, False]]])
     for classifier in (
         Plain(model, "lipschitz"),
         Smoothed(Vote(model, 0.05), n_certify=2000, search=QUICK),
     ):
-        radius, real = classifier.settle(image, witness, first, RelaxedTopK(2))
+        radius, real = classifier.settle(image, counterexample, first, RelaxedTopK(2))
         assert 0 < radius <= 0.5
         assert real
 
@@ -262,9 +262,9 @@ def test_an_exported_program_can_be_evaluated(digits, smooth_net, tmp_path):
 def test_a_record_without_witnesses_does_not_keep_old_ones(digits, smooth_net, tmp_path):
     arguments = {"guarantee": Local(), "folder": tmp_path}
     bracket(Plain(smooth_net, steps=5), digits, threat=Threat("l2", 0.5), **arguments)
-    assert read(tmp_path).witnesses
+    assert read(tmp_path).counterexamples
     bracket(Plain(smooth_net, steps=5), digits, threat=Threat("l2", 1e-6), **arguments)
-    assert read(tmp_path).witnesses == {}
+    assert read(tmp_path).counterexamples == {}
 
 
 def test_radii_that_no_sample_can_certify_are_named(digits, smooth_net):
@@ -320,8 +320,8 @@ def test_a_vote_that_rejects_is_not_certified_as_accepted():
         threat=Threat("l2", 0.01),
         attack=False,
     )
-    assert figures.certified_accuracy(record, 0.01).value == 1.0  # never the other label
-    assert figures.accepted_and_right(record, 0.01)[1].value == 0.0
+    assert metrics.certified_accuracy(record, 0.01).value == 1.0  # never the other label
+    assert metrics.accepted_and_right(record, 0.01)[1].value == 0.0
 
 
 class Rounded(nn.Module):
@@ -363,7 +363,7 @@ def test_random_answers_and_train_mode_are_reported(digits, smooth_net):
     assert not any("random" in text or "train mode" in text for text in said)
 
 
-@pytest.mark.parametrize("moment", ["record.csv", "witnesses.safetensors", "record.json"])
+@pytest.mark.parametrize("moment", ["record.csv", "counterexamples.safetensors", "record.json"])
 def test_a_kill_while_saving_leaves_no_record_of_two_runs(
     moment, digits, smooth_net, tmp_path, monkeypatch
 ):
@@ -387,8 +387,8 @@ def test_a_kill_while_saving_leaves_no_record_of_two_runs(
     record = bracket(Plain(smooth_net, steps=5), digits, **second)
     again = read(tmp_path)
     pd.testing.assert_frame_equal(again.rows, record.rows)
-    assert set(again.witnesses.get("index", torch.empty(0)).tolist()) == set(
-        record.witnesses.get("index", torch.empty(0)).tolist()
+    assert set(again.counterexamples.get("index", torch.empty(0)).tolist()) == set(
+        record.counterexamples.get("index", torch.empty(0)).tolist()
     )
     assert first.header["identity"] != record.header["identity"]
 
@@ -420,7 +420,7 @@ def test_a_wrong_smoothing_certificate_is_confirmed_on_fresh_noise_before_it_sto
     monkeypatch.undo()
     plant(monkeypatch, lambda alpha: alpha > 1e-5)
     record = bracket(classifier, digits.first(20), **arguments)
-    assert figures.contradictions(record) == []
+    assert metrics.contradictions(record) == []
     assert np.isfinite(record.rows["attacked"]).any()
 
 
@@ -446,7 +446,7 @@ def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path
     pd.testing.assert_frame_equal(record.rows, whole.rows)
     again = read(tmp_path)
     pd.testing.assert_frame_equal(again.rows, whole.rows)
-    assert torch.equal(again.witnesses["adversarial"], whole.witnesses["adversarial"])
+    assert torch.equal(again.counterexamples["adversarial"], whole.counterexamples["adversarial"])
     assert bracket(classifier, digits, folder=tmp_path, **arguments).header == record.header
     assert worked == [0, 50, 50]  # a finished evaluation is read, not repeated
     bracket(classifier, digits, folder=tmp_path, **(arguments | {"radii": RADII[:1]}))
@@ -455,7 +455,7 @@ def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path
         "outcomes.safetensors",
         "record.csv",
         "record.json",
-        "witnesses.safetensors",
+        "counterexamples.safetensors",
     ]
 
 
@@ -499,10 +499,10 @@ def test_the_limit_rests_on_the_errors_of_the_model_and_never_rises_with_the_rad
     values = [entry["robustness"]["value"] for entry in record.header["limit"]]
     assert len(values) == 4
     assert values == sorted(values, reverse=True)
-    errors = 1 - figures.clean_accuracy(record).value
+    errors = 1 - metrics.clean_accuracy(record).value
     assert record.header["limit"][0]["demanded_risk"] == pytest.approx(errors, abs=0.03)
     assert record.header["attack"] is None
-    assert figures.attacked_accuracy(record, 0.5) == figures.clean_accuracy(record)
+    assert metrics.attacked_accuracy(record, 0.5) == metrics.clean_accuracy(record)
 
 
 class FewClasses(nn.Module):
@@ -537,7 +537,7 @@ def test_a_model_that_answers_nan_is_never_right(digits):
 
     for classifier in (Plain(Nan()), Smoothed(Vote(Nan(), 0.1), n_certify=50, search=QUICK)):
         record = bracket(classifier, digits.first(5), guarantee=Local(), threat=Threat("l2", 0.1))
-        assert figures.clean_accuracy(record).value == 0
+        assert metrics.clean_accuracy(record).value == 0
         assert not record.rows["accepted"].any()
 
 
@@ -601,21 +601,25 @@ def test_a_vote_under_whole_number_noise_is_attacked_up_to_grey(rule, smooth_net
     vote = Vote(Selective(smooth_net, "entropy", 0.8), 0.2, data.levels, rule)
     classifier = Smoothed(vote, n_certify=500, search=QUICK)
     record = bracket(classifier, data, guarantee=Local(), threat=Threat("l2", 0.5))
-    assert record.header["certificate"]["law_error"] > 0
+    assert record.header["certificate"]["tv_error"] > 0
     assert record.rows["certified"].max() > 0
     assert record.header["attack"]["grey"] > 0
 
 
 def test_a_counterexample_inside_a_certificate_is_settled_wherever_the_ball_ends(monkeypatch):
-    """The box ends at .45: a witness there refutes a radius of .46, though the ball reaches .5."""
+    """The box ends at .45: a counterexample there refutes .46, though the ball reaches .5."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
     with torch.no_grad():
         model[1].weight.copy_(torch.tensor([[-1.0], [0.0]]))
         model[1].bias.copy_(torch.tensor([0.9, 0.0]))
-    monkeypatch.setattr(Plain, "settle", lambda *_: (0.46, False))  # no witness turns out real
+    monkeypatch.setattr(
+        Plain, "settle", lambda *_: (0.46, False)
+    )  # no counterexample turns out real
     images, sets = torch.tensor([[0.55]]), torch.tensor([[[True, False]]])
     certified = torch.tensor([[0.46]], dtype=torch.float64)
-    fall = Fall(Plain(model, steps=10), images, sets, certified, Local(), Threat("l2", 0.5), None)
+    fall = AttackSweep(
+        Plain(model, steps=10), images, sets, certified, Local(), Threat("l2", 0.5), None
+    )
     fall.attack(0.5)
     fall.approach()
     assert fall.certified.item() < fall.nearest.item()
@@ -625,4 +629,4 @@ def test_a_decided_radius_counts_as_certified_at_that_radius(digits, smooth_net)
     classifier = Smoothed(Vote(smooth_net, 0.2), radii=(0.1,), n_certify=1000, search=QUICK)
     arguments = {"guarantee": Local(), "threat": Threat("l2", 0.1), "attack": False}
     record = bracket(classifier, digits.first(20), **arguments)
-    assert figures.certified_accuracy(record, 0.1).value > 0.2
+    assert metrics.certified_accuracy(record, 0.1).value > 0.2

@@ -9,7 +9,7 @@ import torch
 from oracles import exact_pairwise, random_linear
 
 from surefoot.data import Data
-from surefoot.evaluation import Plain, Record, bracket, figures
+from surefoot.evaluation import Plain, Record, bracket, metrics
 from surefoot.evaluation import certified_sets as figure
 from surefoot.evaluation.record import join_radii, join_sets
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
@@ -27,7 +27,7 @@ def make(sets, radii, labels, *, classes=4, guarantee=THREE):
     numbers = ("index", "prediction", "score", "set_size", "samples", "attacked", "nearest")
     for column in (*numbers, "certified"):
         rows[column] = 0.0
-    for column in ("accepted", "surely_accepted", "clean", "set", "attack"):
+    for column in ("accepted", "certified_accepted", "clean", "set", "attack"):
         rows[column] = ""
     header = {
         "data": {"classes": [f"c{place}" for place in range(classes)]},
@@ -190,12 +190,12 @@ def test_a_bracket_keeps_the_radius_of_every_alternative(norm):
     assert figure.is_set_valued(record)
     for radius in (0.0, 0.005, 0.01):
         relaxed = figure.relaxed_accuracy(record, radius)
-        assert relaxed == figures.certified_accuracy(record, radius)
+        assert relaxed == metrics.certified_accuracy(record, radius)
         assert figure.strict_accuracy(record, radius).value <= relaxed.value
     _, labels = data.batch(slice(None))
     local = bracket(plain, data, guarantee=Local(), threat=threat)
     found = figure.local_accuracy(record, 0.01)
-    assert found == figures.certified_accuracy(local, 0.01)
+    assert found == metrics.certified_accuracy(local, 0.01)
     wrong = record.rows["prediction"].to_numpy() != labels.numpy()
     assert (figure.alternatives(record).radii[wrong] > 0).any()  # also where the label is outside
 
@@ -225,16 +225,16 @@ def test_cross_check_counts_attacks_inside_certified_radii():
         nearest=[np.inf, 0.3, 0.2, 0.2, 0.6],
     )
     record = Record(rows, {"radii": [0.2, 0.3, 0.6], "attack": {"skipped_certified": 0}})
-    found = figures.cross_check(record)
+    found = metrics.cross_check(record)
     assert found is not None
     # radius .2: rows 0, 1 and 4; .3: rows 0 and 4; .6: row 4
     assert (found.inside, found.refuted, found.both) == (6, 1, 3)
     assert found.ratio == pytest.approx(1.2)
     assert found.least == 1.0
     skipping = {"radii": [0.2], "attack": {"skipped_certified": 3}}
-    skipped = figures.cross_check(Record(rows, skipping))
+    skipped = metrics.cross_check(Record(rows, skipping))
     assert skipped is not None
     assert skipped.inside == 0
-    assert figures.cross_check(Record(rows, {"radii": [0.2], "attack": None})) is None
+    assert metrics.cross_check(Record(rows, {"radii": [0.2], "attack": None})) is None
     uncertified = rows.assign(certified=NAN)
-    assert figures.cross_check(Record(uncertified, record.header)) is None
+    assert metrics.cross_check(Record(uncertified, record.header)) is None

@@ -1,4 +1,4 @@
-"""Error regions beside random balls, headroom, abstention: hand-made records, brute force."""
+"""Error regions beside random balls, gap_to_limit, abstention: hand-made records, brute force."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from surefoot.data import Data
 from surefoot.evaluation import Record
 from surefoot.evaluation.studies.abstention import abstention, areas, at_quantiles
 from surefoot.evaluation.studies.error_region import error_region, random_balls, wrong
-from surefoot.papers.headroom import headroom
+from surefoot.papers.gap_to_limit import gap_to_limit
 
 INF, NAN = float("inf"), float("nan")
 
@@ -21,7 +21,7 @@ def make(clean, header=None, **columns):
         "label": [0] * count,
         "prediction": [0] * count,
         "accepted": [True] * count,
-        "surely_accepted": [True] * count,
+        "certified_accepted": [True] * count,
         "score": np.linspace(0, 1, count),
         "set": ["0"] * count,
         "set_size": [1] * count,
@@ -103,7 +103,7 @@ def entry(value, radius=0.5, **changes):
 def test_headroom_is_limit_minus_attacked_and_names_both_kinds():
     clean = [True] * 8 + [False] * 2
     record = make(clean, {"limit": [entry(0.9)]}, attacked=[INF] * 4 + [0.3] * 4 + [0.0] * 2)
-    (found,) = headroom(record)
+    (found,) = gap_to_limit(record)
     assert found.attacked.value == 0.4
     assert found.unexplained == pytest.approx(0.5)
     assert found.certified is None
@@ -111,11 +111,11 @@ def test_headroom_is_limit_minus_attacked_and_names_both_kinds():
     assert "(error region)" in found.text()
     assert "(label at x)" in found.text()
     above = make([True] * 200, {"limit": [entry(0.5, valid=False)]})
-    assert headroom(above)[0].crossed
-    assert "not valid" in headroom(above)[0].text()
+    assert gap_to_limit(above)[0].crossed
+    assert "not valid" in gap_to_limit(above)[0].text()
     missing = entry(0.5, feasible=False, robustness=None)
-    assert headroom(make(clean, {"limit": [missing]})) == []
-    unattacked = headroom(make(clean, {"limit": [entry(0.9)], "attack": None}))[0]
+    assert gap_to_limit(make(clean, {"limit": [missing]})) == []
+    unattacked = gap_to_limit(make(clean, {"limit": [entry(0.9)], "attack": None}))[0]
     assert unattacked.unexplained is None
 
 

@@ -8,8 +8,7 @@ from torch import nn
 
 from surefoot.attacks import VoteSearch
 from surefoot.data import Data
-from surefoot.evaluation import Plain, Smoothed, bracket
-from surefoot.evaluation import figures as metrics
+from surefoot.evaluation import Plain, Smoothed, bracket, metrics
 from surefoot.evaluation.record import read
 from surefoot.guarantees import Guarantee
 from surefoot.report import write_page

@@ -8,7 +8,7 @@ from torch import nn
 
 from surefoot.attacks import VoteSearch
 from surefoot.data import load
-from surefoot.evaluation import Plain, Smoothed, bracket, figures
+from surefoot.evaluation import Plain, Smoothed, bracket, metrics
 from surefoot.guarantees import LabelOrUncertain, Local, TopK
 from surefoot.models import build
 from surefoot.threat import Threat
@@ -36,7 +36,7 @@ def dropping(tmp_path_factory):
 
 
 def attacked(record):
-    return figures.attacked_accuracy(record, THREAT.eps).value
+    return metrics.attacked_accuracy(record, THREAT.eps).value
 
 
 def run(classifier, data, guarantee=None, **more):
@@ -61,7 +61,7 @@ def test_pgd_says_when_its_steps_cannot_cross_the_ball(dropping, digits):
     sound = run(Plain(dropping, protocol="pgd", steps=40, step_size=THREAT.eps / 20), digits)
     assert any("diameter" in warning for warning in trap.header["warnings"])
     assert not any("diameter" in warning for warning in sound.header["warnings"])
-    assert figures.clean_accuracy(sound).value > attacked(sound)
+    assert metrics.clean_accuracy(sound).value > attacked(sound)
 
 
 def test_protocols_that_look_for_wrong_labels_refuse_other_questions(dropping, digits):
@@ -83,8 +83,8 @@ def test_a_net_that_draws_at_random_is_judged_by_its_vote(dropping, digits, tmp_
     assert record.header["certificate"] is None
     assert record.header["model"]["classifier"] == "vote"
     assert record.rows["certified"].isna().all()
-    assert figures.clean_accuracy(record).value > 0.8
-    assert figures.clean_accuracy(record).value > attacked(record) < 0.9
+    assert metrics.clean_accuracy(record).value > 0.8
+    assert metrics.clean_accuracy(record).value > attacked(record) < 0.9
     assert not any("at random" in warning for warning in record.header["warnings"])
     assert run(vote, few, folder=tmp_path).header["seconds"] == record.header["seconds"]
     again = run(vote, few)

@@ -10,7 +10,7 @@ import torch
 
 from surefoot.cli import main
 from surefoot.data import load
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.record import read
@@ -54,7 +54,7 @@ def record(tmp_path_factory):
 
 
 def certified(record, radius):
-    share = figures.certified_accuracy(record, radius)
+    share = metrics.certified_accuracy(record, radius)
     assert share is not None
     return share.value
 
@@ -71,7 +71,7 @@ def test_a_log_is_a_record(log):
     found = read_log(log)
     assert found.header["radii"] == [0.25, 0.5, 0.75]
     assert [certified(found, radius) for radius in (0.25, 0.5, 0.95)] == [0.5, 0.25, 0]
-    assert figures.coverage(found).value == 0.75
+    assert metrics.coverage(found).value == 0.75
 
 
 def test_there_and_back(log, tmp_path):

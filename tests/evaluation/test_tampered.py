@@ -33,7 +33,7 @@ def whole(tmp_path_factory):
         "n_certify": 1000,
     }
     record.save(folder)
-    assert record.witnesses
+    assert record.counterexamples
     return folder
 
 

@@ -36,7 +36,7 @@ def make_rows(count: int, radii: list[float], classes: int, *, seed: int = 0) ->
             "label": label,
             "prediction": np.where(clean, label, (label + 1) % classes),
             "accepted": True,
-            "surely_accepted": True,
+            "certified_accepted": True,
             "score": score,
             "set": [str(value) for value in label],
             "set_size": 1,
@@ -144,7 +144,7 @@ def make_record(
     seed: int = 0,
     **header: Any,
 ) -> Record:
-    """Make a record; `shape` of the broken images, None for no witnesses."""
+    """Make a record; `shape` of the broken images, None for no counterexamples."""
     radii = radii or ([2 / 255, 4 / 255, 8 / 255] if norm == "linf" else [0.1, 0.25, 0.5])
     classes = classes or [str(digit) for digit in range(10)]
     rows = make_rows(count, radii, len(classes), seed=seed)
@@ -153,8 +153,8 @@ def make_record(
         rows["radii"] = ""
     threat = {"norm": norm, "eps": radii[-1], "low": 0, "high": 1}
     changes = {"certificate": certificate, "threat": threat, **header}
-    witnesses = make_witnesses(shape, len(classes) + 1, radii[-1]) if shape else {}
-    return Record(rows, make_header(name, radii, classes, **changes), witnesses)
+    counterexamples = make_witnesses(shape, len(classes) + 1, radii[-1]) if shape else {}
+    return Record(rows, make_header(name, radii, classes, **changes), counterexamples)
 
 
 def make_selective(name: str = "selective", **changes: Any) -> Record:
@@ -170,7 +170,7 @@ def make_selective(name: str = "selective", **changes: Any) -> Record:
         sets=[f"{label}|10" for label in prediction],
     )
     rows.loc[~accepted, "attacked"] = np.inf
-    return Record(rows, record.header, record.witnesses)
+    return Record(rows, record.header, record.counterexamples)
 
 
 def make_set_valued(name: str = "rtk", **changes: Any) -> Record:

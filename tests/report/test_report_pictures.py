@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from report_records import make_limit, make_record, make_selective
 
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.evaluation.record import Record
 from surefoot.report import bracket_chart, comparison_chart, perturbation_grid, rejection_curve
 from surefoot.report.perturbations import chosen
@@ -34,10 +34,10 @@ def test_step_curves_equal_the_figures_inside_every_interval(record):
         found.edges[:-1], found.edges[1:], found.certified, found.attacked, strict=True
     ):
         middle = float(left + right) / 2
-        proven = figures.certified_accuracy(record, middle)
+        proven = metrics.certified_accuracy(record, middle)
         assert proven is not None
         assert certified / 90 == pytest.approx(proven.value)
-        assert attacked / 90 == pytest.approx(figures.attacked_accuracy(record, middle).value)
+        assert attacked / 90 == pytest.approx(metrics.attacked_accuracy(record, middle).value)
 
 
 def test_thinned_curve_lies_below_the_full_one():
@@ -46,7 +46,7 @@ def test_thinned_curve_lies_below_the_full_one():
     assert len(found.edges) <= MOST_STEPS + 5
     for place, left in enumerate(found.edges[:-1]):
         inside = left + 1e-9
-        full = figures.certified_accuracy(record, float(inside))
+        full = metrics.certified_accuracy(record, float(inside))
         assert full is not None
         assert found.certified is not None
         assert found.certified[place] / 2000 <= full.value + 1e-12
@@ -57,7 +57,7 @@ def test_attacked_curve_holds_the_value_of_the_smaller_radius():
     found = steps(record, 0.6)
     assert found.certified is None
     assert found.edges.tolist() == [0.0, 0.1, 0.25, 0.5, 0.6]
-    clean = figures.clean_accuracy(record).value
+    clean = metrics.clean_accuracy(record).value
     assert found.attacked[0] / 360 == pytest.approx(clean)
 
 
@@ -66,7 +66,7 @@ def test_markers_sit_at_the_tested_radii():
     ax = bracket_chart(record)
     line = next(line for line in ax.lines if len(line.get_xdata()) == 3)
     assert list(line.get_xdata()) == record.header["radii"]
-    expected = [figures.attacked_accuracy(record, radius).value for radius in (0.1, 0.25, 0.5)]
+    expected = [metrics.attacked_accuracy(record, radius).value for radius in (0.1, 0.25, 0.5)]
     np.testing.assert_allclose(line.get_ydata(), expected)
 
 
@@ -113,8 +113,8 @@ def test_rejection_legend_holds_the_area():
     record = make_record()
     found = texts(rejection_curve(record))
     score = record.rows["score"]
-    curve = figures.risk_coverage(figures.certified_right(record.rows, 0.5), score)
-    area = figures.area_under_risk_coverage(curve)
+    curve = metrics.risk_coverage(metrics.certified_right(record.rows, 0.5), score)
+    area = metrics.area_under_risk_coverage(curve)
     assert f"not certified at 0.5: AURC {area:.3f}" in found
     assert not any(
         "certified" in text for text in texts(rejection_curve(make_record(certificate=None)))
@@ -123,7 +123,7 @@ def test_rejection_legend_holds_the_area():
 
 def test_rejection_marks_the_share_that_is_accepted():
     record = make_selective()
-    share = figures.coverage(record).value
+    share = metrics.coverage(record).value
     assert f"accepts {100 * share:.1f} %" in texts(rejection_curve(record))
 
 
@@ -136,11 +136,11 @@ def test_missing_score_counts_as_least_certain():
 
 
 def test_grid_takes_the_lowest_indices_at_the_smallest_radius():
-    witnesses = {
+    counterexamples = {
         "index": torch.tensor([9, 3, 3, 5]),
         "radius": torch.tensor([0.1, 0.5, 0.25, 0.1]),
     }
-    assert chosen(witnesses) == [2, 3, 0]
+    assert chosen(counterexamples) == [2, 3, 0]
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (2, 8, 8)])

@@ -15,7 +15,7 @@ from report_records import (
     make_selective,
 )
 
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Affinity, LabelOrUncertain, RelaxedTopK, TopK
 from surefoot.report import headline, model_card, write_markdown
@@ -40,10 +40,10 @@ def test_headline_cells_equal_the_figures(records):
     frame = headline(records)
     for record, (_, row) in zip(records, frame.iterrows(), strict=True):
         eps = record.header["threat"]["eps"]
-        assert row["clean"] == with_interval(figures.clean_accuracy(record))
-        assert row["attacked @ eps"] == with_interval(figures.attacked_accuracy(record, eps))
-        assert row["certified @ eps"] == with_interval(figures.certified_accuracy(record, eps))
-        assert row["coverage"] == with_interval(figures.coverage(record))
+        assert row["clean"] == with_interval(metrics.clean_accuracy(record))
+        assert row["attacked @ eps"] == with_interval(metrics.attacked_accuracy(record, eps))
+        assert row["certified @ eps"] == with_interval(metrics.certified_accuracy(record, eps))
+        assert row["coverage"] == with_interval(metrics.coverage(record))
         assert row["n"] == len(record)
 
 
@@ -58,12 +58,12 @@ def test_limit_is_always_marked_as_an_estimate(records):
 
 def test_refusals_bring_two_figures_side_by_side():
     record = make_selective()
-    attacked, certified = figures.accepted_and_right(record, 0.25)
+    attacked, certified = metrics.accepted_and_right(record, 0.25)
     row = by_radius(record).iloc[1]
     assert row["attacked, accepted and right"] == with_interval(attacked)
     assert row["certified, accepted and right"] == with_interval(certified)
-    assert row["attacked, not wrong"] == with_interval(figures.attacked_accuracy(record, 0.25))
-    assert figures.attacked_accuracy(accepted_right_only(record), 0.25) == attacked
+    assert row["attacked, not wrong"] == with_interval(metrics.attacked_accuracy(record, 0.25))
+    assert metrics.attacked_accuracy(accepted_right_only(record), 0.25) == attacked
     assert "attacked, accepted and right" not in headline([make_record()])
 
 
@@ -71,7 +71,7 @@ def test_without_certificate_everything_below_attacked_is_unknown():
     record = make_record(certificate=None)
     row = by_radius(record).iloc[-1]
     assert row["certified"] == "-"
-    assert row["unknown"] == f"{100 * figures.attacked_accuracy(record, 0.5).value:.1f} %"
+    assert row["unknown"] == f"{100 * metrics.attacked_accuracy(record, 0.5).value:.1f} %"
 
 
 def test_by_class_counts_every_example_once():
@@ -110,7 +110,7 @@ def test_contradiction_is_an_alarm_with_data_set_indices():
     record = make_record(count=40)
     assert alarms(record) == []
     wrong = Record(record.rows.assign(certified=1.0), record.header)
-    broken = figures.contradictions(wrong)
+    broken = metrics.contradictions(wrong)
     found = alarms(wrong)
     assert f"{len(broken)} examples are certified" in found[0]
     assert str(wrong.rows["index"][broken[0]]) in found[0]
@@ -182,8 +182,8 @@ def test_model_card_front_matter_holds_the_figures():
     result = front_matter(model_card(record))["model-index"][0]
     assert result["name"] == record.header["name"]
     values = {metric["name"]: metric["value"] for metric in result["results"][0]["metrics"]}
-    assert values["clean accuracy"] == figures.clean_accuracy(record).value
-    certified = figures.certified_accuracy(record, 0.5)
+    assert values["clean accuracy"] == metrics.clean_accuracy(record).value
+    certified = metrics.certified_accuracy(record, 0.5)
     assert certified is not None
     assert values["certified accuracy at ℓ₂ radius 0.5"] == certified.value
 
@@ -213,7 +213,7 @@ def test_nan_scores_and_infinite_radii_are_no_obstacle():
 
 def test_smoothing_says_what_is_unlike_the_usual_and_what_holds_for_many_images():
     rows = make_rows(360, [0.1, 0.25], 3)
-    certificate = {**SMOOTHING, "rule": "majority", "law_error": 2e-9}
+    certificate = {**SMOOTHING, "rule": "majority", "tv_error": 2e-9}
     header = make_header("vote", [0.1, 0.25], ["a", "b", "c"], certificate=certificate)
     text = grounds(Record(rows, header))["Certificate"]
     certified = int(((rows["certified"] >= 0.25) & rows["clean"]).sum())

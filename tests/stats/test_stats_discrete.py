@@ -6,8 +6,8 @@ import torch
 from scipy.special import ndtr
 from scipy.stats import chisquare
 
-from surefoot.stats import law_error, rounded_normal
-from surefoot.stats.discrete import CELL, _law
+from surefoot.stats import rounded_normal, tv_error
+from surefoot.stats.discrete import CELL, _distribution
 from surefoot.streams import bits
 
 
@@ -28,10 +28,10 @@ def test_the_shortcut_answers_as_the_table_does():
     """All 63 bits against every threshold, one by one."""
     raw = bits((20_000,), 5)
     value = raw >> np.uint64(1)
-    size = (value[:, None] < _law(2.0).thresholds[None]).sum(1)
+    size = (value[:, None] < _distribution(2.0).thresholds[None]).sum(1)
     sign = np.where(raw & np.uint64(1), -1, 1)
     assert (rounded_normal((20_000,), 2.0, 5).numpy() == sign * size).all()
-    assert _law(2.0).unsure.mean() < 0.01
+    assert _distribution(2.0).unsure.mean() < 0.01
     assert CELL + 16 == 63
 
 
@@ -41,7 +41,7 @@ def test_draws_of_a_stream_are_the_first_of_more_draws():
 
 
 def test_the_error_of_the_law_is_small_and_grows_with_the_pixels():
-    assert 0 < law_error(63.75, 784) < 1e-7
-    assert law_error(63.75, 3072) > law_error(63.75, 784)
+    assert 0 < tv_error(63.75, 784) < 1e-7
+    assert tv_error(63.75, 3072) > tv_error(63.75, 784)
     with pytest.raises(ValueError, match="scale"):
         rounded_normal((2,), 0.0, 1)

@@ -16,7 +16,7 @@ from surefoot.data.toys import CRESCENT_UNIT
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build
 from surefoot.models import load as load_model
-from surefoot.training import Answers, GloRo, Training, estimate, fit, margins
+from surefoot.training import GloRo, Outputs, Training, estimate, fit, margins
 from surefoot.training.recipe import criterion_of
 
 with torch.random.fork_rng():
@@ -214,7 +214,7 @@ def test_arguments_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="above 0"):
         GloRo(eps=0.0)
     images, labels = torch.rand(2, 3), torch.tensor([0, 1])
-    answers = Answers(lambda at: at, images, images, labels, criterion_of(lambda at: at, 0.0))
+    answers = Outputs(lambda at: at, images, images, labels, criterion_of(lambda at: at, 0.0))
     with pytest.raises(ValueError, match="stack"):
         GloRo().loss(answers)
 

@@ -13,8 +13,8 @@ from surefoot.training import (
     TRADES,
     UDPR,
     UDPTRADES,
-    Answers,
     MaxE,
+    Outputs,
     Standard,
     losses,
 )
@@ -30,7 +30,7 @@ def answers(clean=CLEAN, perturbed=PERTURBED, labels=LABELS, smoothing=0.0):
     images, point = torch.zeros(len(clean), 1), torch.ones(len(clean), 1)
     given = {id(images): clean, id(point): perturbed}
     criterion = criterion_of(lambda at: at, smoothing)
-    return Answers(lambda at: given[id(at)], images, point, labels, criterion)
+    return Outputs(lambda at: given[id(at)], images, point, labels, criterion)
 
 
 KL = 0.5 * math.log(0.5 / 0.25) + 0.25 * math.log(0.25 / 0.5)  # of the clean from the perturbed
@@ -62,7 +62,7 @@ def test_mma_counts_wrong_images_and_found_boundaries_alone():
     given = {id(images): clean, id(point): near}
     labels = torch.zeros(3, dtype=torch.long)
     found = MMA(clean_weight=1 / 3).loss(
-        Answers(lambda at: given[id(at)], images, point, labels, criterion_of(lambda at: at, 0.0))
+        Outputs(lambda at: given[id(at)], images, point, labels, criterion_of(lambda at: at, 0.0))
     )
     right, wrong = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
     near_loss = math.log1p(math.exp(0.1))
@@ -108,7 +108,7 @@ def test_mma_moves_to_the_boundary_and_leaves_the_rest():
         model[1].weight.copy_(torch.tensor([[-1.0], [1.0]]))
         model[1].bias.copy_(torch.tensor([0.4, -0.4]))
     images = torch.tensor([[0.3], [0.1], [0.5]])
-    recipe = MMA(Threat("linf", 0.2), steps=5, halvings=16)
+    recipe = MMA(Threat("linf", 0.2), steps=5, bisection_steps=16)
     point = recipe.perturb(
         model, images, torch.zeros(3, dtype=torch.long), torch.Generator().manual_seed(0)
     )

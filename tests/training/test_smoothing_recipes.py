@@ -10,7 +10,7 @@ from surefoot.attacks.latent import Space
 from surefoot.attacks.perturbation import Perturbation, perturb_noisy
 from surefoot.models import build
 from surefoot.threat import Threat
-from surefoot.training import CATRS, UDP, Answers, Consistency, Noise, NoisyUDP, SmoothAdv
+from surefoot.training import CATRS, UDP, Consistency, Noise, NoisyUDP, Outputs, SmoothAdv
 from surefoot.training.recipe import criterion_of
 
 CRITERION = criterion_of(torch.nn.Identity(), 0.0)
@@ -45,7 +45,7 @@ def point_of(recipe, model, images, labels):
 
 
 def answers_of(model, images, point, labels):
-    return Answers(model, images, point, labels, CRITERION, model)
+    return Outputs(model, images, point, labels, CRITERION, model)
 
 
 def losses_of(recipe, model, images, labels):
@@ -88,7 +88,7 @@ def test_without_weight_or_radius_the_loss_is_the_mean_over_noise(recipe, model,
 def test_consistency_by_hand():
     """Two copies with p = (.9, .1) and (.6, .4), label 0: mean (.75, .25)."""
     copies = torch.tensor([[0.9, 0.1], [0.6, 0.4]]).log()
-    answers = Answers(lambda point: point, torch.zeros(1, 2), copies, torch.tensor([0]), CRITERION)
+    answers = Outputs(lambda point: point, torch.zeros(1, 2), copies, torch.tensor([0]), CRITERION)
     mean = np.array([0.75, 0.25])
     apart = [(mean * np.log(mean / np.array(p))).sum() for p in ([0.9, 0.1], [0.6, 0.4])]
     expected = -(math.log(0.9) + math.log(0.6)) / 2
@@ -108,7 +108,7 @@ def test_consistency_by_hand():
 )
 def test_confidence_chooses_the_noise_by_hand(right, expected):
     probabilities = torch.tensor([[p, 1 - p] for p in (*right, 0.3)])  # the last one: the worst
-    answers = Answers(
+    answers = Outputs(
         lambda point: point,
         torch.zeros(1, 2),
         probabilities.log(),

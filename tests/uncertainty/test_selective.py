@@ -14,7 +14,7 @@ def test_scores_agree_with_their_definitions(generator):
     p = logits.double().softmax(1)
     best = p.sort(1, descending=True).values
     expected = {
-        "max-probability": 1 - best[:, 0],
+        "least-confidence": 1 - best[:, 0],
         "entropy": torch.from_numpy(scipy_stats.entropy(p.numpy(), axis=1)) / math.log(4),
         "margin": 1 - best[:, 0] + best[:, 1],
         "energy": -logits.double().logsumexp(1),
@@ -62,7 +62,7 @@ def test_threshold_accepts_the_asked_share(generator):
 
 
 def test_an_unknown_score_names_the_known_ones():
-    with pytest.raises(ValueError, match="max-probability, entropy"):
+    with pytest.raises(ValueError, match="least-confidence, entropy"):
         Selective(torch.nn.Identity(), "sureness")
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from surefoot.attacks import autoattack, break_guarantee, lower_score, raise_score, udp
 from surefoot.certify import smoothing
 from surefoot.data import load
-from surefoot.evaluation import Plain, bracket, figures
+from surefoot.evaluation import Plain, bracket, metrics
 from surefoot.guarantees import LabelOrUncertain, Local, TopK
 from surefoot.models import build
 from surefoot.threat import Threat
@@ -75,7 +75,7 @@ def test_the_bracket_takes_it_for_a_plain_deterministic_net(model, digits):
     record = bracket(
         Plain(model, steps=5), digits, guarantee=Local(), threat=THREAT, limits=False, name="m"
     )
-    clean, attacked = figures.clean_accuracy(record), figures.attacked_accuracy(record, THREAT.eps)
+    clean, attacked = metrics.clean_accuracy(record), metrics.attacked_accuracy(record, THREAT.eps)
     assert clean.value > 0.5
     assert attacked.value < clean.value
     assert not [warning for warning in record.header["warnings"] if "examples" not in warning]

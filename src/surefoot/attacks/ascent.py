@@ -124,23 +124,23 @@ def ascend(
 
 
 def nearest_crossing(
-    found: Images, origins: Images, wrong: Callable[[Images], Tensor], halvings: int
+    found: Images, origins: Images, wrong: Callable[[Images], Tensor], bisection_steps: int
 ) -> Images:
     r"""Halve the way from the origins to `found` until the crossing between them is pinned down.
 
     $$ x + t (z - x), \quad t \in [0, 1] $$
     with t the end of the last interval that is wrong. Holds if `found` is wrong and the origin is
-    not; then the result is wrong and within $2^{-halvings}$ of the way from a right point.
+    not; then the result is wrong and within $2^{-bisection_steps}$ of the way from a right point.
 
     Args:
         found: points that `wrong` accepts.
         origins: points that it does not.
         wrong: says which points are beyond the boundary.
-        halvings: number of passes.
+        bisection_steps: number of passes.
     """
     low = torch.zeros(len(found), device=found.device, dtype=found.dtype)
     high = torch.ones_like(low)
-    for _ in range(halvings):
+    for _ in range(bisection_steps):
         middle = (low + high) / 2
         beyond = wrong(origins + spread(middle, found) * (found - origins))
         low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.attacks.alarms import black_box_wins, blind_gradients
 from surefoot.attacks.apgd import Found, on_surface, search
+from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients
 from surefoot.attacks.counted import Counted
 from surefoot.attacks.draws import ByBatch, ByExample, Draws
 from surefoot.attacks.fab import MOST_TARGETS, fab_search, fab_start, nearest, towards

@@ -85,7 +85,8 @@ def fab_search(
     threat: Threat,
     steps: int,
 ) -> Found:
-    """Look for a misclassified image within eps; examples leave as soon as theirs is close enough.
+    """Look for a misclassified image within eps; examples leave as soon as theirs is close
+    enough.
 
     Each step moves a mixture of the iterate and the original a little beyond the linearised
     boundary; a misclassified iterate is kept if it is the closest, and drawn back to the original.

@@ -52,7 +52,7 @@ def break_guarantee(
         batch_size: images in one pass.
 
     Returns:
-        the result with `witnesses` and `broken`.
+        the result with `counterexamples` and `broken`.
     """
     images = threat.origins(images)
     check_model(guarantee, model)

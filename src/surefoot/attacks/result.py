@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from surefoot.attacks.alarms import black_box_wins, blind_gradients
+from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients
 from surefoot.attacks.counted import Cost, Counted
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Sets
@@ -23,7 +23,7 @@ class AttackResult:
         forwards: images sent through the model.
         backwards: images with a gradient.
         seconds: wall time.
-        witnesses: `[B, A, ...]`, one counterexample for each broken alternative.
+        counterexamples: `[B, A, ...]`, one counterexample for each broken alternative.
         broken: `[B, A]`.
         costs: the same for each attack, by name; "checks" holds what no attack asked for.
         alarms: reasons to doubt that what stands is robust.
@@ -35,7 +35,7 @@ class AttackResult:
     forwards: int
     backwards: int
     seconds: float
-    witnesses: Tensor
+    counterexamples: Tensor
     broken: Tensor
     costs: dict[str, Cost] = field(default_factory=dict)
     alarms: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Findings:
         alternative: `[P]` index of the alternative.
         origins: `[P, ...]` clean images.
         sets: `[P, 1, O]` the alternative.
-        witnesses: `[P, ...]` counterexamples, where broken.
+        counterexamples: `[P, ...]` counterexamples, where broken.
         broken: `[P]`.
         by: what broke the pair, "" if nothing did.
     """
@@ -64,7 +64,7 @@ class Findings:
     alternative: Tensor
     origins: Tensor
     sets: Tensor
-    witnesses: Tensor
+    counterexamples: Tensor
     broken: Tensor
     by: list[str]
 
@@ -90,7 +90,7 @@ class Findings:
         for row in rows[proven].tolist():
             self.by[row] = name
         self.broken[rows[proven]] = True
-        self.witnesses[rows[proven]] = images[proven]
+        self.counterexamples[rows[proven]] = images[proven]
         return int(proven.sum())
 
     def result(self, images: Images, sets: Sets, model: Counted, seconds: float) -> AttackResult:
@@ -99,15 +99,15 @@ class Findings:
         broken = torch.zeros_like(available)
         broken[self.example, self.alternative] = self.broken
         shape = (*available.shape, *images.shape[1:])
-        witnesses = images.unsqueeze(1).expand(shape).clone()
-        witnesses[self.example, self.alternative] = self.witnesses
+        counterexamples = images.unsqueeze(1).expand(shape).clone()
+        counterexamples[self.example, self.alternative] = self.counterexamples
         success = (broken | ~available).all(1)
         by = ["clean" if won else "" for won in success.tolist()]
         for row, example in enumerate(self.example.tolist()):
             if by[example] and self.by[row] != "clean":
                 by[example] = self.by[row]
         first = available.float().argmax(1)
-        shown = witnesses[torch.arange(len(images), device=images.device), first]
+        shown = counterexamples[torch.arange(len(images), device=images.device), first]
         shown = torch.where(spread(success, images), shown, images)
         return AttackResult(
             shown,
@@ -116,7 +116,7 @@ class Findings:
             model.forwards,
             model.backwards,
             seconds,
-            witnesses,
+            counterexamples,
             broken,
             model.costs,
             blind_gradients(model.costs) + black_box_wins(model.costs, len(images)),

@@ -65,7 +65,8 @@ def lower_score(
     seed: int = 0,
     batch_size: int = 250,
 ) -> Images:
-    """Look for the most certain image within the threat: on the score and on single classes.
+    """Look for the most certain image within the threat: on the score and on single
+    classes.
 
     A score may be flat where no class stands out; the log-odds of the most likely classes are not.
 
@@ -131,7 +132,7 @@ def _climb_of(score: str) -> Callable[[Tensor], Tensor]:
     """Give a function that rises with the score and keeps a gradient where the score is flat."""
     climbs = {
         "entropy": entropy,
-        "max-probability": lambda logits: -log_odds(logits, logits.argmax(1)),
+        "least-confidence": lambda logits: -log_odds(logits, logits.argmax(1)),
         "margin": _margin,
         "vacuity-exp": SCORES["energy"],  # the same order, and never flat
     }

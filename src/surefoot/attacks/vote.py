@@ -70,7 +70,7 @@ def break_vote(
         seed: of all noise, one stream an example.
 
     Returns:
-        the result with `witnesses` and `broken`.
+        the result with `counterexamples` and `broken`.
     """
     images = threat.origins(images)
     check_rows(vote.model, images)

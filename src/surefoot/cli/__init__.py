@@ -58,7 +58,7 @@ def _run(name: str, arguments: list[str]) -> None:
         tyro.conf.OmitSubcommandPrefixes,
         tyro.conf.CascadeSubcommandArgs,
     )
-    from surefoot.evaluation.fall import Contradiction
+    from surefoot.evaluation.attack_sweep import Contradiction
 
     try:
         command = tyro.cli(module.Command, prog=f"surefoot {name}", args=arguments, config=style)

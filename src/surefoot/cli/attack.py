@@ -26,7 +26,7 @@ class Command:
         skip_certified: do not attack where a Lipschitz certificate reaches the radius.
         vote: attack the vote of a model that is random by itself, and prove each success.
         seed: of the random starts.
-        folder: receives the record, the witnesses and the page; a second call resumes.
+        folder: receives the record, the counterexamples and the page; a second call resumes.
     """
 
     subject: Subject

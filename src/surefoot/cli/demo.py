@@ -17,7 +17,7 @@ from surefoot.cli.options import check_seeds
 from surefoot.cli.say import say
 from surefoot.cli.show import percent, table
 from surefoot.data import load
-from surefoot.evaluation import Plain, Record, Smoothed, bracket, figures
+from surefoot.evaluation import Plain, Record, Smoothed, bracket, metrics
 from surefoot.evaluation.classifiers import Classifier
 from surefoot.files import locked, write_whole
 from surefoot.guarantees import Local
@@ -127,11 +127,11 @@ def limit_at(record: Record, radius: float) -> Interval | None:
 
 def summarise(record: Record) -> dict[str, Any]:
     """Give the four answers at the headline radius, as shares."""
-    certified = figures.certified_accuracy(record, EPS)
+    certified = metrics.certified_accuracy(record, EPS)
     limit = limit_at(record, EPS)
     return {
-        "clean": figures.clean_accuracy(record).value,
-        "attacked": figures.attacked_accuracy(record, EPS).value,
+        "clean": metrics.clean_accuracy(record).value,
+        "attacked": metrics.attacked_accuracy(record, EPS).value,
         "certified": certified.value if certified else None,
         "limit": limit.value if limit else None,
         "eps": EPS,
@@ -151,9 +151,9 @@ def show(records: list[Record]) -> None:
             (
                 record.header["name"],
                 how,
-                percent(figures.certified_accuracy(record, EPS)),
-                percent(figures.attacked_accuracy(record, EPS)),
-                percent(figures.clean_accuracy(record)),
+                percent(metrics.certified_accuracy(record, EPS)),
+                percent(metrics.attacked_accuracy(record, EPS)),
+                percent(metrics.clean_accuracy(record)),
                 percent(limit_at(record, EPS)),
             )
         )

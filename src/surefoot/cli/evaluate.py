@@ -97,8 +97,8 @@ class Command:
         threat: norm and headline radius.
         radii: grid of radii; the headline radius is always in it.
         effort: certificate and attack.
-        folder: receives record.csv, record.json, witnesses.safetensors, report.html and report.md;
-            a second call goes on where the first was killed.
+        folder: receives record.csv, record.json, counterexamples.safetensors, report.html and
+            report.md; a second call goes on where the first was killed.
     """
 
     subject: Subject

@@ -101,7 +101,7 @@ class Rows:
 
 Score = Literal[
     "none",
-    "max-probability",
+    "least-confidence",
     "entropy",
     "margin",
     "energy",
@@ -116,7 +116,7 @@ Score = Literal[
     "gloro",
     "logit-gap",
 ]
-LEADS = ("gloro", "logit-gap")
+LOGIT_MARGIN_SCORES = ("gloro", "logit-gap")
 """Rejections that a Lipschitz certificate knows."""
 MOST_OTHERS = 2000
 """So many images that are not evaluated choose thresholds and temperatures."""
@@ -186,7 +186,7 @@ class Subject:
                     "--threshold, --coverage, --risk and --largest-radius need --reject SCORE"
                 )
             return model
-        if self.reject in LEADS:
+        if self.reject in LOGIT_MARGIN_SCORES:
             return self._leading(model, data)
         from surefoot.uncertainty import Selective
 

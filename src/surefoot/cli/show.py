@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from surefoot.cli.say import say
 from surefoot.escape import visible
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
 
@@ -45,17 +45,17 @@ def show_record(record: Record) -> None:
         rows.append(
             (
                 f"{radius:g}",
-                percent(figures.certified_accuracy(record, radius)),
-                percent(figures.attacked_accuracy(record, radius) if header["attack"] else None),
-                f"{100 * figures.ceiling(record, radius):.1f} %" if header.get("ceiling") else "-",
+                percent(metrics.certified_accuracy(record, radius)),
+                percent(metrics.attacked_accuracy(record, radius) if header["attack"] else None),
+                f"{100 * metrics.ceiling(record, radius):.1f} %" if header.get("ceiling") else "-",
                 percent(Interval(**found) if found else None),
             )
         )
     norm, guarantee = header["threat"]["norm"], header["guarantee"]["name"]
-    clean = percent(figures.clean_accuracy(record))
+    clean = percent(metrics.clean_accuracy(record))
     table(
         f"{header['name']}: {guarantee} on {len(record)} images of {header['data']['name']},"
-        f" clean {clean}, accepted {percent(figures.coverage(record))}",
+        f" clean {clean}, accepted {percent(metrics.coverage(record))}",
         (f"{norm} radius", "certified", "attacked", "ceiling (proven)", "limit (estimate)"),
         rows,
     )

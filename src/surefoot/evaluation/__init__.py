@@ -1,8 +1,8 @@
 """The bracket: attack, certificate and limit of one classifier on one data set, in one record."""
 
+from surefoot.evaluation.attack_sweep import Contradiction
 from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Plain, Smoothed
-from surefoot.evaluation.fall import Contradiction
 from surefoot.evaluation.record import Record, read
 
 __all__ = ["Contradiction", "Plain", "Record", "Smoothed", "bracket", "read"]

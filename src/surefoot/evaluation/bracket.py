@@ -22,10 +22,9 @@ from torch import Tensor, nn
 
 from surefoot import __version__
 from surefoot.data import Data
-from surefoot.evaluation import alarms, limit
-from surefoot.evaluation.alarms import try_model
-from surefoot.evaluation.classifiers import Classifier, Look, Plain, Smoothed, label_wins
-from surefoot.evaluation.fall import Fall
+from surefoot.evaluation import limit, warnings
+from surefoot.evaluation.attack_sweep import AttackSweep
+from surefoot.evaluation.classifiers import Classifier, CleanOutputs, Plain, Smoothed, label_wins
 from surefoot.evaluation.record import SCHEMA, Record, join_radii, join_set, join_sets, read
 from surefoot.evaluation.shards import Shard, Shards
 from surefoot.evaluation.stored import (
@@ -36,6 +35,7 @@ from surefoot.evaluation.stored import (
     repeats,
     same_outcomes,
 )
+from surefoot.evaluation.warnings import try_model
 from surefoot.files import locked
 from surefoot.guarantees import Guarantee, containing
 from surefoot.models import fingerprint
@@ -80,7 +80,8 @@ def bracket(
         the record.
 
     Raises:
-        Contradiction: a certificate and a confirmed attack disagree; the witness is in the folder.
+        Contradiction: a certificate and a confirmed attack disagree; the counterexample is in the
+            folder.
     """
     began = time.perf_counter()
     folder = None if folder is None else Path(folder)
@@ -101,16 +102,16 @@ def bracket(
     with locked(folder, owner=state.is_main_process, scratch=(FILE,)):
         shards = Shards(folder, header, {data.name: outcomes}, owner=state.is_main_process)
         state.wait_for_everyone()
-        rows, witnesses, ledger = _work(job, shards, name)
+        rows, counterexamples, ledger = _work(job, shards, name)
         header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
         header["ceiling"] = limit.ceilings(data, guarantee, threat, grid) if limits else []
         header["certificate"] = ledger.pop("certificate")
         if attack:
             header["attack"] = {**classifier.describe(), **ledger}
-        record = Record(rows, header, witnesses)
-        header["warnings"] += alarms.of_record(record)
+        record = Record(rows, header, counterexamples)
+        header["warnings"] += warnings.of_record(record)
         if attack:
-            header["warnings"] += alarms.of_detector(classifier, data, record, threat)
+            header["warnings"] += warnings.of_detector(classifier, data, record, threat)
         header["seconds"] = round(time.perf_counter() - began, 3)
         _leave(record, shards, folder, {data.name: outcomes})
     return record
@@ -128,10 +129,10 @@ def _doubts(
     """Collect what is odd before any attack."""
     first, _ = data.batch(slice(0, 32))
     certified = isinstance(classifier, Smoothed) or classifier.certificate != "none"
-    found = alarms.of_model(
+    found = warnings.of_model(
         classifier.net, first, attack=attack, voted=isinstance(classifier, Smoothed)
     )
-    found += alarms.of_outcomes(outcomes, len(data.classes), rejects=classifier.rejects)
+    found += warnings.of_outcomes(outcomes, len(data.classes), rejects=classifier.rejects)
     found += threat.doubts(first) if attack or certified else []
     return found + (classifier.doubts(grid) if attack else [])
 
@@ -241,7 +242,7 @@ def _shard(job: Job, rows: slice) -> Shard:
     certified = None
     if look.radii is not None:
         certified = torch.where(right.any(2) & sets.any(2), look.radii, 0.0)
-    fall = Fall(
+    fall = AttackSweep(
         classifier,
         images,
         sets,
@@ -259,14 +260,14 @@ def _shard(job: Job, rows: slice) -> Shard:
         fall.check_attack(job.radii[-1])
     table = _rows(look, labels, sets, fall, threat, images[0].numel(), rows.start)
     ledger = {"certificate": look.details, **fall.ledger()}
-    return Shard(table, fall.witnesses(look.shares, rows.start), ledger)
+    return Shard(table, fall.counterexamples(look.shares, rows.start), ledger)
 
 
 def _rows(
-    look: Look,
+    look: CleanOutputs,
     labels: Labels,
     sets: Sets,
-    fall: Fall,
+    fall: AttackSweep,
     threat: Threat,
     dimension: int,
     first: int,
@@ -295,7 +296,7 @@ def _rows(
             "label": labels.cpu().numpy(),
             "prediction": best.cpu().numpy(),
             "accepted": wins.cpu().numpy(),
-            "surely_accepted": (wins & look.accepted).cpu().numpy(),
+            "certified_accepted": (wins & look.accepted).cpu().numpy(),
             "score": look.score.double().cpu().numpy(),
             "set": [join_set(members) for members in carried],
             "set_size": carried.sum(1).cpu().numpy(),
@@ -316,7 +317,9 @@ def _in_norm(radii: Tensor, scale: float) -> Tensor:
     return radii if scale == 1 else radii / scale * (1 - 1e-15)
 
 
-def _radii_of_all(look: Look, labels: Labels, sets: Sets, fall: Fall) -> Tensor | None:
+def _radii_of_all(
+    look: CleanOutputs, labels: Labels, sets: Sets, fall: AttackSweep
+) -> Tensor | None:
     """Give the l2 radii of all alternatives; where a contradiction was settled, the weaker one."""
     if look.radii is None or fall.certified is None:
         return None

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from surefoot.evaluation.figures import share
+from surefoot.evaluation.metrics import share
 from surefoot.evaluation.record import Record, split_radii, split_sets
 from surefoot.stats import Interval, interval
 

@@ -20,7 +20,7 @@ from surefoot.attacks import (
     pgd,
     union,
 )
-from surefoot.attacks.alarms import short_steps
+from surefoot.attacks.attack_warnings import short_steps
 from surefoot.attacks.autoattack import VERSIONS
 from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote import vote_fails
@@ -39,7 +39,7 @@ Protocol = Literal["margins", "standard", "plus", "rand", "fast", "pgd"]
 """How a net is attacked: the search for every guarantee, AutoAttack's versions, or plain PGD."""
 
 
-class Look(NamedTuple):
+class CleanOutputs(NamedTuple):
     """What a classifier says at clean images.
 
     Args:
@@ -119,7 +119,7 @@ class Plain:
         """Say whether the last outcome means "uncertain"."""
         return rejects(self.model)
 
-    def look(self, images: Images, guarantee: Guarantee) -> Look:
+    def look(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
         """Ask the net, and the Lipschitz certificate."""
         with torch.no_grad(), frozen(self.model):
             outcomes = outcomes_of(self.model, images)
@@ -132,7 +132,9 @@ class Plain:
             details = {name: found.details[name] for name in keep}
         samples = torch.zeros(len(images), dtype=torch.long)
         score, wins = self._score(images, outcomes), label_wins(outcomes, self.rejects)
-        return Look(outcomes, outcomes.softmax(1), sets, radii, score, samples, wins, details)
+        return CleanOutputs(
+            outcomes, outcomes.softmax(1), sets, radii, score, samples, wins, details
+        )
 
     def attack(
         self, images: Images, sets: Sets, guarantee: Guarantee, threat: Threat
@@ -163,8 +165,8 @@ class Plain:
             generator=generator(self.seed),
         )
 
-    halvings: ClassVar[int] = 10
-    """How finely the nearest counterexample on the way to a witness is looked for."""
+    bisection_steps: ClassVar[int] = 10
+    """How finely the nearest counterexample on the way to a counterexample is looked for."""
 
     def for_radii(self, count: int) -> "Plain":
         """Return the classifier for an attack at so many radii: itself, no attack is a test."""
@@ -181,12 +183,12 @@ class Plain:
             return outcomes_of(self.model, images).softmax(1)
 
     def settle(
-        self, image: Images, witness: Images, sets: Sets, guarantee: Guarantee
+        self, image: Images, counterexample: Images, sets: Sets, guarantee: Guarantee
     ) -> tuple[float, bool]:
-        """Answer a contradiction about one alternative: (certified radius, is the witness real)."""
+        """Settle a contradiction about one alternative: (radius, is the counterexample real)."""
         found = lipschitz.certify(self.model, image, guarantee=guarantee, sets=sets)
         with torch.no_grad(), frozen(self.model):
-            margin = guarantee.margins(outcomes_of(self.model, witness), sets)
+            margin = guarantee.margins(outcomes_of(self.model, counterexample), sets)
         return found.radius.item(), bool(margin.item() <= 0)
 
     @property
@@ -243,7 +245,7 @@ class Smoothed:
     radii: tuple[float, ...] = ()
     tolerance: float | None = None
     shard: ClassVar[int] = 50  # counting is slow: a kill should not cost much
-    halvings: ClassVar[int] = 6
+    bisection_steps: ClassVar[int] = 6
     """As of `Plain`; each halving counts copies."""
 
     def __post_init__(self) -> None:
@@ -263,7 +265,7 @@ class Smoothed:
         """Say whether the last outcome means "uncertain"."""
         return self.vote.rejects
 
-    def look(self, images: Images, guarantee: Guarantee) -> Look:
+    def look(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
         """Count the vote, and certify from the same counts."""
         if self.vote.sigma == 0:
             return self._count(images, guarantee)
@@ -291,25 +293,27 @@ class Smoothed:
             "decided": list(self.radii),
             "rule": self.vote.rule,
             "test": found.details["test"],
-            "law_error": found.details["law_error"],
+            "tv_error": found.details["tv_error"],
         }
         # Where a set of labels alone is certified, each of them beats "uncertain".
         labels_only = ~found.sets[:, :, -1] if self.rejects else found.sets.any(2)
         surely = ((found.radii > 0) & labels_only).any(1) & label_wins(outcomes, self.rejects)
         surely = found.details.get("accepted", surely)
         score = 1 - labels.amax(1)
-        return Look(
+        return CleanOutputs(
             outcomes, shares, found.sets, found.radii, score, found.samples, surely, details
         )
 
-    def _count(self, images: Images, guarantee: Guarantee) -> Look:
+    def _count(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
         """Count the votes of a net that is random by itself."""
         counts = self.vote.counts(images, self.n_certify, smoothing.CERTIFY, self.seed)
         shares, outcomes = self._shares(counts)
         score = 1 - (shares[:, :-1] if self.rejects else shares).amax(1)
         samples = torch.full((len(images),), self.n_certify)
         wins = label_wins(outcomes, self.rejects)
-        return Look(outcomes, shares, guarantee.sets(outcomes), None, score, samples, wins, None)
+        return CleanOutputs(
+            outcomes, shares, guarantee.sets(outcomes), None, score, samples, wins, None
+        )
 
     def _shares(self, counts: Tensor) -> tuple[Outcomes, Outcomes]:
         """Give the shares of the votes, and the same as outcomes that may claim something.
@@ -343,7 +347,7 @@ class Smoothed:
 
         So all that is said of a row (broken, and how near) is wrong with probability alpha at most.
         """
-        level = self.search.alpha / (max(count, 1) + self.halvings)
+        level = self.search.alpha / (max(count, 1) + self.bisection_steps)
         return replace(self, search=replace(self.search, alpha=level))
 
     def breaks(self, images: Images, sets: Sets, guarantee: Guarantee) -> Tensor:
@@ -356,17 +360,17 @@ class Smoothed:
         return counts[:, :-1] / counts.sum(1, keepdim=True)
 
     def settle(
-        self, image: Images, witness: Images, sets: Sets, guarantee: Guarantee
+        self, image: Images, counterexample: Images, sets: Sets, guarantee: Guarantee
     ) -> tuple[float, bool]:
         """Answer it with fresh noise on both sides at alpha / 1000; the set stays as it was."""
         fresh, strict = self.seed + 1_000_003, self.alpha / 1000
         counts = self.vote.counts(image, self.n_certify, smoothing.CERTIFY, fresh)
-        how = {"rule": self.vote.rule, "error": self.vote.law_error(image) or 0.0}
+        how = {"rule": self.vote.rule, "error": self.vote.tv_error(image) or 0.0}
         radii, _ = smoothing.radii_from_counts(
             counts, sets, guarantee, self.vote.sigma, strict, **how
         )
         search = VoteSearch(**(asdict(self.search) | {"alpha": strict, "n_confirm": 10_000}))
-        fails = vote_fails(self.vote, witness, sets, guarantee, search, fresh)
+        fails = vote_fails(self.vote, counterexample, sets, guarantee, search, fresh)
         return radii.item(), bool(fails.item())
 
     @property

@@ -5,7 +5,7 @@ Columns of `rows`:
     label: true label.
     prediction: most likely label (of a selective classifier too).
     accepted: a label wins; False where "uncertain" does, or a tie.
-    surely_accepted: that is certain too, jointly with `certified` (a vote is only counted).
+    certified_accepted: that is certain too, jointly with `certified` (a vote is only counted).
     score: how unsure the classifier is, higher = less certain.
     set: the alternative that carries the claim, outcomes joined by "|"; "" if none.
     set_size: its size.
@@ -38,7 +38,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from surefoot.evaluation.schema import FLAGS, TEXT, check_header, check_rows, check_witnesses
+from surefoot.evaluation.schema import FLAGS, TEXT, check_counterexamples, check_header, check_rows
 from surefoot.files import read_json, write_json, write_whole
 from surefoot.types import Sets
 
@@ -48,7 +48,7 @@ COLUMNS = (
     "label",
     "prediction",
     "accepted",
-    "surely_accepted",
+    "certified_accepted",
     "score",
     "set",
     "set_size",
@@ -71,13 +71,13 @@ class Record:
         rows: one row an example, columns as in the module's docstring.
         header: JSON: schema, name, config, threat, guarantee, radii, certificate, limit, versions,
             seeds, hashes, warnings, command.
-        witnesses: tensors of the broken examples: `index` `[n]`, `images` and `adversarial`
+        counterexamples: tensors of the broken examples: `index` `[n]`, `images` and `adversarial`
             `[n, ...]`, `radius` `[n]`, `before` and `after` (shares of the outcomes, `[n, O]`).
     """
 
     rows: pd.DataFrame
     header: dict[str, Any]
-    witnesses: dict[str, Tensor] = field(default_factory=dict)
+    counterexamples: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = [name for name in COLUMNS if name not in self.rows]
@@ -88,18 +88,18 @@ class Record:
         return len(self.rows)
 
     def save(self, folder: Path | str) -> None:
-        """Write `record.csv`, `witnesses.safetensors` and `record.json`.
+        """Write `record.csv`, `counterexamples.safetensors` and `record.json`.
 
         Without its header a record does not count, so the header goes first and comes last: a kill
         in between leaves no record instead of parts of two.
         """
         folder, content = Path(folder), self.rows.to_csv(index=False).encode()
         (folder / "record.json").unlink(missing_ok=True)
-        (folder / "witnesses.safetensors").unlink(missing_ok=True)
+        (folder / "counterexamples.safetensors").unlink(missing_ok=True)
         write_whole(folder / "record.csv", content)
-        if self.witnesses:
-            tensors = {name: value.contiguous() for name, value in self.witnesses.items()}
-            write_whole(folder / "witnesses.safetensors", save(tensors))
+        if self.counterexamples:
+            tensors = {name: value.contiguous() for name, value in self.counterexamples.items()}
+            write_whole(folder / "counterexamples.safetensors", save(tensors))
         self.header["rows_hash"] = rows_hash(content)
         write_json(self.header, folder / "record.json")
 
@@ -128,7 +128,7 @@ def read(folder: Path | str) -> Record:
         check_rows(rows, header)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"the record in {folder} is damaged: {error}") from error
-    return Record(rows, header, read_witnesses(folder / "witnesses.safetensors", rows))
+    return Record(rows, header, read_witnesses(folder / "counterexamples.safetensors", rows))
 
 
 def read_witnesses(path: Path, rows: pd.DataFrame) -> dict[str, Tensor]:
@@ -136,11 +136,11 @@ def read_witnesses(path: Path, rows: pd.DataFrame) -> dict[str, Tensor]:
     if not path.exists():
         return {}
     try:
-        witnesses = load_file(path)
-        check_witnesses(witnesses, rows)
+        counterexamples = load_file(path)
+        check_counterexamples(counterexamples, rows)
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"the counterexamples in {path} are damaged: {error}") from error
-    return witnesses
+    return counterexamples
 
 
 def rows_hash(content: bytes) -> str:
@@ -221,7 +221,7 @@ def as_sequence(records: Record | Sequence[Record]) -> Sequence[Record]:
 
 
 def concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Join the witnesses of several shards."""
+    """Join the counterexamples of several shards."""
     filled = [part for part in parts if part]
     if not filled:
         return {}

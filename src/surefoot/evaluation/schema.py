@@ -14,7 +14,7 @@ import pandas as pd
 from torch import Tensor
 
 WHOLE = ("index", "label", "prediction", "set_size", "samples")
-FLAGS = ("accepted", "surely_accepted", "clean")
+FLAGS = ("accepted", "certified_accepted", "clean")
 REAL = ("score", "certified", "attacked", "nearest")
 TEXT = ("set", "sets", "radii", "attack")
 SET = re.compile(r"(\d{1,6}(\|\d{1,6})*)?")
@@ -53,28 +53,30 @@ def check_rows(rows: pd.DataFrame, header: dict[str, Any]) -> None:
         _check_sets(place, carrier, sets, radii, size)
 
 
-def check_witnesses(witnesses: dict[str, Tensor], rows: pd.DataFrame) -> None:
+def check_counterexamples(counterexamples: dict[str, Tensor], rows: pd.DataFrame) -> None:
     """Raise unless the counterexamples have one shape and belong to rows of the record."""
-    if not witnesses:
+    if not counterexamples:
         return
     wanted = ("index", "images", "adversarial", "radius", "before", "after")
-    missing = [name for name in wanted if name not in witnesses]
-    _demand(not missing, "witnesses", f"the tensors {', '.join(wanted)}", f"without {missing}")
-    index, images = witnesses["index"], witnesses["images"]
+    missing = [name for name in wanted if name not in counterexamples]
+    _demand(
+        not missing, "counterexamples", f"the tensors {', '.join(wanted)}", f"without {missing}"
+    )
+    index, images = counterexamples["index"], counterexamples["images"]
     count = len(index) if index.ndim == 1 else -1
     for name in wanted:
-        value = witnesses[name]
+        value = counterexamples[name]
         _demand(value.ndim > 0 and len(value) == count, name, f"{count} entries", value.shape)
         whole = not value.is_floating_point() and not value.is_complex()
         _demand(whole == (name == "index"), name, "integers for index, else floats", value.dtype)
         _demand(whole or bool(value.isfinite().all()), name, "finite numbers", "NaN or infinity")
     _demand(
-        images.ndim > 1 and images.shape == witnesses["adversarial"].shape,
+        images.ndim > 1 and images.shape == counterexamples["adversarial"].shape,
         "adversarial",
         f"the shape of `images`, {tuple(images.shape)}",
-        witnesses["adversarial"].shape,
+        counterexamples["adversarial"].shape,
     )
-    before, after = witnesses["before"], witnesses["after"]
+    before, after = counterexamples["before"], counterexamples["after"]
     same = before.ndim == 2 and before.shape == after.shape and before.shape[1] > 1
     _demand(same, "after", f"the shape of `before`, {tuple(before.shape)}", after.shape)
     known = set(rows["index"].tolist())

@@ -18,10 +18,10 @@ from surefoot.progress import note
 
 
 class Shard(NamedTuple):
-    """Some rows of a record, their witnesses, and what they cost."""
+    """Some rows of a record, their counterexamples, and what they cost."""
 
     rows: pd.DataFrame
-    witnesses: dict[str, Tensor]
+    counterexamples: dict[str, Tensor]
     ledger: dict[str, Any]
 
 
@@ -85,7 +85,7 @@ class Shards:
             self.memory[first] = shard
             return
         rows = shard.rows.to_csv(index=False).encode()
-        tensors = save({name: value.contiguous() for name, value in shard.witnesses.items()})
+        tensors = save({name: value.contiguous() for name, value in shard.counterexamples.items()})
         write_whole(self.folder / f"{first}.csv", rows)
         write_whole(self.folder / f"{first}.safetensors", tensors)
         # Last, because it says that the shard is complete.
@@ -116,7 +116,7 @@ class Shards:
                 ledger[name] = sum(part.ledger[name] for part in parts)
         ledger["costs"] = add_costs(part.ledger["costs"] for part in parts)
         rows = pd.concat([part.rows for part in parts], ignore_index=True)
-        return Shard(rows, concatenate([part.witnesses for part in parts]), ledger)
+        return Shard(rows, concatenate([part.counterexamples for part in parts]), ledger)
 
     def clear(self) -> None:
         """Remove the store; the record has everything."""

@@ -137,7 +137,7 @@ def _row(line: Mapping[str, str | None]) -> dict[str, Any]:
         "label": label,
         "prediction": predict,
         "accepted": answered,
-        "surely_accepted": answered,
+        "certified_accepted": answered,
         "score": math.nan,
         "set": str(predict) if right else "",
         "set_size": int(right),

@@ -169,7 +169,7 @@ def concentration(
     new = look(region, parts.report)
     return Estimate(
         feasible=True,
-        valid=new.surely_reach(risk, gamma),
+        valid=new.certainly_reach(risk, gamma),
         largest_gamma=ceiling,
         **vars(new),
         search=look(region, parts.search),
@@ -198,7 +198,7 @@ def _verdict(
 ) -> Literal["none", "missed", "value", "limit"]:
     if checked is None:
         return "none"
-    if checked.surely_reach(risk, gamma):
+    if checked.certainly_reach(risk, gamma):
         return "limit"
     return "value" if checked.reach(risk, gamma) else "missed"
 

@@ -20,7 +20,7 @@ from surefoot.evaluation.studies.error_region import (
     wrong,
 )
 from surefoot.papers.experiment import Bands, Curves, Outcome, Picture, Published
-from surefoot.papers.headroom import headroom
+from surefoot.papers.gap_to_limit import gap_to_limit
 from surefoot.papers.subjects import Subject, attacked, judged, models
 from surefoot.papers.table import part
 from surefoot.threat import Threat
@@ -30,7 +30,7 @@ SIZES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 """Measures of the random balls that are drawn."""
 ORACLE = "human label uncertainty (oracle)"
 PREDICTED = {
-    "max-probability (predicted)": scores.max_probability,
+    "least-confidence (predicted)": scores.least_confidence,
     "entropy (predicted)": scores.entropy,
     "margin (predicted)": scores.margin,
     "energy (predicted)": scores.energy,
@@ -68,7 +68,7 @@ def disputing(
         some = part(test, one.setting.test)
         record = attacked(one, model, some, threat, folder, seed, limits=True)
         records.append(record)
-        beside = [entry.text() for entry in headroom(record)] or ["no region for a limit found"]
+        beside = [entry.text() for entry in gap_to_limit(record)] or ["no region for a limit found"]
         findings += [f"{one.row.name}, {text}" for text in beside]
         ranked = _scores(model, some)
         compared += _areas(one, record, ranked, threat.eps)

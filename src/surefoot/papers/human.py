@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from surefoot.evaluation.certified_sets import Which, alternatives, certified_set
-from surefoot.evaluation.figures import share
+from surefoot.evaluation.metrics import share
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from surefoot.data import Data, data_folder, load
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.limits import label_uncertainty
 from surefoot.papers.experiment import (
     Bands,
@@ -279,8 +279,8 @@ def _models(
     points, records = [], []
     for one, model in models(subjects, folder, seed):
         record = attacked(one, model, part(test, one.setting.test), threat, folder, seed)
-        clean = figures.clean_accuracy(record)
-        ours = figures.attacked_accuracy(record, threat.eps)
+        clean = metrics.clean_accuracy(record)
+        ours = metrics.attacked_accuracy(record, threat.eps)
         compared.append(Published.beside(one.row, "clean", clean))
         compared.append(Published.beside(one.row, f"attacked {threat.norm}", ours))
         place = {"row": one.kind, "x": 1 - clean.value, "y": ours.value}

@@ -10,7 +10,7 @@ from torch import nn
 
 from surefoot.attacks import VoteSearch
 from surefoot.data import load
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.record import Record
@@ -227,7 +227,7 @@ def _curves(
     lines = [rejection.certified_curve(found, best, SHOWN, radii).replace({"row": NAMES})]
     for record in records:
         for radius in record.header["radii"]:
-            ours = figures.attacked_accuracy(record, radius)
+            ours = metrics.attacked_accuracy(record, radius)
             row = f"attacked {record.header['name'].rpartition(', ')[2]}"
             bounds = {"y": ours.value, "low": ours.low, "high": ours.high}
             lines.append(pd.DataFrame([{"row": row, "x": radius, **bounds}]))

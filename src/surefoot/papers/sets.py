@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from surefoot.data import Data, load
-from surefoot.evaluation import certified_sets, figures
+from surefoot.evaluation import certified_sets, metrics
 from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
@@ -157,13 +157,13 @@ def regions(
 
 def compare(row: Row, record: Record, eps: float) -> list[Published]:
     """Give the figures of one line of the table, beside what the paper has."""
-    top = figures.share(record.rows["prediction"] == record.rows["label"])
+    top = metrics.share(record.rows["prediction"] == record.rows["label"])
     found: dict[str, Interval] = {
         "top-1": top,
         "VRA local": certified_sets.local_accuracy(record, eps),
         "VRA strict": certified_sets.strict_accuracy(record, eps),
         "VRA relaxed": certified_sets.relaxed_accuracy(record, eps),
-        "attacked": figures.attacked_accuracy(record, eps),
+        "attacked": metrics.attacked_accuracy(record, eps),
         "rejected": certified_sets.rejection_rate(record, eps),
     }
     lines = [Published.beside(row, name, ours) for name, ours in found.items()]
@@ -199,7 +199,7 @@ def worth(record: Record, base: Record, eps: float) -> str:
 
 def checked(records: Sequence[Record]) -> str:
     """Sum up what attacks found inside certified radii."""
-    found = [check for record in records if (check := figures.cross_check(record))]
+    found = [check for record in records if (check := metrics.cross_check(record))]
     inside, refuted = sum(check.inside for check in found), sum(check.refuted for check in found)
     return f"{inside:,} attacks inside certified radii, {refuted} contradictions"
 

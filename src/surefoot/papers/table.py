@@ -8,7 +8,7 @@ import pandas as pd
 from torch import nn
 
 from surefoot.data import Data, load
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
@@ -162,12 +162,12 @@ def _clean(model: nn.Module, test: Data, run: Path, row: Row) -> Record:
 
 
 def _compare(row: Row, records: Sequence[Record]) -> list[Published]:
-    found: dict[str, Interval] = {"clean": figures.clean_accuracy(records[0])}
+    found: dict[str, Interval] = {"clean": metrics.clean_accuracy(records[0])}
     for record in records:
         if record.header["attack"] is not None:
             norm = record.header["threat"]["norm"]
             for radius in record.header["radii"]:
-                found[f"{norm} {radius:g}"] = figures.attacked_accuracy(record, radius)
+                found[f"{norm} {radius:g}"] = metrics.attacked_accuracy(record, radius)
     return [Published.beside(row, name, ours) for name, ours in found.items()]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from surefoot.attacks import VoteSearch
 from surefoot.certify.smoothing import robust_share
 from surefoot.data import load
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.record import Record
@@ -74,12 +74,12 @@ def voting(
 
 
 def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published]:
-    found = {"clean": figures.clean_accuracy(record)}
+    found = {"clean": metrics.clean_accuracy(record)}
     for radius in radii:
-        certified = figures.certified_accuracy(record, radius)
+        certified = metrics.certified_accuracy(record, radius)
         if certified is not None:
             found[f"certified {radius:g}"] = certified
-        found[f"attacked {radius:g}"] = figures.attacked_accuracy(record, radius)
+        found[f"attacked {radius:g}"] = metrics.attacked_accuracy(record, radius)
     lines = [Published.beside(row, name, ours) for name, ours in found.items()]
     mean = float(record.rows["samples"].mean())
     return [*lines, Published(row.name, "copies", None, mean, mean, mean, share=False)]
@@ -87,7 +87,7 @@ def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published
 
 def _bound(record: Record, radius: float) -> str:
     """Say what the certificates of single images prove about the distribution."""
-    certified = int(figures.certified_right(record.rows, radius).sum())
+    certified = int(metrics.certified_right(record.rows, radius).sum())
     alpha = record.header["certificate"]["alpha"]
     low = robust_share(certified, len(record), alpha)
     return (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from surefoot.evaluation.figures import clean_accuracy
+from surefoot.evaluation.metrics import clean_accuracy
 from surefoot.evaluation.record import Record
 from surefoot.report import style
 from surefoot.report.steps import Steps, extent, steps

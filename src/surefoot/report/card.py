@@ -9,7 +9,7 @@ from typing import Any
 
 from surefoot.escape import fenced, markdown, visible
 from surefoot.evaluation.certified_sets import is_set_valued
-from surefoot.evaluation.figures import (
+from surefoot.evaluation.metrics import (
     attacked_accuracy,
     certified_accuracy,
     clean_accuracy,

@@ -135,7 +135,7 @@ def _bracket(record: Record) -> "matplotlib.figure.Figure":
     """Draw the bracket; where refusals count as not wrong, the one without them beside it."""
     if not may_refuse(record):
         return _figure(bracket_chart(record))
-    not_wrong = Record(record.rows, {**record.header, "name": "not wrong"}, record.witnesses)
+    not_wrong = Record(record.rows, {**record.header, "name": "not wrong"}, record.counterexamples)
     return comparison_chart([not_wrong, accepted_right_only(record)])
 
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 6
 
 
-def chosen(witnesses: dict[str, Tensor]) -> list[int]:
+def chosen(counterexamples: dict[str, Tensor]) -> list[int]:
     """Choose the broken examples of lowest index, each at the smallest radius that broke it."""
-    index, radius = witnesses["index"].tolist(), witnesses["radius"].tolist()
+    index, radius = counterexamples["index"].tolist(), counterexamples["radius"].tolist()
     order = sorted(range(len(index)), key=lambda row: (index[row], radius[row]))
     first = {index[row]: row for row in reversed(order)}
     return [first[key] for key in sorted(first)][:MOST_EXAMPLES]
@@ -27,12 +27,16 @@ def chosen(witnesses: dict[str, Tensor]) -> list[int]:
 
 def perturbation_grid(record: Record) -> "matplotlib.figure.Figure | None":
     """Draw image, perturbation and result of up to six examples; None if there are no pictures."""
-    witnesses = record.witnesses
-    if not witnesses or witnesses["images"].ndim != 4 or len(witnesses["images"]) == 0:
+    counterexamples = record.counterexamples
+    if (
+        not counterexamples
+        or counterexamples["images"].ndim != 4
+        or len(counterexamples["images"]) == 0
+    ):
         return None
-    rows = chosen(witnesses)
-    images = witnesses["images"][rows].detach().float().cpu()
-    changes = witnesses["adversarial"][rows].detach().float().cpu() - images
+    rows = chosen(counterexamples)
+    images = counterexamples["images"][rows].detach().float().cpu()
+    changes = counterexamples["adversarial"][rows].detach().float().cpu() - images
     scale = max(float(changes.abs().max()), 1e-12)
     figure = style.new_figure(6.4, 1.25 * len(rows) + 0.75)
     grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 1.7])
@@ -75,16 +79,16 @@ def planes_last(image: Tensor) -> np.ndarray:
 
 def _tell(ax: "matplotlib.axes.Axes", record: Record, row: int, change: Tensor) -> None:
     ax.axis("off")
-    before = _answer(record, record.witnesses["before"][row])
-    after = _answer(record, record.witnesses["after"][row])
+    before = _answer(record, record.counterexamples["before"][row])
+    after = _answer(record, record.counterexamples["after"][row])
     norm = record.header["threat"]["norm"]
     size = torch.linalg.vector_norm(change.double(), float("inf") if norm == "linf" else 2).item()
-    radius = radius_text(record.witnesses["radius"][row].item(), norm)
+    radius = radius_text(record.counterexamples["radius"][row].item(), norm)
     lines = [
         (0.78, before, 9.5, style.CLEAN),
         (0.56, f"→ {after}", 9.5, style.ATTACKED),
         (0.30, f"{norm_name(record)} {size:.3g}, tested {radius}", 8, style.QUIET),
-        (0.12, f"example {int(record.witnesses['index'][row])}", 8, style.QUIET),
+        (0.12, f"example {int(record.counterexamples['index'][row])}", 8, style.QUIET),
     ]
     for height, text, fontsize, color in lines:
         ax.text(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from surefoot.evaluation.figures import (
+from surefoot.evaluation.metrics import (
     area_under_risk_coverage,
     attacked_right,
     certified_right,

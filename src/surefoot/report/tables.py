@@ -18,7 +18,7 @@ from surefoot.evaluation.certified_sets import (
     singleton_rate,
     strict_accuracy,
 )
-from surefoot.evaluation.figures import (
+from surefoot.evaluation.metrics import (
     accepted_and_right,
     attacked_accuracy,
     ceiling,
@@ -142,7 +142,7 @@ def accepted_right_only(record: Record) -> Record:
     """Restrict a record to answers that are accepted and right; the others count as failed."""
     rows = record.rows
     kept = rows["accepted"] & (rows["prediction"] == rows["label"])
-    proven = rows["certified"].where(rows["surely_accepted"] | rows["certified"].isna(), 0.0)
+    proven = rows["certified"].where(rows["certified_accepted"] | rows["certified"].isna(), 0.0)
     header = {**record.header, "name": "accepted and right"}
     rows = rows.assign(clean=rows["clean"] & kept, certified=proven)
     return replace(record, rows=rows, header=header)

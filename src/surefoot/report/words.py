@@ -7,7 +7,7 @@ from typing import Any
 
 from surefoot.certify.smoothing import robust_images, robust_share
 from surefoot.escape import one_line
-from surefoot.evaluation.figures import certified_right, cross_check
+from surefoot.evaluation.metrics import certified_right, cross_check
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
 
@@ -197,10 +197,10 @@ def _procedure(certificate: dict[str, Any]) -> str:
     text = ""
     if certificate.get("rule") == "majority":
         text += " A label is answered only with more than half of the mass."
-    if certificate.get("law_error"):
-        error = certificate["law_error"]
+    if certificate.get("tv_error"):
+        error = certificate["tv_error"]
         text += f" Noise in whole steps of the grid; its error, {error:.1g}, is in every bound."
-    elif "law_error" in certificate:
+    elif "tv_error" in certificate:
         text += (
             " Noise in floating point, taken as Gaussian: how far rounding moves its distribution"
             " is not known; for 8-bit images --levels 255 proves a bound."

@@ -8,7 +8,7 @@ from surefoot.stats.binomial import (
     lower_bound,
     upper_bound,
 )
-from surefoot.stats.discrete import law_error, rounded_normal
+from surefoot.stats.discrete import rounded_normal, tv_error
 from surefoot.stats.sequential import Boundary, crossing, group_sequential, looks_of
 
 __all__ = [
@@ -18,11 +18,11 @@ __all__ = [
     "crossing",
     "group_sequential",
     "interval",
-    "law_error",
     "looks_of",
     "lower_bound",
     "mean_interval",
     "mean_lower_bound",
     "rounded_normal",
+    "tv_error",
     "upper_bound",
 ]

@@ -5,7 +5,7 @@ certificate that assumes so can be false. Where images sit on a grid (8-bit pixe
 noisy image to the grid is part of the classifier, and its noise is the whole number J with
 $$ P(|J| \ge j) = 2 \Phi(-(j - 1/2) / s), \quad j \ge 1 $$
 s = sigma in steps of the grid. J is found by comparing 63 random bits with tabulated thresholds:
-no rounding happens after the table, and the table's error is bounded (`law_error`).
+no rounding happens after the table, and the table's error is bounded (`tv_error`).
 """
 
 from functools import lru_cache
@@ -19,14 +19,14 @@ from torch import Tensor
 from surefoot.streams import bits
 
 REACH = 9.0
-"""Deviations that the table spans; what lies beyond is part of `law_error`."""
+"""Deviations that the table spans; what lies beyond is part of `tv_error`."""
 ACCURACY = 1e-13
 """Relative error of Phi in its lower tail, with room."""
 CELL = 47
 """Bits below the 16 that look the answer up; where these do not settle it, all are compared."""
 
 
-class _Law(NamedTuple):
+class _Distribution(NamedTuple):
     thresholds: np.ndarray  # |J| >= j iff the 63 bits lie below thresholds[j - 1], falling
     lookup: np.ndarray  # |J| by the first 16 of 63 bits
     unsure: np.ndarray  # cells in which a threshold lies
@@ -34,7 +34,7 @@ class _Law(NamedTuple):
 
 def rounded_normal(shape: tuple[int, ...], scale: float, *key: int) -> Tensor:
     """Draw round(scale z), z standard normal, from the stream of the key: int32 on the CPU."""
-    law, raw = _law(scale), bits(shape, *key)
+    law, raw = _distribution(scale), bits(shape, *key)
     value = raw >> np.uint64(1)
     cells = value >> np.uint64(CELL)
     size = law.lookup[cells]
@@ -47,9 +47,9 @@ def rounded_normal(shape: tuple[int, ...], scale: float, *key: int) -> Tensor:
     return torch.from_numpy(size)
 
 
-def law_error(scale: float, pixels: int) -> float:
+def tv_error(scale: float, pixels: int) -> float:
     """Bound the total variation between the drawn noise of so many pixels and its law."""
-    law, tails = _law(scale), ndtr(-(np.arange(1, _size(scale) + 1) - 0.5) / scale)
+    law, tails = _distribution(scale), ndtr(-(np.arange(1, _size(scale) + 1) - 0.5) / scale)
     each = 2 * ACCURACY * tails.sum() + 2.0**-62 * len(law.thresholds)
     return float(pixels * (each + 2 * ndtr(-(_size(scale) + 0.5) / scale)))
 
@@ -59,7 +59,7 @@ def _size(scale: float) -> int:
 
 
 @lru_cache(maxsize=16)
-def _law(scale: float) -> _Law:
+def _distribution(scale: float) -> _Distribution:
     if not 0 < scale < 1e6:
         raise ValueError(f"`scale` must lie between 0 and a million steps; found {scale}")
     tails = ndtr(-(np.arange(1, _size(scale) + 1) - 0.5) / scale)
@@ -69,4 +69,4 @@ def _law(scale: float) -> _Law:
     rising = thresholds[::-1]
     first = len(rising) - np.searchsorted(rising, starts, side="right")
     last = len(rising) - np.searchsorted(rising, ends, side="right")
-    return _Law(thresholds, first.astype(np.int32), first != last)
+    return _Distribution(thresholds, first.astype(np.int32), first != last)

@@ -8,7 +8,7 @@
 from surefoot.training.augmentation import Augmentation
 from surefoot.training.judge import CatastrophicOverfitting, Judge, accuracy, attacked_accuracy
 from surefoot.training.loop import fit
-from surefoot.training.recipe import Answers, Recipe
+from surefoot.training.recipe import Outputs, Recipe
 from surefoot.training.recipes import (
     CATRS,
     FAT,
@@ -52,7 +52,6 @@ __all__ = [
     "UDPR",
     "UDPTRADES",
     "Alternating",
-    "Answers",
     "Augmentation",
     "CatastrophicOverfitting",
     "Consistency",
@@ -61,6 +60,7 @@ __all__ = [
     "MaxE",
     "Noise",
     "NoisyUDP",
+    "Outputs",
     "Recipe",
     "SmoothAdv",
     "Standard",

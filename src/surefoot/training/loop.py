@@ -30,7 +30,7 @@ from surefoot.streams import generator
 from surefoot.training import state
 from surefoot.training.judge import best_epoch, collapsed, warn_of
 from surefoot.training.optimizers import optimizer_of, rate
-from surefoot.training.recipe import Answers, Recipe, criterion_of
+from surefoot.training.recipe import Outputs, Recipe, criterion_of
 from surefoot.training.recipes import Standard, described, name_of
 from surefoot.training.settings import Training
 from surefoot.training.state import Progress
@@ -243,9 +243,9 @@ def _step(
     point = recipe.perturb(model, images, labels, stream)
     criterion = criterion_of(model, run.training.label_smoothing)
 
-    def answers_of(ask: nn.Module) -> Answers:
+    def answers_of(ask: nn.Module) -> Outputs:
         said = partial(answer, ask, model)
-        return Answers(said, images, point, labels, criterion, model, epoch, done)
+        return Outputs(said, images, point, labels, criterion, model, epoch, done)
 
     model.train()
     progress.optimizer.zero_grad()

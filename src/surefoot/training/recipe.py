@@ -16,7 +16,7 @@ from surefoot.types import Images, Labels, Model, PerExample
 
 
 @dataclass(frozen=True)
-class Answers:
+class Outputs:
     """What the model says about one batch; each pass is made when it is first asked for.
 
     Attributes:
@@ -91,7 +91,7 @@ class Recipe(Protocol):
         """Give the point at which the model is trained; leave the model as it is."""
         ...
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Give the loss of each example."""
         ...
 

@@ -3,7 +3,7 @@
 from surefoot.uncertainty.dropout import DropoutEnsemble, MCDropout
 from surefoot.uncertainty.due import DUE
 from surefoot.uncertainty.ensemble import Ensemble
-from surefoot.uncertainty.leading import Leading, logit_gap
+from surefoot.uncertainty.logit_margin import LogitMarginSelective, logit_gap
 from surefoot.uncertainty.scores import (
     MEMBER_SCORES,
     PROCESS_SCORES,
@@ -11,8 +11,8 @@ from surefoot.uncertainty.scores import (
     bounded_variance,
     energy,
     entropy,
+    least_confidence,
     margin,
-    max_probability,
     member_variance,
     mutual_information,
     vacuity,
@@ -40,7 +40,7 @@ __all__ = [
     "SCORES",
     "DropoutEnsemble",
     "Ensemble",
-    "Leading",
+    "LogitMarginSelective",
     "MCDropout",
     "RiskThreshold",
     "Selective",
@@ -51,9 +51,9 @@ __all__ = [
     "entropy",
     "fit_temperature",
     "grid_for",
+    "least_confidence",
     "logit_gap",
     "margin",
-    "max_probability",
     "member_variance",
     "mutual_information",
     "noisy",

@@ -19,7 +19,7 @@ from surefoot.uncertainty.members import log_mean
 Evidence = Literal["relu", "softplus", "exp"]
 
 
-def max_probability(logits: Outcomes) -> PerExample:
+def least_confidence(logits: Outcomes) -> PerExample:
     r"""Return one minus the largest probability: $1 - \max_c p_c$, in [0, 1 - 1/C].
 
     Summed over the other classes, so that it stays above 0 however large the gap of the logits.
@@ -31,7 +31,7 @@ def entropy(logits: Outcomes) -> PerExample:
     r"""Return the entropy in units of its maximum: $-\sum_c p_c \log p_c / \log C$, in [0, 1]."""
     logs = logits.log_softmax(1)
     # Once logits saturate, log p of the best class is rounded to 0: it is log(1 - others).
-    best = torch.log1p(-max_probability(logits)).unsqueeze(1)
+    best = torch.log1p(-least_confidence(logits)).unsqueeze(1)
     logs = logs.scatter(1, logits.argmax(1, keepdim=True), best)
     return -(logs.exp() * logs).sum(1) / math.log(logits.shape[1])
 
@@ -39,7 +39,7 @@ def entropy(logits: Outcomes) -> PerExample:
 def margin(logits: Outcomes) -> PerExample:
     r"""Return $1 - (p_1 - p_2)$, as $(1 - p_1) + p_2$, in [0, 1]."""
     second = logits.log_softmax(1).topk(2, dim=1).values[:, 1]
-    return max_probability(logits) + second.exp()
+    return least_confidence(logits) + second.exp()
 
 
 def _others(logits: Outcomes) -> PerExample:
@@ -110,7 +110,7 @@ def bounded_variance(variance: PerExample) -> PerExample:
 
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
-    "max-probability": max_probability,
+    "least-confidence": least_confidence,
     "entropy": entropy,
     "margin": margin,
     "energy": energy,

@@ -23,7 +23,7 @@ class Selective(nn.Module):
 
     Args:
         model: maps images to logits `[B, C]`.
-        score: of the logits: "max-probability", "entropy", "margin", "energy", "vacuity-relu",
+        score: of the logits: "least-confidence", "entropy", "margin", "energy", "vacuity-relu",
             "vacuity-softplus", "vacuity-exp"; of the members of a model that has some:
             "mutual-information", "member-variance", "vote-disagreement"; of DUE: "latent-variance",
             "gp-variance".

@@ -56,8 +56,8 @@ def fit_temperature(logits: Outcomes, labels: AnyLabels) -> float:
     convex in b: a log-sum-exp of linear functions, and a linear one. Its slope, the mean of
     $E_p f - f_y$ at b, rises, so halving an interval at whose middle the slope's sign says where to
     go on converges to the minimum, or to an end of the interval if that is where it lies: 100 if
-    the logits say less than nothing, 0.01 if all labels are right. 60 halvings of log b are exact
-    to rounding. The loss never ends above that of T = 1.
+    the logits say less than nothing, 0.01 if all labels are right. 60 bisection_steps of log b are
+    exact to rounding. The loss never ends above that of T = 1.
 
     Args:
         logits: of validation images, `[B, C]`, finite.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, frozen
-from surefoot.stats import law_error, rounded_normal
+from surefoot.stats import rounded_normal, tv_error
 from surefoot.streams import keys, normal, own_randomness
 from surefoot.types import Images, Model, Outcomes, rejects
 
@@ -70,7 +70,7 @@ class Vote:
             return shares
         return torch.cat([shares[:, :-1], torch.full_like(shares[:, -1:], 0.5)], 1)
 
-    def law_error(self, images: Images) -> float | None:
+    def tv_error(self, images: Images) -> float | None:
         """Bound how far any probability may be from its value under exact noise; None: unknown.
 
         Floating noise is taken as exact, as everywhere in the literature, though a net that reads
@@ -87,7 +87,7 @@ class Vote:
                 f"whole-number noise needs pixels k / {self.levels}; found others. Give 8-bit"
                 " images, or noise as floating point (levels 0)"
             )
-        return law_error(self.sigma * self.levels, images[0].numel())
+        return tv_error(self.sigma * self.levels, images[0].numel())
 
     def counts(self, images: Images, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
         """Count the outcomes of noisy copies of each image.

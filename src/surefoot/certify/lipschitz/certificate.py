@@ -15,7 +15,7 @@ from surefoot.certify.lipschitz.rounding import Execution, unit_of
 from surefoot.guarantees import Guarantee, Local, check_model
 from surefoot.models.frozen import device_of, dtype_of, frozen
 from surefoot.types import Images, Model, Outcomes, PerAlternative, Sets, checked_images
-from surefoot.uncertainty.leading import Leading
+from surefoot.uncertainty.logit_margin import LogitMarginSelective
 
 PART = 250
 """Images in one pass."""
@@ -49,15 +49,15 @@ def certify(
     $$ r = \min_{a \in S, i \notin S}
        \frac{f_a - f_i - T_{ai} - 2 \sqrt{2} e_0}{K_{ai} + \sqrt{2} e_1} $$
     with e the errors of the floating-point execution, clean and attacked (`rounding`). T is 0,
-    and for a net that rejects by leads (`uncertainty.Leading`, slack T of its own):
+    and for a net that rejects by leads (`uncertainty.LogitMarginSelective`, slack T of its own):
 
     - `Local`, radius (i), same label and still certain: T as it is;
     - `LabelOrUncertain`, radius (ii): $-T_{ia}$, because another label needs a lead of its own.
 
     Args:
-        model: a net that `pairwise` knows; or `Leading` around one. It is certified as it runs: in
-            float32 the worst case of rounding may take much from a deep net, and in float64
-            (`models.Double`) almost nothing.
+        model: a net that `pairwise` knows; or `LogitMarginSelective` around one. It is certified as
+            it runs: in float32 the worst case of rounding may take much from a deep net, and in
+            float64 (`models.Double`) almost nothing.
         images: inside the box; they take the precision of the weights.
         guarantee: what must not change.
         sets: alternatives that were chosen before; None: those of the guarantee at the images.
@@ -72,14 +72,14 @@ def certify(
     """
     images = checked_images(images)
     check_model(guarantee, model)
-    net, rejection = opened(model), model if isinstance(model, Leading) else None
+    net, rejection = opened(model), model if isinstance(model, LogitMarginSelective) else None
     if rejection is not None and guarantee.set_valued:
         raise ValueError(
             f"{type(guarantee).__name__} of a net that rejects has no Lipschitz certificate: take"
             " local or label-or-uncertain, or certify the net without its rejection"
         )
     images = images.to(dtype_of(net)).contiguous().as_subclass(Tensor)
-    inner = model.model if isinstance(model, Leading) else model
+    inner = model.model if isinstance(model, LogitMarginSelective) else model
     with torch.no_grad():
         with frozen(net):
             constants = measured(net, tuple(images.shape[1:]))
@@ -95,7 +95,7 @@ def certify(
     return Certificates(radii, sets, samples, _details(lead, constants, rejection))
 
 
-def gloro(model: nn.Module, eps: float, shape: Shape | None = None) -> Leading:
+def gloro(model: nn.Module, eps: float, shape: Shape | None = None) -> LogitMarginSelective:
     r"""Let a net reject where it is not certified at eps: the bottom logit of GloRo nets.
 
     $$ o_C = \max_{i \ne j} (f_i + \epsilon K_{ji}) $$
@@ -108,7 +108,7 @@ def gloro(model: nn.Module, eps: float, shape: Shape | None = None) -> Leading:
 
     Reference: Leino, Wang, Fredrikson 2021.
     """
-    return Leading(model, eps * pairwise(model, shape)).to(device_of(model))
+    return LogitMarginSelective(model, eps * pairwise(model, shape)).to(device_of(model))
 
 
 def measured(net: nn.Module, shape: Shape) -> Constants:
@@ -177,7 +177,7 @@ def _radii(
     sets: Sets,
     guarantee: Guarantee,
     constants: Constants,
-    rejection: Leading | None,
+    rejection: LogitMarginSelective | None,
     shape: Shape,
 ) -> PerAlternative:
     """Give radii on the logits; "uncertain" enters as slack."""
@@ -216,7 +216,9 @@ def _rounding(lead: _Lead, constants: Constants) -> dict[str, float]:
     return {"slack": slack, "per radius": lead.growth, "radius": slack / usual}
 
 
-def _details(lead: _Lead, constants: Constants, rejection: Leading | None) -> dict[str, Any]:
+def _details(
+    lead: _Lead, constants: Constants, rejection: LogitMarginSelective | None
+) -> dict[str, Any]:
     return {
         "method": "lipschitz",
         "norms": "eigenvalues, proven by Cholesky, float64, rounded up",

@@ -16,7 +16,7 @@ from surefoot.certify.lipschitz.layers import Bound, Shape, bound, computes_like
 from surefoot.certify.lipschitz.norms import UNIT
 from surefoot.models.frozen import frozen
 from surefoot.types import Model, rejects
-from surefoot.uncertainty.leading import Leading
+from surefoot.uncertainty.logit_margin import LogitMarginSelective
 
 Estimate = Callable[[nn.Module, Shape], Tensor | None]
 """An estimate of the slope of a layer for inputs of a shape; None keeps the proven bound."""
@@ -27,7 +27,7 @@ WRAPPERS = {
     "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
 }
 """Modules around a net that compute what it does, by name: dynamo takes a second to import."""
-remember_kind(Leading)
+remember_kind(LogitMarginSelective)
 
 
 class Constants(NamedTuple):
@@ -71,7 +71,8 @@ def pairwise(
 
     Args:
         model: a net whose code torch.fx can read, of known layers (`register` adds more); for one
-            that answers "uncertain" by leads (`uncertainty.Leading`): those of its logits.
+            that answers "uncertain" by leads (`uncertainty.LogitMarginSelective`): those of its
+            logits.
         shape: of an image, without the batch; nets of dense layers in a row do not need it.
         bound_of: for training only: estimates in place of the proven slopes of layers. Gradients
             flow, and what comes out certifies nothing.
@@ -91,17 +92,18 @@ def pairwise(
 
 def opened(model: Model) -> nn.Module:
     """Give the net whose logits decide; raise for one whose layers or rejection are not known."""
-    if isinstance(model, Leading):
-        if why := strange(model, Leading) or replaced(Leading):
-            raise ValueError(f"the rejection is not the one of Leading: {why}")
+    if isinstance(model, LogitMarginSelective):
+        if why := strange(model, LogitMarginSelective) or replaced(LogitMarginSelective):
+            raise ValueError(f"the rejection is not the one of LogitMarginSelective: {why}")
         return opened(model.model)
     if wrapped := _wrapped(model):
         return opened(getattr(model, wrapped))
     if rejects(model):
         raise ValueError(
             "a Lipschitz certificate of a selective classifier must know how it rejects; this"
-            " rejection has no Lipschitz bound. Reject by leads (uncertainty.Leading: GloRo's"
-            " bottom, a gap of logits), or certify the vote (certify.smoothing)."
+            " rejection has no Lipschitz bound. Reject by logit margins"
+            " (uncertainty.LogitMarginSelective: GloRo's bottom, a gap of logits), or certify the"
+            " vote (certify.smoothing)."
         )
     if not isinstance(model, nn.Module):
         raise ValueError("a Lipschitz certificate needs an nn.Module whose layers can be read")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from surefoot.certify.certificates import Certificates
-from surefoot.certify.smoothing.claims import chosen
 from surefoot.certify.smoothing.decisions import PLAIN, Decisions, decide
 from surefoot.certify.smoothing.fixed import radii_from_counts
+from surefoot.certify.smoothing.hypotheses import chosen
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.certify.smoothing.tolerance import radii_within
 from surefoot.guarantees import Guarantee, check_model
@@ -84,7 +84,7 @@ def certify(
         "alpha": alpha,
         "n_select": n_select,
         "n_certify": n_certify,
-        "law_error": vote.law_error(images),
+        "tv_error": vote.tv_error(images),
         "selection": selection,
     }
     shared = {"alpha": alpha, "draws": n_certify, "batch_size": batch_size}
@@ -104,7 +104,7 @@ def certify(
         return Certificates(full, sets, n_select + samples, details | more)
     counts = vote.counts(images, n_certify, CERTIFY, seed, batch_size=batch_size)
     full, more = radii_from_counts(
-        counts, sets, guarantee, sigma, alpha, rule=how.rule, error=details["law_error"] or 0.0
+        counts, sets, guarantee, sigma, alpha, rule=how.rule, error=details["tv_error"] or 0.0
     )
     samples = torch.full((len(images),), n_select + n_certify)
     return Certificates(full, sets, samples, details | more | {"counts": counts})

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.certify.smoothing.claims import NONE, Claims, Means, claims_of
 from surefoot.certify.smoothing.drawing import draw_until
+from surefoot.certify.smoothing.hypotheses import NONE, Hypotheses, SampleBudget, hypotheses_of
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.guarantees import Guarantee, Local
 from surefoot.stats import group_sequential, looks_of
@@ -80,18 +80,20 @@ def decide(
     level = alpha / 2 if two else alpha
     selection, members = selection.cpu(), sets.cpu()[:, 0]
     shifts = [radius / vote.sigma for radius in radii]
-    means = Means(level, draws)
-    claims = [claims_of(selection, members, guarantee, shift, how.rule, means) for shift in shifts]
+    means = SampleBudget(level, draws)
+    claims = [
+        hypotheses_of(selection, members, guarantee, shift, how.rule, means) for shift in shifts
+    ]
     if two:
         label = members & (torch.arange(members.shape[1]) < members.shape[1] - 1)
-        claims.append(claims_of(selection, label, Local(), 0.0, how.rule, means))
-    tests = _tables(claims, level, draws, vote.law_error(images) or 0.0)
+        claims.append(hypotheses_of(selection, label, Local(), 0.0, how.rule, means))
+    tests = _tables(claims, level, draws, vote.tv_error(images) or 0.0)
     passed = torch.stack([claim.kind == NONE for claim in claims], 1)
     hopeless = torch.zeros_like(passed)
     many = len(radii)
 
     def known(rows: Tensor, counts: Tensor, step: int) -> Tensor:
-        own = [Claims(*(part[rows] for part in claim)) for claim in claims]
+        own = [Hypotheses(*(part[rows] for part in claim)) for claim in claims]
         found = torch.stack([claim.seen(counts[rows]) for claim in own], 1)
         which = tests.which[rows]
         passed[rows] |= (found >= tests.accept[step][which]) & ~hopeless[rows]
@@ -124,7 +126,7 @@ def _decided(passed: Tensor, hopeless: Tensor) -> Tensor:
     return (held == passed.shape[1]) | first
 
 
-def _tables(claims: list[Claims], level: float, draws: int, error: float) -> _Tests:
+def _tables(claims: list[Hypotheses], level: float, draws: int, error: float) -> _Tests:
     """Give every statement the test of its null; equal nulls share one.
 
     A null grows by `error`: what is drawn may have so much more mass than what is claimed. One that

@@ -56,7 +56,7 @@ def radii_within(
     turn = partial(radii_from_counts, rule=how.rule)
     looks = sorted({max(draws >> (LOOKS - 1 - k), 1) for k in range(LOOKS)})
     levels = [alpha * (1 - LAST) / max(len(looks) - 1, 1)] * (len(looks) - 1) + [alpha * LAST]
-    error, tolerance = vote.law_error(images) or 0.0, how.tolerance or 0.0
+    error, tolerance = vote.tv_error(images) or 0.0, how.tolerance or 0.0
     radii = torch.zeros(sets.shape[:2], dtype=torch.float64)
     accepted = torch.zeros(len(images), dtype=torch.bool)
     sets = sets.cpu()

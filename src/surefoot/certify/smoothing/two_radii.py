@@ -67,7 +67,7 @@ def two_radii(
         threshold: an edge of both tables, chosen on other images or copies.
         sigma: of the noise.
         alpha: level of each radius on its own.
-        error: of the noise, `Vote.law_error`.
+        error: of the noise, `Vote.tv_error`.
     """
     chosen, votes = selection.votes(threshold), table.votes(threshold)
     labels = chosen[:, :-2].argmax(1)

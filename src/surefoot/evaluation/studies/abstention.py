@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from surefoot.evaluation.figures import (
+from surefoot.evaluation.metrics import (
     area_under_risk_coverage,
     attacked_right,
     certified_right,

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surefoot.data import Data
-from surefoot.evaluation.figures import share
+from surefoot.evaluation.metrics import share
 from surefoot.evaluation.record import Record
 from surefoot.limits import label_uncertainty
 from surefoot.limits.distances import euclidean

@@ -22,7 +22,7 @@ from torch import nn
 
 from surefoot.certify import smoothing
 from surefoot.data import Data
-from surefoot.evaluation.figures import share
+from surefoot.evaluation.metrics import share
 from surefoot.evaluation.shards import Shard, Shards
 from surefoot.evaluation.stored import identity, outcomes_of_all
 from surefoot.files import write_csv, write_json
@@ -118,7 +118,7 @@ def rejection_curve(
             continue
         images, labels = data.batch(slice(first, first + SHARD))
         images = images.to(device_of(vote.model))
-        how, error = {"score": score, "edges": thresholds}, vote.law_error(images) or 0.0
+        how, error = {"score": score, "edges": thresholds}, vote.tv_error(images) or 0.0
         chosen = smoothing.count(vote, images, n_select, smoothing.SELECT, seed, **how)
         table = smoothing.count(vote, images, n_certify, smoothing.CERTIFY, seed, **how)
         parts, votes = [], table.votes()

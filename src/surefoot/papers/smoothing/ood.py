@@ -21,7 +21,7 @@ ASKED = (
     " sure; guaranteed: AUROC of certified bounds, each of level 0.001 for its image. Intervals:"
     " bootstrap over images. "
 )
-SCORES = ("entropy", "max-probability")
+SCORES = ("entropy", "least-confidence")
 QUICK = {"sigma": 0.25, "n_certify": 200, "radii": (0.125, 0.5), "steps": 3, "draws": 2}
 DENSE = {"name": "mlp", "inputs": 64, "hidden": (64,)}
 

@@ -19,7 +19,7 @@ from surefoot.attacks.latent import answer
 from surefoot.data.toys import UNIT
 from surefoot.streams import generator
 from surefoot.training import Recipe
-from surefoot.training.recipe import Answers, criterion_of
+from surefoot.training.recipe import Outputs, criterion_of
 from surefoot.types import Labels, Model
 
 
@@ -127,7 +127,7 @@ def fit_together(
         chosen = torch.randperm(images.shape[1], generator=stream)[:batch_size]
         rows, truth = stack.address(images[:, chosen]), labels[:, chosen].flatten()
         point = recipe.perturb(stack, rows, truth, stream)
-        answers = Answers(
+        answers = Outputs(
             lambda at: answer(stack, stack, at), rows, point, truth, criterion_of(stack, 0.0)
         )
         optimizer.zero_grad()

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import cached
 from surefoot.guarantees import Affinity, Local, RelaxedTopK, TopK
 from surefoot.training import margins
 from surefoot.training.estimate import estimated_pairwise
-from surefoot.training.recipe import Answers
+from surefoot.training.recipe import Outputs
 from surefoot.types import Images, Labels, Model, Outcomes, PerExample
 
 Course = Literal["constant", "linear", "logarithmic"]
@@ -84,7 +84,7 @@ class GloRo:
         """Leave the images as they are."""
         return images
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the loss of the form, with the slack of the moment."""
         model, shape = answers.model, tuple(answers.images.shape[1:])
         if model is None:
@@ -96,7 +96,7 @@ class GloRo:
             )
         return self.loss_of(logits, answers, self.radius(answers.done) * constants.to(logits))
 
-    def loss_of(self, logits: Outcomes, answers: Answers, slack: Tensor) -> PerExample:
+    def loss_of(self, logits: Outcomes, answers: Outputs, slack: Tensor) -> PerExample:
         """Take the loss of logits under a slack."""
         labels = answers.labels
         if self.form in ("bottom", "trades"):

@@ -12,7 +12,7 @@ from surefoot.attacks.perturbation import Perturbation, perturb, perturb_images
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat, spread
 from surefoot.training import losses
-from surefoot.training.recipe import Answers, check_steps, length
+from surefoot.training.recipe import Outputs, check_steps, length
 from surefoot.types import Images, Labels, Model, PerExample
 
 
@@ -60,7 +60,7 @@ class PGD:
         """Climb the loss."""
         return perturb(model, images, labels, self.perturbation, generator=generator)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at the perturbed images."""
         return answers.cross_entropy(answers.perturbed)
 
@@ -103,7 +103,7 @@ class FAT:
         )
         return perturb(model, images, labels, how, generator=generator)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at the perturbed images."""
         return answers.cross_entropy(answers.perturbed)
 
@@ -150,7 +150,7 @@ class TRADES:
         )
         return perturb(model, images, labels, how, generator=generator)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at the image, and the distance of the two answers."""
         far = losses.closeness(answers.perturbed, answers.clean, self.form)
         return answers.cross_entropy(answers.clean) + self.weight * far
@@ -176,7 +176,7 @@ class MART:
         """Climb the loss."""
         return self.pgd.perturb(model, images, labels, generator)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the boosted cross-entropy and the weighted divergence."""
         clean, perturbed, labels = answers.clean, answers.perturbed, answers.labels
         own = answers.cross_entropy(perturbed) + losses.boosted(perturbed, labels)
@@ -194,7 +194,7 @@ class MMA:
         threat: eps is the largest margin that is asked for.
         steps: of projected ascent.
         step_size: length of a step; None takes 2.5 eps / steps.
-        halvings: of the way back.
+        bisection_steps: of the way back.
         clean_weight: share of the clean loss.
 
     Reference: Ding et al. 2020.
@@ -203,7 +203,7 @@ class MMA:
     threat: Threat = field(default_factory=Threat)
     steps: int = 10
     step_size: float | None = None
-    halvings: int = 10
+    bisection_steps: int = 10
     clean_weight: float = 1 / 3
 
     def __post_init__(self) -> None:
@@ -220,11 +220,11 @@ class MMA:
         with frozen(model), torch.no_grad():
             crossed = wrong(model(found), labels) & ~wrong(model(images), labels)
             near = nearest_crossing(
-                found, images, lambda points: wrong(model(points), labels), self.halvings
+                found, images, lambda points: wrong(model(points), labels), self.bisection_steps
             )
         return torch.where(spread(crossed, images), near, images)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the clean loss, and the loss at the boundary where there is one."""
         clean = answers.cross_entropy(answers.clean)
         counted = answers.moved | wrong(answers.clean, answers.labels)

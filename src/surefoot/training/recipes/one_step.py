@@ -6,7 +6,7 @@ import torch
 
 from surefoot.attacks.pgd import fgsm, pgd
 from surefoot.threat import Threat
-from surefoot.training.recipe import Answers
+from surefoot.training.recipe import Outputs
 from surefoot.types import Images, Labels, Model, PerExample
 
 
@@ -26,7 +26,7 @@ class FGSM:
         """Take the step."""
         return fgsm(model, images, labels, threat=self.threat)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at the perturbed images."""
         return answers.cross_entropy(answers.perturbed)
 
@@ -62,7 +62,7 @@ class RFGSM:
             generator=generator,
         )
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at the perturbed images."""
         return answers.cross_entropy(answers.perturbed)
 
@@ -92,6 +92,6 @@ class NFGSM:
         wide = replace(self.threat, eps=self.spread * self.threat.eps)
         return fgsm(model, wide.random_point(images, generator), labels, threat=self.threat)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at the perturbed images."""
         return answers.cross_entropy(answers.perturbed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from surefoot.attacks.objectives import shannon
-from surefoot.training.recipe import Answers
+from surefoot.training.recipe import Outputs
 from surefoot.types import Images, Labels, Model, PerExample
 
 
@@ -19,7 +19,7 @@ class Standard:
         """Leave the images as they are."""
         return images
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy."""
         return answers.cross_entropy(answers.perturbed)
 
@@ -42,7 +42,7 @@ class MaxE:
         """Leave the images as they are."""
         return images
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy less the entropy."""
         return answers.cross_entropy(answers.clean) - self.weight * shannon(answers.clean)
 
@@ -68,6 +68,6 @@ class Noise:
         noise = torch.randn(images.shape, generator=generator)
         return images + self.sigma * noise.to(images)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at the noisy images."""
         return answers.cross_entropy(answers.perturbed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from surefoot.attacks.latent import Point
-from surefoot.training.recipe import Answers, Recipe
+from surefoot.training.recipe import Outputs, Recipe
 from surefoot.types import Images, Labels, Model, PerExample
 
 
@@ -37,6 +37,6 @@ class Alternating:
         turn = int(torch.randint(len(self.recipes), (), generator=generator))
         return self.recipes[turn].perturb(model, images, labels, generator)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the loss that all of them minimise."""
         return self.recipes[0].loss(answers)

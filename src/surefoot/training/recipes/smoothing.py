@@ -14,7 +14,7 @@ from surefoot.attacks.objectives import kl_divergence, shannon
 from surefoot.attacks.perturbation import Perturbation, perturb_noisy
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
-from surefoot.training.recipe import Answers, check_steps, length
+from surefoot.training.recipe import Outputs, check_steps, length
 from surefoot.training.recipes.uncertainty import UDP
 from surefoot.types import Images, Labels, Model, PerExample
 
@@ -48,7 +48,7 @@ class Consistency:
         """Add noise, several times."""
         return (images + noise_for(images, self.sigma, self.copies, generator)).flatten(0, 1)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the mean loss, the divergence from the mean answer, and its entropy."""
         mean = log_mean(answers.copies)
         apart = torch.stack([kl_divergence(one, mean) for one in answers.copies]).mean(0)
@@ -90,7 +90,7 @@ class SmoothAdv:
         moved = climbed(self, model, images, labels, noise)
         return (moved + noise).flatten(0, 1)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the mean loss of the copies."""
         return answers.losses.mean(0)
 
@@ -146,7 +146,7 @@ class CATRS:
         chosen = moved.unflatten(0, (self.copies, -1))[worst, rows]
         return torch.cat([(images + noise).flatten(0, 1), chosen])
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the smallest losses, as many as copies are right; and the worst where all are."""
         each, worst = answers.losses.split([self.copies, 1])
         right = answers.right[: self.copies].sum(0)
@@ -195,7 +195,7 @@ class NoisyUDP:
             )
         return (moved + noise).flatten(0, 1)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the mean loss of the copies."""
         return answers.losses.mean(0)
 

@@ -9,7 +9,7 @@ from surefoot.attacks.latent import Point, Space
 from surefoot.attacks.perturbation import Perturbation, StepRule, perturb
 from surefoot.threat import Threat
 from surefoot.training import losses
-from surefoot.training.recipe import Answers, check_steps, length
+from surefoot.training.recipe import Outputs, check_steps, length
 from surefoot.types import Images, Labels, Model, PerExample
 
 
@@ -65,7 +65,7 @@ class UDP:
         """Climb the uncertainty."""
         return perturb(model, images, None, self.perturbation, generator=generator)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at the perturbed images."""
         return answers.cross_entropy(answers.perturbed)
 
@@ -88,7 +88,7 @@ class UDPR:
         """Climb the uncertainty."""
         return self.udp.perturb(model, images, labels, generator)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at both."""
         clean = answers.cross_entropy(answers.clean)
         return clean + self.weight * answers.cross_entropy(answers.perturbed)
@@ -116,7 +116,7 @@ class UDPTRADES:
         """Climb the uncertainty."""
         return self.udp.perturb(model, images, labels, generator)
 
-    def loss(self, answers: Answers) -> PerExample:
+    def loss(self, answers: Outputs) -> PerExample:
         """Take the cross-entropy at the image, and the distance of the two answers."""
         far = losses.closeness(answers.perturbed, answers.clean, self.form)
         return answers.cross_entropy(answers.clean) + self.weight * far

@@ -127,7 +127,7 @@ def accepted_and_right(record: Record, radius: float) -> tuple[Interval, Interva
     attacked = share(kept & attacked_right(rows, radius))
     if rows["certified"].isna().all():
         return attacked, None
-    return attacked, share(kept & rows["surely_accepted"] & certified_right(rows, radius))
+    return attacked, share(kept & rows["certified_accepted"] & certified_right(rows, radius))
 
 
 def mean_set_size(record: Record) -> float:

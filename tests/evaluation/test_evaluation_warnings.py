@@ -11,7 +11,7 @@ from torch import nn
 
 from surefoot.attacks import VoteSearch
 from surefoot.data import Data
-from surefoot.evaluation import Plain, Smoothed, alarms, bracket, figures, limit
+from surefoot.evaluation import Plain, Smoothed, alarms, bracket, limit, metrics
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import LabelOrUncertain, Local, TopK
 from surefoot.models import Double, build
@@ -177,7 +177,7 @@ def test_fixed_steps_that_cannot_cross_the_ball_are_reported():
 
 def test_a_model_that_is_right_everywhere_may_stand_at_any_radius():
     record = evaluate(Plain(Island(0.0), steps=5), bright_data(40))
-    assert figures.attacked_accuracy(record, EPS).value == 1
+    assert metrics.attacked_accuracy(record, EPS).value == 1
     assert record.header["attack"]["grey"] == 0
     assert not any_says("grey", record.header["warnings"])
 
@@ -200,7 +200,7 @@ def test_an_attack_that_is_not_monotone_in_eps_is_reported():
     images = 0.5 + 0.002 * torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
     data = Data("centre", images, torch.zeros(40, dtype=torch.long), ("a", "b"))
     record = evaluate(Plain(Moat(), steps=20), data, radii=[0.06], eps=0.45)
-    assert figures.attacked_accuracy(record, 0.06).value == 0
+    assert metrics.attacked_accuracy(record, 0.06).value == 0
     assert any_says("of 32 examples that fell at a smaller", record.header["warnings"])
 
 
@@ -235,7 +235,7 @@ def test_a_detector_that_claims_more_than_its_net_can_at_half_the_radius_is_repo
     detector = OnlyKnown(brightness(), data.images)
     arguments = {"guarantee": LabelOrUncertain(), "eps": 0.2, "radii": None}
     record = evaluate(Plain(detector, steps=5), data, **arguments)
-    assert figures.accepted_and_right(record, 0.2)[0].value == 1
+    assert metrics.accepted_and_right(record, 0.2)[0].value == 1
     assert any_says("with rejection at radius 0.2 the claim is 100.0%", record.header["warnings"])
     record = evaluate(Plain(detector, steps=5), data, eps=0.2, radii=None)
     assert not any_says("with rejection", record.header["warnings"])  # refusals count as errors
@@ -245,9 +245,9 @@ def test_an_honest_detector_claims_exactly_what_its_net_can_at_half_the_radius()
     """It refuses what is closer to the border than half of eps: the bound of Tramer is reached."""
     data = flat_data(100)
     least = torch.tensor(EPS * PIXELS).sigmoid().item()
-    detector = Plain(Selective(brightness(), "max-probability", 1 - least), steps=10)
+    detector = Plain(Selective(brightness(), "least-confidence", 1 - least), steps=10)
     record = evaluate(detector, data, guarantee=LabelOrUncertain(), eps=2 * EPS)
-    claim = figures.accepted_and_right(record, 2 * EPS)[0]
+    claim = metrics.accepted_and_right(record, 2 * EPS)[0]
     images, labels = data.batch(slice(None))
     known = alarms.without_rejection(detector, images, labels, Threat("linf", 2 * EPS))
     assert 0.3 < claim.value < 0.7
@@ -384,8 +384,8 @@ def test_nothing_lies_above_the_proven_ceiling():
     entry = record.header["ceiling"][-1]
     assert entry["value"] == pytest.approx(0.5)
     assert entry["conflicts"] == 10
-    assert figures.ceiling(record, entry["radius"]) == entry["value"]
-    assert figures.upper_end(record, entry["radius"]) <= 0.5
+    assert metrics.ceiling(record, entry["radius"]) == entry["value"]
+    assert metrics.upper_end(record, entry["radius"]) <= 0.5
     assert not [text for text in record.header["warnings"] if "ceiling" in text]
     rows = record.rows.assign(clean=True, certified=9.0, attacked=np.inf)
     planted = Record(rows, record.header | {"attack": {"name": "none"}})
@@ -417,5 +417,5 @@ def test_a_radius_that_one_bound_reaches_is_not_called_out_of_reach():
     for rule, certified in (("majority", True), ("argmax", False)):
         vote = Smoothed(Vote(selective, 1.0, rule=rule), **most)
         record = evaluate(vote, data, norm="l2", eps=radius, attack=False)
-        assert (figures.certified_accuracy(record, radius).value == 1) == certified
+        assert (metrics.certified_accuracy(record, radius).value == 1) == certified
         assert any_says("can be certified", record.header["warnings"]) != certified

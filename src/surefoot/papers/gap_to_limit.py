@@ -8,13 +8,13 @@ change within the radius.
 
 from dataclasses import dataclass
 
-from surefoot.evaluation.figures import attacked_accuracy, certified_accuracy
+from surefoot.evaluation.metrics import attacked_accuracy, certified_accuracy
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
 
 
 @dataclass(frozen=True)
-class Headroom:
+class GapToLimit:
     """A classifier beside the estimated limit at one radius.
 
     Attributes:
@@ -54,13 +54,13 @@ class Headroom:
         if self.certified is not None:
             parts.append(f"certified accuracy {_percent(self.certified)} (label at x)")
         if self.unexplained is not None:
-            parts.append(f"headroom {100 * self.unexplained:+.1f} points")
+            parts.append(f"gap_to_limit {100 * self.unexplained:+.1f} points")
         flags = ["" if self.valid else "the estimate is not valid"]
         flags.append("the classifier lies above the estimate" if self.crossed else "")
         return "; ".join(parts + [flag for flag in flags if flag])
 
 
-def headroom(record: Record) -> list[Headroom]:
+def gap_to_limit(record: Record) -> list[GapToLimit]:
     """Join the figures of a record with the limit in its header, radius by radius.
 
     Radii without a feasible estimate are left out; all of them where none was asked for.
@@ -73,9 +73,9 @@ def _usable(entry: dict) -> bool:
     return bool(entry.get("feasible")) and found is not None and None not in found.values()
 
 
-def _beside(record: Record, entry: dict) -> Headroom:
+def _beside(record: Record, entry: dict) -> GapToLimit:
     radius = float(entry["radius"])
-    return Headroom(
+    return GapToLimit(
         radius,
         Interval(**entry["robustness"]),
         bool(entry["valid"]),

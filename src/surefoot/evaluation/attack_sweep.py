@@ -27,7 +27,7 @@ class Contradiction(RuntimeError):
     """An example is certified at a radius at which a confirmed counterexample exists."""
 
 
-class Fall:
+class AttackSweep:
     """Which alternatives have fallen at which radius, and to what; found stays found.
 
     Args:
@@ -37,7 +37,7 @@ class Fall:
         certified: l2 radii of the alternatives, or None.
         guarantee: gives the quantifier.
         threat: norm and box.
-        folder: where the witness of a contradiction is left, or None.
+        folder: where the counterexample of a contradiction is left, or None.
         skip_certified: do not attack an example at a radius to which it is certified.
     """
 
@@ -62,7 +62,7 @@ class Fall:
         self.radius = torch.where(holds, torch.inf, 0.0).double()
         self.by = ["" if stands else "clean" for stands in holds.tolist()]
         self.adversarial = images.clone()
-        self.found: dict[tuple[int, int], Tensor] = {}  # (row, alternative) -> witness
+        self.found: dict[tuple[int, int], Tensor] = {}  # (row, alternative) -> counterexample
         self.nearest = torch.full((len(images),), torch.inf, dtype=torch.float64)
         self.forwards, self.backwards, self.seconds = 0, 0, 0.0
         self.costs: list[Costs] = []
@@ -81,13 +81,13 @@ class Fall:
             return
         result = self._search(rows, self.standing[rows], threat)
         for place, alternative in result.broken.nonzero().tolist():
-            row, witness = int(rows[place]), result.witnesses[place, alternative]
+            row, counterexample = int(rows[place]), result.counterexamples[place, alternative]
             # It may lie inside a certificate that ends before the ball does.
-            length = self._length(witness, row)
-            if not self._contradicts(row, alternative, witness, replace(threat, eps=length)):
+            length = self._length(counterexample, row)
+            if not self._contradicts(row, alternative, counterexample, replace(threat, eps=length)):
                 self.standing[row, alternative] = False
-                self.adversarial[row] = witness
-                self.found[row, alternative] = witness
+                self.adversarial[row] = counterexample
+                self.found[row, alternative] = counterexample
                 if not bool(self.standing[row].any()):
                     self.radius[row] = radius
                     self.by[row] = result.by[place] or "apgd"
@@ -105,7 +105,7 @@ class Fall:
         ways = torch.stack([self.found[place] for place in places]) - self.images[rows]
         sets = torch.stack([self.sets[place] for place in places]).unsqueeze(1)
         low, high = torch.zeros(len(rows)).to(ways), torch.ones(len(rows)).to(ways)
-        for _ in range(self.classifier.halvings):
+        for _ in range(self.classifier.bisection_steps):
             middle = (low + high) / 2
             there = self.images[rows] + spread(middle, ways) * ways
             fails = self.classifier.breaks(there, sets, self.guarantee)
@@ -120,13 +120,15 @@ class Fall:
                 known = self.nearest[row]
                 self.nearest[row] = length if known.isinf() else max(float(known), length)
 
-    def _length(self, witness: Tensor, row: int) -> float:
-        return float(self.threat.distance(witness[None], self.images[row : row + 1]))
+    def _length(self, counterexample: Tensor, row: int) -> float:
+        return float(self.threat.distance(counterexample[None], self.images[row : row + 1]))
 
-    def _stands_near(self, row: int, alternative: int, witness: Tensor, length: float) -> bool:
+    def _stands_near(
+        self, row: int, alternative: int, counterexample: Tensor, length: float
+    ) -> bool:
         """Settle it if the certificate reaches a nearer counterexample; False if that is none."""
         threat = replace(self.threat, eps=length)
-        return not self._contradicts(row, alternative, witness, threat)
+        return not self._contradicts(row, alternative, counterexample, threat)
 
     def check_attack(self, largest: float) -> None:
         """Attack where the answer is known already: what stands there, the attack has missed.
@@ -200,25 +202,30 @@ class Fall:
             "costs": add_costs(self.costs),
         }
 
-    def _contradicts(self, row: int, alternative: int, witness: Tensor, threat: Threat) -> bool:
-        """Settle a disagreement with the certificate; True if the witness turned out not real."""
+    def _contradicts(
+        self, row: int, alternative: int, counterexample: Tensor, threat: Threat
+    ) -> bool:
+        """Settle a disagreement with the certificate; True if the counterexample is not real."""
         radius = threat.l2_radius(self.images[0].numel())
         if self.certified is None or self.certified[row, alternative] < radius:
             return False
         image, sets = self.images[row : row + 1], self.sets[row, alternative].view(1, 1, -1)
-        again, real = self.classifier.settle(image, witness[None], sets, self.guarantee)
+        again, real = self.classifier.settle(image, counterexample[None], sets, self.guarantee)
         if real and again >= radius:
-            raise self._contradiction(image[0], witness, threat, again)
+            raise self._contradiction(image[0], counterexample, threat, again)
         self.certified[row, alternative] = min(float(self.certified[row, alternative]), again)
         return not real
 
     def _contradiction(
-        self, image: Tensor, witness: Tensor, threat: Threat, certified: float
+        self, image: Tensor, counterexample: Tensor, threat: Threat, certified: float
     ) -> Contradiction:
         where = ""
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            pair = {"image": image.cpu().contiguous(), "witness": witness.cpu().contiguous()}
+            pair = {
+                "image": image.cpu().contiguous(),
+                "counterexample": counterexample.cpu().contiguous(),
+            }
             write_whole(self.folder / "contradiction.safetensors", save(pair))
             where = f"; both images are in {self.folder / 'contradiction.safetensors'}"
         return Contradiction(
@@ -227,7 +234,7 @@ class Fall:
             " trust neither until this is explained."
         )
 
-    def witnesses(self, before: Tensor, first: int) -> dict[str, Tensor]:
+    def counterexamples(self, before: Tensor, first: int) -> dict[str, Tensor]:
         """Give the broken examples as tensors."""
         rows = (self.radius.isfinite() & (self.radius > 0)).nonzero().flatten()
         if len(rows) == 0:

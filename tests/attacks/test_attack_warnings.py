@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from surefoot.attacks import break_guarantee
-from surefoot.attacks.alarms import black_box_wins, blind_gradients, short_steps
+from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients, short_steps
 from surefoot.attacks.counted import Cost
 from surefoot.guarantees import Local
 from surefoot.threat import Threat

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from surefoot.attacks.alarms import black_box_wins, blind_gradients
+from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients
 from surefoot.attacks.counted import Cost
 from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
-from surefoot.evaluation import figures
+from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Classifier, Plain
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Local, containing
@@ -176,7 +176,7 @@ def grey_stands(claims: int, stood: int) -> list[str]:
     from radius (high - low) / 2 on the ball of every image holds grey, so there it is proof.
 
     Args:
-        claims: sets that fail at the grey image, attacked in such a ball (`Fall.grey`).
+        claims: sets that fail at the grey image, attacked in such a ball (`AttackSweep.grey`).
         stood: how many of them the attack left standing.
     """
     if stood == 0:
@@ -195,7 +195,7 @@ def missed_again(retried: int, missed: int) -> list[str]:
     by construction: this asks whether the attack alone would have made it fall.
 
     Args:
-        retried: examples attacked again (`Fall.again`).
+        retried: examples attacked again (`AttackSweep.again`).
         missed: how many of them did not fall again.
     """
     if missed <= max(2, MOST_MISSED * retried):
@@ -251,7 +251,7 @@ def above_limit(record: Record) -> list[str]:
     """Say where certified accuracy lies above the estimated limit of the data."""
     found = []
     for entry in record.header["limit"]:
-        certified = figures.certified_accuracy(record, entry["radius"])
+        certified = metrics.certified_accuracy(record, entry["radius"])
         if certified and entry["feasible"] and certified.value > entry["robustness"]["high"]:
             found.append(
                 f"certified accuracy {certified.value:.1%} at radius {entry['radius']:g} lies above"
@@ -270,11 +270,11 @@ def above_ceiling(record: Record) -> list[str]:
     either = record.header["guarantee"]["counts_rejection_as_right"]
     for entry in record.header.get("ceiling") or []:
         radius, most = entry["radius"], entry["value"]
-        attacked, certified = figures.attacked_accuracy(record, radius), None
+        attacked, certified = metrics.attacked_accuracy(record, radius), None
         if either:
-            attacked, certified = figures.accepted_and_right(record, radius)
+            attacked, certified = metrics.accepted_and_right(record, radius)
         else:
-            certified = figures.certified_accuracy(record, radius)
+            certified = metrics.certified_accuracy(record, radius)
         if certified is not None and certified.value > most:
             found.append(
                 f"certified accuracy {certified.value:.1%} at radius {radius:g} lies above the"
@@ -299,7 +299,7 @@ def of_detector(classifier: Classifier, data: Data, record: Record, threat: Thre
     if not (detects and isinstance(classifier, Plain)):
         return []
     part = replace(record, rows=record.rows.iloc[:DETECTOR_ROWS])
-    claim, _ = figures.accepted_and_right(part, threat.eps)
+    claim, _ = metrics.accepted_and_right(part, threat.eps)
     images, labels = data.batch(slice(0, DETECTOR_ROWS))
     known = without_rejection(classifier, images, labels, threat)
     return half_radius(claim, known.high, threat.eps)

@@ -29,7 +29,7 @@ NONE, ITSELF, OTHERS, UNION = range(4)
 """What a statement counts: nothing (it is empty), its outcome, all others, or the union."""
 
 
-class Claims(NamedTuple):
+class Hypotheses(NamedTuple):
     """What must hold for each image at one radius, all of it.
 
     Args:
@@ -65,7 +65,7 @@ def chosen(selection: Tensor, sets: Sets) -> Tensor:
     return (member - rival).masked_fill(~sets.any(2), -torch.inf).argmax(1)
 
 
-class Means(NamedTuple):
+class SampleBudget(NamedTuple):
     """What a test may use; it decides which claim is cheapest.
 
     Args:
@@ -77,9 +77,14 @@ class Means(NamedTuple):
     draws: int
 
 
-def claims_of(
-    counts: Tensor, members: Tensor, guarantee: Guarantee, shift: float, rule: Rule, means: Means
-) -> Claims:
+def hypotheses_of(
+    counts: Tensor,
+    members: Tensor,
+    guarantee: Guarantee,
+    shift: float,
+    rule: Rule,
+    means: SampleBudget,
+) -> Hypotheses:
     """Say what must hold for each image at one radius.
 
     An alternative that is not available needs what cannot be: that no outcome has mass.
@@ -114,8 +119,13 @@ def claims_of(
 
 
 def _parted(
-    shares: Tensor, inside: Tensor, union: Tensor | None, many: int, shift: float, means: Means
-) -> Claims:
+    shares: Tensor,
+    inside: Tensor,
+    union: Tensor | None,
+    many: int,
+    shift: float,
+    means: SampleBudget,
+) -> Hypotheses:
     """Choose where member and rival meet: where the harder of the two tests is easiest.
 
     `union` None: each member has a statement of its own; else the union of these outcomes has one.
@@ -137,25 +147,25 @@ def _parted(
     over, under = above[best], 1 - below[best]
     if union is None:
         kind = torch.where(inside, ITSELF, OTHERS)
-        return Claims(kind, torch.where(inside, over, under), torch.zeros_like(inside))
+        return Hypotheses(kind, torch.where(inside, over, under), torch.zeros_like(inside))
     joined = _only(inside, 0)
     kind = torch.where(joined, UNION, torch.where(inside, NONE, OTHERS))
     nulls = torch.where(joined, over, torch.where(inside, 0.0, under))
-    return Claims(kind, nulls, union)
+    return Hypotheses(kind, nulls, union)
 
 
-def _alone(inside: Tensor, union: Tensor, shift: float) -> Claims:
+def _alone(inside: Tensor, union: Tensor, shift: float) -> Hypotheses:
     """One statement: the union has so much mass that no rival can catch it."""
     joined = _only(inside, 0)
     joined[:, 0] |= ~inside.any(1)
     kind = torch.where(joined, UNION, NONE)
-    return Claims(kind, torch.where(joined, _bar(shift), 0.0), union)
+    return Hypotheses(kind, torch.where(joined, _bar(shift), 0.0), union)
 
 
-def _outvoted(inside: Tensor, shift: float) -> Claims:
+def _outvoted(inside: Tensor, shift: float) -> Hypotheses:
     """Every rival stays below one half."""
     kind = torch.where(inside, NONE, OTHERS)
-    return Claims(kind, torch.where(inside, 0.0, _bar(shift)), torch.zeros_like(inside))
+    return Hypotheses(kind, torch.where(inside, 0.0, _bar(shift)), torch.zeros_like(inside))
 
 
 def _bar(shift: float) -> float:
@@ -168,7 +178,7 @@ def _only(inside: Tensor, side: int) -> Tensor:
     return inside & (order == 1)
 
 
-def _easiest(options: list[Claims], shares: Tensor, means: Means) -> Claims:
+def _easiest(options: list[Hypotheses], shares: Tensor, means: SampleBudget) -> Hypotheses:
     """Take the option that needs fewest draws, for each image."""
     best, ease = options[0], _hardest(options[0], shares, means)
     for option in options[1:]:
@@ -178,18 +188,18 @@ def _easiest(options: list[Claims], shares: Tensor, means: Means) -> Claims:
     return best
 
 
-def _where(first: Tensor, one: Claims, other: Claims) -> Claims:
+def _where(first: Tensor, one: Hypotheses, other: Hypotheses) -> Hypotheses:
     pairs = zip(one, other, strict=True)
-    return Claims(*(torch.where(first.unsqueeze(1), mine, yours) for mine, yours in pairs))
+    return Hypotheses(*(torch.where(first.unsqueeze(1), mine, yours) for mine, yours in pairs))
 
 
-def _hardest(claims: Claims, shares: Tensor, means: Means) -> Tensor:
+def _hardest(claims: Hypotheses, shares: Tensor, means: SampleBudget) -> Tensor:
     """Give the ease of the hardest statement of each image."""
     found = _ease(claims.seen(shares), claims.nulls, means)
     return found.masked_fill(claims.kind == NONE, torch.inf).amin(1)
 
 
-def _ease(mass: Tensor, null: Tensor, means: Means) -> Tensor:
+def _ease(mass: Tensor, null: Tensor, means: SampleBudget) -> Tensor:
     """Compare tests: one over the draws they need; below 0 where they are thought to fail.
 
     A mass this far above its null takes about 9 p (1 - p) / (p - p0)^2 draws, and unanimous ones

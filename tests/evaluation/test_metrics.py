@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from surefoot.evaluation import Record, figures, read
+from surefoot.evaluation import Record, metrics, read
 from surefoot.evaluation.record import COLUMNS, SCHEMA, read_rows
 
 INF, NAN = float("inf"), float("nan")
@@ -20,7 +20,7 @@ def make(**columns):
         "label": [0] * count,
         "prediction": [0] * count,
         "accepted": [True] * count,
-        "surely_accepted": [True] * count,
+        "certified_accepted": [True] * count,
         "score": np.linspace(0, 1, count),
         "set": ["0"] * count,
         "set_size": [1] * count,
@@ -42,42 +42,42 @@ def test_shares_at_the_ends_of_the_radii():
         certified=[0.5, 0.1, 0.0, 0.0],
         attacked=[INF, 0.3, 0.2, 0.0],
     )
-    assert figures.clean_accuracy(record).value == 0.75
-    shares = [figures.attacked_accuracy(record, r).value for r in (0.0, 0.1, 0.2, 0.3, 1.0)]
+    assert metrics.clean_accuracy(record).value == 0.75
+    shares = [metrics.attacked_accuracy(record, r).value for r in (0.0, 0.1, 0.2, 0.3, 1.0)]
     assert shares == [0.75, 0.75, 0.5, 0.25, 0.25]
-    shares = [figures.certified_accuracy(record, r).value for r in (0.0, 0.1, 0.3, 0.5, 0.51)]
+    shares = [metrics.certified_accuracy(record, r).value for r in (0.0, 0.1, 0.3, 0.5, 0.51)]
     assert shares == [0.5, 0.5, 0.25, 0.25, 0.0]
-    assert figures.contradictions(record) == []
-    assert figures.certified_accuracy(make(clean=[True]), 0.1) is None
+    assert metrics.contradictions(record) == []
+    assert metrics.certified_accuracy(make(clean=[True]), 0.1) is None
 
 
 def test_contradictions_are_listed():
     record = make(certified=[0.3, 0.3, 0.3], attacked=[0.3, 0.31, INF])
-    assert figures.contradictions(record) == [0]
+    assert metrics.contradictions(record) == [0]
 
 
 def test_accepted_and_right_leaves_out_rejections_and_wrong_labels():
     record = make(accepted=[True, False, True], label=[0, 0, 1], certified=[0.5, 0.5, 0.5])
-    attacked, certified = figures.accepted_and_right(record, 0.1)
+    attacked, certified = metrics.accepted_and_right(record, 0.1)
     assert attacked.value == certified.value == pytest.approx(1 / 3)
-    assert figures.coverage(record).value == pytest.approx(2 / 3)
-    unsure = make(surely_accepted=[False, True], certified=[0.5, 0.5])
-    attacked, certified = figures.accepted_and_right(unsure, 0.1)
+    assert metrics.coverage(record).value == pytest.approx(2 / 3)
+    unsure = make(certified_accepted=[False, True], certified=[0.5, 0.5])
+    attacked, certified = metrics.accepted_and_right(unsure, 0.1)
     assert (attacked.value, certified.value) == (1.0, 0.5)
 
 
 def test_set_sizes_count_only_where_there_is_a_claim():
-    assert figures.mean_set_size(make(set_size=[1, 3, 0])) == 2.0
-    assert np.isnan(figures.mean_set_size(make(set_size=[0, 0])))
+    assert metrics.mean_set_size(make(set_size=[1, 3, 0])) == 2.0
+    assert np.isnan(metrics.mean_set_size(make(set_size=[0, 0])))
 
 
 def test_risk_coverage_with_ties_and_nan():
     right = pd.Series([True, False, True, False])
-    curve = figures.risk_coverage(right, pd.Series([0.1, 0.2, 0.2, NAN]))
+    curve = metrics.risk_coverage(right, pd.Series([0.1, 0.2, 0.2, NAN]))
     assert curve["coverage"].tolist() == [0.25, 0.75, 1.0]
     assert curve["risk"].tolist() == pytest.approx([0.0, 1 / 3, 0.5])
     expected = 0.25 * 0 + 0.5 / 3 + 0.25 * 0.5
-    assert figures.area_under_risk_coverage(curve) == pytest.approx(expected)
+    assert metrics.area_under_risk_coverage(curve) == pytest.approx(expected)
 
 
 def test_risk_coverage_area_orders_scores_as_auroc_does():
@@ -86,7 +86,7 @@ def test_risk_coverage_area_orders_scores_as_auroc_does():
     good = pd.Series(rng.random(400) - 0.5 * right)
     poor = pd.Series(rng.random(400))
     areas = [
-        figures.area_under_risk_coverage(figures.risk_coverage(right, s)) for s in (good, poor)
+        metrics.area_under_risk_coverage(metrics.risk_coverage(right, s)) for s in (good, poor)
     ]
     assert areas[0] < areas[1]
     assert roc_auc_score(~right, good) > roc_auc_score(~right, poor)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from surefoot.types import Images, Model, Outcomes
 
 
-class Leading(nn.Module):
+class LogitMarginSelective(nn.Module):
     r"""Append an outcome "uncertain" that wins unless the best label leads each other by its slack.
 
     $$ o_C = \max_{i \ne j} (f_i + T_{ji}), \qquad j = \arg\max f $$
@@ -62,6 +62,8 @@ class Leading(nn.Module):
         return torch.cat([logits, column + (above - column).detach()], 1)
 
 
-def logit_gap(model: Model, gap: float, classes: int) -> Leading:
+def logit_gap(model: Model, gap: float, classes: int) -> LogitMarginSelective:
     """Accept a label only where its logit leads every other by more than `gap`."""
-    return Leading(model, torch.full((classes, classes), float(gap), dtype=torch.float64))
+    return LogitMarginSelective(
+        model, torch.full((classes, classes), float(gap), dtype=torch.float64)
+    )

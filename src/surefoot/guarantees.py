@@ -63,7 +63,7 @@ class Guarantee(ABC):
 
     @abstractmethod
     def sets(self, outcomes: Outcomes) -> Sets:
-        """Give the alternatives at the clean outcomes; an all-False row is not available.
+        """Return the alternatives at the clean outcomes; an all-False row is not available.
 
         Ties at the border of a set and rows with a non-finite outcome make it unavailable.
         """
@@ -171,7 +171,7 @@ class Local(Guarantee):
     statement = "the label does not change"
 
     def sets(self, outcomes: Outcomes) -> Sets:
-        """Give {best outcome}."""
+        """Return {best outcome}."""
         return _best(outcomes, 1)[:, -1:]
 
 
@@ -186,7 +186,7 @@ class TopK(Guarantee):
         _check_k(self.k)
 
     def sets(self, outcomes: Outcomes) -> Sets:
-        """Give {the k best}."""
+        """Return {the k best}."""
         return _best(outcomes, self.k)[:, -1:]
 
 
@@ -201,7 +201,7 @@ class RelaxedTopK(Guarantee):
         _check_k(self.k)
 
     def sets(self, outcomes: Outcomes) -> Sets:
-        """Give {best}, {two best}, ..., {k best}."""
+        """Return {best}, {two best}, ..., {k best}."""
         return _best(outcomes, self.k)
 
 
@@ -223,7 +223,7 @@ class Affinity(Guarantee):
             raise ValueError(f"`groups` must be non-empty groups of indices >= 0; found {groups}")
 
     def sets(self, outcomes: Outcomes) -> Sets:
-        """Give each top-k set that fits in a group, k up to the largest group."""
+        """Return each top-k set that fits in a group, k up to the largest group."""
         count = outcomes.shape[1]
         largest = max(max(group) for group in self.groups)
         if largest >= count:
@@ -251,7 +251,7 @@ class LabelOrUncertain(Guarantee):
     statement = "the answer stays the same label or becomes “uncertain”"
 
     def sets(self, outcomes: Outcomes) -> Sets:
-        """Give {top label, uncertain}; among labels that tie, the first."""
+        """Return {top label, uncertain}; among labels that tie, the first."""
         if outcomes.shape[1] < 3:
             raise ValueError(
                 "LabelOrUncertain needs at least two labels and the uncertain column; found"
@@ -366,7 +366,7 @@ def _check_sets(outcomes: Outcomes, sets: Sets) -> None:
 
 
 def _best(outcomes: Outcomes, k: int, what: str = "k = {k} of {count} outcomes") -> Sets:
-    """Give the top-1 .. top-k sets [B, k, O]; without a strict gap below it a set is not there."""
+    """Return top-1 .. top-k sets [B, k, O]; without a strict gap below it a set is not there."""
     count = outcomes.shape[1]
     if k >= count:
         raise ValueError(
@@ -412,7 +412,7 @@ def _member_index(sets: Sets) -> tuple[Tensor, Tensor]:
 
 
 def _tolerance(lead: Tensor, constant: Tensor, slack: Tensor | float = 0.0) -> Tensor:
-    """Give how far a lead lasts; an outcome that cannot be caught lasts for ever."""
+    """Return how far a lead lasts; an outcome that cannot be caught lasts for ever."""
     # Subtracting rounds by less than this, twice; where little is left that is no small part of it.
     lead = lead - slack - 4e-16 * (abs(lead) + abs(slack))
     return torch.where(lead > 0, lead / constant, lead.clamp(max=0))

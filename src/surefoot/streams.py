@@ -25,7 +25,7 @@ def system_seed() -> int:
 
 
 def keys(images: Tensor) -> list[int]:
-    """Give each image a 64-bit key: the BLAKE2 hash of its float32 pixels."""
+    """Return each image a 64-bit key: the BLAKE2 hash of its float32 pixels."""
     pixels = images.detach().to("cpu", torch.float32).contiguous().numpy()
     return [
         int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
@@ -50,7 +50,7 @@ def bits(shape: Sequence[int], *key: int) -> np.ndarray:
 
 
 def generator(*key: int) -> torch.Generator:
-    """Give a torch generator for the key, for starts, orders and perturbations.
+    """Return a torch generator for the key, for starts, orders and perturbations.
 
     torch seeds its CPU generator from 32 bits: two keys in four billion share a stream, which costs
     an attack nothing. Hypotheses draw from `normal`.

@@ -60,7 +60,7 @@ class Threat:
         return torch.linalg.vector_norm(difference, dim=1)
 
     def inside(self, images: Images, origins: Images) -> Tensor:
-        """Say for each image whether it lies in the ball and in the box; NaN does not."""
+        """Return for each image whether it lies in the ball and in the box; NaN does not."""
         pixels = images.flatten(1)
         in_box = ((pixels >= self.low) & (pixels <= self.high)).all(1)
         return in_box & (self.distance(images, origins) <= self.eps)
@@ -84,7 +84,7 @@ class Threat:
         return (origins + offset).clamp(self.low, self.high)
 
     def steepest(self, gradients: Images) -> Images:
-        r"""Give the direction of unit norm that climbs fastest.
+        r"""Return the direction of unit norm that climbs fastest.
 
         $$ \arg\max_{\|v\| \le 1} \langle g, v \rangle $$
         The sign of the gradient for linf, the normalised gradient for l2; 0 where the gradient
@@ -115,7 +115,7 @@ class Threat:
         return self.project(origins + self.reach * offset.to(origins), origins)
 
     def l2_radius(self, dimension: int) -> float:
-        """Give the radius of the smallest l2 ball that holds this ball: eps, or eps sqrt(d)."""
+        """Return the radius of the smallest l2 ball that holds this ball: eps, or eps sqrt(d)."""
         return self.eps if self.norm == "l2" else self.eps * math.sqrt(dimension)
 
     def origins(self, images: Images) -> Images:

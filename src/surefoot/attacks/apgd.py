@@ -87,13 +87,13 @@ def apgd(
 
 
 def random_starts(origins: Images, threat: Threat, *key: int) -> Images:
-    """Give a start on the surface of the ball, from one stream an example."""
+    """Return a start on the surface of the ball, from one stream an example."""
     rows = torch.arange(len(origins))
     return on_surface(origins, threat, ByExample.of(origins, *key), rows)
 
 
 def on_surface(origins: Images, threat: Threat, draws: Draws, rows: Tensor) -> Images:
-    """Give AutoAttack's start: noise of the full length eps, clipped to the box."""
+    """Return AutoAttack's start: noise of the full length eps, clipped to the box."""
     noise = directions(draws, origins, threat.norm, rows)
     return threat.project(origins + threat.reach * noise, origins)
 

@@ -148,7 +148,7 @@ def nearest_crossing(
 
 
 def predicted(outcomes: Tensor) -> Tensor:
-    """Give the class of outcomes `[B, O]`, or of the mean over members `[B, C, M]`."""
+    """Return the class of outcomes `[B, O]`, or of the mean over members `[B, C, M]`."""
     if outcomes.ndim == 3:
         outcomes = outcomes.softmax(1).mean(2)
     return outcomes.argmax(1)
@@ -157,7 +157,7 @@ def predicted(outcomes: Tensor) -> Tensor:
 def counts_of(
     step_counts: str, steps: int, examples: int, generator: torch.Generator | None
 ) -> Labels:
-    """Give the number of steps of each example, on the CPU.
+    """Return the number of steps of each example, on the CPU.
 
     Args:
         step_counts: "uniform" on {1, ..., steps}; "uniform-below" on {1, ..., steps - 1}; all

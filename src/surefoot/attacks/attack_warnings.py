@@ -32,7 +32,7 @@ def blind_gradients(costs: Mapping[str, Cost]) -> list[str]:
 
 
 def black_box_wins(costs: Mapping[str, Cost], images: int) -> list[str]:
-    """Say if Square, without gradients, breaks what attacks with gradients left standing."""
+    """Warn if Square, without gradients, breaks what attacks with gradients left standing."""
     found = costs["square"].found if "square" in costs else 0
     # Attacks with gradients that run after Square ("plus") have not had their turn on its finds.
     if found <= MOST_BLACK_BOX * images or list(costs)[-1] != "square":
@@ -45,7 +45,7 @@ def black_box_wins(costs: Mapping[str, Cost], images: int) -> list[str]:
 
 
 def short_steps(steps: int, step_size: float, eps: float) -> list[str]:
-    """Say if fixed steps cannot cross the ball: steps x step_size < 2 eps."""
+    """Warn if fixed steps cannot cross the ball: steps x step_size < 2 eps."""
     if steps * step_size >= 2 * eps * (1 - 1e-9):
         return []
     return [

@@ -185,12 +185,12 @@ class _Votes:
         self.vote, self.classes, self.how, self.seed = Vote(model, 0.0), classes, how, seed
 
     def wrong_at_the_start(self, images: Images, labels: Labels) -> Flags:
-        """Say where the label is not the winner of the vote."""
+        """Return where the label is not the winner of the vote."""
         counts = self.vote.counts(images, self.how.n_choose, CHOOSE, self.seed)
         return counts.argmax(1) != labels
 
     def wrong(self, images: Images, labels: Labels) -> Flags:
-        """Say where another class surely has more votes than the label."""
+        """Return where another class surely has more votes than the label."""
         own = torch.zeros(len(labels), 1, self.classes, dtype=torch.bool, device=labels.device)
         own.scatter_(2, labels.view(-1, 1, 1), True)
         return vote_fails(self.vote, images, own, Local(), self.how, self.seed)
@@ -259,7 +259,7 @@ def _apgd(part: Part, rows: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) ->
 
 
 def _clearly_wrong(votes: Tensor, labels: Labels) -> Flags:
-    """Say where another class leads by so many votes that a fresh vote should agree."""
+    """Return where another class leads by so many votes that a fresh vote should agree."""
     return (margin(votes, labels) >= CLEAR_LEAD) | ~votes.isfinite().all(1)
 
 

@@ -97,7 +97,7 @@ class Counted:
             return torch.cat([self._run(part) for part in images.chunk(self._passes(images))])
 
     def slope(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
-        """Give the gradient of the objective with respect to the images, and to nothing else."""
+        """Return the gradient of the objective with respect to the images, and to nothing else."""
         count = self._passes(images)
         parts = zip(images.chunk(count), rows.chunk(count), strict=True)
         slopes = [self._averaged(objective, *part) for part in parts]
@@ -141,6 +141,6 @@ class Counted:
 
 
 def votes_of(outcomes: Outcomes) -> Outcomes:
-    """Give 1 to the winner of each row and 0 to the rest; a non-finite row gives NaN to all."""
+    """Return 1 to the winner of each row and 0 to the rest; a non-finite row gives NaN to all."""
     votes = torch.zeros_like(outcomes).scatter(1, outcomes.argmax(1, keepdim=True), 1.0)
     return votes.masked_fill(~outcomes.isfinite().all(1, keepdim=True), torch.nan)

@@ -32,7 +32,7 @@ class ByExample:
         return cls([generator(*key, name) for name in keys(images)])
 
     def only(self, rows: Tensor) -> "ByExample":
-        """Give the streams of these rows, numbered from 0."""
+        """Return the streams of these rows, numbered from 0."""
         return ByExample([self.streams[row] for row in rows.tolist()])
 
     def uniform(self, shape: Sequence[int], rows: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class ByBatch:
         return cls(torch.Generator().manual_seed(seed))
 
     def only(self, rows: Tensor) -> "ByBatch":
-        """Give the one stream there is."""
+        """Return the one stream there is."""
         return self
 
     def uniform(self, shape: Sequence[int], rows: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def nearest(model: Counted, labels: Labels, threat: Threat) -> Linearise:
 
 
 def fab_start(origins: Images, threat: Threat, draws: Draws, rows: Tensor) -> Images:
-    """Give a random point at distance eps / 2."""
+    """Return a random point at distance eps / 2."""
     noise = directions(draws, origins, threat.norm, rows)
     return (origins + threat.reach / 2 * noise).clamp(threat.low, threat.high)
 

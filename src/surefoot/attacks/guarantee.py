@@ -144,7 +144,7 @@ def _goals(guarantee: Guarantee, outcomes: int) -> Iterator[_Goal]:
 
 
 def _soft_lead(outcomes: Tensor, sets: Tensor, every: bool) -> Tensor:
-    r"""Give $\mathrm{LSE}_{i \notin S} f_i - m(f_S)$, m a soft minimum (every) or maximum (some).
+    r"""Return $\mathrm{LSE}_{i \notin S} f_i - m(f_S)$, m a soft minimum (every) or maximum (some).
 
     For one member it is a monotone function of the cross-entropy, so the steepest steps agree.
     """
@@ -155,7 +155,7 @@ def _soft_lead(outcomes: Tensor, sets: Tensor, every: bool) -> Tensor:
 
 
 def _lead(outcomes: Tensor, sets: Tensor, clean: Tensor, every: bool, rank: int) -> Tensor:
-    """Give the lead over the set of the outsider that has this rank at the clean image."""
+    """Return the lead over the set of the outsider that has this rank at the clean image."""
     order = clean.masked_fill(sets, -torch.inf).argsort(1, descending=True)
     target = outcomes.gather(1, order[:, rank - 1 : rank]).squeeze(1)
     if every:

@@ -18,7 +18,7 @@ MOST_STEPS = 40
 def to_hyperplane(
     points: Tensor, normals: Tensor, offsets: Tensor, norm: Norm, low: float, high: float
 ) -> Tensor:
-    r"""Give the shortest move onto a hyperplane that stays inside the box.
+    r"""Return the shortest move onto a hyperplane that stays inside the box.
 
     $$ \min \|\delta\| \quad \text{with} \quad w \cdot (t + \delta) = b, \quad
        low \le t + \delta \le high $$

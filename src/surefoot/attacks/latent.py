@@ -55,7 +55,7 @@ Point = Tensor | Shift
 
 
 def answer(ask: Model, model: Model, point: Point) -> Any:
-    """Ask about a point.
+    """Evaluate at a point.
 
     Args:
         ask: what is called: the model, or a wrapper of it (`accelerate`).
@@ -69,7 +69,8 @@ def answer(ask: Model, model: Model, point: Point) -> Any:
 
 
 def open_layer(model: Model, layer: str, images: Images, ask: Model) -> tuple[Tensor, Head]:
-    """Give the features of the images at a layer, and the rest of the model as a function of them.
+    """Return the features of the images at a layer, and the rest of the model as a function of
+    them.
 
     A layer reached through `nn.Sequential` alone cuts the model in two, and the rest runs alone;
     anywhere else the whole model runs, and the layer's output is replaced on the way.
@@ -100,7 +101,7 @@ def open_layer(model: Model, layer: str, images: Images, ask: Model) -> tuple[Te
 
 
 def in_units_of(features: Tensor, threat: Threat, unit: str) -> tuple[Threat, float]:
-    """Give the threat in the space of these features, without a box, and the factor of its unit."""
+    """Return threat in the space of these features, without a box, and the factor of its unit."""
     factor = 1.0
     if unit == "typical":
         factor = threat.distance(features, torch.zeros_like(features)).mean().item()

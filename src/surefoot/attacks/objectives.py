@@ -15,30 +15,30 @@ SATURATED_GAP = 50.0
 
 
 def cross_entropy(outcomes: Outcomes, labels: Labels) -> PerExample:
-    r"""Give $-\log p_y$."""
+    r"""Return $-\log p_y$."""
     return torch_cross_entropy(outcomes, labels, reduction="none")
 
 
 def margin(outcomes: Outcomes, labels: Labels) -> PerExample:
-    r"""Give $\max_{j \ne y} f_j - f_y$: above 0 exactly where the label is wrong."""
+    r"""Return $\max_{j \ne y} f_j - f_y$: above 0 exactly where the label is wrong."""
     own = labels.unsqueeze(1)
     others = outcomes.scatter(1, own, -torch.inf)
     return others.amax(1) - outcomes.gather(1, own).squeeze(1)
 
 
 def wrong(outcomes: Outcomes, labels: Labels) -> Flags:
-    """Say where the label does not win; a row with a non-finite outcome is never right."""
+    """Return where the label does not win; a row with a non-finite outcome is never right."""
     return (outcomes.argmax(1) != labels) | ~outcomes.isfinite().all(1)
 
 
 def shannon(outcomes: Tensor) -> Tensor:
-    r"""Give the predictive entropy $-\sum_c p_c \log p_c$ in nats, finite for every logit gap."""
+    r"""Return the predictive entropy $-\sum_c p_c \log p_c$ in nats, finite for every logit gap."""
     logs = outcomes.log_softmax(1)
     return -(logs.exp() * logs).sum(1)
 
 
 def entropy(outcomes: Outcomes, labels: Labels | None = None) -> PerExample:
-    r"""Give the predictive entropy $-\sum_c p_c \log p_c$ in nats; labels are not used.
+    r"""Return the predictive entropy $-\sum_c p_c \log p_c$ in nats; labels are not used.
 
     Computed from `log_softmax`, so it is finite for every logit gap. Where the best logit leads by
     more than `SATURATED_GAP` the gradient of the entropy is zero in floating point; there minus the
@@ -51,7 +51,7 @@ def entropy(outcomes: Outcomes, labels: Labels | None = None) -> PerExample:
 
 
 def kl_divergence(outcomes: Outcomes, clean: Outcomes) -> PerExample:
-    r"""Give how far the answer has moved from the clean one, $\sum_c q_c (\log q_c - \log p_c)$.
+    r"""Return how far the answer has moved from the clean one, $\sum_c q_c (\log q_c - \log p_c)$.
 
     q belongs to `clean`, p to `outcomes`. The slope is zero where both agree: start elsewhere.
     """
@@ -60,7 +60,7 @@ def kl_divergence(outcomes: Outcomes, clean: Outcomes) -> PerExample:
 
 
 def mutual_information(members: Float[Tensor, "B C M"]) -> PerExample:
-    r"""Give what the members disagree about.
+    r"""Return what the members disagree about.
 
     $$ H(\tfrac{1}{M} \sum_m p_m) - \tfrac{1}{M} \sum_m H(p_m) $$
     In nats, between 0 and log M; 0 where all members say the same, however unsure they are.
@@ -71,7 +71,7 @@ def mutual_information(members: Float[Tensor, "B C M"]) -> PerExample:
 
 
 def dlr(outcomes: Outcomes, labels: Labels) -> PerExample:
-    r"""Give the difference of logits ratio, which no rescaling of the logits changes.
+    r"""Return the difference of logits ratio, which no rescaling of the logits changes.
 
     $$ -\frac{f_y - \max_{j \ne y} f_j}{f_{(1)} - f_{(3)}} $$
     with f_(i) the i-th largest. Below three outcomes there is no f_(3): the margin stands in.
@@ -86,7 +86,7 @@ def dlr(outcomes: Outcomes, labels: Labels) -> PerExample:
 
 
 def targeted_dlr(outcomes: Outcomes, labels: Labels, targets: Labels) -> PerExample:
-    r"""Give the difference of logits ratio towards one target.
+    r"""Return the difference of logits ratio towards one target.
 
     $$ -\frac{f_y - f_t}{f_{(1)} - (f_{(3)} + f_{(4)}) / 2} $$
     Below four outcomes the lead of the target over the label stands in.

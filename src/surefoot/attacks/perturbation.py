@@ -94,7 +94,7 @@ class Perturbation:
 
     @property
     def step_sizes(self) -> list[float]:
-        """Give the length of every step."""
+        """Return the length of every step."""
         peak = max(self.ramp * self.threat.eps, self.step_size)
         last = max(self.steps - 1, 1)
         rises = [1 - abs(2 * index / last - 1) for index in range(self.steps)]
@@ -275,7 +275,7 @@ def _objective(name: str, model: Model, images: Images, labels: Labels | None) -
 
 
 def _asked(model: Model, how: Perturbation) -> Callable[[Tensor], Tensor]:
-    """Give the model, or its members as one model with outcomes `[B, C, M]`."""
+    """Return the model, or its members as one model with outcomes `[B, C, M]`."""
     if how.objective != "mutual-information":
         return model if how.space.layer else partial(outcomes_of, model)
     members = getattr(model, "members", None)

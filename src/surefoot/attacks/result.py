@@ -42,7 +42,7 @@ class AttackResult:
 
 
 def legal(threat: Threat, images: Images, origins: Images) -> Tensor:
-    """Say which images are legal moves: finite, in the ball and the box by exact arithmetic."""
+    """Return which images are legal moves: finite, in the ball and the box by exact arithmetic."""
     return threat.inside(images, origins) & images.flatten(1).isfinite().all(1)
 
 
@@ -80,7 +80,7 @@ class Findings:
         )
 
     def open_parts(self, batch_size: int, outsiders: int = 0) -> list[Tensor]:
-        """Give batches of the unbroken pairs whose set leaves out at least so many outcomes."""
+        """Return batches of the unbroken pairs whose set leaves out at least so many outcomes."""
         enough = (~self.sets).sum((1, 2)) >= outsiders
         rows = (~self.broken & enough).nonzero().flatten()
         return list(rows.split(batch_size)) if len(rows) else []

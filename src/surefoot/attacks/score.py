@@ -96,7 +96,7 @@ Goal = Callable[[Tensor, Tensor], Tensor]
 
 
 def log_odds(logits: Outcomes, targets: Tensor) -> PerExample:
-    r"""Give $\log \frac{p_t}{1 - p_t}$, whose gradient vanishes nowhere, however sure the model."""
+    r"""Return $\log \frac{p_t}{1 - p_t}$, whose gradient never vanishes."""
     own = targets.unsqueeze(1)
     others = logits.scatter(1, own, -torch.inf).logsumexp(1)
     return logits.gather(1, own).squeeze(1) - others
@@ -107,7 +107,7 @@ def _ranked(clean: Tensor, rank: int) -> Tensor:
 
 
 def _asked(model: Model, score: str) -> Callable[[Tensor], Tensor]:
-    """Give what is asked about images: logits, and behind them a score that the model gives."""
+    """Return what is asked about images: logits, and behind them a score that the model gives."""
     if score in SCORES:
         classes = -1 if rejects(model) else None
         return lambda images: outcomes_of(model, images)[:, :classes]
@@ -129,7 +129,7 @@ def _measure(answers: Tensor, score: str) -> Tensor:
 
 
 def _climb_of(score: str) -> Callable[[Tensor], Tensor]:
-    """Give a function that rises with the score and keeps a gradient where the score is flat."""
+    """Return a function that rises with the score and keeps a gradient where the score is flat."""
     climbs = {
         "entropy": entropy,
         "least-confidence": lambda logits: -log_odds(logits, logits.argmax(1)),

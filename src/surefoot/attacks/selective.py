@@ -70,7 +70,7 @@ def break_selective(
 
 
 def claim_of(question: Question, labels: Labels, outcomes: int) -> tuple[Guarantee, Sets]:
-    """Say which set must hold the winner, so that the answer to the question is no."""
+    """Return which set must hold the winner, so that the answer to the question is no."""
     sets = torch.zeros(len(labels), 1, outcomes, dtype=torch.bool, device=labels.device)
     if question == "rejected":
         sets[:, :, :-1] = True
@@ -99,7 +99,7 @@ def stratified(
     seed: int = 0,
     steps: int = 100,
 ) -> Tensor:
-    """Give the stratified robust accuracy over the size of the inner ball.
+    """Return the stratified robust accuracy over the size of the inner ball.
 
     In the outer ball (eps) an accepted wrong answer is an error; in the inner ball (a share of eps)
     a refusal is an error too. The curve falls with the share: at 0 only clean refusals count.

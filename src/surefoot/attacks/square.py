@@ -24,12 +24,12 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 def area(query: int) -> float:
-    """Give the share of the image that the square of a query covers; not rescaled to the budget."""
+    """Return share of the image that the square of a query covers; not rescaled to the budget."""
     return FIRST_SHARE / 2 ** sum(query > limit for limit in HALVINGS)
 
 
 def side(query: int, height: int, width: int, least: int = 1) -> int:
-    """Give the side of the square of a query; for l2 it is odd and at least 3."""
+    """Return the side of the square of a query; for l2 it is odd and at least 3."""
     found = max(round(math.sqrt(area(query) * height * width)), least)
     if least == 3 and found % 2 == 0:
         found += 1
@@ -72,7 +72,7 @@ def square_search(
 
 
 def _lead(outcomes: Tensor, labels: Labels) -> Tensor:
-    """Give the lead of the label; an undefined outcome is never right."""
+    """Return the lead of the label; an undefined outcome is never right."""
     return (-margin(outcomes, labels)).nan_to_num(nan=-torch.inf)
 
 
@@ -92,7 +92,7 @@ def _stripes(origins: Images, threat: Threat, draws: Draws) -> Images:
 
 
 def _corners(origins: Images, threat: Threat) -> Tensor:
-    """Give the lower and the upper corner of ball and box, `[b, 2, planes, H, W]`."""
+    """Return the lower and the upper corner of ball and box, `[b, 2, planes, H, W]`."""
     both = torch.stack([origins - threat.reach, origins + threat.reach], 1)
     return both.clamp_(threat.low, threat.high)
 
@@ -127,7 +127,7 @@ def _square(size: int, width: int) -> Tensor:
 
 @cache
 def bump(size: int) -> Tensor:
-    """Give the l2 proposal: a pyramid up and a pyramid down, of unit length, `[size, size]`."""
+    """Return the l2 proposal: a pyramid up and a pyramid down, of unit length, `[size, size]`."""
     result = torch.zeros(size, size)
     result[: size // 2] = _pyramid(size // 2, size)
     result[size // 2 :] = -_pyramid(size - size // 2, size)
@@ -146,7 +146,7 @@ def _pyramid(height: int, width: int) -> Tensor:
 
 
 def _turned(size: int, uniform: Tensor) -> Tensor:
-    """Give the bump, transposed where the draw says so, `[len(uniform), size, size, 1]`."""
+    """Return the bump, transposed where the draw says so, `[len(uniform), size, size, 1]`."""
     shape = bump(size).to(uniform.device)
     return torch.stack([shape, shape.T])[(uniform > 0.5).long()].unsqueeze(3)
 

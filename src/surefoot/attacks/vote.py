@@ -99,7 +99,7 @@ def break_vote(
 def vote_fails(
     vote: Vote, images: Images, sets: Sets, guarantee: Guarantee, how: VoteSearch, *key: int
 ) -> Tensor:
-    r"""Say for which images the vote breaks its one alternative `[B, 1, O]`, at level alpha.
+    r"""Return for which images the vote breaks its one alternative `[B, 1, O]`, at level alpha.
 
     every: the strongest outsider b and the weakest member a among `n_choose` copies are compared on
     fresh copies; among those that vote for either, b has more than half iff $P_b > P_a$.
@@ -136,7 +136,7 @@ def _half_fails(
     how: VoteSearch,
     *key: int,
 ) -> Tensor:
-    """Say where the label has less than half of the mass (every), or another label more.
+    """Return where the label has less than half of the mass (every), or another label more.
 
     A set with "uncertain" fails only where a label outside it wins, whatever the quantifier.
     """

@@ -24,10 +24,10 @@ class Certificates:
 
     @property
     def radius(self) -> Tensor:
-        """Give the radius of each example, `[B]`: the largest over its alternatives."""
+        """Return the radius of each example, `[B]`: the largest over its alternatives."""
         return self.radii.amax(1)
 
     @property
     def alternative(self) -> Tensor:
-        """Give the index of the alternative with the largest radius, `[B]`."""
+        """Return the index of the alternative with the largest radius, `[B]`."""
         return self.radii.argmax(1)

@@ -15,7 +15,8 @@ SEEDS = {"train": 0, "test": 1}
 
 
 def load(split: str) -> Data:
-    """Give blended digits: those of `digits`, of which 40 % are blended (0 with 1, 2 with 3, ...).
+    """Return blended digits: those of `digits`, of which 40 % are blended (0 with 1, 2 with 3,
+    ...).
 
     No image of one split is part of a blend of the other.
     """

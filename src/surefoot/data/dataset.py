@@ -54,7 +54,7 @@ class Data:
         return len(self.images)
 
     def batch(self, index: slice | Tensor) -> tuple[Images, Labels]:
-        """Give the float32 images in [0, 1] and the labels of some rows.
+        """Return the float32 images in [0, 1] and the labels of some rows.
 
         Args:
             index: a slice, or a tensor of row numbers (`slice(None)` for all rows).
@@ -65,7 +65,7 @@ class Data:
         return images, self.labels[index]
 
     def take(self, index: slice | Tensor) -> "Data":
-        """Give the data set that holds only these rows, in this order."""
+        """Return the data set that holds only these rows, in this order."""
         probabilities = None if self.probabilities is None else self.probabilities[index]
         return replace(
             self,
@@ -75,13 +75,13 @@ class Data:
         )
 
     def first(self, count: int) -> "Data":
-        """Give the first `count` rows."""
+        """Return the first `count` rows."""
         if not 1 <= count <= len(self):
             raise ValueError(f"`count` must lie in [1, {len(self)}], the rows there are: {count}")
         return self.take(slice(count))
 
     def split(self, count: int, seed: int) -> tuple["Data", "Data"]:
-        """Give `count` rows drawn at random without return, and the rest.
+        """Return `count` rows drawn at random without return, and the rest.
 
         The permutation depends on `seed` and the number of rows alone.
         """
@@ -91,7 +91,7 @@ class Data:
         return self.take(order[:count]), self.take(order[count:])
 
     def fingerprint(self) -> str:
-        """Give 16 hex digits that change with any pixel, label, vote, shape or scale."""
+        """Return 16 hex digits that change with any pixel, label, vote, shape or scale."""
         scale = self.levels if self.images.dtype == torch.uint8 else 1
         digest = hashlib.blake2b(f"{tuple(self.images.shape)} {scale}".encode(), digest_size=8)
         digest.update(self.images.cpu().numpy().tobytes())

@@ -8,7 +8,7 @@ TEST = 500
 
 
 def load(split: str) -> Data:
-    """Give 500 test or 1,297 train images, `[N, 1, 8, 8]`, in 17 grey levels (16 means 1.0)."""
+    """Return 500 test or 1,297 train images, `[N, 1, 8, 8]`, in 17 grey levels (16 means 1.0)."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)

@@ -74,7 +74,7 @@ def resolve(groups: Any, classes: Sequence[str]) -> Groups:
 
 
 def from_superclasses(fine: Tensor, coarse: Tensor) -> Groups:
-    """Give one group a superclass, from a fine and a coarse label of each image.
+    """Return one group a superclass, from a fine and a coarse label of each image.
 
     Args:
         fine: class of each image, `[N]`.

@@ -25,7 +25,7 @@ LEAST_AGREEMENT = 0.9
 
 
 def data_folder() -> Path:
-    """Give the folder of the named sets: `$SUREFOOT_DATA`, or `surefoot` in the user's cache."""
+    """Return the folder of the named sets: `$SUREFOOT_DATA`, or `surefoot` in the user's cache."""
     given = os.environ.get("SUREFOOT_DATA")
     if given:
         return Path(given).expanduser()
@@ -42,44 +42,44 @@ def files(name: str, split: str) -> list[str]:
 
 
 def mnist(split: str) -> Data:
-    """Give MNIST, `[N, 1, 28, 28]`."""
+    """Return MNIST, `[N, 1, 28, 28]`."""
     return _official("mnist", split)
 
 
 def fashion_mnist(split: str) -> Data:
-    """Give Fashion-MNIST, `[N, 1, 28, 28]`."""
+    """Return Fashion-MNIST, `[N, 1, 28, 28]`."""
     return _official("fashion-mnist", split)
 
 
 def cifar10(split: str) -> Data:
-    """Give CIFAR-10, `[N, 3, 32, 32]`."""
+    """Return CIFAR-10, `[N, 3, 32, 32]`."""
     return _official("cifar10", split)
 
 
 def cifar100(split: str) -> Data:
-    """Give CIFAR-100 with its fine labels, `[N, 3, 32, 32]`."""
+    """Return CIFAR-100 with its fine labels, `[N, 3, 32, 32]`."""
     return _official("cifar100", split)
 
 
 def eurosat(split: str) -> Data:
-    """Give EuroSAT in its visible bands, `[N, 3, 64, 64]`."""
+    """Return EuroSAT in its visible bands, `[N, 3, 64, 64]`."""
     return _official("eurosat", split)
 
 
 def tiny_imagenet(split: str) -> Data:
-    """Give Tiny-ImageNet, `[N, 3, 64, 64]`; "test" is its labelled validation split."""
+    """Return Tiny-ImageNet, `[N, 3, 64, 64]`; "test" is its labelled validation split."""
     return _official("tiny-imagenet", split)
 
 
 def cifar10h(split: str) -> Data:
-    """Give the CIFAR-10 test images with the shares of about fifty human votes each."""
+    """Return the CIFAR-10 test images with the shares of about fifty human votes each."""
     images = cifar10(split)
     counts = _read("cifar10h.npz", "cifar10h", ("counts",))["counts"].astype(np.float32)
     return _with_votes("cifar10h", images, counts)
 
 
 def cifar10n(split: str) -> Data:
-    """Give the CIFAR-10 train images with the shares of three human votes; labels stay clean."""
+    """Return the CIFAR-10 train images with the shares of three human votes; labels stay clean."""
     images = cifar10(split)
     votes = _read("cifar10n_train.npz", "cifar10n", ("random1", "random2", "random3"))
     one_hot = np.eye(len(images.classes), dtype=np.float32)
@@ -88,7 +88,7 @@ def cifar10n(split: str) -> Data:
 
 
 def cifar100_ood(split: str) -> Data:
-    """Give 2,000 CIFAR-100 test images, twenty of each class, as foreign input for CIFAR-10."""
+    """Return 2,000 CIFAR-100 test images, twenty of each class, as foreign input for CIFAR-10."""
     file = f"ood_cifar100_{split}_2000.npz"
     arrays = _read(file, "cifar100-ood", ("x", "fine", "fine_names"))
     renamed = {"x": arrays["x"], "y": arrays["fine"], "classes": arrays["fine_names"]}

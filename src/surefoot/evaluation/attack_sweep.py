@@ -189,7 +189,7 @@ class AttackSweep:
         return result
 
     def ledger(self) -> dict[str, Any]:
-        """Give what the attacks took, by name too, and what the checks on them gave."""
+        """Return what the attacks took, by name too, and what the checks on them gave."""
         return {
             "forwards": self.forwards,
             "backwards": self.backwards,
@@ -235,7 +235,7 @@ class AttackSweep:
         )
 
     def counterexamples(self, before: Tensor, first: int) -> dict[str, Tensor]:
-        """Give the broken examples as tensors."""
+        """Return the broken examples as tensors."""
         rows = (self.radius.isfinite() & (self.radius > 0)).nonzero().flatten()
         if len(rows) == 0:
             return {}

@@ -320,7 +320,7 @@ def _in_norm(radii: Tensor, scale: float) -> Tensor:
 def _radii_of_all(
     look: CleanOutputs, labels: Labels, sets: Sets, fall: AttackSweep
 ) -> Tensor | None:
-    """Give the l2 radii of all alternatives; where a contradiction was settled, the weaker one."""
+    """Return l2 radii of all alternatives; where a contradiction was settled, the weaker one."""
     if look.radii is None or fall.certified is None:
         return None
     judged = containing(look.sets, labels).any(2) & sets.any(2)

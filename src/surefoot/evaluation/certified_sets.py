@@ -47,7 +47,7 @@ class Alternatives:
 
 
 def is_set_valued(record: Record) -> bool:
-    """Say whether these figures mean something for a record: sets, and a certificate for them."""
+    """Return if these figures mean something for a record: sets, and a certificate for them."""
     return record.header["guarantee"]["set_valued"] and record.header["certificate"] is not None
 
 
@@ -75,7 +75,7 @@ def alternatives(record: Record) -> Alternatives:
 
 
 def certified_set(found: Alternatives, radius: float, which: Which = "smallest") -> np.ndarray:
-    """Give the members of one certified set for each example, `[N, O]`; all False if rejected.
+    """Return the members of one certified set for each example, `[N, O]`; all False if rejected.
 
     A set without any label ("uncertain" alone) is a rejection.
     """
@@ -103,27 +103,27 @@ def label_inside(record: Record, radius: float, which: Which = "smallest") -> np
 
 
 def local_accuracy(record: Record, radius: float) -> Interval:
-    """Give the share whose label alone is certified (VRA, local)."""
+    """Return the share whose label alone is certified (VRA, local)."""
     return _share(label_alone(record, radius))
 
 
 def strict_accuracy(record: Record, radius: float) -> Interval:
-    """Give the share whose label lies in the smallest certified set (strict-k VRA)."""
+    """Return the share whose label lies in the smallest certified set (strict-k VRA)."""
     return _share(label_inside(record, radius))
 
 
 def relaxed_accuracy(record: Record, radius: float) -> Interval:
-    """Give the share whose label lies in the largest certified set (relaxed VRA)."""
+    """Return the share whose label lies in the largest certified set (relaxed VRA)."""
     return _share(label_inside(record, radius, "largest"))
 
 
 def singleton_rate(record: Record, radius: float) -> Interval:
-    """Give the share whose smallest certified set is one outcome, right or wrong."""
+    """Return the share whose smallest certified set is one outcome, right or wrong."""
     return _share(certified_set(alternatives(record), radius).sum(1) == 1)
 
 
 def rejection_rate(record: Record, radius: float) -> Interval:
-    """Give the share for which nothing is certified."""
+    """Return the share for which nothing is certified."""
     return _share(certified_set(alternatives(record), radius).sum(1) == 0)
 
 
@@ -152,7 +152,7 @@ def by_size(record: Record, radius: float, which: Which = "smallest") -> pd.Data
 
 
 def radii_of_size(record: Record, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give for each example the certified radius of its set of this size, 0 if there is none.
+    """Return for each example the certified radius of its set of this size, 0 if there is none.
 
     Returns:
         radii `[N]` of the sets, and the same with 0 where the set does not hold the label.
@@ -171,7 +171,7 @@ def sizes_of(record: Record) -> list[int]:
 
 
 def radius_curves(record: Record, radii: np.ndarray) -> pd.DataFrame:
-    """Give one row a size k and radius: how many sets of k are certified, and hold the label.
+    """Return one row a size k and radius: how many sets of k are certified, and hold the label.
 
     Returns:
         `size`, `radius`, `certified` (share of all examples), and `value`, `low`, `high`: the share
@@ -215,7 +215,7 @@ def class_matrix(record: Record, radius: float, which: Which = "smallest") -> np
 
 
 def label_matrix(record: Record, radius: float, which: Which = "smallest") -> np.ndarray:
-    """Give the share of the examples of a label whose certified set holds an outcome: `[C, O]`.
+    """Return the share of the examples of a label whose certified set holds an outcome: `[C, O]`.
 
     The diagonal is the VRA of each class, strict or relaxed; NaN for a label that does not occur.
     """
@@ -228,7 +228,7 @@ def label_matrix(record: Record, radius: float, which: Which = "smallest") -> np
 
 
 def gained(record: Record, radius: float) -> Interval:
-    """Give the share that sets add to local VRA: strict, not local. What relaxation is worth.
+    """Return the share that sets add to local VRA: strict, not local. What relaxation is worth.
 
     Both figures are of the same classifier, so this is a share of examples and not a difference of
     two shares: its interval is exact.

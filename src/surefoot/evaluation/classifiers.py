@@ -104,23 +104,23 @@ class Plain:
             )
 
     def doubts(self, radii: Sequence[float]) -> list[str]:
-        """Say what is wrong with the settings of the attack."""
+        """Describe what is wrong with the settings of the attack."""
         if self.step_size is None or not radii:
             return []
         return short_steps(self.steps, self.step_size, max(radii))
 
     @property
     def shard(self) -> int:
-        """Give how many examples a kill may cost: fewer where each takes minutes."""
+        """Return how many examples a kill may cost: fewer where each takes minutes."""
         return 100 if self.protocol in VERSIONS else 250
 
     @property
     def rejects(self) -> bool:
-        """Say whether the last outcome means "uncertain"."""
+        """Return whether the last outcome means "uncertain"."""
         return rejects(self.model)
 
     def look(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
-        """Ask the net, and the Lipschitz certificate."""
+        """Run the net, and the Lipschitz certificate."""
         with torch.no_grad(), frozen(self.model):
             outcomes = outcomes_of(self.model, images)
         sets = guarantee.sets(outcomes)
@@ -173,12 +173,12 @@ class Plain:
         return self
 
     def breaks(self, images: Images, sets: Sets, guarantee: Guarantee) -> Tensor:
-        """Say at which images the one alternative `[B, 1, O]` fails."""
+        """Return at which images the one alternative `[B, 1, O]` fails."""
         with torch.no_grad(), frozen(self.model):
             return guarantee.margins(outcomes_of(self.model, images), sets)[:, 0] <= 0
 
     def shares(self, images: Images) -> Outcomes:
-        """Give probabilities of the outcomes."""
+        """Return probabilities of the outcomes."""
         with torch.no_grad(), frozen(self.model):
             return outcomes_of(self.model, images).softmax(1)
 
@@ -193,16 +193,16 @@ class Plain:
 
     @property
     def net(self) -> Model:
-        """Give the net that runs."""
+        """Return the net that runs."""
         return self.model
 
     def settings(self) -> dict[str, Any]:
-        """Give everything but the net, for the header."""
+        """Return everything but the net, for the header."""
         keep = ("certificate", "protocol", "steps", "step_size", "seed")
         return {name: getattr(self, name) for name in keep}
 
     def describe(self) -> dict[str, Any]:
-        """Give the settings of the attack."""
+        """Return the settings of the attack."""
         if self.protocol in VERSIONS:
             name = f"AutoAttack, version {self.protocol}"
             if self.protocol == "fast":
@@ -257,12 +257,12 @@ class Smoothed:
 
     @property
     def procedure(self) -> Procedure:
-        """Give the choices of the certificate."""
+        """Return the choices of the certificate."""
         return Procedure(self.vote.rule, self.tolerance, self.vote.levels)
 
     @property
     def rejects(self) -> bool:
-        """Say whether the last outcome means "uncertain"."""
+        """Return whether the last outcome means "uncertain"."""
         return self.vote.rejects
 
     def look(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
@@ -316,7 +316,7 @@ class Smoothed:
         )
 
     def _shares(self, counts: Tensor) -> tuple[Outcomes, Outcomes]:
-        """Give the shares of the votes, and the same as outcomes that may claim something.
+        """Return the shares of the votes, and the same as outcomes that may claim something.
 
         A majority of broken copies is nobody's vote: then no outcome may claim anything.
         """
@@ -331,7 +331,7 @@ class Smoothed:
         self.procedure.check(guarantee, decides=bool(self.radii))
 
     def doubts(self, radii: Sequence[float]) -> list[str]:
-        """Say nothing: the steps of this attack always cross the ball."""
+        """Return nothing: the steps of this attack always cross the ball."""
         return []
 
     def attack(
@@ -351,11 +351,11 @@ class Smoothed:
         return replace(self, search=replace(self.search, alpha=level))
 
     def breaks(self, images: Images, sets: Sets, guarantee: Guarantee) -> Tensor:
-        """Say at which images the one alternative `[B, 1, O]` fails, at the level of the search."""
+        """Return at which images the alternative `[B, 1, O]` fails, at the level of the search."""
         return vote_fails(self.vote, images, sets, guarantee, self.search, self.seed)
 
     def shares(self, images: Images) -> Outcomes:
-        """Give the vote's shares on fresh copies."""
+        """Return the vote's shares on fresh copies."""
         counts = self.vote.counts(images, self.search.n_confirm, 21, self.seed).double()
         return counts[:, :-1] / counts.sum(1, keepdim=True)
 
@@ -375,24 +375,24 @@ class Smoothed:
 
     @property
     def net(self) -> Model:
-        """Give the net that runs."""
+        """Return the net that runs."""
         return self.vote.model
 
     def settings(self) -> dict[str, Any]:
-        """Give everything but the net, for the header."""
+        """Return everything but the net, for the header."""
         keep = ("alpha", "n_select", "n_certify", "seed", "tolerance")
         chosen = {name: getattr(self, name) for name in keep} | {"radii": list(self.radii)}
         noise = {name: getattr(self.vote, name) for name in ("sigma", "levels", "rule")}
         return {**noise, **chosen, "search": asdict(self.search)}
 
     def describe(self) -> dict[str, Any]:
-        """Give the settings of the attack."""
+        """Return the settings of the attack."""
         name = "pgd on the mean softmax, confirmed votes (alpha shared by all radii of a row)"
         return {"name": name, **asdict(self.search), "seed": self.seed}
 
 
 def label_wins(outcomes: Outcomes, selective: bool) -> Tensor:
-    """Say for each row whether a label wins strictly against "uncertain"; NaN does not."""
+    """Return for each row whether a label wins strictly against "uncertain"; NaN does not."""
     finite = outcomes.isfinite().all(1)
     if not selective:
         return finite

@@ -14,22 +14,22 @@ from surefoot.stats import Interval, interval
 
 
 def share(flags: pd.Series, alpha: float = 0.05) -> Interval:
-    """Give the share of True with its two-sided Clopper-Pearson interval."""
+    """Return the share of True with its two-sided Clopper-Pearson interval."""
     return interval(int(flags.sum()), len(flags), alpha)
 
 
 def clean_accuracy(record: Record) -> Interval:
-    """Give the share of examples that are right without any change."""
+    """Return the share of examples that are right without any change."""
     return share(record.rows["clean"])
 
 
 def attacked_accuracy(record: Record, radius: float) -> Interval:
-    """Give the share that no attack broke up to the radius: an upper bound on robust accuracy."""
+    """Return the share that no attack broke up to the radius: an upper bound on robust accuracy."""
     return share(attacked_right(record.rows, radius))
 
 
 def certified_accuracy(record: Record, radius: float) -> Interval | None:
-    """Give the share that is certified to the radius; None without a certificate."""
+    """Return the share that is certified to the radius; None without a certificate."""
     if record.rows["certified"].isna().all():
         return None
     return share(certified_right(record.rows, radius))
@@ -55,7 +55,7 @@ def contradictions(record: Record) -> list[int]:
 
 
 def ceiling(record: Record, radius: float) -> float:
-    """Give the share of these rows that any classifier can get right and robust; 1 if unknown.
+    """Return the share of these rows that any classifier can get right and robust; 1 if unknown.
 
     For `LabelOrUncertain` rows that are accepted and right.
     """
@@ -66,7 +66,7 @@ def ceiling(record: Record, radius: float) -> float:
 
 
 def upper_end(record: Record, radius: float) -> float:
-    """Give the upper end of the bracket: attacked accuracy, or the proven ceiling if lower."""
+    """Return the upper end of the bracket: attacked accuracy, or the proven ceiling if lower."""
     if record.header["guarantee"]["counts_rejection_as_right"]:
         return attacked_accuracy(record, radius).value  # of what is not wrong: no ceiling
     return min(attacked_accuracy(record, radius).value, ceiling(record, radius))
@@ -116,7 +116,7 @@ def cross_check(record: Record) -> CrossCheck | None:
 
 
 def coverage(record: Record) -> Interval:
-    """Give the share of accepted examples."""
+    """Return the share of accepted examples."""
     return share(record.rows["accepted"])
 
 
@@ -137,7 +137,7 @@ def mean_set_size(record: Record) -> float:
 
 
 def risk_coverage(right: pd.Series, score: pd.Series) -> pd.DataFrame:
-    """Give the error among the kept examples when the most uncertain ones are dropped first.
+    """Return the error among the kept examples when the most uncertain ones are dropped first.
 
     Examples of equal score are kept or dropped together; a NaN score is the least certain of all.
 

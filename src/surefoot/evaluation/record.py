@@ -28,17 +28,19 @@ Columns of `rows`:
 import hashlib
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from surefoot.evaluation.schema import FLAGS, TEXT, check_counterexamples, check_header, check_rows
+from surefoot.evaluation.schema import TEXT, check_counterexamples, check_header, check_rows
 from surefoot.files import read_json, write_json, write_whole
 from surefoot.types import Sets
 
@@ -177,14 +179,22 @@ def _missing(folder: Path, name: str) -> str:
 
 
 def read_rows(text: str) -> pd.DataFrame:
-    """Parse rows from CSV; numbers come back bit for bit."""
-    types = dict.fromkeys(TEXT, str) | dict.fromkeys(FLAGS, bool)
-    return pd.read_csv(
-        io.StringIO(text),
-        dtype=types,  # pyright: ignore[reportArgumentType]
-        keep_default_na=False,
-        na_values={"certified": [""], "score": [""]},
+    """Parse rows from CSV; numbers come back bit for bit, which not every pandas does by itself."""
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    return frame.assign(
+        **{name: _parsed(frame[name]) for name in frame.columns if name not in TEXT}
     )
+
+
+def _parsed(column: pd.Series) -> Any:
+    """Turn text cells into flags, whole numbers or numbers (empty: NaN), if all of them are."""
+    cells = column.tolist()
+    if set(cells) <= {"True", "False"}:
+        return [cell == "True" for cell in cells]
+    for kind, values in ((np.int64, map(int, cells)), (float, (float(c or "nan") for c in cells))):
+        with suppress(ValueError, OverflowError):
+            return np.fromiter(values, kind, len(cells))
+    return column
 
 
 def join_set(members: Tensor) -> str:

@@ -121,7 +121,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
 
 
 def _row(line: Mapping[str, str | None]) -> dict[str, Any]:
-    """Give one row of the record; raise if the line contradicts itself."""
+    """Return one row of the record; raise if the line contradicts itself."""
     index, label, predict = (_whole(line, name) for name in NEEDED[:3])
     radius, correct = _number(line, "radius"), str(line["correct"]).strip().lower()
     if correct not in (*TRUE, *FALSE):

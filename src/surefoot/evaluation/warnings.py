@@ -72,14 +72,14 @@ def of_attack(ledger: Mapping[str, Any], images: int) -> list[str]:
 
 
 def train_mode(model: Model) -> list[str]:
-    """Say if the model came in train mode; surefoot attacks and certifies its eval mode."""
+    """Warn if the model came in train mode; surefoot attacks and certifies its eval mode."""
     if not (isinstance(model, nn.Module) and model.training):
         return []
     return ["the model came in train mode; all figures are those of its eval mode"]
 
 
 def depends(model: Model, images: Images, *, voted: bool) -> list[str]:
-    """Say if outcomes depend on the other images of a batch, or on chance (but for a vote)."""
+    """Warn if outcomes depend on the other images of a batch, or on chance (but for a vote)."""
     found = behaviour(model, images)
     warnings = [found.problem] if found.problem else []
     if found.random and not voted:
@@ -91,7 +91,7 @@ def depends(model: Model, images: Images, *, voted: bool) -> list[str]:
 
 
 def writes(model: Model, images: Images) -> list[str]:
-    """Say if the model writes into its input; surefoot hands out copies, other callers may not."""
+    """Warn if the model writes into its input; surefoot hands out copies, other callers may not."""
     given = images.to(device_of(model), copy=True)
     with torch.no_grad(), frozen(model), suppress(Exception), own_randomness(0):
         model(given)  # what it raises is told by `try_model`
@@ -125,7 +125,7 @@ def of_outcomes(outcomes: Outcomes, classes: int, *, rejects: bool) -> list[str]
 
 
 def probabilities(model: Model, images: Images) -> list[str]:
-    """Say if the outcomes (of a selective classifier: its labels) are shares that sum to one.
+    """Warn if the outcomes (of a selective classifier: its labels) are shares that sum to one.
 
     Nothing is corrected, for it would be another model: the figures are of the model as it stands.
     """
@@ -143,7 +143,7 @@ def probabilities(model: Model, images: Images) -> list[str]:
 
 
 def no_gradient(model: Model, images: Images) -> list[str]:
-    """Say if some clean images show no usable gradient: masked, saturated or rounded."""
+    """Warn if some clean images show no usable gradient: masked, saturated or rounded."""
     blind = blind_share(model, images)
     if blind == 0:
         return []
@@ -154,7 +154,7 @@ def no_gradient(model: Model, images: Images) -> list[str]:
 
 
 def blind_share(model: Model, images: Images) -> float:
-    """Give the share of images at which the model shows no gradient, or none that is finite.
+    """Return the share of images at which the model shows no gradient, or none that is finite.
 
     There an attack cannot climb, and what it leaves standing says nothing.
     """
@@ -170,7 +170,7 @@ def blind_share(model: Model, images: Images) -> float:
 
 
 def grey_stands(claims: int, stood: int) -> list[str]:
-    """Say if claims stood in balls that hold a counterexample for sure, the grey image.
+    """Warn if claims stood in balls that hold a counterexample for sure, the grey image.
 
     An attack without bounds that does not reach 0 % is broken (Athalye, Carlini, Wagner 2018);
     from radius (high - low) / 2 on the ball of every image holds grey, so there it is proof.
@@ -189,7 +189,7 @@ def grey_stands(claims: int, stood: int) -> list[str]:
 
 
 def missed_again(retried: int, missed: int) -> list[str]:
-    """Say if examples that fell at a smaller radius survive a fresh attack at the largest.
+    """Warn if examples that fell at a smaller radius survive a fresh attack at the largest.
 
     A larger ball holds the same counterexample. Found stays found in the rows, so the curve falls
     by construction: this asks whether the attack alone would have made it fall.
@@ -208,7 +208,7 @@ def missed_again(retried: int, missed: int) -> list[str]:
 
 
 def few_examples(record: Record) -> list[str]:
-    """Say if the intervals are wide for want of rows."""
+    """Warn if the intervals are wide for want of rows."""
     if len(record) >= FEWEST_EXAMPLES:
         return []
     return [f"only {len(record)} examples: the intervals are wide"]
@@ -248,7 +248,7 @@ def rounded_away(record: Record) -> list[str]:
 
 
 def above_limit(record: Record) -> list[str]:
-    """Say where certified accuracy lies above the estimated limit of the data."""
+    """Return where certified accuracy lies above the estimated limit of the data."""
     found = []
     for entry in record.header["limit"]:
         certified = metrics.certified_accuracy(record, entry["radius"])
@@ -321,7 +321,7 @@ def without_rejection(
 def half_radius(
     claim: Interval, known: float, eps: float, *, source: str = "this net without its rejection"
 ) -> list[str]:
-    """Say if a claim with rejection at eps implies a classifier beyond what is known at eps / 2.
+    """Warn if a claim with rejection at eps implies a classifier beyond what is known at eps / 2.
 
     Whoever accepts no wrong image within eps yields a classifier, too slow to be run, that is
     right without rejection within eps / 2, on the same share of examples. 12 of 14 published
@@ -347,7 +347,7 @@ def half_radius(
 
 
 def try_model(model: Model, images: Images, *, seed: int = 0) -> Outcomes:
-    """Give the outcomes of a few images, on the CPU; raise if model and images do not fit.
+    """Return the outcomes of a few images, on the CPU; raise if model and images do not fit.
 
     A model that draws from torch's global stream answers alike for the same seed.
     """

@@ -143,7 +143,7 @@ def voted_uncertainty(
 
 
 def likely_prior(counts: Float[Tensor, "B C"]) -> float:
-    r"""Give the symmetric Dirichlet prior under which the votes of all points are likeliest.
+    r"""Return the symmetric Dirichlet prior under which the votes of all points are likeliest.
 
     $$ \arg\max_a \sum_x \log \frac{\Gamma(C a)}{\Gamma(V_x + C a)}
     \prod_c \frac{\Gamma(n_{xc} + a)}{\Gamma(a)} $$

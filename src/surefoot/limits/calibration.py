@@ -89,7 +89,7 @@ def _raise(
 
 
 def _missing(found: Measures, goal: Goal, reach: Reach) -> tuple[float, float]:
-    """Give by which factor the risk falls short, and how much label uncertainty is missing."""
+    """Return by which factor the risk falls short, and how much label uncertainty is missing."""
     value = "low" if reach == "limit" else "value"
     risk, gamma = getattr(found.risk, value), getattr(found.label_uncertainty, value)
     short = goal.risk / risk if risk > 0 else math.inf

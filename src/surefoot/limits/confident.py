@@ -17,7 +17,7 @@ NONE = -1
 
 
 def likely_labels(probabilities: Float[Tensor, "B C"], labels: Labels) -> Int[Tensor, " B"]:
-    r"""Give the class that each point likely belongs to; -1 where none is confident.
+    r"""Return the class that each point likely belongs to; -1 where none is confident.
 
     $$ \hat y(x) = \arg\max_{j:\ p_j(x) \ge t_j} p_j(x), \quad
     t_j = \mathrm{mean}\{ p_j(x) : \text{label } j \} $$

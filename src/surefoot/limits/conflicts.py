@@ -143,7 +143,7 @@ def _check(points: Tensor, labels: Tensor, eps: float, *, hard: bool) -> None:
 
 
 def _groups(pairs: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Give each connected group of conflicts: its points, and its pairs in their numbers."""
+    """Return each connected group of conflicts: its points, and its pairs in their numbers."""
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, group = connected_components(graph, directed=False)
     ordered = np.argsort(group[pairs[:, 0]], kind="stable")
@@ -154,7 +154,7 @@ def _groups(pairs: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndar
 
 
 def _hard(pairs: np.ndarray, labels: np.ndarray) -> tuple[float, bool]:
-    """Give the largest number of points without a conflict, and whether it is exact."""
+    """Return the largest number of points without a conflict, and whether it is exact."""
     best, exact = float(len(labels)), True
     for members, edges in _groups(pairs, len(labels)):
         own = labels[members]
@@ -168,7 +168,7 @@ def _hard(pairs: np.ndarray, labels: np.ndarray) -> tuple[float, bool]:
 
 
 def _matching(edges: np.ndarray, left: np.ndarray) -> int:
-    """Give the size of a largest matching: so many points must go (Koenig)."""
+    """Return the size of a largest matching: so many points must go (Koenig)."""
     rows = np.where(left[edges[:, 0]], edges[:, 0], edges[:, 1])
     columns = np.where(left[edges[:, 0]], edges[:, 1], edges[:, 0])
     size = len(left)
@@ -177,7 +177,7 @@ def _matching(edges: np.ndarray, left: np.ndarray) -> int:
 
 
 def _independent(edges: np.ndarray, count: int) -> tuple[float, bool]:
-    """Give the size of a largest independent set, or a bound of it."""
+    """Return the size of a largest independent set, or a bound of it."""
     rows = np.repeat(np.arange(len(edges)), 2)
     matrix = csr_array((np.ones(2 * len(edges)), (rows, edges.ravel())), (len(edges), count))
     value, exact = _largest(np.ones(count), matrix)
@@ -185,7 +185,7 @@ def _independent(edges: np.ndarray, count: int) -> tuple[float, bool]:
 
 
 def _soft(pairs: np.ndarray, shares: np.ndarray) -> tuple[float, bool]:
-    """Give the largest sum of shares, and whether it is exact."""
+    """Return the largest sum of shares, and whether it is exact."""
     most, exact = shares.max(1), True
     total = float(most.sum())
     for members, edges in _groups(pairs, len(shares)):

@@ -17,7 +17,7 @@ NOISE = 1e-14
 
 
 def chebyshev(block: Float[Tensor, "R K"], columns: Float[Tensor, "K N"]) -> Float[Tensor, "R N"]:
-    """Give the largest difference over the coordinates, tile by tile, so that it stays in cache."""
+    """Return largest difference over the coordinates, tile by tile, so that it stays in cache."""
     tiles = []
     for tile in columns.split(TILE, dim=1):
         apart, gap = block.new_zeros(2, len(block), tile.shape[1])
@@ -30,7 +30,7 @@ def chebyshev(block: Float[Tensor, "R K"], columns: Float[Tensor, "K N"]) -> Flo
 def euclidean(
     block: Float[Tensor, "R K"], columns: Float[Tensor, "K N"], squares: Squares
 ) -> Float[Tensor, "R N"]:
-    r"""Give the distances by one matrix product; `squares` are the squared norms of the columns.
+    r"""Return the distances by one matrix product; `squares` are the squared norms of the columns.
 
     $$ \lVert a - b \rVert^2 = \lVert a \rVert^2 + \lVert b \rVert^2 - 2 a \cdot b $$
     Error: about 1e-8 of the norms in float64; distances below 1e-7 of them count as 0. Move the

@@ -30,7 +30,7 @@ DEFAULTS: dict[str, Family] = {"l2": "balls", "linf": "cubes"}
 
 
 def fitting(norm: str) -> list[Family]:
-    """Give the families that expand in closed form under the norm."""
+    """Return the families that expand in closed form under the norm."""
     return [name for name, entry in FAMILIES.items() if norm in entry.norms]
 
 

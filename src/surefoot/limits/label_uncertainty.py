@@ -47,7 +47,7 @@ def label_uncertainty(probabilities: Float[Tensor, "B C"], labels: AnyLabels) ->
 
 
 def largest_gamma(uncertainty: PerExample, risk: float) -> float:
-    r"""Give the largest mean label uncertainty that a subset of measure at least `risk` can have.
+    r"""Return the largest mean label uncertainty that a subset of measure at least `risk` can have.
 
     $$ \gamma^* = \frac1k \sum_{i=1}^{k} \mathrm{LU}_{(i)}, \quad k = \lceil \mathrm{risk} \cdot n
     \rceil $$

@@ -29,11 +29,11 @@ class Measures:
     label_uncertainty: Interval
 
     def reach(self, risk: float, gamma: float) -> bool:
-        """Say whether the figures themselves reach what was demanded."""
+        """Return whether the figures themselves reach what was demanded."""
         return self.risk.value >= risk and (gamma == 0 or self.label_uncertainty.value >= gamma)
 
     def certainly_reach(self, risk: float, gamma: float) -> bool:
-        """Say whether the lower limits of both reach what was demanded."""
+        """Return whether the lower limits of both reach what was demanded."""
         return self.risk.low >= risk and self.label_uncertainty.low >= gamma
 
 

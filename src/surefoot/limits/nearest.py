@@ -170,7 +170,7 @@ def _measured(points: Points, pairs: Pair, length: Length) -> Tensor:
 
 
 def _least(near: Tensor, other: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Give the least length of each row and the lowest index that has it."""
+    """Return the least length of each row and the lowest index that has it."""
     least = lengths.new_full((count,), torch.inf).scatter_reduce(0, near, lengths, "amin")
     winner = lengths == least[near]
     index = torch.full_like(least, torch.iinfo(torch.int64).max, dtype=torch.int64)

@@ -72,7 +72,7 @@ def _numbers(part: Rows | np.ndarray, name: str) -> Rows:
 
 
 def _unused(given: dict[str, Rows | None], count: int) -> Rows:
-    """Give the rows in no part, after a check of the parts."""
+    """Return the rows in no part, after a check of the parts."""
     uses = torch.zeros(count, dtype=torch.int64)
     for name, part in given.items():
         if part is None or len(part) == 0:

@@ -124,7 +124,7 @@ def _is_script(path: Path) -> bool:
 
 
 def _checkpoint(path: Path) -> str:
-    """Say how to turn a checkpoint into weights that are safe to open."""
+    """Describe how to turn a checkpoint into weights that are safe to open."""
     target = path.with_suffix(".safetensors").name
     return (
         f"{path} is a pickled checkpoint; it is not opened, for unpickling executes code from the"

@@ -25,7 +25,7 @@ class Bounded(nn.Module):
         self.bound = bound
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Give the scaled weight."""
+        """Return the scaled weight."""
         return weight * (self.bound / slope_bound(weight).clamp(min=self.bound))
 
 

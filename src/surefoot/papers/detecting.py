@@ -179,7 +179,7 @@ def _best_guarantee(found: Detection) -> str:
 
 
 def verdict(gain: Interval) -> str:
-    """Say whether a difference of AUROCs is sure, with its interval in points."""
+    """Return whether a difference of AUROCs is sure, with its interval in points."""
     word = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "makes no sure difference"
     points = (100 * value for value in (gain.value, gain.low, gain.high))
     return "{} ({:+.1f} points [{:+.1f}, {:+.1f}])".format(word, *points)

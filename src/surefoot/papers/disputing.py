@@ -101,7 +101,7 @@ def _balls(
 
 
 def _scores(model: nn.Module, data: Data) -> dict[str, Tensor]:
-    """Give human label uncertainty, and what the classifier says of itself."""
+    """Return human label uncertainty, and what the classifier says of itself."""
     with torch.no_grad():
         places = range(0, len(data), BATCH)
         parts = [model(data.batch(slice(first, first + BATCH))[0]) for first in places]

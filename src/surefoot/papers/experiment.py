@@ -276,5 +276,5 @@ def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
 def at_scales(
     kind: Callable[..., Outcome], settings: Mapping[str, Setting], **shared: Any
 ) -> dict[str, Callable[[Path, int], Outcome]]:
-    """Give one kind of experiment in several sizes: scale -> what runs it."""
+    """Return one kind of experiment in several sizes: scale -> what runs it."""
     return {scale: partial(kind, setting=setting, **shared) for scale, setting in settings.items()}

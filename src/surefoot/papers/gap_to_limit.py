@@ -34,12 +34,12 @@ class GapToLimit:
 
     @property
     def unexplained(self) -> float | None:
-        """Give the limit minus attacked accuracy: what the data do not explain."""
+        """Return the limit minus attacked accuracy: what the data do not explain."""
         return None if self.attacked is None else self.limit.value - self.attacked.value
 
     @property
     def crossed(self) -> bool:
-        """Say whether a figure of the classifier surely lies above the estimate.
+        """Return whether a figure of the classifier surely lies above the estimate.
 
         No contradiction: the limit is an estimate from one region, of another adversarial risk.
         """

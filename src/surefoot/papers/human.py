@@ -24,7 +24,7 @@ SURE = 0.9
 def human_mass(
     record: Record, probabilities: Tensor, radius: float, which: Which = "smallest"
 ) -> Interval:
-    r"""Give the mean share of people whose answer lies in the certified set; 0 where rejected.
+    r"""Return the mean share of people whose answer lies in the certified set; 0 where rejected.
 
     $$ \frac{1}{N} \sum_n \sum_{c \in S_n} p_{nc} $$
     VRA, if the label of each image were the answer of one person. The interval is Hoeffding's, at
@@ -56,7 +56,7 @@ def voted_sets(record: Record, probabilities: Tensor, radius: float) -> Interval
 def sets_where_unsure(
     record: Record, probabilities: Tensor, radius: float
 ) -> tuple[Interval | None, Interval | None]:
-    """Give the share with a certified set of two or more where people are unsure, and sure.
+    """Return the share with a certified set of two or more where people are unsure, and sure.
 
     Sure: at least `SURE` of them name the same class. None where there is no such image.
     """

@@ -83,7 +83,7 @@ class Line:
 
 
 def cloud_of(data: str, count: int, seed: int) -> Cloud:
-    """Give the points of a data set with label uncertainty: by votes, else zeros.
+    """Return the points of a data set with label uncertainty: by votes, else zeros.
 
     Without votes both splits are taken. `count` above 0: so many, drawn by the seed.
     """
@@ -103,7 +103,7 @@ def cloud_of(data: str, count: int, seed: int) -> Cloud:
 
 
 def _digits() -> Cloud:
-    """Give the digits as the measured figures of the authors' program had them."""
+    """Return the digits as the measured figures of the authors' program had them."""
     import numpy as np
     from sklearn.datasets import load_digits
 

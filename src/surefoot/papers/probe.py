@@ -18,7 +18,7 @@ MOST_ITERATIONS = 2000
 
 
 def features(model: Model, data: Data, *, layer: str) -> Float[Tensor, "N F"]:
-    """Give what a layer gives out for each image, flat, in eval mode.
+    """Return what a layer gives out for each image, flat, in eval mode.
 
     Args:
         model: a module.

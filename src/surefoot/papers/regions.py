@@ -59,7 +59,7 @@ def region(
 
 
 def smallest(sets: Sets, radii: Tensor, eps: float) -> Tensor:
-    """Give the members of the smallest alternative certified to eps, `[B, O]`; False if none is."""
+    """Return members of the smallest alternative certified to eps, `[B, O]`; False if none is."""
     proven = (radii > 0) & (radii >= eps)
     sizes = torch.where(proven, sets.sum(2), sets.shape[2] + 1)
     chosen = sets[torch.arange(len(sets)), sizes.argmin(1)]

@@ -126,7 +126,7 @@ def rejecting(
 def _thresholds(
     model: nn.Module, setting: Setting, score: str, sigma: float, seed: int
 ) -> list[float]:
-    """Give twentieths of the score on noisy training images, and 1: nothing is rejected there."""
+    """Return twentieths of the score on noisy training images, and 1: nothing is rejected there."""
     images, _ = load(setting.data, "train").first(KNOWN).batch(slice(None))
     scores = score_of(model, noisy(images, sigma, seed=seed), score).double()
     shares = torch.arange(1, 20, dtype=torch.float64) / 20
@@ -157,7 +157,7 @@ def _compare(
 
 
 def _best(table: pd.DataFrame, reading: str) -> pd.Series:
-    """Give the best row that rejects few enough; if none does, the one that rejects least."""
+    """Return the best row that rejects few enough; if none does, the one that rejects least."""
     share = "undecided" if reading == "majority" else "rejected"
     if bool((table[share] <= MOST).any()):
         return rejection.best_gain(table, reading, MOST)

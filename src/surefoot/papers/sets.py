@@ -156,7 +156,7 @@ def regions(
 
 
 def compare(row: Row, record: Record, eps: float) -> list[Published]:
-    """Give the figures of one line of the table, beside what the paper has."""
+    """Return the figures of one line of the table, beside what the paper has."""
     top = metrics.share(record.rows["prediction"] == record.rows["label"])
     found: dict[str, Interval] = {
         "top-1": top,
@@ -174,7 +174,7 @@ def compare(row: Row, record: Record, eps: float) -> list[Published]:
 
 
 def worth(record: Record, base: Record, eps: float) -> str:
-    """Say whether sets give more than one label: strict VRA against local VRA of the first net.
+    """Return whether sets give more than one label: strict VRA against local VRA of the first net.
 
     The same test images under both: only those that one of the two has are told, by a sign test.
     Strict VRA, because relaxed VRA can be bought with large sets. "" for a guarantee of one label.
@@ -240,7 +240,7 @@ def _certified(
 
 
 def _sign_test(more: int, less: int) -> float:
-    """Give the two-sided p-value that both happen equally often."""
+    """Return the two-sided p-value that both happen equally often."""
     larger = torch.tensor([float(max(more, less))])
     return min(2 * binomial_p_value(larger, torch.tensor([float(more + less)])).item(), 1.0)
 

@@ -120,7 +120,7 @@ def trained(row: Row, setting: Setting, folder: Path, seed: int) -> tuple[Path, 
 
 
 def part(data: Data, count: int) -> Data:
-    """Give the first rows; 0 gives all."""
+    """Return the first rows; 0 gives all."""
     return data.first(count) if count else data
 
 

@@ -86,7 +86,7 @@ def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published
 
 
 def _bound(record: Record, radius: float) -> str:
-    """Say what the certificates of single images prove about the distribution."""
+    """Describe what the certificates of single images prove about the distribution."""
     certified = int(metrics.certified_right(record.rows, radius).sum())
     alpha = record.header["certificate"]["alpha"]
     low = robust_share(certified, len(record), alpha)

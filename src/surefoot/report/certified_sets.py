@@ -77,7 +77,7 @@ def matrix_chart(record: Record) -> "matplotlib.figure.Figure":
 
 
 def together(record: Record, radius: float) -> np.ndarray:
-    """Give for each pair its share among the certified sets of two or more; NaN on the diagonal."""
+    """Return for each pair its fraction of the certified sets of two or more, else NaN."""
     shares = class_matrix(record, radius) / max(several_count(record, radius), 1)
     np.fill_diagonal(shares, np.nan)
     return shares
@@ -103,7 +103,7 @@ def _curves(record: Record, radii: np.ndarray, ax: "matplotlib.axes.Axes") -> No
 
 
 def certified_right_at(record: Record, radii: np.ndarray) -> np.ndarray:
-    """Give the relaxed VRA at each radius."""
+    """Return the relaxed VRA at each radius."""
     return np.array([label_inside(record, radius, "largest").mean() for radius in radii.tolist()])
 
 

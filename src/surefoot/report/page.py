@@ -121,7 +121,7 @@ def _section(record: Record, place: int) -> dict[str, Any]:
 
 
 def _sets(record: Record) -> dict[str, Any]:
-    """Give everything about certified sets at once: relaxed VRA is never shown alone."""
+    """Return everything about certified sets at once: relaxed VRA is never shown alone."""
     return {
         "guide": SETS_GUIDE,
         "chart": to_data_uri(set_chart(record)),
@@ -147,7 +147,7 @@ def _figure(ax: "matplotlib.axes.Axes") -> "matplotlib.figure.Figure":
 
 
 def _table(frame: pd.DataFrame, *, stacked: bool = False) -> dict[str, Any]:
-    """Give column names and cells; each cell is a list of lines, one unless `stacked`."""
+    """Return column names and cells; each cell is a list of lines, one unless `stacked`."""
     cells = [[str(cell) for cell in row] for row in frame.to_numpy().tolist()]
     lines = [[_BEFORE_BRACKET.split(cell) if stacked else [cell] for cell in row] for row in cells]
     return {"columns": [str(name) for name in frame.columns], "rows": lines}

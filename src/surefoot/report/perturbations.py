@@ -73,7 +73,7 @@ def show_change(ax: "matplotlib.axes.Axes", change: Tensor, scale: float) -> Non
 
 
 def planes_last(image: Tensor) -> np.ndarray:
-    """Give `[H, W, 3]`, or `[H, W]` for grey images, as matplotlib wants them."""
+    """Return `[H, W, 3]`, or `[H, W]` for grey images, as matplotlib wants them."""
     return image.permute(1, 2, 0).numpy() if len(image) == 3 else image.mean(0).numpy()
 
 

@@ -34,7 +34,7 @@ def right_by_kind(record: Record) -> dict[str, pd.Series]:
 
 
 def curves(record: Record) -> dict[str, pd.DataFrame]:
-    """Give one risk-coverage curve a kind; a missing score counts as the least certain."""
+    """Return one risk-coverage curve a kind; a missing score counts as the least certain."""
     score = record.rows["score"].astype(float).fillna(np.inf)
     return {kind: risk_coverage(right, score) for kind, right in right_by_kind(record).items()}
 

@@ -32,7 +32,7 @@ class Steps:
 
 
 def steps(record: Record, largest: float) -> Steps:
-    """Give both curves of a record between radius 0 and `largest`."""
+    """Return both curves of a record between radius 0 and `largest`."""
     rows = record.rows
     clean = rows["clean"].to_numpy(bool)
     certified = np.nan_to_num(rows["certified"].to_numpy(float), nan=0.0, posinf=np.inf)
@@ -48,7 +48,7 @@ def steps(record: Record, largest: float) -> Steps:
 
 
 def extent(records: Sequence[Record]) -> float:
-    """Give the right end of the radius axis: a little more than the largest tested radius."""
+    """Return the right end of the radius axis: a little more than the largest tested radius."""
     headers = [record.header for record in records]
     radii = [radius for header in headers for radius in header["radii"]]
     largest = max([*radii, *(header["threat"]["eps"] for header in headers)])

@@ -43,7 +43,7 @@ from surefoot.stats import Interval
 
 
 def headline(records: Sequence[Record]) -> pd.DataFrame:
-    """Give one row a record: its figures at the eps of its threat.
+    """Return one row a record: its figures at the eps of its threat.
 
     With a `LabelOrUncertain` record, two columns more: there attacked and certified count what is
     not wrong, refusals included; the additional ones only what is accepted and right.
@@ -53,7 +53,7 @@ def headline(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def by_radius(record: Record) -> pd.DataFrame:
-    """Give one row a radius of the grid: attacked, certified, the gap, ceiling, limit."""
+    """Return one row a radius of the grid: attacked, certified, the gap, ceiling, limit."""
     frame = pd.DataFrame([_radius_row(record, radius) for radius in record.header["radii"]])
     if not may_refuse(record):
         return frame.drop(columns=list(_KEPT))
@@ -61,7 +61,7 @@ def by_radius(record: Record) -> pd.DataFrame:
 
 
 def by_class(record: Record) -> pd.DataFrame:
-    """Give one row a class that occurs: its figures at the eps of the threat."""
+    """Return one row a class that occurs: its figures at the eps of the threat."""
     rows, eps = record.rows, record.header["threat"]["eps"]
     labels = sorted(set(rows["label"].tolist()))
     parts = [replace(record, rows=rows[rows["label"] == label]) for label in labels]
@@ -73,7 +73,7 @@ def by_class(record: Record) -> pd.DataFrame:
 
 
 def by_attack(record: Record) -> pd.DataFrame | None:
-    """Give one row an attack: what it found and what it took; None without a ledger."""
+    """Return one row an attack: what it found and what it took; None without a ledger."""
     costs = (record.header.get("attack") or {}).get("costs")
     if not costs:
         return None
@@ -92,7 +92,7 @@ def by_attack(record: Record) -> pd.DataFrame | None:
 
 
 def by_certified_set(record: Record) -> pd.DataFrame:
-    """Give one row a radius: VRA local, strict and relaxed, and what the sets cost, side by side.
+    """Return one row a radius: VRA local, strict and relaxed, and what the sets cost, side by side.
 
     VRA: verified robust accuracy. Sizes are means over the certified examples, of the smallest and
     of the largest certified set.
@@ -117,7 +117,7 @@ def by_certified_set(record: Record) -> pd.DataFrame:
 
 
 def by_set_size(record: Record) -> pd.DataFrame:
-    """Give one row a size of the smallest certified set at eps: how many, and how many right."""
+    """Return one row a size of the smallest certified set at eps: how many, and how many right."""
     found = by_size(record, record.header["threat"]["eps"])
     rows = [
         {
@@ -134,7 +134,7 @@ def by_set_size(record: Record) -> pd.DataFrame:
 
 
 def may_refuse(record: Record) -> bool:
-    """Say whether the guarantee counts "uncertain" as an answer that is not wrong."""
+    """Return whether the guarantee counts "uncertain" as an answer that is not wrong."""
     return record.header["guarantee"]["counts_rejection_as_right"]
 
 
@@ -149,7 +149,7 @@ def accepted_right_only(record: Record) -> Record:
 
 
 def alarms(record: Record) -> list[str]:
-    """Say where a record contradicts itself: a certificate and an attack cannot both be right."""
+    """Return where a certificate and an attack of a record cannot both be right."""
     name, found = record.header["name"], []
     broken = record.rows.loc[contradictions(record), "index"].tolist()
     if broken:

@@ -193,7 +193,7 @@ def _population(record: Record, alpha: float) -> str:
 
 
 def _procedure(certificate: dict[str, Any]) -> str:
-    """Say what is unlike the usual: rule, test, noise."""
+    """Describe what is unlike the usual: rule, test, noise."""
     text = ""
     if certificate.get("rule") == "majority":
         text += " A label is answered only with more than half of the mass."
@@ -239,7 +239,8 @@ def _attack(attack: dict[str, Any] | None) -> str:
 
 
 def cross_check_text(record: Record) -> str:
-    """Say what attacks found inside certified radii, and how far attack and certificate lie apart.
+    """Describe what attacks found inside certified radii, and how far attack and certificate lie
+    apart.
 
     The bracket ratio is (distance of the nearest counterexample found) / (certified radius).
     """
@@ -273,7 +274,7 @@ def _limit_entry(entry: dict[str, Any], norm: str) -> str:
 
 
 def _ceiling(record: Record) -> str:
-    """Say what is proven about these very rows, for every classifier."""
+    """Describe what is proven about these very rows, for every classifier."""
     entries = record.header.get("ceiling") or []
     if not entries:
         return "None: not asked for, or a guarantee about sets, which has none."

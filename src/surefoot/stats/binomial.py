@@ -50,7 +50,7 @@ def upper_bound(successes: Tensor, trials: int, alpha: float) -> Tensor:
 
 
 def interval(successes: int, trials: int, alpha: float = 0.05) -> Interval:
-    """Give a share with its two-sided Clopper-Pearson interval, alpha / 2 on each side.
+    """Return a share with its two-sided Clopper-Pearson interval, alpha / 2 on each side.
 
     >>> interval(0, 10)
     Interval(value=0.0, low=0.0, high=0.308497...)
@@ -62,7 +62,7 @@ def interval(successes: int, trials: int, alpha: float = 0.05) -> Interval:
 
 
 def binomial_p_value(successes: Tensor, trials: Tensor, null: float = 0.5) -> Tensor:
-    """Give P(X >= successes) for X ~ Bin(trials, null): small values speak for a larger share.
+    """Return P(X >= successes) for X ~ Bin(trials, null): small values speak for a larger share.
 
     No trial is no evidence: 1.
     """

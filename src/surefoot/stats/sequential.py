@@ -73,7 +73,7 @@ def group_sequential(null: float, alpha: float, draws: int) -> Boundary:
 
 
 def crossing(share: float, looks: Sequence[int], accept: Sequence[int]) -> float:
-    """Give the probability, exact to 1e-12, that some look accepts if this is the share."""
+    """Return the probability, exact to 1e-12, that some look accepts if this is the share."""
     mass, start, spent, seen = np.ones(1), 0, 0.0, 0
     for n, needed in zip(looks, accept, strict=True):
         fresh, offset, dropped = _misses(n - seen, 1 - share)
@@ -94,7 +94,7 @@ def _check(null: float, alpha: float, draws: int) -> None:
 
 
 def looks_of(draws: int) -> tuple[int, ...]:
-    """Give the numbers of draws at which these tests look: growing by an eighth, up to `draws`."""
+    """Return numbers of draws at which these tests look: growing by an eighth, up to `draws`."""
     found = [min(FIRST, draws)]
     while found[-1] < draws:
         found.append(min(ceil(found[-1] * RATIO), draws))
@@ -102,7 +102,7 @@ def looks_of(draws: int) -> tuple[int, ...]:
 
 
 def _accepting(null: float, alpha: float, looks: tuple[int, ...]) -> tuple[list[int], float]:
-    """Give the most misses that accept at each look (-1: none), and the exact level.
+    """Return the most misses that accept at each look (-1: none), and the exact level.
 
     `mass[j]` is the probability that no look has accepted so far and `start + j` draws missed.
     What is dropped at the ends of a distribution is charged as if it had accepted.
@@ -125,7 +125,7 @@ def _accepting(null: float, alpha: float, looks: tuple[int, ...]) -> tuple[list[
 
 
 def _misses(draws: int, chance: float) -> tuple[np.ndarray, int, float]:
-    """Give the distribution of the misses, without its ends: masses, where they start, the ends."""
+    """Return distribution of the misses, without its ends: masses, where they start, the ends."""
     low, high = (int(end) for end in binom.ppf([NEGLIGIBLE, 1 - 1e-16], draws, chance))
     low, high = max(low - 1, 0), min(high + 20, draws)
     mass = binom.pmf(np.arange(low, high + 1), draws, chance)
@@ -134,7 +134,7 @@ def _misses(draws: int, chance: float) -> tuple[np.ndarray, int, float]:
 
 
 def _hopeless(worth: float, draws: int) -> int:
-    """Give the most successes that refute every share from `worth` on, by an e-process."""
+    """Return the most successes that refute every share from `worth` on, by an e-process."""
     low, high = -1, int(worth * draws)  # `low` refutes (or is none), `high` + 1 does not
     while low < high:
         middle = (low + high + 1) // 2

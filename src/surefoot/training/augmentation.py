@@ -30,7 +30,7 @@ class Augmentation:
             )
 
     def apply(self, images: Images, generator: torch.Generator) -> Images:
-        """Give the augmented images `[B, P, H, W]`."""
+        """Return the augmented images `[B, P, H, W]`."""
         if (self.crop or self.shift or self.flip) and images.ndim != 4:
             raise ValueError(
                 "crops, shifts and flips need images [B, planes, H, W]; found"

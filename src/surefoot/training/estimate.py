@@ -104,7 +104,7 @@ def estimated_slope(
 
 
 def _application(layer: nn.Module) -> Apply | None:
-    """Give the linear part of a layer, as a function of its weight too."""
+    """Return the linear part of a layer, as a function of its weight too."""
     forward = type(layer).forward
     if isinstance(layer, nn.Linear) and forward is nn.Linear.forward:
         return lambda weight, point: linear(point, weight)

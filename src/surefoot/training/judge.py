@@ -67,11 +67,11 @@ class Judge:
 
     @property
     def needed(self) -> bool:
-        """Say whether there is anything to ask validation images beside clean accuracy."""
+        """Return whether there is anything to ask validation images beside clean accuracy."""
         return self.judge_eps > 0 or self.patience > 0
 
     def figures(self, model: nn.Module, data: Data) -> Figures:
-        """Give the figures of an epoch."""
+        """Return the figures of an epoch."""
         found: Figures = {CLEAN: accuracy(model, data)}
         if self.judge_eps > 0:
             part = data.first(min(self.judge_count or len(data), len(data)))
@@ -81,24 +81,24 @@ class Judge:
         return found
 
     def stops(self, log: list[Figures]) -> bool:
-        """Say whether the epochs so far are enough."""
+        """Return whether the epochs so far are enough."""
         if self.stop_on_collapse and any(line.get("collapsed") for line in log):
             return True
         return 0 < self.patience <= len(log) - 1 - best_epoch(log) if log else False
 
 
 def worth(line: Figures) -> float:
-    """Give the figure by which an epoch is judged; it has none without validation images."""
+    """Return the figure by which an epoch is judged; it has none without validation images."""
     return line.get(ATTACKED, line.get(CLEAN, -math.inf))
 
 
 def best_epoch(log: list[Figures]) -> int:
-    """Give the index of the first epoch of greatest worth."""
+    """Return the index of the first epoch of greatest worth."""
     return max(range(len(log)), key=lambda index: worth(log[index]))
 
 
 def collapsed(log: list[Figures]) -> bool:
-    """Say whether the last epoch shows catastrophic overfitting.
+    """Return whether the last epoch shows catastrophic overfitting.
 
     That is: accuracy under several steps has lost more than half of its best, and accuracy under
     one step lies above it by more than that half. When both fall together, training has failed in
@@ -123,7 +123,7 @@ def warn_of(line: Figures) -> None:
 
 
 def accuracy(model: nn.Module, data: Data, batch_size: int = 1000) -> float:
-    """Give the share of images whose largest logit is the label's."""
+    """Return the share of images whose largest logit is the label's."""
     right = 0
     with torch.no_grad(), frozen(model):
         for images, labels in _batches(model, data, batch_size):
@@ -134,7 +134,7 @@ def accuracy(model: nn.Module, data: Data, batch_size: int = 1000) -> float:
 def attacked_accuracy(
     model: nn.Module, data: Data, threat: Threat, steps: int, batch_size: int = 1000
 ) -> float:
-    """Give the share of images that are right, and stay so under FGSM (one step) or PGD.
+    """Return the share of images that are right, and stay so under FGSM (one step) or PGD.
 
     An upper bound of the robust accuracy, and a loose one: for choosing between epochs.
     """

@@ -15,7 +15,7 @@ Closeness = Literal["kl", "soft-cross-entropy"]
 
 
 def closeness(perturbed: Outcomes, clean: Outcomes, form: Closeness) -> PerExample:
-    r"""Give how far the perturbed answer p is from the clean one q: the second term of TRADES.
+    r"""Return how far the perturbed answer p is from the clean one q: the second term of TRADES.
 
     "kl" is the original, $\sum_c q_c \log (q_c / p_c)$; "soft-cross-entropy" that of the authors of
     UDP, $-\sum_c q_c \log (p_c + 10^{-8})$, which also pushes the entropy of q down.
@@ -28,7 +28,7 @@ def closeness(perturbed: Outcomes, clean: Outcomes, form: Closeness) -> PerExamp
 
 
 def boosted(outcomes: Outcomes, labels: Labels) -> PerExample:
-    r"""Give what the strongest wrong class is charged in MART: $-\log (1 - \max_{k \ne y} p_k)$.
+    r"""Return what the strongest wrong class is charged in MART: $-\log (1 - \max_{k \ne y} p_k)$.
 
     From logits: $\log \sum_j e^{f_j} - \log \sum_{j \ne k} e^{f_j}$, finite for every gap.
 
@@ -40,7 +40,7 @@ def boosted(outcomes: Outcomes, labels: Labels) -> PerExample:
 
 
 def mart(clean: Outcomes, perturbed: Outcomes, labels: Labels) -> PerExample:
-    r"""Give the divergence, weighted by how unlikely the clean answer finds the label.
+    r"""Return the divergence, weighted by how unlikely the clean answer finds the label.
 
     $$ (1 - q_y) \, \mathrm{KL}(q \| p) $$
 
@@ -51,7 +51,8 @@ def mart(clean: Outcomes, perturbed: Outcomes, labels: Labels) -> PerExample:
 
 
 def max_margin(clean: Tensor, perturbed: Tensor, counted: Tensor, clean_weight: float) -> Tensor:
-    r"""Give the loss of MMA from cross-entropies: $w \, L(x) + (1 - w) \, [\text{counted}] L(x')$.
+    r"""Return the loss of MMA from cross-entropies: $w \, L(x) + (1 - w) \, [\text{counted}]
+    L(x')$.
 
     Args:
         clean: cross-entropy at the image, `[B]`.

@@ -30,7 +30,7 @@ def with_bottom(logits: Outcomes, guarantee: Guarantee, slack: Tensor) -> Tensor
 
 
 def doubt(outcomes: Outcomes) -> PerExample:
-    r"""Give the divergence from the answer without the last column to the answer with it.
+    r"""Return the divergence from the answer without the last column to the answer with it.
 
     $$ \mathrm{KL}(\mathrm{softmax}(f), 0 \,\|\, \mathrm{softmax}(f, y_\bot))
        = \log (1 + e^{y_\bot} / \textstyle\sum_c e^{f_c}) $$
@@ -50,7 +50,7 @@ def handicapped(
     whole: bool = False,
     leniency: float = 0.0,
 ) -> Outcomes:
-    r"""Give every class the start over the label that the slack allows it (EMMA).
+    r"""Return every class the start over the label that the slack allows it (EMMA).
 
     $$ f_i + s_i T_{yi}, \qquad s_i = \mathrm{clip}((f_y - f_i) / T_{yi}, 0.01, 1) $$
     With `whole` the share s is 1. For a guarantee of several alternatives, S is the one of largest
@@ -78,7 +78,8 @@ def handicapped(
 
 
 def annealed(outcomes: Outcomes, labels: Labels, temperature: float, offset: float) -> PerExample:
-    r"""Give the cross-entropy with a further offset, less of it where the label is likely already.
+    r"""Return the cross-entropy with a further offset, less of it where the label is likely
+    already.
 
     $$ T (1 - p_y)^5 \, L((f - o \, e_y) / T) $$
     with p the softmax of the same logits. It spends slope on the examples that can still be won.

@@ -42,40 +42,40 @@ class Outputs:
 
     @cached_property
     def clean(self) -> Tensor:
-        """Give the outcomes of the clean images."""
+        """Return the outcomes of the clean images."""
         return self.ask(self.images)
 
     @cached_property
     def perturbed(self) -> Tensor:
-        """Give the outcomes of the perturbed images."""
+        """Return the outcomes of the perturbed images."""
         return self.clean if self.point is self.images else self.ask(self.point)
 
     @property
     def moved(self) -> Tensor:
-        """Say which images differ from their clean ones."""
+        """Return which images differ from their clean ones."""
         offset = self.point - self.images if isinstance(self.point, Tensor) else self.point.offset
         return (offset != 0).flatten(1).any(1)
 
     @property
     def copies(self) -> Tensor:
-        """Give the outcomes of all copies of each image, `[S, B, O]`."""
+        """Return the outcomes of all copies of each image, `[S, B, O]`."""
         return self.perturbed.unflatten(0, (-1, len(self.labels)))
 
     @property
     def losses(self) -> Tensor:
-        """Give the loss of all copies of each image, `[S, B]`."""
+        """Return the loss of all copies of each image, `[S, B]`."""
         copies = len(self.perturbed) // len(self.labels)
         each = self.criterion(self.perturbed, self.labels.repeat(copies))
         return each.unflatten(0, (copies, -1))
 
     @property
     def right(self) -> Tensor:
-        """Say which copies of each image are answered with the label, `[S, B]`."""
+        """Return which copies of each image are answered with the label, `[S, B]`."""
         found = predicted(self.perturbed.detach())
         return found.unflatten(0, (-1, len(self.labels))) == self.labels
 
     def cross_entropy(self, outcomes: Tensor) -> PerExample:
-        """Give the loss of outcomes under the true labels."""
+        """Return the loss of outcomes under the true labels."""
         return self.criterion(outcomes, self.labels)
 
 
@@ -88,16 +88,16 @@ class Recipe(Protocol):
     def perturb(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator
     ) -> Point:
-        """Give the point at which the model is trained; leave the model as it is."""
+        """Return the point at which the model is trained; leave the model as it is."""
         ...
 
     def loss(self, answers: Outputs) -> PerExample:
-        """Give the loss of each example."""
+        """Return the loss of each example."""
         ...
 
 
 def criterion_of(model: Model, label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
-    r"""Give the model's own `criterion(outcomes, labels) -> [B]`, or the cross-entropy.
+    r"""Return the model's own `criterion(outcomes, labels) -> [B]`, or the cross-entropy.
 
     $$ -(1 - s) \log p_y - \tfrac{s}{C} \sum_c \log p_c $$
     A model whose training needs another likelihood (a Gaussian process, members side by side)
@@ -118,5 +118,5 @@ def check_steps(steps: int, step_size: float | None) -> None:
 
 
 def length(step_size: float | None, reach: float, threat: Threat, steps: int) -> float:
-    """Give the length of a step: as asked for, or so that all steps together reach `reach` eps."""
+    """Return length of a step: as asked for, or so that all steps together reach `reach` eps."""
     return reach * threat.eps / steps if step_size is None else step_size

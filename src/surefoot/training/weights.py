@@ -33,7 +33,7 @@ class WeightAttack:
             )
 
     def radius(self, epoch: int) -> float:
-        """Give the radius in an epoch, counted from 0."""
+        """Return the radius in an epoch, counted from 0."""
         return self.weight_radius if epoch >= self.weight_radius_after else 0.0
 
 
@@ -103,7 +103,7 @@ def average(mean: Weights, model: nn.Module, decay: float, count: int) -> None:
 
 @contextmanager
 def holding(model: nn.Module, weights: Weights | None) -> Iterator[None]:
-    """Give the model other weights for the time of the block; None leaves its own."""
+    """Return the model other weights for the time of the block; None leaves its own."""
     if weights is None:
         yield
         return

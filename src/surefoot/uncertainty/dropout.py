@@ -89,7 +89,7 @@ class DropoutEnsemble(nn.Module):
         self.config = {"name": "dropout-ensemble", "model": inner, **own} if inner else None
 
     def members(self, images: Images) -> Members:
-        """Give the outcomes under each of the S draws."""
+        """Return the outcomes under each of the S draws."""
         return torch.stack([self._draw(images, index) for index in range(self.draws)])
 
     def forward(self, images: Images) -> Outcomes:

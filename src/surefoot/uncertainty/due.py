@@ -94,7 +94,7 @@ class DUE(nn.Module):
         return mean_log(members) if self.training else log_mean(members)
 
     def members(self, images: Images) -> Members:
-        """Give draws of f: by the model's own numbers in eval mode, by fresh ones in train mode."""
+        """Return draws of f: by the model's own numbers in eval mode, else by fresh ones."""
         mean, variance = self.latent(images)
         noise = self.noise.unsqueeze(1)
         if self.training:
@@ -103,13 +103,14 @@ class DUE(nn.Module):
         return mean + noise * variance.sqrt()
 
     def latent(self, images: Images) -> tuple[Outcomes, Outcomes]:
-        """Give mean and variance of the latent value of each class, `[B, C]` both."""
+        """Return mean and variance of the latent value of each class, `[B, C]` both."""
         found = self.posterior(self.net(self.scale * images))
         variance = found.lazy_covariance_matrix.diagonal(dim1=-1, dim2=-2)
         return found.mean.T, variance.T.clamp(min=LEAST_VARIANCE)
 
     def latent_variance(self, images: Images) -> PerExample:
-        """Give the share of the prior variance that is left: near 1 far from the data, less at it.
+        """Return the share of the prior variance that is left: near 1 far from the data, less at
+        it.
 
         The mean over classes; above 1 where the posterior is wider than the prior.
         """
@@ -117,7 +118,7 @@ class DUE(nn.Module):
         return (variance / self.prior.kernel.outputscale).mean(1)
 
     def criterion(self, outcomes: Outcomes, labels: Labels) -> PerExample:
-        """Give the negative lower bound of each example, from outcomes in train mode."""
+        """Return the negative lower bound of each example, from outcomes in train mode."""
         divergence = self.posterior.kl_divergence().sum() / self.count
         return nll_loss(outcomes, labels, reduction="none") + divergence
 
@@ -155,7 +156,7 @@ class Prior(nn.Module):
         self.kernel: Any = gp.kernels.ScaleKernel(rbf, batch_shape=batch)
 
     def forward(self, features: Tensor) -> Any:
-        """Give the joint distribution at some features `[..., B, F]`."""
+        """Return the joint distribution at some features `[..., B, F]`."""
         normal = _gpytorch().distributions.MultivariateNormal
         return normal(self.mean(features), self.kernel(features))
 
@@ -171,7 +172,7 @@ def _posterior(prior: Prior, classes: int, inducing: int, features: int) -> Any:
 
 
 def _width(net: nn.Module) -> int:
-    """Give the number of features: outputs of the last dense layer."""
+    """Return the number of features: outputs of the last dense layer."""
     dense = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
     if not dense:
         raise ValueError("the features must come from a dense layer; the net has none")

@@ -53,7 +53,7 @@ class Ensemble(nn.Module):
         self.config = {"name": "ensemble", "nets": configs} if all(configs) else None
 
     def members(self, images: Images) -> Members:
-        """Give the outcomes of each member."""
+        """Return the outcomes of each member."""
         # One after the other: stacked weights under `vmap` are no faster on a CPU (docs).
         return torch.stack([net(images) for net in self.nets])
 
@@ -63,5 +63,5 @@ class Ensemble(nn.Module):
         return mean_log(members) if self.training else log_mean(members)
 
     def criterion(self, outcomes: Outcomes, labels: Labels) -> PerExample:
-        """Give the mean of the members' cross-entropies, from outcomes in train mode."""
+        """Return the mean of the members' cross-entropies, from outcomes in train mode."""
         return nll_loss(outcomes, labels, reduction="none")

@@ -14,7 +14,7 @@ from surefoot.types import Members, Model, Outcomes
 
 
 def log_mean(members: Members) -> Outcomes:
-    r"""Give the log of the mean probability, $\log \tfrac{1}{M} \sum_m p_m$.
+    r"""Return the log of the mean probability, $\log \tfrac{1}{M} \sum_m p_m$.
 
     Its softmax is the mean, its entropy that of the mean: the total uncertainty.
     """
@@ -22,7 +22,7 @@ def log_mean(members: Members) -> Outcomes:
 
 
 def mean_log(members: Members) -> Outcomes:
-    r"""Give the mean of the log probabilities, $\tfrac{1}{M} \sum_m \log p_m$.
+    r"""Return the mean of the log probabilities, $\tfrac{1}{M} \sum_m \log p_m$.
 
     Minus column y is the mean over members of the cross-entropy, $\tfrac{1}{M} \sum_m L_m$: that is
     what `nll_loss` takes. As logits they are the mean of the members' logits.
@@ -31,7 +31,7 @@ def mean_log(members: Members) -> Outcomes:
 
 
 def members_of(model: Model, what: str) -> Callable[[Tensor], Tensor]:
-    """Give the model's `members`.
+    """Return the model's `members`.
 
     Raises:
         ValueError: it has none; `what` names who asked.

@@ -48,12 +48,12 @@ def _others(logits: Outcomes) -> PerExample:
 
 
 def energy(logits: Outcomes) -> PerExample:
-    r"""Give the free energy $-\log \sum_c e^{f_c}$ (Liu et al. 2020); unbounded."""
+    r"""Return the free energy $-\log \sum_c e^{f_c}$ (Liu et al. 2020); unbounded."""
     return -logits.logsumexp(1)
 
 
 def vacuity(logits: Outcomes, evidence: Evidence = "softplus") -> PerExample:
-    r"""Give the share of a Dirichlet distribution that no evidence supports, in (0, 1].
+    r"""Return the share of a Dirichlet distribution that no evidence supports, in (0, 1].
 
     $$ \frac{C}{\sum_c (e(f_c) + 1)}, \quad e = \mathrm{relu}, \mathrm{softplus} \text{ or } \exp $$
     It means that for nets trained by an evidential loss with the same e, whose logits are amounts
@@ -70,7 +70,7 @@ def vacuity(logits: Outcomes, evidence: Evidence = "softplus") -> PerExample:
 
 
 def mutual_information(members: Members) -> PerExample:
-    r"""Give what the members disagree about: total minus expected entropy, in units of log C.
+    r"""Return what the members disagree about: total minus expected entropy, in units of log C.
 
     $$ \Bigl( H(\tfrac{1}{M} \sum_m p_m) - \tfrac{1}{M} \sum_m H(p_m) \Bigr) / \log C $$
     In [0, log min(M, C) / log C], up to rounding; 0 where all say the same, however unsure.
@@ -80,7 +80,7 @@ def mutual_information(members: Members) -> PerExample:
 
 
 def member_variance(members: Members) -> PerExample:
-    r"""Give the variance over members of the probabilities, summed over classes, in [0, 1 - 1/M].
+    r"""Return the variance over members of the probabilities, summed over classes, in [0, 1 - 1/M].
 
     $$ \sum_c \tfrac{1}{M} \sum_m (p_{mc} - \bar p_c)^2 $$
     """
@@ -88,7 +88,7 @@ def member_variance(members: Members) -> PerExample:
 
 
 def vote_disagreement(members: Members) -> PerExample:
-    r"""Give the share of members that do not vote for the most voted label, in [0, 1 - 1/C].
+    r"""Return the share of members that do not vote for the most voted label, in [0, 1 - 1/C].
 
     $$ 1 - \max_c \tfrac{1}{M} \sum_m [\arg\max_k f_{mk} = c] $$
     It is flat between its jumps; its gradient is that of $1 - \max_c \bar p_c$, for attacks to
@@ -100,7 +100,7 @@ def vote_disagreement(members: Members) -> PerExample:
 
 
 def bounded_variance(variance: PerExample) -> PerExample:
-    r"""Give a latent variance as a share, $v / (1 + v)$, in [0, 1).
+    r"""Return a latent variance as a share, $v / (1 + v)$, in [0, 1).
 
     v is the latent variance of a Gaussian process in units of its prior's: 1/2 is what is left far
     from the data. Images are ordered and accepted as by v, and certificates of the mean and of the

@@ -60,7 +60,7 @@ class Selective(nn.Module):
 
 
 def scored(model: Model, images: Images, score: str) -> tuple[Outcomes, PerExample]:
-    """Ask a model once, and say how unsure it is: logits and scores.
+    """Run a model once, and say how unsure it is: logits and scores.
 
     A score of members takes the log of their mean probability for the logits, which are the model's
     own for all models of several members here.
@@ -82,7 +82,7 @@ def scored(model: Model, images: Images, score: str) -> tuple[Outcomes, PerExamp
 
 
 def score_of(model: Model, images: Images, score: str) -> PerExample:
-    """Say how unsure a model is, in eval mode and without gradients."""
+    """Describe how unsure a model is, in eval mode and without gradients."""
     with torch.no_grad(), frozen(model):
         return scored(model, images.to(device_of(model)), score)[1].to(images.device)
 
@@ -101,5 +101,5 @@ def check_score(model: Model, score: str) -> None:
 
 
 def accepted(outcomes: Tensor) -> Tensor:
-    """Say for each row of a selective classifier whether a label wins strictly."""
+    """Return for each row of a selective classifier whether a label wins strictly."""
     return outcomes[:, :-1].amax(1) > outcomes[:, -1]

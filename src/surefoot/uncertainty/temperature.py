@@ -50,7 +50,7 @@ class Tempered(nn.Module):
 
 
 def fit_temperature(logits: Outcomes, labels: AnyLabels) -> float:
-    r"""Give the temperature in [0.01, 100] at which validation images are likeliest.
+    r"""Return the temperature in [0.01, 100] at which validation images are likeliest.
 
     With $b = 1 / T$ the mean loss $\frac{1}{N} \sum_n \log \sum_c e^{b f_{nc}} - b f_{n y_n}$ is
     convex in b: a log-sum-exp of linear functions, and a linear one. Its slope, the mean of
@@ -81,6 +81,6 @@ def fit_temperature(logits: Outcomes, labels: AnyLabels) -> float:
 
 
 def loss_at(logits: Outcomes, labels: Labels, temperature: float) -> float:
-    """Give the mean cross-entropy of the logits at a temperature, in float64."""
+    """Return the mean cross-entropy of the logits at a temperature, in float64."""
     scaled = logits.double() / temperature
     return nn.functional.cross_entropy(scaled, labels).item()

@@ -21,7 +21,7 @@ AMPLE = 3.0
 
 
 def threshold_at_coverage(scores: PerExample, coverage: float) -> float:
-    """Give the smallest threshold that accepts at least `coverage` of these validation scores."""
+    """Return the smallest threshold that accepts at least `coverage` of these validation scores."""
     if not 0 < coverage <= 1 or bool(scores.isnan().any()):
         raise ValueError("`coverage` must lie in (0, 1] and scores must not be NaN")
     ordered = scores.sort().values
@@ -50,7 +50,8 @@ class RiskThreshold:
 def threshold_at_risk(
     scores: PerExample, wrong: Flags, risk: float, *, grid: Tensor, alpha: float = 0.05
 ) -> RiskThreshold:
-    r"""Give the largest threshold of a grid whose selective risk is at most `risk`, surely enough.
+    r"""Return the largest threshold of a grid whose selective risk is at most `risk`, surely
+    enough.
 
     With $n_t$ scores at most t, and $k_t$ wrong among them, thresholds are tested from below,
     $$ V_t = B^{-1}(1 - \alpha; k_t + 1, n_t - k_t) \le \mathrm{risk}, $$
@@ -97,7 +98,7 @@ def threshold_at_risk(
 def grid_for(
     scores: PerExample, risk: float, *, count: int, alpha: float = 0.05, steps: int = STEPS
 ) -> Tensor:
-    r"""Give thresholds to test on `count` other images: quantiles of these scores.
+    r"""Return thresholds to test on `count` other images: quantiles of these scores.
 
     With $\log \alpha / \log(1 - \mathrm{risk})$ accepted images, all of them right, a test passes.
     The first threshold is to accept three times as many, so that some may be wrong; where that is
@@ -125,7 +126,7 @@ def grid_for(
 
 
 def noisy(images: Images, sigma: float, *, seed: int = 0) -> Images:
-    """Give one noisy copy of each image, in pixel units and not clipped; sigma = 0: the images.
+    """Return one noisy copy of each image, in pixel units and not clipped; sigma = 0: the images.
 
     Args:
         images: `[B, ...]`.

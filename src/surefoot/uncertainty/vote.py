@@ -58,7 +58,7 @@ class Vote:
 
     @property
     def rejects(self) -> bool:
-        """Say whether the base classifier has the outcome "uncertain"."""
+        """Return whether the base classifier has the outcome "uncertain"."""
         return rejects(self.model)
 
     def answers(self, shares: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class Vote:
         return torch.cat(rows).to(images.device)
 
     def _noisy(self, images: Tensor, draws: int, streams: list[tuple[int, ...]]) -> Tensor:
-        """Give copies of each image from its stream, one image after the other."""
+        """Return copies of each image from its stream, one image after the other."""
         copies = images.repeat_interleave(draws, 0)
         if self.sigma == 0:
             return copies
@@ -189,12 +189,12 @@ class Vote:
         return (noisy * self.levels).round() / self.levels if self.levels else noisy
 
     def _on_grid(self, images: Tensor) -> Tensor:
-        """Say which images have all pixels on the grid, `[B]`."""
+        """Return which images have all pixels on the grid, `[B]`."""
         places = images.double() * self.levels
         return ((places - places.round()).abs() < OFF_GRID).flatten(1).all(1)
 
     def soft(self, images: Images, noise: Tensor) -> Outcomes:
-        r"""Give the log of the mean softmax over noisy copies: the differentiable stand-in of g.
+        r"""Return the log of the mean softmax over noisy copies: the differentiable stand-in of g.
 
         $$ \log \tfrac{1}{S} \sum_s \mathrm{softmax}(f(x + \sigma e_s)) $$
 

@@ -112,7 +112,7 @@ def gloro(model: nn.Module, eps: float, shape: Shape | None = None) -> LogitMarg
 
 
 def measured(net: nn.Module, shape: Shape) -> Constants:
-    """Give all constants of a net for images of a shape."""
+    """Return all constants of a net for images of a shape."""
     with torch.no_grad(), frozen(net):
         return constants_of(trace(net, shape))
 
@@ -130,7 +130,7 @@ def _lead(constants: Constants, images: Images) -> tuple[_Lead, Tensor]:
 
 
 def _companies(images: Images) -> list[tuple[Tensor, int]]:
-    """Give batches of another size and composition, and how many rows are those of the images."""
+    """Return batches of another size and composition, and how many rows are those of the images."""
     few = images[:2]
     return [(images[:1].clone(), 1), (torch.cat([few, 1 - few.flip(0)]), len(few))]
 
@@ -166,7 +166,7 @@ def _check_same(
 
 
 def _close(direct: Tensor, logits: Outcomes, error: Tensor) -> bool:
-    """Say whether two executions lie within what both may err."""
+    """Return whether two executions lie within what both may err."""
     if direct.shape != logits.shape or direct.dtype != logits.dtype:
         return False
     return bool(((direct - logits).double().norm(dim=1) <= 2 * error).all())
@@ -180,7 +180,7 @@ def _radii(
     rejection: LogitMarginSelective | None,
     shape: Shape,
 ) -> PerAlternative:
-    """Give radii on the logits; "uncertain" enters as slack."""
+    """Return radii on the logits; "uncertain" enters as slack."""
     bounds = constants.pairwise.to(lead.logits.device)
     classes, slack, growth = lead.logits.shape[1], lead.slack, lead.growth
     demanded: Tensor = torch.zeros_like(bounds)
@@ -209,7 +209,7 @@ def _labels(sets: Sets, classes: int, guarantee: Guarantee) -> Tensor:
 
 
 def _rounding(lead: _Lead, constants: Constants) -> dict[str, float]:
-    """Say what rounding takes: from leads, for each unit of radius, and about from a radius."""
+    """State what rounding takes: from leads, for each unit of radius, and about from a radius."""
     between = constants.pairwise[constants.pairwise > 0].cpu()
     usual = between.median().item() if len(between) else 1.0
     slack = lead.slack.median().item()

@@ -91,7 +91,7 @@ def pairwise(
 
 
 def opened(model: Model) -> nn.Module:
-    """Give the net whose logits decide; raise for one whose layers or rejection are not known."""
+    """Return the net whose logits decide; raise for one whose layers or rejection are not known."""
     if isinstance(model, LogitMarginSelective):
         if why := strange(model, LogitMarginSelective) or replaced(LogitMarginSelective):
             raise ValueError(f"the rejection is not the one of LogitMarginSelective: {why}")
@@ -195,7 +195,7 @@ def _pairs(graph: Graph, slopes: dict[str, Tensor], bounds: dict[str, Bound]) ->
 
 
 def _gaps(rows: Tensor) -> Tensor:
-    """Give the distances of all pairs of rows, rounded up; with a gradient also on the diagonal."""
+    """Return distances of all pairs of rows, rounded up; with a gradient also on the diagonal."""
     gaps = rows.unsqueeze(1) - rows
     squares = gaps.square().sum(2)
     apart = squares > 0

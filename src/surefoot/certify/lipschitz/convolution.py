@@ -83,7 +83,7 @@ def convolution_bound(
 
 
 def padding_norm(size: Pair, padding: tuple[Pair, Pair], mode: str) -> float:
-    """Give the norm of padding that repeats pixels: the root of how often one is repeated."""
+    """Return the norm of padding that repeats pixels: the root of how often one is repeated."""
     often = 1.0
     for length, (before, after) in zip(size, padding, strict=True):
         line = torch.arange(length, dtype=torch.float64).view(1, 1, 1, -1)
@@ -102,7 +102,7 @@ def _written_out(
     groups: int,
     mode: str,
 ) -> Tensor:
-    """Give the matrix of each group: every tap where it falls, and nothing is computed."""
+    """Return the matrix of each group: every tap where it falls, and nothing is computed."""
     per_group, out = weight.shape[1], weight.shape[0] // groups
     matrices = weight.new_zeros(groups, out, *after, per_group, *size)
     rows = _falls(size[0], after[0], weight.shape[2], stride[0], padding[0], dilation[0], mode)
@@ -190,7 +190,7 @@ def _phases_to_depth(
 
 
 def _waves(period: int, count: int, taps: int) -> Tensor:
-    r"""Give $e^{2 \pi i f t / N}$ for `count` frequencies f and all taps t."""
+    r"""Return $e^{2 \pi i f t / N}$ for `count` frequencies f and all taps t."""
     turns = torch.outer(torch.arange(count), torch.arange(taps)).remainder(period)
     angles = turns.double() * (2 * torch.pi / period)
     return torch.polar(torch.ones_like(angles), angles)

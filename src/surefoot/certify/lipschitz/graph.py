@@ -172,7 +172,7 @@ class _Tracer(fx.Tracer):
     """Layers with a rule are leaves; so are those of torch, where only the error is missing."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Say whether the inside of a module stays closed."""
+        """Return whether the inside of a module stays closed."""
         if isinstance(m, nn.Sequential):
             return False
         kind = kind_of(m)
@@ -201,7 +201,7 @@ class _Values(fx.Interpreter):
     """Run the graph and keep every value."""
 
     def kept(self, images: Tensor) -> dict[str, Any]:
-        """Give the value of each node, by name."""
+        """Return the value of each node, by name."""
         self.extra_traceback = False
         self.run(images)
         return {node.name: value for node, value in self.env.items()}
@@ -267,7 +267,7 @@ def _place(node: fx.Node) -> str:
 
 
 def _name(node: fx.Node) -> str:
-    """Give the name of what a node does; "?" for a function that is not of torch or Python."""
+    """Return the name of what a node does; "?" for a function that is not of torch or Python."""
     if isinstance(node.target, str):
         return node.target
     name = getattr(node.target, "__name__", "?")
@@ -307,7 +307,7 @@ def _owner(node: Any) -> Any:
 
 
 def _shares(one: fx.Node, other: Any, values: dict[str, Any]) -> bool:
-    """Say whether two nodes hold the same memory; without values: whether one leads there."""
+    """Return whether two nodes hold the same memory; without values: whether one leads there."""
     if not isinstance(other, fx.Node):
         return False
     if not values:
@@ -320,7 +320,7 @@ def _shares(one: fx.Node, other: Any, values: dict[str, Any]) -> bool:
 
 
 def _made_of_sizes(node: fx.Node, name: str, flows: set[str], values: dict[str, Any]) -> bool:
-    """Say whether a value is no flow and no constant either; sizes may only say how to reshape."""
+    """Return if a value is no flow and no constant either; sizes may only say how to reshape."""
     if node.name in flows or not _ancestors(node) & flows:
         return False
     return name not in ("view", "reshape", "flatten") or isinstance(values.get(node.name), Tensor)
@@ -355,7 +355,7 @@ class _Call(NamedTuple):
 
     @property
     def operands(self) -> tuple[Any, Any]:
-        """Give the two operands of arithmetic, as they stand in the graph."""
+        """Return the two operands of arithmetic, as they stand in the graph."""
         self.limit(2, "other")
         both = (*self.node.args, *self.node.kwargs.values())
         if len(both) != 2:
@@ -371,35 +371,35 @@ class _Call(NamedTuple):
 
     @property
     def source(self) -> str:
-        """Give the one flow that is changed: the first argument."""
+        """Return the one flow that is changed: the first argument."""
         flows = [one for one in self.node.args if isinstance(one, fx.Node) and self.flowing(one)]
         if len(flows) != 1 or flows[0] is not self.node.args[0]:
             raise self.refused("of several flows")
         return flows[0].name
 
     def flowing(self, argument: Any) -> bool:
-        """Say whether an argument depends on the images."""
+        """Return whether an argument depends on the images."""
         return isinstance(argument, fx.Node) and argument.name in self.flows
 
     def constant(self, argument: Any) -> Any:
-        """Give the value of an operand; a plain tensor or a number."""
+        """Return the value of an operand; a plain tensor or a number."""
         value = self.value(argument)
         if isinstance(value, Tensor) and type(value) not in TENSORS:
             raise self.refused(f"with a {type(value).__name__}")
         return value
 
     def value(self, argument: Any) -> Any:
-        """Give the value of an argument: of a node, or the argument itself."""
+        """Return the value of an argument: of a node, or the argument itself."""
         return self.values[argument.name] if isinstance(argument, fx.Node) else argument
 
     def option(self, place: int, name: str, default: Any) -> Any:
-        """Give an argument by place or name."""
+        """Return an argument by place or name."""
         if name in self.node.kwargs:
             return self.value(self.node.kwargs[name])
         return self.value(self.node.args[place]) if len(self.node.args) > place else default
 
     def refused(self, why: str) -> ValueError:
-        """Say that this use has no bound."""
+        """Describe that this use has no bound."""
         return ValueError(unknown(f"the operation {self.name} {why}"))
 
 

@@ -171,7 +171,7 @@ def check_tensors(layer: nn.Module) -> None:
 
 
 def _parametrised(value: Any) -> bool:
-    """Say whether this is the property under which torch.nn.utils.parametrize puts a weight."""
+    """Return whether this is the property under which torch.nn.utils.parametrize puts a weight."""
     return isinstance(value, property) and getattr(value.fget, "__code__", None) is _PROPERTY
 
 

@@ -87,7 +87,7 @@ def rule_of(layer: nn.Module) -> Rule | None:
 
 
 def computes_like(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Say whether a layer computes what this kind computes, and nothing around it."""
+    """Return whether a layer computes what this kind computes, and nothing around it."""
     return isinstance(layer, kind) and not strange(layer, kind)
 
 
@@ -136,7 +136,7 @@ def first_line(error: Exception) -> str:
 
 
 def unknown(what: str) -> str:
-    """Say that there is no bound, and how to give one."""
+    """Describe that there is no bound, and how to give one."""
     names = ", ".join(sorted(kind.__name__ for kind in _RULES))
     return (
         f"no Lipschitz bound is known for {what}. Known: {names}; sums, differences, concatenation,"
@@ -192,7 +192,7 @@ def convolution(layer: nn.Conv1d | nn.Conv2d, shape: Shape | None) -> Bound:
 
 
 def _edges(layer: nn.Conv1d | nn.Conv2d) -> Any:
-    """Give the padding before and after on each axis, from what `forward` reads."""
+    """Return the padding before and after on each axis, from what `forward` reads."""
     if layer.padding_mode != "zeros":
         both = layer._reversed_padding_repeated_twice
         edges = tuple(zip(both[::2], both[1::2], strict=True))[::-1]
@@ -339,7 +339,7 @@ def _norm(values: Tensor) -> float:
 
 
 def _fixed(slope: float, terms: int = 0) -> Rule:
-    """Give the rule of an activation that acts on each feature, with f(0) at most 1 in size."""
+    """Return the rule of an activation that acts on each feature, with f(0) at most 1 in size."""
 
     def rule(layer: nn.Module, shape: Shape | None) -> Bound:
         return Bound(slope, offset=math.prod(shape or (1,)) ** 0.5 if terms else 0.0, terms=terms)
@@ -353,7 +353,8 @@ def _norm_pool(layer: NormPool, shape: Shape | None) -> Bound:
 
 
 def vanished(shape: Shape | None, terms: int) -> float:
-    """Give the offset, in float64 and coarser, for features whose squares are too small to add up.
+    """Return the offset, in float64 and coarser, for features whose squares are too small to add
+    up.
 
     Below 2^-63 a square may be flushed to zero in float32: with it goes at most that feature.
     """

@@ -48,7 +48,7 @@ class Execution(fx.Interpreter):
         self.room = torch.zeros(())
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Give the logits `[B, C]`, their l2 error at the images `[B]`, and its growth with r."""
+        """Return the logits `[B, C]`, their l2 error at the images `[B]`, and its growth with r."""
         outcomes = self.run(images)
         result = self.constants.graph.result
         if outcomes.ndim != 2:
@@ -120,7 +120,7 @@ class Execution(fx.Interpreter):
 
 
 def gamma(terms: int, unit: float) -> float:
-    r"""Give $n u / (1 - n u)$: the relative error of n roundings."""
+    r"""Return $n u / (1 - n u)$: the relative error of n roundings."""
     if terms * unit >= 0.5:
         raise ValueError(
             f"sums of {terms} terms with unit {unit:.1e} may lose every digit: certify in float64"
@@ -129,7 +129,7 @@ def gamma(terms: int, unit: float) -> float:
 
 
 def unit_of(images: Tensor) -> float:
-    """Give the unit of the arithmetic in which a net runs on these images.
+    """Return the unit of the arithmetic in which a net runs on these images.
 
     Raises:
         ValueError: float16, whose overflows and underflows no relative error covers.
@@ -143,7 +143,7 @@ def unit_of(images: Tensor) -> float:
 
 
 def _settings(device: str) -> list[str]:
-    """Give the precisions that torch may use for products and convolutions of float32."""
+    """Return the precisions that torch may use for products and convolutions of float32."""
     if not hasattr(torch.backends, "fp32_precision"):  # torch before 2.9
         names = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
         found = [names[torch.get_float32_matmul_precision()]]

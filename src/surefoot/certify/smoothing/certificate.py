@@ -111,7 +111,7 @@ def certify(
 
 
 def _decided(found: Decisions, grid: list[float], images: Tensor) -> dict[str, object]:
-    """Say what decisions rest on."""
+    """Describe what decisions rest on."""
     ledger = "alpha for all radii together (nested claims), and for each test of a part"
     details: dict[str, object] = {"counts": found.counts.to(images.device), "radii": grid}
     if found.accepted is None:

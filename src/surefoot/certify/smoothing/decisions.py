@@ -119,7 +119,7 @@ def _held(passed: Tensor) -> Tensor:
 
 
 def _decided(passed: Tensor, hopeless: Tensor) -> Tensor:
-    """Say for each image whether all claims hold, or the first that does not is given up."""
+    """Return for each image whether all claims hold, or the first that does not is given up."""
     held = _held(passed)
     given_up = hopeless.any(2)
     first = given_up.gather(1, held.clamp(max=passed.shape[1] - 1).unsqueeze(1)).squeeze(1)
@@ -127,7 +127,7 @@ def _decided(passed: Tensor, hopeless: Tensor) -> Tensor:
 
 
 def _tables(claims: list[Hypotheses], level: float, draws: int, error: float) -> _Tests:
-    """Give every statement the test of its null; equal nulls share one.
+    """Return every statement the test of its null; equal nulls share one.
 
     A null grows by `error`: what is drawn may have so much more mass than what is claimed. One that
     rounds to 1 is out of reach, and so is the largest below it for any number of draws.

@@ -21,7 +21,7 @@ from surefoot.uncertainty.vote import Rule
 
 
 def largest_radius(sigma: float, n_certify: int, alpha: float, *, bounds: int = 2) -> float:
-    r"""Give the radius that a vote of all copies for one outcome would certify, for `Local`.
+    r"""Return the radius that a vote of all copies for one outcome would certify, for `Local`.
 
     $$ \sigma \Phi^{-1}((\alpha / m)^{1 / n}) $$
     with m the bounds that share alpha: 2 for full radii of the rule argmax; with 1 no decision and

@@ -85,7 +85,7 @@ def hypotheses_of(
     rule: Rule,
     means: SampleBudget,
 ) -> Hypotheses:
-    """Say what must hold for each image at one radius.
+    """Describe what must hold for each image at one radius.
 
     An alternative that is not available needs what cannot be: that no outcome has mass.
 
@@ -194,7 +194,7 @@ def _where(first: Tensor, one: Hypotheses, other: Hypotheses) -> Hypotheses:
 
 
 def _hardest(claims: Hypotheses, shares: Tensor, means: SampleBudget) -> Tensor:
-    """Give the ease of the hardest statement of each image."""
+    """Return the ease of the hardest statement of each image."""
     found = _ease(claims.seen(shares), claims.nulls, means)
     return found.masked_fill(claims.kind == NONE, torch.inf).amin(1)
 

@@ -126,7 +126,7 @@ def quantile_bounds(counts: Tensor, level: float, shift: float, alpha: float) ->
 
 
 def _moved(mass: Tensor, shift: float) -> Tensor:
-    """Give the share to which a mass can move, up or down."""
+    """Return the share to which a mass can move, up or down."""
     inside = mass.clamp(0, 1)
     moved = torch.special.ndtr(torch.special.ndtri(inside) + shift)
     return torch.where(inside == 0, 0.0, torch.where(inside == 1, 1.0, moved))

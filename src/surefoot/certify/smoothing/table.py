@@ -44,7 +44,7 @@ class Table:
 
     @property
     def draws(self) -> int:
-        """Give the number of copies of an image."""
+        """Return the number of copies of an image."""
         return int(self.joint[0].sum() + self.broken[0])
 
     def votes(self, threshold: float | None = None) -> Tensor:
@@ -132,7 +132,7 @@ def count(
 
 
 def _place(scores: PerExample, ends: Tensor) -> Tensor:
-    """Give the bin of each score: a score on an edge belongs below it."""
+    """Return the bin of each score: a score on an edge belongs below it."""
     place = torch.bucketize(scores.double(), ends.to(scores.device))
     return torch.where(scores.isnan(), len(ends) + 1, place)
 

@@ -89,7 +89,7 @@ def radii_within(
 
 
 def _hopeful(counts: Tensor, members: Tensor, look: int, draws: int) -> Tensor:
-    """Give the counts that all draws may show if fortune smiles: members high, others low."""
+    """Return the counts that all draws may show if fortune smiles: members high, others low."""
     inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
     own = counts.masked_fill(~inside, 0).sum(1, keepdim=True)
     gain = upper_bound(own, look, LIKELY) / own.clamp(min=1)

@@ -133,7 +133,7 @@ def best_threshold(
 
 
 def _one_hot(labels: Tensor, votes: Tensor) -> Sets:
-    """Give the alternatives {label} of each image, `[B, 1, O]`."""
+    """Return the alternatives {label} of each image, `[B, 1, O]`."""
     found = torch.zeros(len(votes), 1, votes.shape[1] - 1, dtype=torch.bool)
     return found.scatter(2, labels.view(-1, 1, 1), True)
 

@@ -8,7 +8,7 @@ UNIT = 0.25
 
 
 def boxed(name: str, points: Points, labels: Labels, unit: float = UNIT) -> Data:
-    r"""Give points around 0 as images in [0, 1]^D, two classes, float32.
+    r"""Return points around 0 as images in [0, 1]^D, two classes, float32.
 
     $$ x \mapsto 1/2 + u x $$
     One factor for all axes: balls stay balls, distances shrink by `unit`.

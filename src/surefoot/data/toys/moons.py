@@ -10,7 +10,7 @@ NOISE = 0.1
 
 
 def moons(split: str) -> Data:
-    """Give the two moons in [0, 1]^2, float32 `[N, 2]`.
+    """Return the two moons in [0, 1]^2, float32 `[N, 2]`.
 
     One map serves both axes and both splits (a quarter of scikit-learn's size, centred), so that
     l2 balls stay round; the noise is 0.1 before and 0.025 after it.

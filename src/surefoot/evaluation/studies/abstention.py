@@ -41,7 +41,7 @@ def kinds(record: Record, radius: float) -> dict[str, pd.Series]:
 def abstention(
     record: Record, scores: Scores, radius: float, levels: Sequence[float] = LEVELS
 ) -> pd.DataFrame:
-    """Give the accuracy of the kept part at several coverages, for every score and kind.
+    """Return the accuracy of the kept part at several coverages, for every score and kind.
 
     Images of equal score stay or go together: a level becomes the next coverage above it that the
     score can tell apart. The score alone decides, not the classifier's own rejections.
@@ -68,7 +68,7 @@ def abstention(
 
 
 def areas(record: Record, scores: Scores, radius: float) -> pd.DataFrame:
-    """Give the area under risk-coverage (AURC) of every score and kind, and that of no order.
+    """Return the area under risk-coverage (AURC) of every score and kind, and that of no order.
 
     Returns:
         columns `score`, `kind`, `area`, `random`: the error of the whole, which is the area of a
@@ -114,7 +114,7 @@ def _series(score: Tensor, count: int) -> pd.Series:
 
 
 def _thresholds(values: pd.Series, levels: Sequence[float]) -> list[float]:
-    """Give the least value that keeps at least each share."""
+    """Return the least value that keeps at least each share."""
     ranked = np.sort(values.to_numpy())
     places = [max(1, int(np.ceil(level * len(ranked) - 1e-9))) - 1 for level in levels]
     return [float(ranked[place]) for place in places]

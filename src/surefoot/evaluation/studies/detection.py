@@ -88,7 +88,7 @@ class Detection:
         return sorted(self.rows["radius"].unique().tolist())
 
     def at(self, radius: float) -> pd.DataFrame:
-        """Give the rows of one radius."""
+        """Return the rows of one radius."""
         return self.rows[self.rows["radius"] == radius]
 
     def save(self, folder: Path) -> None:
@@ -210,7 +210,7 @@ def _named(data: Data) -> dict[str, Any]:
 
 
 def _rows(vote: Vote, images: Images, first: int, inside: bool, asked: Asked) -> pd.DataFrame:
-    """Give the rows of a few images of one kind, at all radii."""
+    """Return the rows of a few images of one kind, at all radii."""
     here = _count(vote, images, asked)
     clean, net = _readings(here, asked), _net(vote, images, asked)
     parts = []
@@ -238,7 +238,7 @@ def _count(vote: Vote, images: Images, asked: Asked) -> Table:
 
 
 def _net(vote: Vote, images: Images, asked: Asked) -> Tensor:
-    """Give the score of the net without noise; what is no number is the least certain."""
+    """Return the score of the net without noise; what is no number is the least certain."""
     return score_of(vote.model, images, asked.score).cpu().double().nan_to_num(1.0).clamp(0, 1)
 
 
@@ -249,7 +249,7 @@ def _worse(clean: Tensor, attacked: Tensor, inside: bool) -> Tensor:
 def _attack(
     vote: Vote, images: Images, inside: bool, radius: float, asked: Asked
 ) -> tuple[Images, Table]:
-    """Give what attacks the net's own score, and the counts at what attacks the mean score."""
+    """Return what attacks the net's own score, and the counts at what attacks the mean score."""
     threat = Threat("l2", radius)
     shared = {"threat": threat, "score": asked.score, "steps": asked.steps, "seed": asked.seed}
     alone = (raise_score if inside else lower_score)(vote.model, images, **shared)
@@ -320,13 +320,13 @@ def _split_bounds(table: Table, shift: float, alpha: float) -> Bound:
 
 
 def _moved(mass: Tensor, shift: float) -> Tensor:
-    """Give the share to which a mass can move within the shift."""
+    """Return the share to which a mass can move within the shift."""
     moved = torch.special.ndtr(torch.special.ndtri(mass.clamp(0, 1)) + shift)
     return torch.where(mass <= 0, 0.0, torch.where(mass >= 1, 1.0, moved))
 
 
 def _contradicted(there: Table, bounds: Bounds, inside: bool, asked: Asked) -> Tensor:
-    """Say where counts at the attacked image refute a certified bound, up to twice alpha."""
+    """Return where counts at the attacked image refute a certified bound, up to twice alpha."""
     counted = dict(_bounds(there, asked, 0.0))
     refuted = [
         counted[name].low > bound.high if inside else counted[name].high < bound.low
@@ -398,7 +398,7 @@ def summary(found: Detection) -> pd.DataFrame:
 
 
 def alarms(found: Detection) -> list[str]:
-    """Say where guaranteed <= adversarial <= clean fails, and where an attack refutes a bound.
+    """Return where guaranteed <= adversarial <= clean fails, and where an attack refutes a bound.
 
     The adversarial figure is counted: with few copies it may fall below the guaranteed one by
     chance, where bound and attack are tight. What is said here is reported and never repaired.
@@ -427,19 +427,19 @@ def alarms(found: Detection) -> list[str]:
 
 
 def areas_of(found: Detection, radius: float, reading: str) -> dict[str, float]:
-    """Give the AUROC of each kind of `kinds`."""
+    """Return the AUROC of each kind of `kinds`."""
     rows = found.at(radius)
     inside = rows["inside"].to_numpy()
     return {kind: auroc(inside, rows[name].to_numpy()) for kind, name in kinds(reading).items()}
 
 
 def auroc(inside: np.ndarray, scores: np.ndarray) -> float:
-    """Give the share of pairs in which the stranger looks less certain; ties count half."""
+    """Return the share of pairs in which the stranger looks less certain; ties count half."""
     return float(_areas(np.asarray(inside, bool), scores, np.ones((1, len(scores))))[0])
 
 
 def auroc_interval(inside: np.ndarray, scores: np.ndarray, *, seed: int = 0) -> Interval:
-    """Give the AUROC with its percentile bootstrap interval (95 %), each kind drawn on its own."""
+    """Return AUROC with its percentile bootstrap interval (95 %), each kind drawn on its own."""
     (drawn,) = _bootstrap(np.asarray(inside, bool), [scores], seed)
     return _around(auroc(inside, scores), drawn)
 
@@ -447,7 +447,7 @@ def auroc_interval(inside: np.ndarray, scores: np.ndarray, *, seed: int = 0) -> 
 def gain_interval(
     inside: np.ndarray, ours: np.ndarray, other: np.ndarray, *, seed: int = 0
 ) -> Interval:
-    """Give AUROC(ours) - AUROC(other) with its interval, both on the same drawn images."""
+    """Return AUROC(ours) - AUROC(other) with its interval, both on the same drawn images."""
     one, two = _bootstrap(np.asarray(inside, bool), [ours, other], seed)
     return _around(auroc(inside, ours) - auroc(inside, other), one - two)
 
@@ -471,7 +471,7 @@ def _bootstrap(inside: np.ndarray, scores: list[np.ndarray], seed: int) -> list[
 
 
 def _areas(inside: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Give the AUROC of weighted images, `[D]` for weights `[D, N]`."""
+    """Return the AUROC of weighted images, `[D]` for weights `[D, N]`."""
     order = scores.argsort(kind="stable")
     first = np.append(True, np.diff(scores[order]) > 0).nonzero()[0]  # of each distinct score
     kinds = (weights[:, order] * flags[order] for flags in (inside, ~inside))

@@ -56,7 +56,7 @@ def wrong(record: Record) -> Flags:
 
 
 def human_uncertainty(data: Data) -> PerExample:
-    """Give the label uncertainty of each image by the votes of people."""
+    """Return the label uncertainty of each image by the votes of people."""
     if data.probabilities is None:
         raise ValueError(
             f"{data.name} has no votes of people, so its label uncertainty is not known: take"

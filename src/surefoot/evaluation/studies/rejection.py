@@ -63,7 +63,7 @@ class Rejection:
         return sorted(self.rows["threshold"].unique().tolist())
 
     def at(self, threshold: float) -> pd.DataFrame:
-        """Give the rows of one threshold."""
+        """Return the rows of one threshold."""
         return self.rows[self.rows["threshold"] == threshold]
 
     def save(self, folder: Path) -> None:
@@ -143,7 +143,7 @@ def rejection_curve(
 
 
 def right_radii(rows: pd.DataFrame, reading: str) -> np.ndarray:
-    """Give the radius of each image, 0 where the label is wrong."""
+    """Return the radius of each image, 0 where the label is wrong."""
     prediction = rows["plain_prediction" if reading in PLAIN else "prediction"]
     return np.where(prediction == rows["label"], rows[reading], 0.0)
 
@@ -201,7 +201,7 @@ def summary(found: Rejection) -> pd.DataFrame:
 def gain_interval(
     found: Rejection, threshold: float, reading: str, *, counted: str = "all", seed: int = 0
 ) -> Interval:
-    """Give a gain of `summary` with its percentile bootstrap interval over the images (95 %)."""
+    """Return a gain of `summary` with its percentile bootstrap interval over the images (95 %)."""
     ours, plain = paired_radii(found.at(threshold), reading, counted)
     value = _gain(ours, plain)
     if not len(ours):
@@ -216,7 +216,7 @@ def gain_interval(
 
 
 def best_gain(table: pd.DataFrame, reading: str, rejected: float = 0.4) -> pd.Series:
-    """Give the row of `summary` with the largest gain among those that reject at most so many.
+    """Return the row of `summary` with the largest gain among those that reject at most so many.
 
     Rejections are those of the rule that the reading belongs to.
 

@@ -37,11 +37,11 @@ class Balls:
     norm: Literal["l2", "linf"]
 
     def contains(self, points: Points) -> Inside:
-        """Say which points lie in the region; distances in float64, a NaN lies outside."""
+        """Return which points lie in the region; distances in float64, a NaN lies outside."""
         return torch.cat([self._inside(block) for block in points.split(ROWS)])
 
     def expand(self, eps: float) -> "Balls":
-        r"""Give all points within `eps` of the region, exactly.
+        r"""Return all points within `eps` of the region, exactly.
 
         $$ \mathrm{Ball}(u, r)_\varepsilon = \mathrm{Ball}(u, r + \varepsilon) $$
         """

@@ -36,11 +36,11 @@ class HalfSpaces:
     norm: Literal["l2", "linf"]
 
     def contains(self, points: Points) -> Inside:
-        """Say which points lie in the region; products in float64, a NaN lies outside."""
+        """Return which points lie in the region; products in float64, a NaN lies outside."""
         return torch.cat([self._inside(block) for block in points.split(ROWS)])
 
     def expand(self, eps: float) -> "HalfSpaces":
-        r"""Give all points within `eps` of the region, exactly.
+        r"""Return all points within `eps` of the region, exactly.
 
         $$ \{w \cdot x \le b\}_\varepsilon = \{w \cdot x \le b + \varepsilon \lVert w \rVert_q\} $$
         q = 2 for l2, 1 for linf.

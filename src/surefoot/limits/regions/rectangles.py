@@ -31,11 +31,11 @@ class Rectangles:
     high: Corners
 
     def contains(self, points: Points) -> Inside:
-        """Say which points lie in the region; compared in float64, a NaN lies inside."""
+        """Return which points lie in the region; compared in float64, a NaN lies inside."""
         return torch.cat([self._outside(block.double()) for block in points.split(ROWS)])
 
     def expand(self, eps: float) -> "Rectangles":
-        r"""Give a region that holds all points within `eps` (linf) of this one.
+        r"""Return a region that holds all points within `eps` (linf) of this one.
 
         The rectangles shrink by eps on every side. Exact for one rectangle. For several it is an
         upper bound: $[0, 1]$ and $[1, 2]$ shrink to $[.2, .8]$ and $[1.2, 1.8]$, but no point of

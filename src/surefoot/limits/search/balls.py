@@ -85,7 +85,7 @@ class _Progress:
         return int((~self.unexpanded).sum())
 
     def spare(self, gamma: float) -> float:
-        """Give the sum of label uncertainty above `gamma` that the next piece may use up."""
+        """Return the sum of label uncertainty above `gamma` that the next piece may use up."""
         return (self.uncertainty[~self.uncovered] - gamma).sum().item()
 
 

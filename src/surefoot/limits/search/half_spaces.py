@@ -115,7 +115,7 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
 
 
 def _sources(points: Tensor, uncertainty: Tensor, learn: Tensor, norm: str) -> Iterator[Tensor]:
-    """Give directions `[M, D]` of dual norm one, group by group."""
+    """Return directions `[M, D]` of dual norm one, group by group."""
     covariance = _covariance(points)
     # All of them: the last ones may be sparse, and eps is cheap along a sparse direction.
     components = torch.linalg.eigh(covariance).eigenvectors.T
@@ -172,7 +172,7 @@ class _Best:
             self.kept[share] = cost[first], both[first]
 
     def normals(self) -> Tensor:
-        """Give the directions kept."""
+        """Return the directions kept."""
         return torch.cat([normals for _, normals in self.kept.values()])
 
 
@@ -203,7 +203,7 @@ def _lines(normals: Tensor, points: Tensor, eps: float) -> _Lines:
 
 
 def _whole(values: Tensor) -> Tensor:
-    """Say where a half-space can end: not between equal values."""
+    """Return where a half-space can end: not between equal values."""
     apart = values[:, 1:] > values[:, :-1] + 2 * SLACK * (1 + values[:, :-1].abs())
     return torch.nn.functional.pad(apart, (0, 1), value=True)
 

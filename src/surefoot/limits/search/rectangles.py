@@ -63,7 +63,7 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
 
 
 def _rarity(points: Tensor, seed: int) -> Tensor:
-    """Give the l1 distance of each point to its 50th neighbour, the point itself not counted."""
+    """Return the l1 distance of each point to its 50th neighbour, the point itself not counted."""
     chosen = torch.randperm(len(points), generator=generator(seed, 2))[:REFERENCES]
     others = points[chosen.to(points.device)]
     place = max(1, round(NEIGHBOUR * len(others) / len(points)))
@@ -90,7 +90,7 @@ def _around(kept: Tensor, goal: Goal, seed: int) -> Rectangles:
 
 
 def _clusters(points: Tensor, count: int, seed: int) -> Tensor:
-    """Give the cluster of each point by k-means in l1 from random points; some may be empty."""
+    """Return the cluster of each point by k-means in l1 from random points; some may be empty."""
     start = torch.randperm(len(points), generator=generator(seed, 3))[:count]
     centres = points[start.to(points.device)]
     owner = torch.full((len(points),), -1, device=points.device)

@@ -18,7 +18,7 @@ class UnitRows(nn.Module):
     """
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Give the weight `[out, in]` with unit rows."""
+        """Return the weight `[out, in]` with unit rows."""
         return weight / weight.norm(dim=1, keepdim=True)
 
 
@@ -41,7 +41,7 @@ class AddIdentity(nn.Module):
         self.gain = nn.Parameter(torch.ones(planes, 1, 1, 1))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Give the merged kernel `[planes, planes, k, k]`, k odd."""
+        """Return the merged kernel `[planes, planes, k, k]`, k odd."""
         identity = torch.zeros_like(weight)
         index = torch.arange(len(weight), device=weight.device)
         identity[index, index, weight.shape[2] // 2, weight.shape[3] // 2] = 1
@@ -60,7 +60,7 @@ class AOL(nn.Module):
     """
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Give the rescaled kernel `[out, in, k, k]`."""
+        """Return the rescaled kernel `[out, in, k, k]`."""
         reach = (weight.shape[2] - 1, weight.shape[3] - 1)
         across = weight.transpose(0, 1)
         gram = conv2d(across, across, padding=reach)
@@ -83,7 +83,7 @@ class Cayley(nn.Module):
     """
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Give the matrix `[out, in]` or the kernel `[out, in, 1, 1]`."""
+        """Return the matrix `[out, in]` or the kernel `[out, in, 1, 1]`."""
         free = weight.flatten(1)
         wide = free.shape[0] < free.shape[1]
         tall = free.T if wide else free

@@ -49,14 +49,14 @@ def region_grid(regions: Sequence[Region]) -> "matplotlib.figure.Figure":
 
 
 def window(region: Region) -> tuple[float, float, float, float]:
-    """Give left, right, low and high of what is shown."""
+    """Return left, right, low and high of what is shown."""
     points = region.data.images.numpy()
     (left, low), (right, high) = points.min(0) - AROUND, points.max(0) + AROUND
     return float(max(left, 0)), float(min(right, 1)), float(max(low, 0)), float(min(high, 1))
 
 
 def colours(region: Region) -> np.ndarray:
-    """Give the colour of every place, `[side, side, 3]`."""
+    """Return the colour of every place, `[side, side, 3]`."""
     from matplotlib.colors import to_rgb
 
     palette = np.array([to_rgb(color) for color in CLASSES])
@@ -91,7 +91,7 @@ def _draw(region: Region, ax: "matplotlib.axes.Axes") -> None:
 
 
 def _counts(region: Region) -> str:
-    """Say what happens at the points: rejected, and certified as a set of several."""
+    """Describe what happens at the points: rejected, and certified as a set of several."""
     points = region.data.images.numpy()
     side = len(region.best)
     column, row = np.rint(points * (side - 1)).astype(int).T

@@ -13,7 +13,7 @@ DECAY = "The learning rate falls as a cosine here, in the paper after half of th
 
 
 def steep(eps: float, to: float, published: float, weight: float) -> tuple:
-    """Give the two losses of the paper: on C + 1 outcomes, and TRADES with a growing weight."""
+    """Return the two losses of the paper: on C + 1 outcomes, and TRADES with a growing weight."""
     course = {"eps_course": "logarithmic", "eps_from": 0.03, "eps_to": to}
     return (
         net("cross-entropy", Local(), eps, form="bottom", **course),

@@ -38,7 +38,7 @@ def net(
     also: Mapping[str, Guarantee] | None = None,
     **options: Any,
 ) -> Net:
-    """Give a net that is trained for what is certified; `options` are those of `GloRo`."""
+    """Return a net that is trained for what is certified; `options` are those of `GloRo`."""
     recipe = GloRo(guarantee, eps=eps, **options)
     return Net(Row(name, recipe, published or {}), guarantee, also or {})
 
@@ -51,7 +51,7 @@ def relaxing(
     published: Mapping[str, Mapping[str, float]] | None = None,
     **options: Any,
 ) -> tuple[Net, ...]:
-    """Give the rows of a table: local, RT for each k, affinity; each trained, and local as each.
+    """Return the rows of a table: local, RT for each k, affinity; each trained, and local as each.
 
     Args:
         eps: l2 radius.

@@ -17,14 +17,14 @@ EPS = 0.141
 
 
 def rows(local: float, k: int, relaxed: float) -> tuple[Net, ...]:
-    """Give the rows of one data set with their published VRA."""
+    """Return the rows of one data set with their published VRA."""
     first = net("local", Local(), EPS, form="trades", published={"VRA local": local})
     second = net(f"RT{k}", RelaxedTopK(k), EPS, form="trades", published={"VRA relaxed": relaxed})
     return first, second
 
 
 def superclasses(groups: Affinity) -> Net:
-    """Give the row of CIFAR-100 that is trained for its superclasses."""
+    """Return the row of CIFAR-100 that is trained for its superclasses."""
     return net("affinity", groups, EPS, form="trades", published={"VRA relaxed": 0.323})
 
 
@@ -56,7 +56,7 @@ SUPERCLASSES = Affinity(
 
 
 def sizes(data: str, name: str, size: int, classes: int) -> dict[str, Setting]:
-    """Give the sizes that need the data."""
+    """Return the sizes that need the data."""
     whole = replace(
         SMOKE,
         data=data,
@@ -78,7 +78,7 @@ def sizes(data: str, name: str, size: int, classes: int) -> dict[str, Setting]:
 
 
 def tables(sized: dict[str, Setting], nets: tuple[Net, ...], smoked: tuple[Net, ...]) -> dict:
-    """Give the experiment at its scales; the smallest has rows of its own, for ten classes."""
+    """Return the experiment at its scales; the smallest has rows of its own, for ten classes."""
     return {
         **at_scales(sets, {"smoke": SMOKE}, nets=smoked, eps=EPS),
         **at_scales(sets, sized, nets=nets, eps=EPS),

@@ -24,7 +24,7 @@ def case(
     *,
     shown: str = "",
 ) -> Case:
-    """Give a row of the 2019 tables: held-out risk and adversarial risk as published."""
+    """Return a row of the 2019 tables: held-out risk and adversarial risk as published."""
     name = f"{norm} {shown or format(eps, 'g')}, {family}"
     settings = {"norm": norm, "eps": eps, "family": family, "pieces": pieces, "risk": risk}
     figures = {"risk": published[0], "adversarial risk": published[1]}
@@ -34,7 +34,7 @@ def case(
 def compared(
     risk: float, rectangles: Mapping[float, tuple[int, float, float]], **options: Any
 ) -> list[Case]:
-    """Give rectangles as in 2019, and half-spaces beside the same published figures."""
+    """Return rectangles as in 2019, and half-spaces beside the same published figures."""
     rows = []
     for eps, (pieces, held, reached) in rectangles.items():
         rows.append(case("linf", eps, "rectangles", pieces, risk, (held, reached), **options))
@@ -134,7 +134,7 @@ QUICK = [
 
 
 def _table(source: str, remark: str, data: str, cases: list[Case], small: int) -> Experiment:
-    """Give a table at three sizes; scale smoke is about digits and has no published figures."""
+    """Return a table at three sizes; scale smoke is about digits and has no published figures."""
     quick = [Case(one.name, one.settings) for one in QUICK]
     scales = {
         "smoke": partial(limiting, data="digits", cases=quick, count=600),

@@ -25,7 +25,7 @@ CAT_RS = {"certified 0.25": 0.681, "certified 0.5": 0.588, "certified 0.75": 0.4
 
 
 def rows(sigma: float, *, published: bool = False) -> tuple[Row, ...]:
-    """Give the recipes at this noise; published figures are those of CIFAR-10, ResNet-110."""
+    """Return the recipes at this noise; published figures are those of CIFAR-10, ResNet-110."""
     known = (COHEN, CONSISTENCY, SMOOTHADV, CAT_RS, {})
     near = Threat("l2", 2 * sigma)
     recipes: dict[str, Recipe] = {

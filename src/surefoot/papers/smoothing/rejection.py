@@ -68,7 +68,7 @@ CIFAR_SMALL = replace(
 
 
 def nets(sigma: float) -> tuple[Row, ...]:
-    """Give the nets for small images, trained with this noise."""
+    """Return the nets for small images, trained with this noise."""
     return (
         Row("LeNet", Noise(sigma)),
         Row("MLP", Noise(sigma), net=DENSE),

@@ -22,13 +22,13 @@ CORNERS = ((0, 0), (0, 1), (1, 1), (1, 0))
 
 
 def grid(resolution: int) -> Float[Tensor, "G 2"]:
-    """Give the points of a grid over the box, the first coordinate running fastest."""
+    """Return the points of a grid over the box, the first coordinate running fastest."""
     line = torch.linspace(0, 1, resolution)
     return torch.cartesian_prod(line, line).flip(1)
 
 
 def lead(model: Model, points: Points) -> PerExample:
-    """Give how far class 1 leads class 0 at each point."""
+    """Return how far class 1 leads class 0 at each point."""
     with frozen(model), torch.no_grad():
         outcomes = torch.cat([model(part) for part in points.split(1 << 14)])
     if outcomes.shape[1] != 2 or points.shape[1] != 2:
@@ -67,7 +67,7 @@ def _shifted(values: Tensor, down: int, right: int) -> Tensor:
 
 
 def _joined(kinds: Bool[Tensor, "K 4"], middle: Flags) -> tuple[Tensor, Tensor]:
-    """Say which two edges each segment joins: the cell `[L]` and the edges `[L, 2]`.
+    """Return which two edges each segment joins: the cell `[L]` and the edges `[L, 2]`.
 
     Where all four edges are crossed, the class of the middle says which corners are cut off.
     """
@@ -113,7 +113,7 @@ def distance_to(segments: Segments, points: Points, *, norm: Norm) -> PerExample
 
 
 def _shares(gap: Float64[Tensor, "N L 2"], way: Tensor, norm: Norm) -> Float64[Tensor, "N L T"]:
-    """Give the shares of the way at which the distance may be least."""
+    """Return the shares of the way at which the distance may be least."""
     if norm == "l2":
         return (-(gap * way).sum(2) / way.square().sum(1)).unsqueeze(2)
     across, along = gap.unbind(2)
@@ -143,7 +143,7 @@ def margins(
 
 
 def smallest_ratio(margins: PerExample, gaps: PerExample) -> float:
-    r"""Give the smallest margin as a share of the best possible one: at most 1.
+    r"""Return the smallest margin as a share of the best possible one: at most 1.
 
     $$ \min_i m_i / (\tfrac12 \min_i d_i) $$
 

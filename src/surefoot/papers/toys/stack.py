@@ -45,7 +45,7 @@ class Stack(nn.Module):
         self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases)
 
     def address(self, images: Float[Tensor, "S B D"]) -> Float[Tensor, "R E"]:
-        """Give the rows for `forward`: each net's images, with the address of the net behind."""
+        """Return the rows for `forward`: each net's images, with the address of the net behind."""
         nets = torch.arange(self.nets, device=images.device, dtype=images.dtype)
         addresses = ((nets + 0.5) / self.nets).view(-1, 1, 1).expand(-1, images.shape[1], 1)
         return torch.cat([images, addresses], 2).flatten(0, 1)
@@ -75,7 +75,7 @@ class Stack(nn.Module):
         return here
 
     def net(self, index: int) -> Model:
-        """Give one net alone, a model of images `[B, D]` on the weights of the stack."""
+        """Return one net alone, a model of images `[B, D]` on the weights of the stack."""
         own = slice(index, index + 1)
         return lambda images: self.answer(images.unsqueeze(0), own)[0]
 

@@ -106,7 +106,7 @@ BESIDE = (
 
 
 def recipe_of(cell: Cell) -> Recipe:
-    """Give the recipe of a cell; searches start at the point itself."""
+    """Return the recipe of a cell; searches start at the point itself."""
     toy = TOYS[cell.toy]
     threat = Threat(toy.norm, cell.eps * UNIT)
     how = {"threat": threat, "steps": toy.steps, "step_size": toy.step_size * UNIT}

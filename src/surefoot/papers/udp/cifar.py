@@ -166,7 +166,7 @@ DROPOUT_JUDGE = Judge("linf", 0.03, judge_steps=50, judge_count=200)
 
 
 def dropping(width: int, planes: int = 3) -> dict[str, Any]:
-    """Give PreActResNet-18 with dropout .2, perturbed through the mean of 5 draws."""
+    """Return PreActResNet-18 with dropout .2, perturbed through the mean of 5 draws."""
     net = {"name": "preactresnet18", "width": width, "planes": planes, "dropout": 0.2}
     return {"name": "dropout-ensemble", "model": net, "draws": 5, "seed": None}
 

@@ -67,7 +67,7 @@ FEW = {"schedule": "triangular", "learning_rate": 3e-3, "ema": 0.995}
 
 
 def beyond(training: Training) -> tuple[Row, ...]:
-    """Give the published recipes, and others at the same number of gradients a training image.
+    """Return the published recipes, and others at the same number of gradients a training image.
 
     Twenty steps and one for the loss, for so many epochs, cost what six steps and one cost for
     three times as many.

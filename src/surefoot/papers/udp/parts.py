@@ -27,17 +27,17 @@ def percent(**figures: float) -> dict[str, float]:
 
 
 def linf(eps: float, step_size: float, steps: int) -> UDP:
-    """Give UDP as the paper writes its settings: eps / step_size / steps."""
+    """Return UDP as the paper writes its settings: eps / step_size / steps."""
     return UDP(Threat("linf", eps), steps=steps, step_size=step_size)
 
 
 def ascent(eps: float, step_size: float, steps: int) -> PGD:
-    """Give PGD from the image itself, as in the paper."""
+    """Return PGD from the image itself, as in the paper."""
     return PGD(Threat("linf", eps), steps=steps, step_size=step_size, random_start=False)
 
 
 def trades(eps: float, step_size: float, steps: int) -> TRADES:
-    """Give the TRADES of the paper's tables: soft cross-entropy, weight 1."""
+    """Return the TRADES of the paper's tables: soft cross-entropy, weight 1."""
     return TRADES(
         Threat("linf", eps),
         steps=steps,

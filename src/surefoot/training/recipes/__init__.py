@@ -72,7 +72,7 @@ __all__ = [
 
 
 def name_of(recipe: Recipe) -> str:
-    """Give the name of a recipe in `RECIPES`, or its class in lower case."""
+    """Return the name of a recipe in `RECIPES`, or its class in lower case."""
     for name, make in RECIPES.items():
         if make is type(recipe):
             return name

@@ -118,7 +118,7 @@ class GloRo:
         return answers.cross_entropy(shifted)
 
     def radius(self, done: float) -> float:
-        """Give the radius in force after a share `done` of the steps."""
+        """Return the radius in force after a share `done` of the steps."""
         if self.eps_course == "constant":
             return self.eps * self.eps_to
         if self.eps_course == "linear":
@@ -127,6 +127,6 @@ class GloRo:
         return self.eps * self.eps_from * growth ** min(2 * done, 1.0)
 
     def weighted(self, done: float) -> float:
-        """Give the weight in force after a share `done` of the steps."""
+        """Return the weight in force after a share `done` of the steps."""
         start = self.weight if self.weight_from is None else self.weight_from
         return start + (self.weight - start) * done

@@ -43,7 +43,7 @@ class PGD:
 
     @property
     def perturbation(self) -> Perturbation:
-        """Give the parts of the search."""
+        """Return the parts of the search."""
         return Perturbation(
             self.threat,
             self.objective,

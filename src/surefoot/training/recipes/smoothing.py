@@ -133,7 +133,7 @@ class CATRS:
     def perturb(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator
     ) -> Tensor:
-        """Give the noisy copies, and behind them the worst one when each is attacked."""
+        """Return the noisy copies, and behind them the worst one when each is attacked."""
         noise = noise_for(images, self.sigma, self.copies, generator)
         own = noise.flatten(0, 1)
         origins = images.repeat(self.copies, *[1] * (images.ndim - 1))
@@ -220,7 +220,7 @@ def noise_for(images: Images, sigma: float, copies: int, generator: torch.Genera
 
 
 def log_mean(copies: Tensor) -> Tensor:
-    """Give the log of the mean probability over copies `[S, B, O]`, up to a constant a row."""
+    """Return the log of the mean probability over copies `[S, B, O]`, up to a constant a row."""
     return copies.log_softmax(2).logsumexp(0)
 
 

@@ -47,7 +47,7 @@ class UDP:
 
     @property
     def perturbation(self) -> Perturbation:
-        """Give the parts of the search."""
+        """Return the parts of the search."""
         return Perturbation(
             self.threat,
             self.uncertainty,

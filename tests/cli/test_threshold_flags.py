@@ -26,8 +26,8 @@ def test_a_risk_gives_a_threshold_and_says_what_it_accepts(net, capsys):
     said = capsys.readouterr().out
     assert isinstance(model, Selective)
     assert isinstance(model.model, Tempered)
-    share, wrong = map(float, re.findall(r"([\d.]+)%", said))
-    assert share > 50
+    fraction, wrong = map(float, re.findall(r"([\d.]+)%", said))
+    assert fraction > 50
     assert wrong < 10
     assert "from 146 images" in said  # temperature and grid
     assert "of 294 other" in said  # the test
@@ -58,7 +58,7 @@ def test_a_temperature_alone(net):
     ("flags", "message"),
     [
         ("--reject entropy --risk 0.002", "no threshold shows a risk"),
-        ("--reject entropy --risk 0.1 --count 0", "lower --count"),
+        ("--reject entropy --risk 0.1 --count 0", "give a --count above 0"),
         ("--reject entropy --risk 0.1 --coverage 0.9", "needs one of"),
         ("--reject entropy --largest-radius 0.4", "--threshold-sigma"),
         ("--reject entropy --risk 2", "risk"),
@@ -67,7 +67,7 @@ def test_a_temperature_alone(net):
         ("--reject vote-disagreement --coverage 0.9", "members"),
         ("--reject gp-variance --coverage 0.9", "Gaussian process"),
         ("--risk 0.1", "need --reject"),
-        ("--temperature-scaling --count 0", "lower --count"),
+        ("--temperature-scaling --count 0", "give a --count above 0"),
     ],
 )
 def test_what_cannot_be_chosen_is_said(net, flags, message, tmp_path, capsys):

@@ -74,7 +74,7 @@ class Record:
         header: JSON: schema, name, config, threat, guarantee, radii, certificate, limit, versions,
             seeds, hashes, warnings, command.
         counterexamples: tensors of the broken examples: `index` `[n]`, `images` and `adversarial`
-            `[n, ...]`, `radius` `[n]`, `before` and `after` (shares of the outcomes, `[n, O]`).
+            `[n, ...]`, `radius` `[n]`, `before` and `after` (fractions of the outcomes, `[n, O]`).
     """
 
     rows: pd.DataFrame

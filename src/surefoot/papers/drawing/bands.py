@@ -68,7 +68,8 @@ def _points(ax: "matplotlib.axes.Axes", name: str, frame: pd.DataFrame, place: i
     x, y = frame["x"].to_numpy(), frame["y"].to_numpy()
     if "low" in frame:
         known = frame["low"].notna().to_numpy()
-        ends = [(frame["y"] - frame["low"])[known], (frame["high"] - frame["y"])[known]]
+        low, high = (frame[end].to_numpy(dtype=float) for end in ("low", "high"))
+        ends = np.stack([y - low, high - y])[:, known]
         ax.errorbar(x[known], y[known], yerr=ends, fmt="none", color=color, alpha=0.35)
     ax.plot(x, y, mark, color=color, markersize=4.5, alpha=0.85, label=f"{name} ({len(frame)})")
 

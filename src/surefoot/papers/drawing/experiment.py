@@ -111,7 +111,8 @@ def curves(picture: Curves) -> "matplotlib.figure.Figure":
         line = "o--" if str(name).startswith("attacked") else "o-"
         ax.plot(frame["x"], frame["y"], line, color=color, label=str(name), markersize=4)
         if "low" in frame:
-            ends = [frame["y"] - frame["low"], frame["high"] - frame["y"]]
+            low, y, high = (frame[name].to_numpy(dtype=float) for name in ("low", "y", "high"))
+            ends = [y - low, high - y]
             ax.errorbar(frame["x"], frame["y"], yerr=ends, fmt="none", color=color, alpha=0.35)
         if "published" in frame and frame["published"].notna().any():
             ax.plot(frame["x"], frame["published"], "o", mfc="none", color=color, markersize=8)
@@ -134,14 +135,14 @@ def stack(picture: Stack) -> "matplotlib.figure.Figure":
     ax = figure.add_subplot()
     parts = [name for name in picture.frame.columns if name != "x"]
     colors = [PARTS.get(name, COLORS[place]) for place, name in enumerate(parts)]
-    shares = [picture.frame[name] for name in parts]
-    ax.stackplot(picture.frame["x"], shares, labels=parts, colors=colors, linewidth=0)
+    fractions = [picture.frame[name] for name in parts]
+    ax.stackplot(picture.frame["x"], fractions, labels=parts, colors=colors, linewidth=0)
     ax.set_ylim(0, 1)
     ax.margins(x=0)
     tidy(ax)
     title(ax, picture.title)
     ax.set_xlabel(picture.across, fontsize=9)
-    ax.set_ylabel("share of the images", fontsize=9)
+    ax.set_ylabel("fraction of the images", fontsize=9)
     legend_below(ax, "")
     return figure
 
@@ -157,7 +158,7 @@ def _rows(compared: Sequence[Published]) -> list[tuple[str, list[dict[str, str]]
 def _cell(entry: Published | None) -> dict[str, str]:
     if entry is None:
         return {"ours": "", "interval": "", "published": ""}
-    if not entry.share:
+    if not entry.fraction:
         return {"ours": f"{entry.ours:.2f}", "interval": "", "published": ""}
     published = "" if entry.published is None else f"{100 * entry.published:.1f}"
     return {

@@ -33,7 +33,7 @@ def compare(name: str, norm: str, options: Options) -> dict:
     found = break_selective(model, images, labels, threat=threat)
     refused = [
         refusals(model, raise_score(net, images, threat=ball, score="least-confidence"))
-        for ball in (Threat(norm, share * threat.eps) for share in INNER)
+        for ball in (Threat(norm, fraction * threat.eps) for fraction in INNER)
     ]
     return {
         "case": name,
@@ -57,7 +57,7 @@ def fails(model: Selective, images: torch.Tensor, labels: torch.Tensor) -> torch
 
 
 def refusals(model: Selective, images: torch.Tensor) -> float:
-    """Give the share of refused images."""
+    """Give the fraction of refused images."""
     with torch.inference_mode():
         return (model(images).argmax(1) == 10).float().mean().item()
 

@@ -1,4 +1,4 @@
-"""What counting noisy copies costs beside the net itself, in time and in memory; ART beside it.
+"""What counting noise samples costs beside the net itself, in time and in memory; ART beside it.
 
     SUREFOOT_DATA=... python benchmarks/engine.py --case overhead
     SUREFOOT_DATA=... python benchmarks/engine.py --case lenet
@@ -6,11 +6,11 @@
 
 - overhead: one table of counts (labels, scores, best labels) of a 28 x 28 LeNet and of a small
   ResNet, beside a loop of the same noise, the same net and an argmax, in one run; and ART's
-  `certify` (classical: one bound, fixed copies) where it is installed (extra bench).
+  `certify` (classical: one bound, fixed samples) where it is installed (extra bench).
 - lenet: 1,000 test images of Fashion-MNIST, decisions at radii .5, 1 and 2 sigma, up to 10,000
-  copies; --far: at 1, 2 and 3 sigma, up to 100,000.
+  samples; --far: at 1, 2 and 3 sigma, up to 100,000.
 - memory: growth of the process over one plain forward of the same batch, for 1,000, 10,000 and
-  100,000 copies of a 32 x 32 image.
+  100,000 samples of a 32 x 32 image.
 
 Rows go to results/engine.jsonl.
 """
@@ -52,7 +52,7 @@ class Options:
     Args:
         case: see the module's docstring.
         images: of the overhead.
-        draws: copies of each.
+        draws: samples of each.
         repeats: alternating repetitions; the medians are compared.
         far: of lenet: larger radii.
         folder: of the net that the case lenet trains.
@@ -100,14 +100,14 @@ def overhead(options: Options) -> None:
             for way, work in ways.items():
                 found[way].append(timed(work))
         medians = {way: float(np.median(times)) for way, times in found.items()}
-        row = {"case": f"overhead, {name}", "copies": options.images * options.draws}
+        row = {"case": f"overhead, {name}", "samples": options.images * options.draws}
         row |= {f"{way}_over_bare": times / medians["bare"] for way, times in medians.items()}
         rows.append("engine", row | {"seconds_bare": medians["bare"]})
         print(row)
 
 
 def art(net: nn.Module, images: torch.Tensor, draws: int) -> Callable[[], object]:
-    """Give ART's certification of the same images, copies and noise."""
+    """Give ART's certification of the same images, samples and noise."""
     from art.estimators.certification.randomized_smoothing import (  # pyright: ignore
         PyTorchRandomizedSmoothing,
     )
@@ -145,7 +145,7 @@ def lenet(options: Options) -> None:
 
 
 def memory(options: Options) -> None:
-    """Watch the peak of the process while the number of copies grows a hundredfold."""
+    """Watch the peak of the process while the number of samples grows a hundredfold."""
     del options
     net = build("resnet20", width=8).eval()
     image = torch.rand(1, 3, 32, 32)
@@ -155,7 +155,7 @@ def memory(options: Options) -> None:
     for draws in (1_000, 10_000, 100_000):
         smoothing.count(Vote(net, SIGMA), image, draws, 1, k=3, batch_size=BATCH)
         gc.collect()
-        row = {"case": f"memory, {draws} copies", "growth_mb": peak() - start}
+        row = {"case": f"memory, {draws} samples", "growth_mb": peak() - start}
         rows.append("engine", row)
         print(row, flush=True)
 

@@ -134,17 +134,17 @@ def figures(model: nn.Module, data: Data, eps: float, guarantee: Guarantee) -> d
     smallest = sets[index, certified.float().argmax(1)]
     held = sets[index, :, labels]
     return {
-        "accuracy": share(right),
-        "local": share(right & alone),
-        "strict": share(smallest[index, labels]),
-        "relaxed": share(held.any(1)),
+        "accuracy": fraction(right),
+        "local": fraction(right & alone),
+        "strict": fraction(smallest[index, labels]),
+        "relaxed": fraction(held.any(1)),
         "set_size": smallest.sum(1)[certified.any(1)].double().mean().item(),
-        "rejected": share(~certified.any(1)),
+        "rejected": fraction(~certified.any(1)),
     }
 
 
-def share(flags: torch.Tensor) -> float:
-    """Give the share of true flags."""
+def fraction(flags: torch.Tensor) -> float:
+    """Give the fraction of true flags."""
     return flags.double().mean().item()
 
 

@@ -2,11 +2,11 @@
 
     python benchmarks/levels.py
 
-Every stopping rule and every certificate is run on counts drawn from masses whose exact radius is
-known; the radius asked for lies just beyond it (or, where the certificate chooses the radius, one
-beyond it counts). So are attacks on a vote over a grid of radii, bounds for many images of which
-some repeat, and means of few values. A case fails if the lower 99.9 % limit of its rate of false
-claims exceeds alpha. Rows go to results/levels.jsonl.
+Every stopping rule and every certificate is run on counts drawn from probabilities whose exact
+radius is known; the radius asked for lies just beyond it (or, where the certificate chooses the
+radius, one beyond it counts). So are attacks on a vote over a grid of radii, bounds for many images
+of which some repeat, and means of few values. A case fails if the lower 99.9 % limit of its rate of
+false claims exceeds alpha. Rows go to results/levels.jsonl.
 """
 
 import math
@@ -46,7 +46,7 @@ PART = 20_000
 CASES: dict[str, tuple[list[float], Guarantee]] = {
     "local, two bounds": ([0.7, 0.05, 0.15, 0.1, 0.0], Local()),
     "local, one bound": ([0.7, 0.3, 0.0, 0.0, 0.0], Local()),
-    "local, broken copies": ([0.7, 0.1, 0.0, 0.0, 0.2], Local()),
+    "local, broken samples": ([0.7, 0.1, 0.0, 0.0, 0.2], Local()),
     "label or uncertain": ([0.5, 0.05, 0.45, 0.0], LabelOrUncertain()),
     "label or uncertain, mostly": ([0.3, 0.05, 0.65, 0.0], LabelOrUncertain()),
     "top 2": ([0.45, 0.35, 0.1, 0.1, 0.0], TopK(2)),
@@ -54,7 +54,7 @@ CASES: dict[str, tuple[list[float], Guarantee]] = {
     "affinity": ([0.42, 0.4, 0.1, 0.08, 0.0], Affinity(((0, 1), (2, 3)))),
 }
 Judge = Callable[["Drawn", int, float], Tensor]
-"""(masses to draw from, runs, alpha) -> false claims `[runs]`."""
+"""(probabilities to draw from, runs, alpha) -> false claims `[runs]`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Options:
     Args:
         runs: certifications a case.
         alpha: level.
-        draws: copies of a certification at most.
+        draws: samples of a certification at most.
         seed: of the counts.
         only: run the cases whose name contains this.
     """
@@ -77,13 +77,17 @@ class Options:
 
 
 class Drawn(Vote):
-    """A vote whose copies fall on outcomes with given masses: counts without a net."""
+    """A vote whose samples fall on outcomes with given probabilities: counts without a net."""
 
-    masses: list[float]
+    probabilities: list[float]
     random: np.random.Generator
 
-    def __init__(self, masses: list[float], random: np.random.Generator) -> None:
-        for name, value in (("model", nn.Identity()), ("sigma", 1.0), ("masses", masses)):
+    def __init__(self, probabilities: list[float], random: np.random.Generator) -> None:
+        for name, value in (
+            ("model", nn.Identity()),
+            ("sigma", 1.0),
+            ("probabilities", probabilities),
+        ):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "random", random)
 
@@ -97,21 +101,21 @@ class Drawn(Vote):
 
     def table(self, runs: int, draws: int) -> Tensor:
         """Draw counts `[runs, O + 1]`."""
-        return torch.from_numpy(self.random.multinomial(draws, self.masses, size=runs))
+        return torch.from_numpy(self.random.multinomial(draws, self.probabilities, size=runs))
 
 
-def truth(masses: list[float], guarantee: Guarantee) -> tuple[Tensor, Tensor]:
-    """Give the alternatives `[1, A, O]` of exact masses, and their radii at sigma 1."""
-    exact = torch.tensor([masses[:-1]], dtype=torch.float64)
+def truth(probabilities: list[float], guarantee: Guarantee) -> tuple[Tensor, Tensor]:
+    """Give the alternatives `[1, A, O]` of exact probabilities, and their radii at sigma 1."""
+    exact = torch.tensor([probabilities[:-1]], dtype=torch.float64)
     sets = guarantee.sets(exact)
-    if masses[-1] > 0:  # a copy without an outcome is a rival, too
-        shown = torch.tensor([[*masses[:-2], masses[-1]]], dtype=torch.float64)
+    if probabilities[-1] > 0:  # a sample without an outcome is a competitor, too
+        shown = torch.tensor([[*probabilities[:-2], probabilities[-1]]], dtype=torch.float64)
         return sets, guarantee.smoothed_radii(shown, guarantee.sets(shown), 1.0)
     return sets, guarantee.smoothed_radii(exact, sets, 1.0)
 
 
 def fixed(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> Judge:
-    """Full radii from a fixed number of copies: any alternative beyond its radius is false."""
+    """Full radii from a fixed number of samples: any alternative beyond its radius is false."""
 
     def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
         found, _ = radii_from_counts(
@@ -123,7 +127,7 @@ def fixed(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> Judg
 
 
 def stopping(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> Judge:
-    """Decide at a hair beyond the exact radius of the alternative that the selection likes."""
+    """Decide at just beyond the exact radius of the alternative that the selection likes."""
 
     def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
         selection = vote.table(runs, 100)
@@ -157,10 +161,10 @@ def tolerant(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> J
     return judge
 
 
-def by_majority(guarantee: Guarantee, masses: list[float], draws: int) -> Judge:
-    """The rule majority, one share each."""
-    mass = masses[0] if isinstance(guarantee, Local) else 1 - masses[1]
-    exact = torch.special.ndtri(torch.tensor(mass, dtype=torch.float64)).item()
+def by_majority(guarantee: Guarantee, probabilities: list[float], draws: int) -> Judge:
+    """The rule majority, one fraction each."""
+    probability = probabilities[0] if isinstance(guarantee, Local) else 1 - probabilities[1]
+    exact = torch.special.ndtri(torch.tensor(probability, dtype=torch.float64)).item()
     sets = guarantee.sets(torch.tensor([[0.6, 0.1, 0.3]], dtype=torch.float64))
 
     def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
@@ -229,31 +233,31 @@ def of_many_images(different: int, each: float, random: np.random.Generator) -> 
     return judge
 
 
-def of_few_values(size: int, share: float, random: np.random.Generator) -> Judge:
+def of_few_values(size: int, fraction: float, random: np.random.Generator) -> Judge:
     """Bound the mean of a few values that are 0 or 2, as label uncertainty may be."""
 
     @cache
     def false(values: tuple[int, ...], alpha: float) -> bool:
         found = mean_interval(2.0 * np.array(values), alpha, low=0.0, high=2.0)
-        return found.low > 2 * share or found.high < 2 * share
+        return found.low > 2 * fraction or found.high < 2 * fraction
 
     def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
         del vote
-        drawn = (random.random((runs, size)) < share).astype(int)
+        drawn = (random.random((runs, size)) < fraction).astype(int)
         return torch.tensor([false(tuple(values), alpha) for values in drawn.tolist()])
 
     return judge
 
 
 def judges(options: Options, random: np.random.Generator) -> dict[str, tuple[list[float], Judge]]:
-    """Lay out all cases: name -> masses and judge."""
+    """Lay out all cases: name -> probabilities and judge."""
     found: dict[str, tuple[list[float], Judge]] = {}
-    for name, (masses, guarantee) in CASES.items():
-        sets, exact = truth(masses, guarantee)
-        found[f"fixed: {name}"] = masses, fixed(guarantee, sets, exact, 300)
+    for name, (probabilities, guarantee) in CASES.items():
+        sets, exact = truth(probabilities, guarantee)
+        found[f"fixed: {name}"] = probabilities, fixed(guarantee, sets, exact, 300)
         judge = stopping(guarantee, sets, exact, options.draws)
-        found[f"group-sequential: {name}"] = masses, judge
-        found[f"tolerance: {name}"] = masses, tolerant(guarantee, sets, exact, options.draws)
+        found[f"group-sequential: {name}"] = probabilities, judge
+        found[f"tolerance: {name}"] = probabilities, tolerant(guarantee, sets, exact, options.draws)
     three = [0.6, 0.1, 0.3, 0.0]
     found["majority: local"] = three, by_majority(Local(), three, 300)
     found["majority: label or uncertain"] = three, by_majority(LabelOrUncertain(), three, 300)
@@ -275,11 +279,11 @@ def main(options: Options) -> None:
     """Count false claims."""
     random = np.random.default_rng(options.seed)
     broken = 0
-    for name, (masses, judge) in judges(options, random).items():
+    for name, (probabilities, judge) in judges(options, random).items():
         if options.only not in name:
             continue
         began, false = time.perf_counter(), 0
-        vote = Drawn(masses, random)
+        vote = Drawn(probabilities, random)
         for first in range(0, options.runs, PART):
             false += int(judge(vote, min(PART, options.runs - first), options.alpha).sum())
         rate = false / options.runs

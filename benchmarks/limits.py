@@ -92,8 +92,8 @@ def digits() -> tuple[Tensor, Tensor, Tensor]:
     pixels, labels = load_digits(return_X_y=True)
     folds = StratifiedKFold(10, shuffle=True, random_state=0)
     model = LogisticRegression(C=0.3, max_iter=500)
-    shares = cross_val_predict(model, pixels / 16, labels, cv=folds, method="predict_proba")
-    unsure = label_uncertainty(torch.from_numpy(shares), torch.from_numpy(labels))
+    fractions = cross_val_predict(model, pixels / 16, labels, cv=folds, method="predict_proba")
+    unsure = label_uncertainty(torch.from_numpy(fractions), torch.from_numpy(labels))
     state = np.random.RandomState(0)
     search = torch.from_numpy(state.choice(len(pixels), len(pixels) // 2, replace=False))
     return torch.from_numpy(pixels / 16), unsure, search
@@ -218,7 +218,7 @@ def gaussian(seed: int) -> Rows:
     """Count how often the interval covers the exact measure of the expansion."""
 
     def work(family: str, metric: str, pieces: int, dimensions: int) -> Row:
-        covered, seconds, shares = 0, 0.0, []
+        covered, seconds, fractions = 0, 0.0, []
         for run in range(100):
             draw = torch.Generator().manual_seed(1000 * seed + run)
             points = torch.randn(2000, dimensions, generator=draw, dtype=torch.float64)
@@ -228,8 +228,8 @@ def gaussian(seed: int) -> Rows:
             seconds += time.perf_counter() - began
             truth = exact(found.region.expand(0.5), dimensions, run)
             covered += found.adversarial_risk.low <= truth <= found.adversarial_risk.high
-            shares.append(truth)
-        row = {"runs": 100, "covered": covered, "mean_exact": mean(shares), "seconds": seconds}
+            fractions.append(truth)
+        row = {"runs": 100, "covered": covered, "mean_exact": mean(fractions), "seconds": seconds}
         return row | {"settings": settings | {"pieces": pieces}, "points": [2000, dimensions]}
 
     kinds = [("half-spaces", "l2", 1), ("balls", "l2", 1), ("half-spaces", "linf", 3)]

@@ -62,8 +62,8 @@ def reference_style(model, images, labels, counts, eps, step_size, steps):
         offset.requires_grad_(True)
         outcomes = model((images + offset).clamp(0, 1))
         if labels is None:
-            shares = outcomes.softmax(1)
-            goal = -(shares * shares.log()).sum(1).mean()
+            fractions = outcomes.softmax(1)
+            goal = -(fractions * fractions.log()).sum(1).mean()
         else:
             goal = nn.functional.cross_entropy(outcomes, labels)
         goal.backward()

@@ -39,7 +39,9 @@ with torch.inference_mode():
 images, labels = load("digits").batch(slice(0, COUNT))
 
 # %% Attack both guarantees at three coverages
-print(f"l2 radius {THREAT.eps}, {COUNT} images; the last two are shares of the accepted and right")
+print(
+    f"l2 radius {THREAT.eps}, {COUNT} images; the last two are fractions of the accepted and right"
+)
 print(f"{'coverage asked':>14}{'accepted+right':>16}{'changed':>9}{'wrong+accepted':>16}")
 for coverage in (1.0, 0.95, 0.9, 0.8):
     model = Selective(net, "entropy", threshold_at_coverage(scores, coverage)).eval()
@@ -47,13 +49,13 @@ for coverage in (1.0, 0.95, 0.9, 0.8):
         outcomes = model(images)
     right = accepted(outcomes) & (outcomes[:, :-1].argmax(1) == labels)
     own, truth = images[right], labels[right]
-    shares = []
+    fractions = []
     for guarantee in (Local(), LabelOrUncertain()):
         found = break_guarantee(
             model, own, guarantee=guarantee, threat=THREAT, labels=truth, steps=STEPS
         )
-        shares.append(found.success.double().mean().item())
-    changed, wrong = shares
+        fractions.append(found.success.double().mean().item())
+    changed, wrong = fractions
     print(f"{coverage:>14.0%}{right.double().mean():>16.1%}{changed:>9.1%}{wrong:>16.1%}")
 print("Refusing turns accepted errors into refusals; it does not make the outcome constant.")
 # An attack that finds nothing proves nothing: the last two columns are lower bounds of the damage.

@@ -54,6 +54,6 @@ for name, guarantee in guarantees.items():
         attack=False,  # certificates alone
         limits=False,
     )
-    shares = [metrics.certified_accuracy(record, radius).value for radius in RADII]
-    cells = "".join(f"{share:>8.1%}" for share in shares)
+    fractions = [metrics.certified_accuracy(record, radius).value for radius in RADII]
+    cells = "".join(f"{fraction:>8.1%}" for fraction in fractions)
     print(f"{name:<33}{cells}{metrics.mean_set_size(record):>6.2f}")

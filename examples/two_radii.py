@@ -1,7 +1,7 @@
 """Two radii around one image: (i) same label and still certain, (ii) same label or uncertain.
 
-A noisy copy that is refused votes for "uncertain". Radius (i) is `Local` for that vote, radius (ii)
-is `LabelOrUncertain`; beside them the plain vote, which may not refuse.
+A noise sample that is refused votes for "uncertain". Radius (i) is `Local` for that vote, radius
+(ii) is `LabelOrUncertain`; beside them the plain vote, which may not refuse.
 """
 
 # %% Settings
@@ -27,8 +27,8 @@ images, labels = load("digits").batch(slice(0, COUNT))
 
 
 # %% A radius counts when the set that it guards contains the true label
-def share(model, guarantee, only_accepted: bool = False) -> str:
-    """Certify the vote and give the share of images that are right to the radius."""
+def fraction(model, guarantee, only_accepted: bool = False) -> str:
+    """Certify the vote and give the fraction of images that are right to the radius."""
     found = smoothing.certify(model, images, guarantee=guarantee, sigma=SIGMA, n_certify=N_CERTIFY)
     right = found.sets[:, 0].gather(1, labels.unsqueeze(1)).squeeze(1)
     right &= found.radius >= RADIUS
@@ -39,10 +39,10 @@ def share(model, guarantee, only_accepted: bool = False) -> str:
 
 print(f"certified at l2 radius {RADIUS}, sigma {SIGMA}, {COUNT} images, alpha 0.001 an image")
 print(f"{'threshold':<11}{'(i) certain':>12}{'(ii) accepted':>15}{'(ii) in all':>12}")
-print(f"{'plain vote':<11}{share(net, Local()):>12}{'-':>15}{'-':>12}")
+print(f"{'plain vote':<11}{fraction(net, Local()):>12}{'-':>15}{'-':>12}")
 for threshold in (0.5, 0.2):
     model = Selective(net, "entropy", threshold).eval()
-    certain, both = share(model, Local()), share(model, LabelOrUncertain())
-    kept = share(model, LabelOrUncertain(), only_accepted=True)
+    certain, both = fraction(model, Local()), fraction(model, LabelOrUncertain())
+    kept = fraction(model, LabelOrUncertain(), only_accepted=True)
     print(f"{threshold:<11g}{certain:>12}{kept:>15}{both:>12}")
 print("(ii) in all counts images that the vote may refuse; (ii) accepted leaves them out.")

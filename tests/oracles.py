@@ -32,12 +32,12 @@ def exact_pairwise(model: Linear) -> Tensor:
 
 
 def nearest_violation(model: Linear, image: Tensor, members: set[int]) -> float:
-    """Distance to the nearest point where some outsider reaches some member (l2, no box)."""
+    """Distance to the nearest point where some outcome outside reaches some member (l2, no box)."""
     logits = model(image.unsqueeze(0))[0]
-    outsiders = set(range(len(logits))) - members
+    others = set(range(len(logits))) - members
     return min(
         ((logits[a] - logits[i]) / (model.weight[a] - model.weight[i]).norm()).item()
-        for a, i in itertools.product(members, outsiders)
+        for a, i in itertools.product(members, others)
     )
 
 

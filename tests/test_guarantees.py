@@ -154,7 +154,7 @@ def test_radius_exceeds_eps_exactly_where_the_slack_margin_is_positive(outcomes,
 
 
 @pytest.mark.parametrize(
-    ("masses", "local", "either"),
+    ("probabilities", "local", "either"),
     [
         ((0.70, 0.05, 0.25), 0.599, 1.214),
         ((0.50, 0.05, 0.45), 0.063, 1.214),
@@ -162,9 +162,9 @@ def test_radius_exceeds_eps_exactly_where_the_slack_margin_is_positive(outcomes,
         ((0.90, 0.01, 0.09), 1.311, 1.896),
     ],
 )
-def test_smoothed_radii_against_linear_programmes(masses, local, either):
-    """Masses of A, B, U; the optimum over classifiers was found by a linear programme."""
-    row = torch.tensor([masses], dtype=torch.float64)
+def test_smoothed_radii_against_linear_programmes(probabilities, local, either):
+    """Probabilities of A, B, U; the optimum over classifiers was found by a linear programme."""
+    row = torch.tensor([probabilities], dtype=torch.float64)
     a_set = torch.tensor([[[True, False, False]]])
     au_set = torch.tensor([[[True, False, True]]])
     assert Local().smoothed_radii(row, a_set, 1.0).item() == pytest.approx(local, abs=1e-3)
@@ -175,7 +175,7 @@ def test_smoothed_radii_against_linear_programmes(masses, local, either):
 
 
 @pytest.mark.parametrize(
-    ("members", "rival", "other", "root"),
+    ("members", "competitor", "other", "root"),
     [
         ((0.5, 0.2), 0.2, 0.1, 0.4208),
         ((0.4, 0.35), 0.15, 0.1, 0.4792),
@@ -188,8 +188,8 @@ def test_smoothed_radii_against_linear_programmes(masses, local, either):
         ((0.2, 0.2, 0.2), 0.3, 0.1, 0.0),
     ],
 )
-def test_some_radius_of_general_sets_against_linear_programmes(members, rival, other, root):
-    row = torch.tensor([[*members, rival, other]], dtype=torch.float64)
+def test_some_radius_of_general_sets_against_linear_programmes(members, competitor, other, root):
+    row = torch.tensor([[*members, competitor, other]], dtype=torch.float64)
     sets = torch.zeros(1, 1, len(members) + 2, dtype=torch.bool)
     sets[..., : len(members)] = True
     found = LabelOrUncertain().smoothed_radii(row, sets, 1.0).item()
@@ -197,14 +197,14 @@ def test_some_radius_of_general_sets_against_linear_programmes(members, rival, o
 
 
 def test_tolerated_shift_solves_its_equation(generator):
-    mass = torch.rand(500, generator=generator, dtype=torch.float64)
-    rival = torch.rand(500, generator=generator, dtype=torch.float64) * (1 - mass)
+    probability = torch.rand(500, generator=generator, dtype=torch.float64)
+    competitor = torch.rand(500, generator=generator, dtype=torch.float64) * (1 - probability)
     ndtri, ndtr = torch.special.ndtri, torch.special.ndtr
     for size in (1, 2, 3):
-        shift = tolerated_shift(mass, rival, size)
-        lead = ndtr(ndtri(mass) - shift) / size - ndtr(ndtri(rival) + shift)
+        shift = tolerated_shift(probability, competitor, size)
+        lead = ndtr(ndtri(probability) - shift) / size - ndtr(ndtri(competitor) + shift)
         active = shift > 0
-        assert torch.equal(active, mass / size > rival)
+        assert torch.equal(active, probability / size > competitor)
         assert bool((lead[active] >= 0).all())
         assert lead[active].abs().max().item() < 1e-12
 
@@ -222,25 +222,31 @@ def test_tolerated_shift_at_the_ends():
 
 
 def test_smoothed_radius_of_a_linear_model_is_its_distance(generator):
-    """Noise pushed through two logits is Gaussian in their difference: masses are exact."""
+    """Noise pushed through two logits is Gaussian in their difference: probabilities are exact."""
     model = random_linear(2, 9)
     images = torch.randn(50, 9, generator=generator, dtype=torch.float64)
     outcomes = model(images).detach()
     normal = model.weight[0] - model.weight[1]
     distance = ((outcomes[:, 0] - outcomes[:, 1]) / normal.norm()).detach()
     sigma = 0.7
-    share = torch.special.ndtr(distance / sigma)
-    masses = torch.stack([share, 1 - share], 1)
-    radii = Local().smoothed_radii(masses, Local().sets(masses), sigma).flatten()
+    fraction = torch.special.ndtr(distance / sigma)
+    probabilities = torch.stack([fraction, 1 - fraction], 1)
+    radii = Local().smoothed_radii(probabilities, Local().sets(probabilities), sigma).flatten()
     assert torch.allclose(radii, distance.abs(), rtol=1e-6, atol=0)
 
 
 def test_weaker_guarantees_have_larger_radii(outcomes):
-    masses = outcomes.softmax(1)
-    local = Local().smoothed_radii(masses, Local().sets(masses), 1.0).amax(1)
-    relaxed = RelaxedTopK(3).smoothed_radii(masses, RelaxedTopK(3).sets(masses), 1.0).amax(1)
-    either = LabelOrUncertain().smoothed_radii(masses, LabelOrUncertain().sets(masses), 1.0)[:, 0]
-    accepted = masses.argmax(1) < 4
+    probabilities = outcomes.softmax(1)
+    local = Local().smoothed_radii(probabilities, Local().sets(probabilities), 1.0).amax(1)
+    relaxed = (
+        RelaxedTopK(3)
+        .smoothed_radii(probabilities, RelaxedTopK(3).sets(probabilities), 1.0)
+        .amax(1)
+    )
+    either = LabelOrUncertain().smoothed_radii(
+        probabilities, LabelOrUncertain().sets(probabilities), 1.0
+    )[:, 0]
+    accepted = probabilities.argmax(1) < 4
     assert bool((relaxed >= local).all())
     assert bool((either[accepted] >= local[accepted]).all())
 

@@ -88,9 +88,9 @@ def test_random_points_are_uniform_in_the_ball(norm, dimension, generator):
     threat = Threat(norm, 0.3)
     origins = torch.full((20_000, dimension), 0.5)
     distance = threat.distance(threat.random_point(origins, generator), origins) / 0.3
-    for share in (0.1, 0.5, 0.9):
-        found = (distance <= share ** (1 / dimension)).double().mean().item()
-        assert found == pytest.approx(share, abs=0.015)
+    for fraction in (0.1, 0.5, 0.9):
+        found = (distance <= fraction ** (1 / dimension)).double().mean().item()
+        assert found == pytest.approx(fraction, abs=0.015)
 
 
 def test_vanishing_and_broken_gradients_do_not_move():

@@ -79,7 +79,7 @@ class Guarantee(ABC):
         Args:
             outcomes: one column an outcome.
             sets: the alternatives, as `sets` gave them at the clean image.
-            slack: T, `[O, O]` or `[B, O, O]`: what each member must lead each outsider by
+            slack: T, `[O, O]` or `[B, O, O]`: what each member must lead each outcome outside by
                 (eps times pairwise Lipschitz constants give the GloRo margin).
 
         Returns:
@@ -108,8 +108,8 @@ class Guarantee(ABC):
             outcomes: one column an outcome.
             sets: the alternatives.
             pairwise: K.
-            slack: T, `[O, O]` or `[B, O, O]`: what each member must lead each outsider by in the
-                whole ball; none if not given. Negative slack allows to fall behind.
+            slack: T, `[O, O]` or `[B, O, O]`: what each member must lead each outcome outside by in
+                the whole ball; none if not given. Negative slack allows to fall behind.
 
         Reference: Leino, Wang, Fredrikson 2021 (local); closed form over sets derived here.
         """
@@ -318,21 +318,22 @@ def smoothed_radius(
     return sigma * tolerated_shift(members, left, sizes).amax(2)
 
 
-def tolerated_shift(mass: Tensor, rival: Tensor, size: Tensor | int = 1) -> Tensor:
-    r"""Find the shift, in units of sigma, at which a rival can catch a group of outcomes.
+def tolerated_shift(probability: Tensor, competitor: Tensor, size: Tensor | int = 1) -> Tensor:
+    r"""Find the shift, in units of sigma, at which a competitor can catch a group of outcomes.
 
     $$ \rho \ge 0: \quad \Phi(\Phi^{-1}(p) - \rho) / m = \Phi(\Phi^{-1}(q) + \rho) $$
-    with p the `mass` of the group, m its `size`, q the mass of the `rival`. The left side falls,
-    the right side rises: one root, closed form (Phi^-1(p) - Phi^-1(q)) / 2 for m = 1. Increasing in
-    p and decreasing in q: put a lower bound for p and an upper bound for q.
+    with p the `probability` of the group, m its `size`, q the probability of the `competitor`. The
+    left side falls, the right side rises: one root, closed form (Phi^-1(p) - Phi^-1(q)) / 2 for m =
+    1. Increasing in p and decreasing in q: put a lower bound for p and an upper bound for q.
 
     Returns:
-        float64, rounded down; 0 if the rival has caught up already (p / m <= q), infinite if q = 0.
+        float64, rounded down; 0 if the competitor has caught up already (p / m <= q), infinite if q
+        = 0.
     """
-    mass, rival = mass.double(), rival.double()
-    many = torch.as_tensor(size, device=mass.device).double()
-    mass, rival, many = torch.broadcast_tensors(mass, rival, many)
-    lead, chase = torch.special.ndtri(mass), torch.special.ndtri(rival)
+    probability, competitor = probability.double(), competitor.double()
+    many = torch.as_tensor(size, device=probability.device).double()
+    probability, competitor, many = torch.broadcast_tensors(probability, competitor, many)
+    lead, chase = torch.special.ndtri(probability), torch.special.ndtri(competitor)
     # The root for m = 1 is an upper end for every m; the second end keeps it finite at p = 1.
     log_cdf = torch.special.log_ndtr  # ndtr itself loses all digits in the far tail
     low = torch.zeros_like(lead)
@@ -345,11 +346,11 @@ def tolerated_shift(mass: Tensor, rival: Tensor, size: Tensor | int = 1) -> Tens
             ahead = log_cdf(lead - middle) > many.log() + log_cdf(chase + middle)
             low = torch.where(ahead, middle, low)
             bracket = torch.where(ahead, bracket, middle)
-    shift = torch.where(many > 1, torch.where(rival > 0, low, torch.inf), (lead - chase) / 2)
+    shift = torch.where(many > 1, torch.where(competitor > 0, low, torch.inf), (lead - chase) / 2)
     # Phi^-1 is good to about 1e-15 of its size; the sum of the sizes bounds the error of both.
     error = 1e-14 * (1 + lead.abs() + chase.abs())
     safe = torch.where(shift.isfinite(), shift - error, shift)
-    return torch.where((mass - many * rival) > 0, safe.clamp(min=0), 0.0)
+    return torch.where((probability - many * competitor) > 0, safe.clamp(min=0), 0.0)
 
 
 def _check_k(k: int) -> None:
@@ -425,7 +426,7 @@ def _over_pairs(
     measure: Callable[..., Tensor],
     *matrices: Tensor,
 ) -> PerAlternative:
-    """Reduce `measure(f_a - f_i, matrix_ai, ...)` over members a and outsiders i.
+    """Reduce `measure(f_a - f_i, matrix_ai, ...)` over members a and outcomes outside i.
 
     One member at a time, O(B A M O) work and O(B A O) memory: the matrices are never expanded over
     the batch.

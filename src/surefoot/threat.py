@@ -109,9 +109,11 @@ class Threat:
             offset = torch.rand(shape, generator=generator) * 2 - 1
         else:
             direction = torch.randn(shape, generator=generator).flatten(1)
-            share = torch.rand(len(direction), 1, generator=generator) ** (1 / direction.shape[1])
+            fraction = torch.rand(len(direction), 1, generator=generator) ** (
+                1 / direction.shape[1]
+            )
             length = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
-            offset = (share * direction / length).view(shape)
+            offset = (fraction * direction / length).view(shape)
         return self.project(origins + self.reach * offset.to(origins), origins)
 
     def l2_radius(self, dimension: int) -> float:

@@ -33,10 +33,10 @@ def test_a_search_without_gradients_that_finds_more_is_named():
     assert black_box_wins({"apgd": Cost(found=40)}, 10) == []
 
 
-@pytest.mark.parametrize(("steps", "share"), [(40, 1 / 20), (3, 2 / 3), (7, 2 / 7), (10, 0.3)])
+@pytest.mark.parametrize(("steps", "fraction"), [(40, 1 / 20), (3, 2 / 3), (7, 2 / 7), (10, 0.3)])
 @pytest.mark.parametrize("eps", [8 / 255, 0.1, 0.3])
-def test_steps_that_just_cross_the_ball_are_enough(steps, share, eps):
-    assert short_steps(steps, share * eps, eps) == []
+def test_steps_that_just_cross_the_ball_are_enough(steps, fraction, eps):
+    assert short_steps(steps, fraction * eps, eps) == []
 
 
 def test_steps_that_cannot_cross_the_ball_are_reported_with_the_least_that_can():
@@ -51,22 +51,22 @@ def test_steps_that_cannot_cross_the_ball_are_reported_with_the_least_that_can()
 class Masked(nn.Module):
     """A linear net, or the same answers without their gradient."""
 
-    def __init__(self, share):
+    def __init__(self, fraction):
         super().__init__()
-        self.share = share
+        self.fraction = fraction
 
     def forward(self, images):
         lead = images.flatten(1).sum(1, keepdim=True) - 1
         logits = torch.cat([lead, -lead], 1)
-        hidden = images.flatten(1)[:, :1] < self.share
+        hidden = images.flatten(1)[:, :1] < self.fraction
         return torch.where(hidden, logits.detach(), logits)
 
 
-@pytest.mark.parametrize(("share", "alarms"), [(1.1, 1), (-0.1, 0)])
-def test_results_carry_their_alarms(share, alarms):
+@pytest.mark.parametrize(("fraction", "alarms"), [(1.1, 1), (-0.1, 0)])
+def test_results_carry_their_alarms(fraction, alarms):
     images = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     result = break_guarantee(
-        Masked(share), images, guarantee=Local(), threat=Threat("linf", 0.05), steps=5
+        Masked(fraction), images, guarantee=Local(), threat=Threat("linf", 0.05), steps=5
     )
     assert len(result.alarms) == alarms
 

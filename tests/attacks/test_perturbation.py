@@ -129,9 +129,9 @@ def test_steps_until_the_boundary_and_beyond(beyond, steps, reached):
 @pytest.mark.parametrize(("step_counts", "most"), [("uniform", 4), ("uniform-below", 3)])
 def test_step_counts_are_uniform(step_counts, most):
     counts = counts_of(step_counts, 4, 30_000, seeded())
-    shares = torch.bincount(counts, minlength=5)[1:] / 30_000
-    assert shares[:most].tolist() == pytest.approx([1 / most] * most, abs=0.02)
-    assert shares[most:].sum() == 0
+    fractions = torch.bincount(counts, minlength=5)[1:] / 30_000
+    assert fractions[:most].tolist() == pytest.approx([1 / most] * most, abs=0.02)
+    assert fractions[most:].sum() == 0
 
 
 def test_finished_examples_leave_the_batch(images, model):
@@ -394,9 +394,9 @@ def test_the_boundary_walks_to_the_middle_in_the_mean_and_keeps_a_known_spread(l
     boundary = torch.full((chains,), start)
     means = []
     for _ in range(60):
-        share = torch.rand(chains, generator=draw)
+        fraction = torch.rand(chains, generator=draw)
         points = [oracle(boundary, mean, draw) for mean in (low, high)]
-        seen = share * points[0] + (1 - share) * points[1]
+        seen = fraction * points[0] + (1 - fraction) * points[1]
         boundary = boundary + eta * (seen - boundary)
         means.append(boundary.mean().item())
     first = middle + (1 - eta * m) * (start - middle)

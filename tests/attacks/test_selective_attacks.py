@@ -48,16 +48,18 @@ def test_clean_refusals_and_clean_errors_belong_to_their_question():
 def test_the_stratified_curve_falls_from_the_outer_answer_to_the_full_one():
     images = torch.linspace(0.02, 0.98, 25).unsqueeze(1)
     labels = (images[:, 0] > 0.4).long()
-    shares = (0.0, 0.2, 0.5, 1.0)
-    curve = stratified(Line(), images, labels, threat=Threat("linf", 0.3), shares=shares, steps=30)
+    fractions = (0.0, 0.2, 0.5, 1.0)
+    curve = stratified(
+        Line(), images, labels, threat=Threat("linf", 0.3), fractions=fractions, steps=30
+    )
     sizes = curve.sum(1).tolist()
     assert sizes == sorted(sizes, reverse=True)
-    # Stands at a share iff nothing within .3 is wrong and accepted, nothing within it rejected.
+    # Stands at a fraction iff nothing within .3 is wrong and accepted, nothing within it rejected.
     x = images[:, 0]
     outer = torch.where(labels == 0, x + 0.3 < 0.6, x - 0.3 > 0.2)
-    for row, share in zip(curve, shares, strict=True):
-        inner = (x - 0.4).abs() > 0.2 + 0.3 * share
-        clear = ((x - 0.4).abs() - 0.2 - 0.3 * share).abs() > 1e-3
+    for row, fraction in zip(curve, fractions, strict=True):
+        inner = (x - 0.4).abs() > 0.2 + 0.3 * fraction
+        clear = ((x - 0.4).abs() - 0.2 - 0.3 * fraction).abs() > 1e-3
         assert torch.equal(row[clear], (outer & inner)[clear])
 
 

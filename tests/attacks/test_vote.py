@@ -43,7 +43,7 @@ def test_a_tie_is_confirmed_at_most_at_level_alpha():
 
 
 class Fixed(torch.nn.Module):
-    """Outcomes by the first pixel, whatever the rest: masses of a Gaussian's slices."""
+    """Outcomes by the first pixel, whatever the rest: probabilities of a Gaussian's slices."""
 
     rejects = True
 
@@ -57,7 +57,9 @@ class Fixed(torch.nn.Module):
 
 
 def test_some_needs_a_rival_that_beats_every_member():
-    edges = torch.special.ndtri(torch.tensor([0.45, 0.75]))  # masses .45 (0), .30 (1), .25 (2 = U)
+    edges = torch.special.ndtri(
+        torch.tensor([0.45, 0.75])
+    )  # probabilities .45 (0), .30 (1), .25 (2 = U)
     vote = Vote(Fixed(edges), 1.0)
     images = torch.zeros(1, 1)
     how = VoteSearch(n_choose=500, n_confirm=4000)
@@ -127,8 +129,8 @@ def test_the_votes_of_a_random_model_are_reproducible_and_leave_the_stream_alone
     counts = Vote(Coin(), 0.0).counts(images, 2000, 7)
     assert torch.equal(torch.rand(2), expected)
     assert torch.equal(Vote(Coin(), 0.0).counts(images.flip(0), 2000, 7).flip(0), counts)
-    shares = counts[:, 0] / 2000
-    assert bool(((shares - images[:, 0]).abs() < 5 * (0.25 / 2000) ** 0.5).all())
+    fractions = counts[:, 0] / 2000
+    assert bool(((fractions - images[:, 0]).abs() < 5 * (0.25 / 2000) ** 0.5).all())
     assert counts.sum(1).tolist() == [2000, 2000]
 
 
@@ -146,7 +148,7 @@ def test_on_a_model_that_is_not_random_rand_is_auto_pgd_on_two_losses(generator)
 
 
 @pytest.mark.parametrize(
-    ("masses", "members", "fails"),
+    ("probabilities", "members", "fails"),
     [
         ((0.30, 0.30), (2,), False),  # no label has more than half: "uncertain" stands
         ((0.30, 0.60), (2,), True),
@@ -154,8 +156,10 @@ def test_on_a_model_that_is_not_random_rand_is_auto_pgd_on_two_losses(generator)
         ((0.60, 0.30), (0,), False),
     ],
 )
-def test_under_the_rule_majority_uncertain_stands_without_a_mass_of_its_own(masses, members, fails):
-    edges = torch.special.ndtri(torch.tensor(masses).cumsum(0))
+def test_under_the_rule_majority_uncertain_stands_without_a_mass_of_its_own(
+    probabilities, members, fails
+):
+    edges = torch.special.ndtri(torch.tensor(probabilities).cumsum(0))
     vote = Vote(Fixed(edges), 1.0, rule="majority")
     how = VoteSearch(n_choose=200, n_confirm=2000)
     sets = one(*members, outcomes=3)

@@ -76,7 +76,7 @@ def test_radii_of_linear_nets_are_distances_to_the_border(generator):
 
 
 def test_radii_of_sets_are_distances_to_the_nearest_swap(generator):
-    """Of a linear net: the nearest point where a member and an outsider of the set tie."""
+    """Of a linear net: the nearest point where a member and an outcome outside of the set tie."""
     model, images = Double(linear()), torch.rand(30, 6, generator=generator)
     rows, shift = model.model[1].weight, model.model[1].bias
     logits = (images.double() @ rows.T + shift).detach()
@@ -104,7 +104,7 @@ def test_local_affinity_of_singletons_and_relaxed_top_k_of_all_pairs_agree(gener
 
 @pytest.mark.parametrize("logits", [[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
 def test_ties_are_not_certified(logits):
-    """A constant net ties everywhere; its masks go by index, so equal logits are rivals."""
+    """A constant net ties everywhere; its masks go by index, so equal logits are competitors."""
     layer = nn.Linear(2, 3)
     with torch.no_grad():
         layer.weight.zero_()

@@ -15,7 +15,7 @@ ndtri = torch.special.ndtri
 
 
 def table(*row):
-    """Counts of the outcomes and, last, of copies without a finite outcome."""
+    """Counts of the outcomes and, last, of samples without a finite outcome."""
     return torch.tensor([row])
 
 
@@ -56,7 +56,7 @@ def test_label_or_uncertain_counts_the_union_instead_of_adding_bounds():
 
 
 @pytest.mark.parametrize(
-    ("guarantee", "masses", "sets"),
+    ("guarantee", "probabilities", "sets"),
     [
         (Local(), (0.5, 0.3, 0.2), [[0]]),
         (TopK(2), (0.4, 0.3, 0.2, 0.1), [[0, 1]]),
@@ -65,10 +65,10 @@ def test_label_or_uncertain_counts_the_union_instead_of_adding_bounds():
     ],
     ids=repr,
 )
-def test_claims_are_false_at_most_with_probability_alpha(guarantee, masses, sets):
-    """Simulated counts: a claim is false if it exceeds the exact radius of these masses."""
+def test_claims_are_false_at_most_with_probability_alpha(guarantee, probabilities, sets):
+    """Simulated counts: a claim is false if it exceeds the exact radius of these probabilities."""
     generator, alpha, repeats, trials = torch.Generator().manual_seed(0), 0.05, 4000, 300
-    p = torch.tensor([masses], dtype=torch.float64)
+    p = torch.tensor([probabilities], dtype=torch.float64)
     members = torch.zeros(1, len(sets), p.shape[1], dtype=torch.bool)
     for row, group in enumerate(sets):
         members[0, row, group] = True
@@ -115,19 +115,21 @@ def test_shares_among_accepted_copies_would_be_unsound_and_joint_masses_are_not(
     p_low, p_high = torch.special.ndtr(torch.tensor([-1 + 0.1, -1 - 0.1]).double())
     conditional = (p_low / (p_low + p_high)).item()
     assert ndtri(torch.tensor(conditional)).item() == pytest.approx(0.190855, abs=1e-5)
-    masses = torch.stack([p_low, p_high, 1 - p_low - p_high]).unsqueeze(0)
+    probabilities = torch.stack([p_low, p_high, 1 - p_low - p_high]).unsqueeze(0)
     sets = torch.tensor([[[True, False, True]]])
-    pairwise_form = Local().smoothed_radii(masses[:, :2], torch.tensor([[[True, False]]]), 1.0)
+    pairwise_form = Local().smoothed_radii(
+        probabilities[:, :2], torch.tensor([[[True, False]]]), 1.0
+    )
     assert pairwise_form.item() == pytest.approx(0.1, abs=1e-6)
-    counts = (masses * 100_000).round().long()
+    counts = (probabilities * 100_000).round().long()
     counts = torch.cat([counts, torch.zeros(1, 1, dtype=torch.long)], 1)
     local, _ = radii_from_counts(counts, torch.tensor([[[True, False, False]]]), Local(), 1.0, 1e-3)
     assert local.item() == 0.0  # uncertain is the top outcome
     either, _ = radii_from_counts(counts, sets, LabelOrUncertain(), 1.0, 1e-3)
-    # "Uncertain" holds 68 % of the copies: the other label needs a far longer way to win the vote.
-    exact = LabelOrUncertain().smoothed_radii(masses, sets, 1.0).item()
+    # "Uncertain" holds 68 % of the samples: the other label needs a far longer way to win the vote.
+    exact = LabelOrUncertain().smoothed_radii(probabilities, sets, 1.0).item()
     assert 0 < either.item() <= exact
-    # A label wins the vote only where its mass beats U: solve for that shift directly.
+    # A label wins the vote only where its probability beats U: solve for that shift directly.
     shift = torch.linspace(0, 5, 50_001).double()
     high = torch.special.ndtr(-1 - 0.1 + shift)
     low = torch.special.ndtr(-1 + 0.1 - shift)

@@ -20,24 +20,24 @@ from surefoot.uncertainty.vote import Vote
 
 
 class Drawn(Vote):
-    """A vote whose copies fall on outcomes with given masses: draws without a net."""
+    """A vote whose samples fall on outcomes with given probabilities: draws without a net."""
 
-    def __init__(self, masses, sigma=1.0):
+    def __init__(self, probabilities, sigma=1.0):
         object.__setattr__(self, "model", nn.Identity())
         object.__setattr__(self, "sigma", sigma)
-        object.__setattr__(self, "masses", masses)
+        object.__setattr__(self, "probabilities", probabilities)
         object.__setattr__(self, "random", np.random.default_rng(0))
 
     def increments(self, images, draws, *key, batch_size=2000):
-        rows = self.random.multinomial(draws, self.masses, size=len(images))
+        rows = self.random.multinomial(draws, self.probabilities, size=len(images))
         return torch.from_numpy(rows)
 
 
-def decided(masses, guarantee, radii, *, runs=1_500, alpha=0.05, draws=800, how=PLAIN):
-    """Decide many times about one table of masses (the last: broken copies)."""
-    vote = Drawn(masses)
+def decided(probabilities, guarantee, radii, *, runs=1_500, alpha=0.05, draws=800, how=PLAIN):
+    """Decide many times about one table of probabilities (the last: broken samples)."""
+    vote = Drawn(probabilities)
     selection = vote.increments(torch.zeros(runs, 1), 200)
-    everywhere = torch.tensor([masses[:-1]]).repeat(runs, 1).double()
+    everywhere = torch.tensor([probabilities[:-1]]).repeat(runs, 1).double()
     sets = guarantee.sets(everywhere)
     best = chosen(selection, sets).view(-1, 1, 1).expand(-1, 1, sets.shape[2])
     return decide(
@@ -57,7 +57,7 @@ def decided(masses, guarantee, radii, *, runs=1_500, alpha=0.05, draws=800, how=
 CASES = {
     "two bounds": ([0.7, 0.05, 0.15, 0.1, 0.0], Local()),
     "one bound": ([0.7, 0.3, 0.0, 0.0, 0.0], Local()),
-    "broken copies": ([0.7, 0.1, 0.0, 0.0, 0.2], Local()),
+    "broken samples": ([0.7, 0.1, 0.0, 0.0, 0.2], Local()),
     "label or uncertain": ([0.5, 0.05, 0.45, 0.0], LabelOrUncertain()),
     "mostly uncertain": ([0.3, 0.05, 0.65, 0.0], LabelOrUncertain()),
     "top 2": ([0.45, 0.35, 0.1, 0.1, 0.0], TopK(2)),
@@ -68,27 +68,27 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_radius_that_does_not_hold_is_accepted_with_probability_alpha_at_most(name):
-    """A hair beyond the exact radius of the masses: 1,500 decisions at level .05."""
-    masses, guarantee = CASES[name]
-    exact = torch.tensor([masses[:-1]], dtype=torch.float64)
+    """A hair beyond the exact radius of the probabilities: 1,500 decisions at level .05."""
+    probabilities, guarantee = CASES[name]
+    exact = torch.tensor([probabilities[:-1]], dtype=torch.float64)
     sets = guarantee.sets(exact)
-    if masses[-1] > 0:  # a copy without an outcome is a rival, too
-        shown = torch.tensor([[*masses[:-2], masses[-1]]], dtype=torch.float64)
+    if probabilities[-1] > 0:  # a sample without an outcome is a competitor, too
+        shown = torch.tensor([[*probabilities[:-2], probabilities[-1]]], dtype=torch.float64)
         truth = guarantee.smoothed_radii(shown, guarantee.sets(shown), 1.0).amax().item()
     else:
         truth = guarantee.smoothed_radii(exact, sets, 1.0).amax().item()
-    found = decided(masses, guarantee, [truth + 1e-4])
-    share = (found.radius > 0).double().mean().item()
-    assert share <= 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
-    inside = decided(masses, guarantee, [0.5 * truth], runs=200, draws=4_000)
+    found = decided(probabilities, guarantee, [truth + 1e-4])
+    fraction = (found.radius > 0).double().mean().item()
+    assert fraction <= 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
+    inside = decided(probabilities, guarantee, [0.5 * truth], runs=200, draws=4_000)
     assert (inside.radius > 0).double().mean().item() > 0.9
 
 
 def test_several_radii_share_copies_and_errors():
     """Nested claims: whatever lies beyond the truth is accepted with probability alpha in all."""
-    masses = [0.7, 0.3, 0.0]
+    probabilities = [0.7, 0.3, 0.0]
     truth = torch.special.ndtri(torch.tensor(0.7).double()).item()
-    found = decided(masses, Local(), [0.5 * truth, truth + 1e-4, truth + 0.01, truth + 0.1])
+    found = decided(probabilities, Local(), [0.5 * truth, truth + 1e-4, truth + 0.01, truth + 0.1])
     false = (found.radius > truth).double().mean().item()
     assert false <= 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
     assert (found.radius >= 0.5 * truth).double().mean().item() > 0.95
@@ -117,10 +117,12 @@ def test_a_label_that_does_not_win_is_accepted_with_half_of_alpha_at_most():
 
 def test_the_majority_rule_is_one_share():
     truth = -torch.special.ndtri(torch.tensor(0.05).double()).item()
-    masses = [0.3, 0.05, 0.65, 0.0]
-    false = decided(masses, LabelOrUncertain(), [truth + 1e-4], how=Procedure("majority"))
+    probabilities = [0.3, 0.05, 0.65, 0.0]
+    false = decided(probabilities, LabelOrUncertain(), [truth + 1e-4], how=Procedure("majority"))
     assert (false.radius > 0).double().mean().item() <= 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
-    inside = decided(masses, LabelOrUncertain(), [0.7 * truth], how=Procedure("majority"), runs=200)
+    inside = decided(
+        probabilities, LabelOrUncertain(), [0.7 * truth], how=Procedure("majority"), runs=200
+    )
     assert (inside.radius > 0).double().mean().item() > 0.9
 
 
@@ -138,10 +140,10 @@ def test_majority_radii_from_counts_are_one_bound_each():
 @pytest.mark.parametrize("name", [name for name in CASES if "uncertain" not in name])
 @pytest.mark.parametrize("shift", [0.05, 0.3])
 def test_claims_imply_the_radius(name, shift):
-    """Masses that just satisfy every statement of a claim certify its radius exactly."""
-    masses, guarantee = CASES[name]
-    counts = (torch.tensor([masses]) * 1000).round().long()
-    members = guarantee.sets(torch.tensor([masses[:-1]], dtype=torch.float64))[:, -1]
+    """Probabilities that just satisfy every statement of a claim certify its radius exactly."""
+    probabilities, guarantee = CASES[name]
+    counts = (torch.tensor([probabilities]) * 1000).round().long()
+    members = guarantee.sets(torch.tensor([probabilities[:-1]], dtype=torch.float64))[:, -1]
     claim = hypotheses_of(counts, members, guarantee, shift, "argmax", SampleBudget(1e-3, 10_000))
     above = claim.nulls[claim.kind == ITSELF]
     below = 1 - claim.nulls[claim.kind == OTHERS]
@@ -180,7 +182,7 @@ def test_no_violation_on_linear_classifiers_and_close_radii_hold(generator):
     assert bool((found.radius <= truth).all())
     expected = torch.tensor([0.0, *radii], dtype=torch.float64)
     below = (expected.unsqueeze(0) <= 0.7 * truth.unsqueeze(1)).sum(1) - 1
-    clear = truth < 1.0  # far beyond sigma the copies do not suffice
+    clear = truth < 1.0  # far beyond sigma the samples do not suffice
     held = found.radius[clear] >= expected[below][clear] - 1e-9
     assert held.double().mean().item() >= 0.9
     assert found.samples.double().mean() < 5_000  # of 10,100
@@ -215,13 +217,13 @@ def test_bad_arguments(change, message):
 
 
 def test_radii_of_many_sigma_are_not_accepted():
-    """The mass that they need rounds to 1, which no count of copies can show."""
+    """The probability that they need rounds to 1, which no count of samples can show."""
     found = decided([0.999, 0.001, 0.0], Local(), [1.0, 7.5, 9.0, 40.0], runs=5)
     assert bool((found.radius <= 1.0).all())
 
 
 def test_far_radii_are_claimed_within_the_means():
-    """At 3 sigma a bound on a rare rival would take 30,000 copies: with fewer, one mass says it."""
+    """At 3 sigma a bound on a rare competitor would take 30,000 samples: one bound says it."""
     found = decided([0.9999, 0.0001, 0.0], Local(), [3.0], draws=10_000, alpha=1e-3, runs=200)
     assert (found.radius > 0).double().mean().item() > 0.9
     several = decided(

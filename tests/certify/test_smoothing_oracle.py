@@ -40,15 +40,15 @@ class Sides(nn.Module):
         return torch.stack([-z, z], 1)
 
 
-def masses(z):
-    """Shares of label 0, label 1 and "uncertain" at the distance z."""
+def probabilities(z):
+    """Fractions of label 0, label 1 and "uncertain" at the distance z."""
     low, high = norm.cdf((-BAND - z) / SIGMA), norm.cdf((z - BAND) / SIGMA)
     return low, high, 1 - low - high
 
 
 # The vote for label 1 yields to "uncertain" at one z, and "uncertain" to label 0 at another.
-YIELDS = brentq(lambda z: masses(z)[1] - masses(z)[2], 0, 2)
-FALLS = brentq(lambda z: masses(z)[0] - max(masses(z)[1:]), -2, 0)
+YIELDS = brentq(lambda z: probabilities(z)[1] - probabilities(z)[2], 0, 2)
+FALLS = brentq(lambda z: probabilities(z)[0] - max(probabilities(z)[1:]), -2, 0)
 DISTANCES = np.linspace(0.8, 2.5, 18) * SIGMA
 
 
@@ -80,7 +80,9 @@ def test_with_100_000_copies_the_bracket_is_closed_to_three_hundredths():
         assert 1 <= distance / found.item() <= 1.03
         found, _ = radii_from_counts(counts, sets, Local(), SIGMA, 1e-3)
         assert 1 <= distance / found.item() <= 1.035  # half of alpha a bound
-        low, _, unsure = (random.binomial(100_000, mass) for mass in masses(distance))
+        low, _, unsure = (
+            random.binomial(100_000, probability) for probability in probabilities(distance)
+        )
         low, unsure = int(low), int(unsure)
         counts = torch.tensor([[100_000 - low - unsure, low, unsure, 0]])
         either = torch.tensor([[[True, False, True]]])
@@ -130,14 +132,14 @@ def test_no_violation_with_rejection(points, guarantee, rule, many):
         truth = torch.where(found.sets[:, 0, 2], yields - z.abs(), truth)
     claimed = found.radius > 0
     if isinstance(guarantee, Local) and rule == "majority":
-        claimed &= ~found.sets[:, 0, 2]  # more than half of the mass for "uncertain" itself
+        claimed &= ~found.sets[:, 0, 2]  # more than half of the probability for "uncertain" itself
     assert bool((found.radius <= truth)[claimed].all())
     assert claimed.double().mean() > (0.02 if isinstance(guarantee, Local) else 0.1)
 
 
 @pytest.mark.parametrize("rule", ["argmax", "majority"])
 def test_attack_and_certificate_close_in_on_linear_votes(points, rule):
-    """The whole bracket, both ends from copies: it contains the truth and is narrow."""
+    """The whole bracket, both ends from samples: it contains the truth and is narrow."""
     images, z = points
     few = ((z > 0.8 * SIGMA) & (z < 2 * SIGMA)).nonzero().flatten()[:8]
     data = Data("linear", images[few], torch.ones(8, dtype=torch.long), ("low", "high"))

@@ -15,26 +15,26 @@ LIMIT = 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
 
 
 def exact(name):
-    masses, guarantee = CASES[name]
-    shown = torch.tensor([masses[:-1]], dtype=torch.float64)
-    if masses[-1] > 0:  # a copy without an outcome is a rival, too
-        shown = torch.tensor([[*masses[:-2], masses[-1]]], dtype=torch.float64)
+    probabilities, guarantee = CASES[name]
+    shown = torch.tensor([probabilities[:-1]], dtype=torch.float64)
+    if probabilities[-1] > 0:  # a sample without an outcome is a competitor, too
+        shown = torch.tensor([[*probabilities[:-2], probabilities[-1]]], dtype=torch.float64)
     return guarantee.smoothed_radii(shown, guarantee.sets(shown), 1.0).amax().item()
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_stopping_at_a_tolerance_errs_with_probability_alpha_at_most(name):
-    masses, guarantee = CASES[name]
+    probabilities, guarantee = CASES[name]
     runs, draws = 3_000, 3_200
-    everywhere = torch.tensor([masses[:-1]]).double().expand(runs, -1)
+    everywhere = torch.tensor([probabilities[:-1]]).double().expand(runs, -1)
     sets = guarantee.sets(everywhere)
     how = Procedure(tolerance=0.2)
-    vote = Drawn(masses)
+    vote = Drawn(probabilities)
     radii, samples, _ = radii_within(
         vote, torch.rand(runs, 1), sets, guarantee, alpha=0.05, draws=draws, key=(1,), how=how
     )
     truth = guarantee.smoothed_radii(everywhere[:1], sets[:1], 1.0)
-    if masses[-1] > 0:
+    if probabilities[-1] > 0:
         truth = truth.new_full(truth.shape, exact(name))
     wrong = (radii > truth + 1e-9).any(1).double().mean().item()
     assert wrong <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
@@ -84,9 +84,9 @@ def test_copies_under_whole_number_noise_sit_on_the_grid():
     images = torch.tensor([[0.0, 0.2, 1.0], [0.1234, 0.5, 0.3]])
     vote = Vote(Watching(), 0.1, 255)
     vote.counts(images, 50, 1)
-    copies = torch.cat(seen)
-    assert (copies - copies.round()).abs().max() < 1e-3
-    assert copies.std() > 10
+    samples = torch.cat(seen)
+    assert (samples - samples.round()).abs().max() < 1e-3
+    assert samples.std() > 10
     with pytest.raises(ValueError, match="k / 255"):
         vote.tv_error(images)
     assert vote.tv_error(images[:1]) > 0

@@ -25,7 +25,7 @@ def test_histograms_count_every_value_once():
 
 @pytest.mark.parametrize("bounds", [mean_bounds, distribution_bounds])
 def test_bounds_of_an_indicator_approach_the_exact_shift(bounds):
-    """u = [w x > 0] has mass p here, and Phi(Phi^-1(p) + rho) a shift along w away."""
+    """u = [w x > 0] has probability p here, and Phi(Phi^-1(p) + rho) a shift along w away."""
     draws = 10_000_000
     counts = torch.zeros(1, 11, dtype=torch.long)
     counts[0, 0], counts[0, 9] = round(0.7 * draws), round(0.3 * draws)

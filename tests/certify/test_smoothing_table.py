@@ -1,4 +1,4 @@
-"""One table of counts: what it says for each threshold, the readings of (ii), data-set bounds."""
+"""One table of counts: what it says for each threshold, the estimators of (ii), data-set bounds."""
 
 import math
 
@@ -11,8 +11,8 @@ from surefoot.certify.smoothing import (
     UNIT,
     best_threshold,
     count,
+    robust_fraction,
     robust_images,
-    robust_share,
     two_radii,
 )
 from surefoot.certify.smoothing.scores import histogram
@@ -79,7 +79,7 @@ def test_what_makes_no_table(net):
 
 
 def made(p_label, p_rival, p_unsure, draws=1_000_000):
-    """A table of one image: certain copies of two labels, and uncertain ones of the label."""
+    """A table of one image: certain samples of two labels, and uncertain ones of the label."""
     joint = torch.zeros(1, 2, 4, dtype=torch.long)
     joint[0, 0, 0], joint[0, 1, 0] = round(p_label * draws), round(p_rival * draws)
     joint[0, 0, 1] = round(p_unsure * draws)
@@ -88,7 +88,7 @@ def made(p_label, p_rival, p_unsure, draws=1_000_000):
 
 
 @pytest.mark.parametrize(
-    ("masses", "certain", "pairwise", "tight"),
+    ("probabilities", "certain", "pairwise", "tight"),
     [
         ((0.70, 0.05, 0.25), 0.599, 1.085, 1.214),
         ((0.50, 0.05, 0.45), 0.063, 0.822, 1.214),
@@ -96,17 +96,17 @@ def made(p_label, p_rival, p_unsure, draws=1_000_000):
         ((0.90, 0.01, 0.09), 1.311, 1.804, 1.896),
     ],
 )
-def test_all_readings_approach_their_exact_values(masses, certain, pairwise, tight):
-    table = made(*masses)
+def test_all_readings_approach_their_exact_values(probabilities, certain, pairwise, tight):
+    table = made(*probabilities)
     found = two_radii(table, table, 0.5, 1.0, 1e-3)
     for name, exact in (("certain", certain), ("pairwise", pairwise), ("tight", tight)):
         value = getattr(found, name).item()
         assert exact - 0.02 < value <= exact + 5e-4
-    rival = ndtri(torch.tensor(masses[1]).double()).item()
-    assert -rival - 0.02 < found.majority.item() <= -rival
-    plain = ndtri(torch.tensor(masses[0] + masses[2]).double()).item()
+    competitor = ndtri(torch.tensor(probabilities[1]).double()).item()
+    assert -competitor - 0.02 < found.majority.item() <= -competitor
+    plain = ndtri(torch.tensor(probabilities[0] + probabilities[2]).double()).item()
     assert plain - 0.02 < found.one_bound.item() <= plain
-    assert bool(found.uncertain) == (masses[2] > masses[0])
+    assert bool(found.uncertain) == (probabilities[2] > probabilities[0])
 
 
 def test_the_threshold_of_the_largest_radius_obeys_the_share_of_rejections():
@@ -116,7 +116,7 @@ def test_the_threshold_of_the_largest_radius_obeys_the_share_of_rejections():
     assert best_threshold(table, table, labels, 1.0, 1e-3, rejected=0.0) == 1.0
     rare = made(0.6, 0.05, 0.35)
     rare = Table(rare.joint.clone(), rare.broken, rare.edges)
-    rare.joint[0, 1, 1] = 200_000  # uncertain copies of the rival: rejecting them helps
+    rare.joint[0, 1, 1] = 200_000  # uncertain samples of the competitor: rejecting them helps
     rare.joint[0, 0, 1] = 150_000
     assert best_threshold(rare, rare, labels, 1.0, 1e-3, rejected=0.4) == 0.5
     with pytest.raises(ValueError, match="rejects more"):
@@ -130,22 +130,22 @@ def _only_low(table):
 
 def test_bounds_for_a_data_set_fail_as_rarely_as_they_say(generator):
     """2,000 data sets of 500 images; images that are not robust are certified falsely at alpha."""
-    alpha, level, images, share = 0.02, 0.05, 500, 0.6
+    alpha, level, images, fraction = 0.02, 0.05, 500, 0.6
     failed_here, failed_all = 0, 0
     for _ in range(2_000):
-        robust = torch.rand(images, generator=generator) < share
+        robust = torch.rand(images, generator=generator) < fraction
         power = torch.rand(images, generator=generator) < 0.97
         chance = torch.rand(images, generator=generator) < alpha
         certified = int(torch.where(robust, power, chance).sum())
         failed_here += robust_images(certified, images, alpha, level) > int(robust.sum())
-        failed_all += robust_share(certified, images, alpha, level) > share
+        failed_all += robust_fraction(certified, images, alpha, level) > fraction
     limit = level + 3 * math.sqrt(level * (1 - level) / 2_000)
     assert failed_here / 2_000 <= limit
     assert failed_all / 2_000 <= limit
     assert robust_images(300, 500, alpha) >= 280
-    assert robust_share(300, 500, alpha) > 0.53
+    assert robust_fraction(300, 500, alpha) > 0.53
     with pytest.raises(ValueError, match="certified"):
-        robust_share(3, 2, alpha)
+        robust_fraction(3, 2, alpha)
 
 
 def test_the_edges_of_scores_in_the_unit_interval():

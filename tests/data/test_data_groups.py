@@ -94,14 +94,16 @@ def test_cifar100_has_twenty_superclasses_of_five():
 
 
 def planted(pairs, classes=6, images=4000, votes=20, seed=0):
-    """Draw votes: an image of class a gets b with the share planted for (a, b)."""
+    """Draw votes: an image of class a gets b with the fraction planted for (a, b)."""
     draw = np.random.default_rng(seed)
     truth = draw.integers(0, classes, images)
-    shares = np.eye(classes)
+    fractions = np.eye(classes)
     for (a, b), much in pairs.items():
-        shares[[a, b], [b, a]] += much
-    shares /= shares.sum(1, keepdims=True)
-    return torch.from_numpy(np.stack([draw.multinomial(votes, shares[label]) for label in truth]))
+        fractions[[a, b], [b, a]] += much
+    fractions /= fractions.sum(1, keepdims=True)
+    return torch.from_numpy(
+        np.stack([draw.multinomial(votes, fractions[label]) for label in truth])
+    )
 
 
 def test_confusion_is_the_chance_that_two_people_differ_in_that_way():

@@ -185,9 +185,9 @@ def test_official_cifar10_train_and_its_annotators():
         np.testing.assert_array_equal(data.labels.numpy(), archive["clean"])
         votes = np.stack([archive[f"random{number}"] for number in (1, 2, 3)])
     assert data.probabilities is not None
-    share = (votes == data.labels.numpy()).mean(0)
+    fraction = (votes == data.labels.numpy()).mean(0)
     right = data.probabilities.gather(1, data.labels[:, None])[:, 0]
-    np.testing.assert_allclose(right.numpy(), share, atol=1e-6)
+    np.testing.assert_allclose(right.numpy(), fraction, atol=1e-6)
 
 
 @pytest.mark.data

@@ -88,13 +88,15 @@ def test_half_precision_is_widened(tmp_path):
 
 
 def test_classes_and_probabilities(tmp_path):
-    shares = np.full((6, 4), 0.25)
-    data = load(save(tmp_path, x=GREY, y=Y, classes=np.array(list("abcd")), probabilities=shares))
+    fractions = np.full((6, 4), 0.25)
+    data = load(
+        save(tmp_path, x=GREY, y=Y, classes=np.array(list("abcd")), probabilities=fractions)
+    )
     assert data.classes == ("a", "b", "c", "d")
     assert data.probabilities is not None
     assert data.probabilities.dtype == torch.float32
-    assert data.probabilities.tolist() == shares.tolist()
-    assert len(load(save(tmp_path, x=GREY, y=Y, probabilities=shares)).classes) == 4
+    assert data.probabilities.tolist() == fractions.tolist()
+    assert len(load(save(tmp_path, x=GREY, y=Y, probabilities=fractions)).classes) == 4
 
 
 def test_home_folder_is_expanded(tmp_path, monkeypatch):
@@ -150,7 +152,7 @@ ARRAYS = {
     "one class": ({"x": GREY, "y": Y * 0}, "at least two classes"),
     "counts": ({"x": GREY, "y": Y, "probabilities": np.ones((6, 3), int)}, "vote counts"),
     "wrong shares": ({"x": GREY, "y": Y, "probabilities": np.ones((6, 3))}, "row 0 .*sum 3"),
-    "shares of another set": (
+    "fractions of another set": (
         {"x": GREY, "y": Y, "probabilities": np.full((7, 4), 0.25)},
         r"float32 \[6, 4\].*found shape \(7, 4\)",
     ),

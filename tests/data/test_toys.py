@@ -68,9 +68,9 @@ def test_slabs_tell_the_class(kind):
     assert place.min() >= -1e-5
     assert place.max() <= 1 + 1e-5
     assert place.mean().item() == pytest.approx(0.5, abs=0.01)  # uniform: 3 sigma are 0.006
-    for number, share in enumerate(SHARES[kind]):
+    for number, fraction in enumerate(SHARES[kind]):
         own = data.labels == number % 2
-        assert (ring[own] == number).double().mean().item() == pytest.approx(share, abs=0.015)
+        assert (ring[own] == number).double().mean().item() == pytest.approx(fraction, abs=0.015)
     assert column.abs().max().item() == pytest.approx(1, abs=1e-3)
     assert column.mean().abs() < 0.02
 
@@ -115,7 +115,7 @@ def test_corruption_has_the_share_asked_for():
 
 
 def test_own_shares_of_rings():
-    ring, _ = decoded(in_units(slabs(4000, (5,), seed=0, shares=(1.0, 1.0, 0.0)))[:, 0], 5, 0.1)
+    ring, _ = decoded(in_units(slabs(4000, (5,), seed=0, fractions=(1.0, 1.0, 0.0)))[:, 0], 5, 0.1)
     assert int(ring.max()) == 1
 
 
@@ -145,9 +145,9 @@ def test_straight_corridor_widens_as_promised():
     place = (forward / 1.3 + 1) / 2
     assert place.min() >= -1e-6
     assert place.max() <= 1 + 1e-6
-    share = sideways * (2 * data.labels - 1) / (0.05 + 0.45 * place)
-    assert share.min().item() == pytest.approx(1, abs=2e-3)
-    assert share.max().item() == pytest.approx(1.5, abs=2e-3)
+    fraction = sideways * (2 * data.labels - 1) / (0.05 + 0.45 * place)
+    assert fraction.min().item() == pytest.approx(1, abs=2e-3)
+    assert fraction.max().item() == pytest.approx(1.5, abs=2e-3)
 
 
 def test_curved_corridor_has_each_class_on_its_side():
@@ -252,8 +252,8 @@ def test_blends_are_means_of_two_partners_and_their_label_is_a_coin():
     assert mixed.sum().item() == round(0.4 * 1297)
     assert torch.equal(whole[~mixed], plain[~mixed])
     assert torch.equal(train.labels[~mixed], load("digits", "train").labels[~mixed])
-    shares = train.probabilities[mixed]
-    assert torch.equal(shares.view(-1, 5, 2).sum(2).amax(1), torch.ones(len(shares)))
+    fractions = train.probabilities[mixed]
+    assert torch.equal(fractions.view(-1, 5, 2).sum(2).amax(1), torch.ones(len(fractions)))
     own = load("digits", "train").labels[mixed]
     assert 0.42 < (train.labels[mixed] == own).double().mean().item() < 0.58
     assert torch.equal(train.labels[mixed] // 2, own // 2)

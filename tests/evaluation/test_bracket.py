@@ -236,13 +236,13 @@ def test_the_vote_of_a_majority_is_attacked_and_certified(digits, smooth_net, gu
 def test_another_threshold_is_another_evaluation(digits, smooth_net, tmp_path):
     data = digits.first(20)
     arguments = {"guarantee": Local(), "threat": Threat("l2", 0.1), "folder": tmp_path}
-    shares = [
+    fractions = [
         bracket(Plain(Selective(smooth_net, "entropy", threshold), steps=2), data, **arguments)
         .rows["accepted"]
         .mean()
         for threshold in (1.0, 0.0)
     ]
-    assert shares == [1.0, 0.0]
+    assert fractions == [1.0, 0.0]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -570,8 +570,8 @@ class Undecided(nn.Module):
     rejects = True
 
     def forward(self, images):
-        share = torch.special.ndtr(images[:, 0, 0, 0].double())
-        first, second = share < 0.44, (share >= 0.44) & (share < 0.55)
+        fraction = torch.special.ndtr(images[:, 0, 0, 0].double())
+        first, second = fraction < 0.44, (fraction >= 0.44) & (fraction < 0.55)
         return torch.stack([first, second, ~(first | second)], 1).double()
 
 

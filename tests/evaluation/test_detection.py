@@ -1,4 +1,4 @@
-"""Strangers: figures by brute force, bounds by closed form, order on every run, resumable."""
+"""OOD inputs: figures by brute force, bounds by closed form, order on every run, resumable."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from oracles import Linear
 
 from surefoot.data import Data, load
 from surefoot.evaluation.studies import detection
-from surefoot.evaluation.studies.detection import READINGS, Asked, Detection, detect, figures
+from surefoot.evaluation.studies.detection import ESTIMATORS, Asked, Detection, detect, figures
 from surefoot.models import build
 from surefoot.training import Noise, Training, fit
 from surefoot.uncertainty.vote import Vote
@@ -41,10 +41,10 @@ def found(net, pair):
 
 def brute(inside, scores):
     """All five figures by comparing every pair and trying every threshold."""
-    data, strangers = scores[inside], scores[~inside]
-    pairs = [(s > d) + 0.5 * (s == d) for s in strangers for d in data]
+    data, ood = scores[inside], scores[~inside]
+    pairs = [(s > d) + 0.5 * (s == d) for s in ood for d in data]
     cuts = np.unique(scores)
-    caught = np.array([(strangers >= cut).mean() for cut in cuts])
+    caught = np.array([(ood >= cut).mean() for cut in cuts])
     false = np.array([(data >= cut).mean() for cut in cuts])
     return {
         "auroc": np.mean(pairs),
@@ -65,7 +65,7 @@ def test_figures_are_those_of_brute_force_with_and_without_ties(levels):
     mirrored = figures(~inside, -scores)
     assert abs(mirrored.auroc - ours.auroc) < 1e-12
     assert abs(mirrored.aupr_out - ours.aupr_in) < 1e-12
-    # All equal: precision is the share of each kind.
+    # All equal: precision is the fraction of each kind.
     same = figures(inside, np.zeros(90))
     assert same == pytest.approx((0.5, 5 / 9, 4 / 9, 1.0, 0.5))
 
@@ -79,17 +79,17 @@ def test_guaranteed_below_adversarial_below_clean(found):
     assert found.header["warnings"] == []
     assert len(found.rows) == 240
     assert not found.rows["contradicted"].any()
-    for reading in READINGS:
+    for estimator in ESTIMATORS:
         for inside, sign in ((True, 1), (False, -1)):
             rows = found.rows[found.rows["inside"] == inside]
-            clean, attacked = rows[reading], rows[f"attacked_{reading}"]
+            clean, attacked = rows[estimator], rows[f"attacked_{estimator}"]
             assert (sign * (attacked - clean) >= 0).all()
             # Counts of 300 scatter by up to .029 a row: of 120 rows one may pass a bound that the
             # attack all but reaches (row 24 does: .777 and .817, by 20,000 samples .780 and .775).
-            room = sign * (rows[f"worst_{reading}"] - attacked)
+            room = sign * (rows[f"worst_{estimator}"] - attacked)
             assert (room >= -3 * 0.5 / 300**0.5).all()
             assert (room >= -0.02).mean() > 0.98
-    table = detection.summary(found).set_index(["radius", "reading", "kind"])["auroc"]
+    table = detection.summary(found).set_index(["radius", "estimator", "kind"])["auroc"]
     assert table[0.1, "mean", "clean"] > 0.8
     for kind in ("attacked", "guaranteed", "by distribution"):
         assert table[0.4, "mean", kind] < table[0.1, "mean", kind] < table[0.1, "mean", "clean"]
@@ -129,7 +129,7 @@ def test_one_alarm_for_each_broken_order(found):
 
 
 def test_a_bootstrap_interval_holds_the_truth_about_as_often_as_it_says():
-    # Scores of strangers are shifted by one standard deviation: AUROC = Phi(1 / sqrt 2).
+    # Scores of OOD inputs are shifted by one standard deviation: AUROC = Phi(1 / sqrt 2).
     truth, hits = 0.7602, 0
     inside = np.arange(120) < 60
     for trial in range(40):
@@ -170,15 +170,15 @@ def test_a_killed_run_goes_on_and_gives_the_same(net, pair, found, tmp_path, mon
 
 
 def test_bad_questions_are_named(net, pair):
-    vote, (data, strangers) = Vote(net, 0.25), pair
+    vote, (data, ood) = Vote(net, 0.25), pair
     for asked, words in (
         (Asked(score="energy"), "vacuity-exp"),
         (Asked(threshold=0.12345), "1/1000"),
         (Asked(radii=(0.0,)), "above 0"),
     ):
         with pytest.raises(ValueError, match=words):
-            detect(vote, data, strangers, asked=asked)
+            detect(vote, data, ood, asked=asked)
     with pytest.raises(ValueError, match="whole-number"):
-        detect(Vote(net, 0.25, levels=255), data, strangers)
+        detect(Vote(net, 0.25, levels=255), data, ood)
     with pytest.raises(ValueError, match="one shape"):
         detect(vote, data, load("moons"))

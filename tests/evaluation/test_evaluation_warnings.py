@@ -101,10 +101,10 @@ class Softmax(nn.Module):
 def test_probabilities_are_an_alarm_and_the_figures_those_of_the_model():
     data = flat_data(40)
     logits = evaluate(Plain(brightness(), steps=10), data)
-    shares = evaluate(Plain(Softmax(brightness()), steps=10), data)
-    assert any_says("rows that sum to one", shares.header["warnings"])
+    fractions = evaluate(Plain(Softmax(brightness()), steps=10), data)
+    assert any_says("rows that sum to one", fractions.header["warnings"])
     assert not any_says("rows that sum to one", logits.header["warnings"])
-    assert (shares.rows["attacked"] == logits.rows["attacked"]).all()
+    assert (fractions.rows["attacked"] == logits.rows["attacked"]).all()
 
 
 def test_certificates_of_a_vote_of_probabilities_hold():

@@ -43,10 +43,10 @@ def test_shares_at_the_ends_of_the_radii():
         attacked=[INF, 0.3, 0.2, 0.0],
     )
     assert metrics.clean_accuracy(record).value == 0.75
-    shares = [metrics.attacked_accuracy(record, r).value for r in (0.0, 0.1, 0.2, 0.3, 1.0)]
-    assert shares == [0.75, 0.75, 0.5, 0.25, 0.25]
-    shares = [metrics.certified_accuracy(record, r).value for r in (0.0, 0.1, 0.3, 0.5, 0.51)]
-    assert shares == [0.5, 0.5, 0.25, 0.25, 0.0]
+    fractions = [metrics.attacked_accuracy(record, r).value for r in (0.0, 0.1, 0.2, 0.3, 1.0)]
+    assert fractions == [0.75, 0.75, 0.5, 0.25, 0.25]
+    fractions = [metrics.certified_accuracy(record, r).value for r in (0.0, 0.1, 0.3, 0.5, 0.51)]
+    assert fractions == [0.5, 0.5, 0.25, 0.25, 0.0]
     assert metrics.contradictions(record) == []
     assert metrics.certified_accuracy(make(clean=[True]), 0.1) is None
 

@@ -8,7 +8,7 @@ import torch
 from surefoot.certify.smoothing import certify
 from surefoot.data import load
 from surefoot.evaluation.studies import rejection
-from surefoot.evaluation.studies.rejection import READINGS, Rejection, rejection_curve
+from surefoot.evaluation.studies.rejection import ESTIMATORS, Rejection, rejection_curve
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.models import build
 from surefoot.training import Noise, Training, fit
@@ -57,7 +57,7 @@ def test_rejection_buys_radius_and_the_price_is_shown(found):
     assert (table["rejected"].diff().dropna() <= 0).all()
     assert table["one_bound"].nunique() == 1
     assert table["rejected"].iloc[-1] == 0
-    # With nothing rejected, the tight form has two shares of alpha more to pay for.
+    # With nothing rejected, the tight form has two fractions of alpha more to pay for.
     assert -0.1 < table["gain_tight"].iloc[-1] <= 0
     assert table["gain_tight"].max() > 0.1
     best = rejection.best_gain(table, "tight", 0.5)
@@ -68,9 +68,9 @@ def test_rejection_buys_radius_and_the_price_is_shown(found):
 
 
 def test_shares_add_up_and_certified_curves_fall(found):
-    parts = rejection.shares(found, 0.25)
+    parts = rejection.fractions(found, 0.25)
     assert np.allclose(parts[["certified", "accepted", "rejected", "wrong"]].sum(axis=1), 1)
-    curve = rejection.certified_curve(found, 0.6, READINGS, (0.0, 0.25, 0.5, 1.0))
+    curve = rejection.certified_curve(found, 0.6, ESTIMATORS, (0.0, 0.25, 0.5, 1.0))
     for _, line in curve.groupby("row"):
         assert (line["y"].diff().dropna() <= 0).all()
         assert (line["low"] <= line["y"]).all()
@@ -98,7 +98,7 @@ def test_a_killed_count_goes_on_and_gives_the_same(net, found, tmp_path, monkeyp
 
 
 def test_errors_count_as_no_radius():
-    columns = {reading: [0.5, 0.5] for reading in READINGS}
+    columns = {estimator: [0.5, 0.5] for estimator in ESTIMATORS}
     rows = pd.DataFrame(
         {
             "index": [0, 1],
@@ -115,4 +115,10 @@ def test_errors_count_as_no_radius():
     assert table["tight"].item() == 0.25
     assert table["plain"].item() == 0.5
     assert table["gain_tight"].item() == -0.5
-    assert rejection.shares(Rejection(rows, {}), 0.6).iloc[0].tolist() == [0.5, 0.0, 0.5, 0.5, 0.0]
+    assert rejection.fractions(Rejection(rows, {}), 0.6).iloc[0].tolist() == [
+        0.5,
+        0.0,
+        0.5,
+        0.5,
+        0.0,
+    ]

@@ -54,9 +54,9 @@ def record(tmp_path_factory):
 
 
 def certified(record, radius):
-    share = metrics.certified_accuracy(record, radius)
-    assert share is not None
-    return share.value
+    fraction = metrics.certified_accuracy(record, radius)
+    assert fraction is not None
+    return fraction.value
 
 
 def test_a_log_is_a_record(log):
@@ -175,18 +175,18 @@ def published(name, folder):
 @pytest.mark.data
 @pytest.mark.skipif(not PUBLISHED.is_file(), reason="SUREFOOT_DATA holds no published logs")
 @pytest.mark.parametrize(
-    ("name", "shares"),
+    ("name", "fractions"),
     [
         ("cohen_0.25", {0.25: 61.2, 0.5: 42.2, 0.75: 25.1}),
         ("catrs_0.25", {0.25: 68.1, 0.5: 58.8, 0.75: 48.2}),
         ("cohen_1.0", {0.5: 33.8, 1.0: 22.1, 2.0: 6.6}),
     ],
 )
-def test_published_logs_give_published_figures(name, shares, tmp_path):
+def test_published_logs_give_published_figures(name, fractions, tmp_path):
     record = read_log(published(name, tmp_path))
     assert len(record) == 10_000
-    for radius, share in shares.items():
-        assert abs(100 * certified(record, radius) - share) < 0.051
+    for radius, fraction in fractions.items():
+        assert abs(100 * certified(record, radius) - fraction) < 0.051
 
 
 @pytest.mark.data
@@ -196,15 +196,15 @@ def test_counts_give_the_published_radii(sigma):
     arrays = np.load(PUBLISHED)
     sure = arrays[f"predict_cohen_{sigma}"] >= 0
     printed = arrays[f"radius_cohen_{sigma}"][sure].astype(float)
-    mass = arrays[f"pa_cohen_{sigma}"][sure].astype(float)
+    probability = arrays[f"pa_cohen_{sigma}"][sure].astype(float)
     every = lower_bound(torch.arange(50_000, 100_001), 100_000, 0.001)
     radii = float(sigma) * torch.special.ndtri(every).numpy()
     # Each printed number is, to its last digit, the radius of some count ...
     shown = np.array([float(f"{radius:.3}") for radius in radii])
     assert np.isin(printed.astype(np.float32), shown.astype(np.float32)).all()
-    # ... and near that of the count behind the mass, where the radius says which one it was.
-    clear = mass < 0.9999
-    ours = radii[np.rint(mass[clear] * 100_000).astype(int) - 50_000]
+    # ... and near that of the count behind the probability, where the radius says which one it was.
+    clear = probability < 0.9999
+    ours = radii[np.rint(probability[clear] * 100_000).astype(int) - 50_000]
     error = np.abs(ours - printed[clear])
     assert (error < 1.001e-3 * np.where(printed[clear] < 1, 1, 10)).all()
     assert clear.sum() > 6_000

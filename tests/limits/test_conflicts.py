@@ -28,16 +28,16 @@ def brute_hard(points, labels, reach, norm):
     return best / len(points)
 
 
-def brute_soft(points, shares, reach, norm):
+def brute_soft(points, fractions, reach, norm):
     """Try every labelling, with "none" as one more answer."""
     close = distances(points, norm) <= reach
-    count, classes = shares.shape
+    count, classes = fractions.shape
     best = 0.0
     for answer in itertools.product(range(classes + 1), repeat=count):
         given = torch.tensor(answer)
         both = (given < classes).unsqueeze(1) & (given < classes)
         if not bool((close & both & (given.unsqueeze(1) != given)).any()):
-            gains = torch.cat([shares, torch.zeros(count, 1)], 1)[torch.arange(count), given]
+            gains = torch.cat([fractions, torch.zeros(count, 1)], 1)[torch.arange(count), given]
             best = max(best, gains.sum().item())
     return best / count
 
@@ -60,10 +60,10 @@ def test_hard_labels_against_every_subset(norm, classes, generator):
 def test_soft_labels_against_every_labelling(classes, generator):
     for _ in range(8):
         points = torch.rand(5, 2, generator=generator)
-        shares = torch.rand(5, classes, generator=generator).double()
-        shares = shares / shares.sum(1, keepdim=True)
-        found = conflict_bound(points, shares, eps=0.2, norm="l2")
-        expected = brute_soft(points, shares, 0.4, "l2")
+        fractions = torch.rand(5, classes, generator=generator).double()
+        fractions = fractions / fractions.sum(1, keepdim=True)
+        found = conflict_bound(points, fractions, eps=0.2, norm="l2")
+        expected = brute_soft(points, fractions, 0.4, "l2")
         assert found.exact
         assert found.value == pytest.approx(expected, abs=2e-6)
 
@@ -71,10 +71,10 @@ def test_soft_labels_against_every_labelling(classes, generator):
 def test_certain_soft_labels_are_hard_labels(generator):
     points = torch.rand(40, 2, generator=generator)
     labels = torch.randint(3, (40,), generator=generator)
-    shares = torch.nn.functional.one_hot(labels, 3).double()
+    fractions = torch.nn.functional.one_hot(labels, 3).double()
     for eps in (0.0, 0.02, 0.06):
         hard = conflict_bound(points, labels, eps=eps, norm="linf")
-        soft = conflict_bound(points, shares, eps=eps, norm="linf")
+        soft = conflict_bound(points, fractions, eps=eps, norm="linf")
         assert soft.value == pytest.approx(hard.value, abs=1e-5)
         assert soft.conflicts >= hard.conflicts
 
@@ -83,8 +83,8 @@ def test_no_conflict_is_no_ceiling_and_soft_labels_bind_all_the_same():
     points = torch.eye(3)
     found = conflict_bound(points, torch.tensor([0, 1, 2]), eps=0.1, norm="l2")
     assert (found.value, found.exact, found.conflicts) == (1.0, True, 0)
-    shares = torch.tensor([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]])
-    soft = conflict_bound(points, shares, eps=0.1, norm="l2")
+    fractions = torch.tensor([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]])
+    soft = conflict_bound(points, fractions, eps=0.1, norm="l2")
     assert soft.value == pytest.approx((0.8 + 0.5 + 0.9) / 3, abs=1e-6)
 
 
@@ -148,7 +148,7 @@ def test_close_pairs_against_brute_force(norm, generator):
         (torch.zeros(2, 1), torch.zeros(3, dtype=torch.long), 0.1, "as many labels"),
         (torch.full((2, 1), torch.nan), torch.zeros(2, dtype=torch.long), 0.1, "finite"),
         (torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), -1.0, "`eps`"),
-        (torch.zeros(2, 1), torch.full((2, 2), 2.0), 0.1, "shares"),
+        (torch.zeros(2, 1), torch.full((2, 2), 2.0), 0.1, "fractions"),
     ],
 )
 def test_bad_arguments(points, labels, eps, message):

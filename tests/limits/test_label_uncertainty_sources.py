@@ -159,8 +159,8 @@ def test_the_confident_joint_by_hand():
 
 
 def test_a_class_nobody_carries_is_never_likely():
-    shares = torch.tensor([[0.3, 0.2, 0.5], [0.1, 0.4, 0.5]])
-    assert likely_labels(shares, torch.tensor([0, 1])).tolist() == [0, 1]
+    fractions = torch.tensor([[0.3, 0.2, 0.5], [0.1, 0.4, 0.5]])
+    assert likely_labels(fractions, torch.tensor([0, 1])).tolist() == [0, 1]
 
 
 def digits():
@@ -170,9 +170,9 @@ def digits():
 
 def test_out_of_fold_digits_are_those_of_the_facts():
     pixels, labels = digits()
-    shares = out_of_fold(pixels, labels, calibration="none")
-    assert (shares.argmax(1) == labels).double().mean().item() == pytest.approx(0.960, abs=5e-4)
-    unsure = label_uncertainty(shares, labels)
+    fractions = out_of_fold(pixels, labels, calibration="none")
+    assert (fractions.argmax(1) == labels).double().mean().item() == pytest.approx(0.960, abs=5e-4)
+    unsure = label_uncertainty(fractions, labels)
     assert unsure.mean().item() == pytest.approx(0.246, abs=5e-4)
 
 
@@ -182,9 +182,9 @@ def test_injected_errors_of_labels_are_found():
     swapped = torch.rand(len(labels), generator=stream) < 0.1
     moved = torch.randint(1, 10, (len(labels),), generator=stream)
     noisy = torch.where(swapped, (labels + moved) % 10, labels)
-    shares = out_of_fold(pixels, noisy, folds=5)
+    fractions = out_of_fold(pixels, noisy, folds=5)
     for method in ("confident-joint", "noise-rate"):
-        found = label_errors(shares, noisy, method=method)
+        found = label_errors(fractions, noisy, method=method)
         right = (found & swapped).sum().item()
         assert right / found.sum().item() > 0.9
         assert right / swapped.sum().item() > 0.65

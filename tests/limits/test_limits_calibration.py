@@ -112,8 +112,8 @@ def test_steps_of_calibration_by_hand():
         return "region"
 
     def look(region):
-        share = interval(round(800 * 0.1 * (1 + asked[-1].delta)), 1000, 0.05)
-        return Measures(share, share, interval(1, 2, 0.05))
+        fraction = interval(round(800 * 0.1 * (1 + asked[-1].delta)), 1000, 0.05)
+        return Measures(fraction, fraction, interval(1, 2, 0.05))
 
     end = calibrated.__wrapped__(fit, goal, look, "value")
     assert end.measures.risk.value >= 0.1

@@ -20,8 +20,8 @@ def digits():
     images = images / 16
     folds = StratifiedKFold(10, shuffle=True, random_state=0)
     model = LogisticRegression(C=0.3, max_iter=500)
-    shares = cross_val_predict(model, images, labels, cv=folds, method="predict_proba")
-    uncertainty = label_uncertainty(torch.from_numpy(shares), torch.from_numpy(labels))
+    fractions = cross_val_predict(model, images, labels, cv=folds, method="predict_proba")
+    uncertainty = label_uncertainty(torch.from_numpy(fractions), torch.from_numpy(labels))
     state = np.random.RandomState(0)  # the split of the published run
     search = torch.from_numpy(state.choice(len(images), len(images) // 2, replace=False))
     return torch.from_numpy(images), uncertainty, search
@@ -171,8 +171,8 @@ def test_one_piece_is_monotone(name, values, gamma):
     settings = {"risk": 0.1, "gamma": gamma, "eps": 0.2, "norm": "l2", "pieces": 1}
     settings["search"] = torch.arange(150)
     found = [concentration(points, uncertainty, **{**settings, name: value}) for value in values]
-    shares = [estimate.search.adversarial_risk.value for estimate in found]
-    assert all(first <= second for first, second in pairwise(shares))
+    fractions = [estimate.search.adversarial_risk.value for estimate in found]
+    assert all(first <= second for first, second in pairwise(fractions))
     assert all(e.search.risk.value <= e.search.adversarial_risk.value for e in found)
     assert all(e.search.label_uncertainty.value <= e.largest_gamma for e in found)
 

@@ -25,8 +25,8 @@ def test_values_by_hand(row, label, expected):
 
 def test_three_votes_can_only_give_the_six_values():
     votes = torch.cartesian_prod(*[torch.arange(3)] * 3)
-    shares = torch.nn.functional.one_hot(votes, 3).double().mean(1)
-    found = label_uncertainty(shares, torch.zeros(27, dtype=torch.int64))
+    fractions = torch.nn.functional.one_hot(votes, 3).double().mean(1)
+    found = label_uncertainty(fractions, torch.zeros(27, dtype=torch.int64))
     allowed = torch.tensor([0, 2 / 3, 1, 4 / 3, 5 / 3, 2], dtype=torch.float64)
     torch.testing.assert_close((found[:, None] - allowed).abs().amin(1), torch.zeros_like(found))
 

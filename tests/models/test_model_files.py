@@ -114,7 +114,7 @@ def test_a_pickled_checkpoint_is_never_opened(name, trust_code, tmp_path):
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_the_advice_for_a_checkpoint_works(whole, tmp_path, monkeypatch):
-    """The lines of the message are run as they stand; weights that share storage among them."""
+    """The lines of the message are run as they stand; weights that fraction storage among them."""
     model = make_tiny()
     model[1].bias = nn.Parameter(model[1].weight.detach()[0, :2])
     torch.save(model if whole else model.state_dict(), tmp_path / "net.pt")

@@ -128,9 +128,11 @@ def test_gallery_keeps_the_box_and_the_steps():
         assert (moved - clean).abs().max() > 0.09
         torch.testing.assert_close(found.probabilities[name], net(moved).softmax(1).detach())
     label = data.labels.unsqueeze(1)
-    own = {name: share.gather(1, label) for name, share in found.probabilities.items()}
+    own = {name: fraction.gather(1, label) for name, fraction in found.probabilities.items()}
     assert (own["pgd"] < own["image"]).all()
-    spread = {name: -(share * share.log()).sum(1) for name, share in found.probabilities.items()}
+    spread = {
+        name: -(fraction * fraction.log()).sum(1) for name, fraction in found.probabilities.items()
+    }
     assert (spread["udp"] > spread["image"]).all()
     wide = gallery(net, data, norm="l2", steps=3, step_size=0.05)
     lengths = torch.linalg.vector_norm((wide.images["pgd"] - clean).flatten(1), dim=1)
@@ -140,7 +142,7 @@ def test_gallery_keeps_the_box_and_the_steps():
 
 @pytest.mark.parametrize("planes", [1, 3])
 def test_gallery_is_drawn_with_the_likeliest_classes(planes, generator):
-    shares = torch.tensor([[0.1, 0.6, 0.25, 0.05], [0.7, 0.1, 0.15, 0.05]])
+    fractions = torch.tensor([[0.1, 0.6, 0.25, 0.05], [0.7, 0.1, 0.15, 0.05]])
     images = torch.rand(2, planes, 4, 4, generator=generator)
     data = Data("tiny", images, torch.tensor([1, 2]), ("a", "b", "c", "d"))
     moved = (images + 0.1).clamp(0, 1)
@@ -150,7 +152,7 @@ def test_gallery_is_drawn_with_the_likeliest_classes(planes, generator):
         10,
         0.01,
         {"image": images, "pgd": moved},
-        {"image": shares, "pgd": shares.flip(0)},
+        {"image": fractions, "pgd": fractions.flip(0)},
     )
     figure = perturbation_gallery(found)
     assert len(figure.axes) == 2 * 5

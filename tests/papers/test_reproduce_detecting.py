@@ -1,4 +1,4 @@
-"""Experiments on strangers: what the table, the sentences and the pictures say."""
+"""Experiments on OOD inputs: what the table, the sentences and the pictures say."""
 
 import numpy as np
 import pytest
@@ -20,9 +20,9 @@ def outcome(tmp_path_factory) -> Outcome:
 
 def test_the_table_is_ordered_and_complete(outcome):
     found = {(one.row.split(": ")[1], one.figure): one for one in outcome.compared}
-    readings = {row for row, _ in found}
-    assert len(readings) == 5
-    for row in readings - {"score of the net"}:
+    estimators = {row for row, _ in found}
+    assert len(estimators) == 5
+    for row in estimators - {"score of the net"}:
         for figure, sign in (("AUROC", 1), ("FPR95", -1)):
             names = (f"{figure} clean", f"{figure} attacked 0.125", f"{figure} guaranteed 0.125")
             clean, attacked, guaranteed = (sign * found[row, name].ours for name in names)
@@ -58,7 +58,7 @@ def test_curves_start_clean_and_fall(outcome):
 
 
 def test_histograms_hold_every_value_once():
-    values = {"data": np.array([0.0, 0.01, 1.0]), "strangers": np.full(5, 0.5)}
+    values = {"data": np.array([0.0, 0.01, 1.0]), "OOD inputs": np.full(5, 0.5)}
     figure = overlaid_histograms(Histograms("t", "score", values))
     patches = [patch for patch in figure.axes[0].patches if isinstance(patch, StepPatch)]
     heights = [patch.get_data()[0] for patch in patches]

@@ -48,11 +48,11 @@ def test_relaxation_helps_only_by_a_sure_gain_in_strict_accuracy():
     assert text.startswith("RT2: relaxed robustness helps: strict VRA 80.0, +30.0 points")
     assert "(local, 50.0;" in text
     assert "mean smallest set 1.38" in text
-    assert "does not surely help" in worth(planted("RT2", 50, 4, 0, 46), base, EPS)
+    assert "does not certainly help" in worth(planted("RT2", 50, 4, 0, 46), base, EPS)
     assert "robustness costs" in worth(planted("RT2", 20, 0, 0, 80), base, EPS)
     large = planted("RT2", 5000, 30, 0, 4970)
     small_gain = worth(large, planted("local", 5000, 0, 0, 5000, Local()), EPS)
-    assert "does not surely help" in small_gain  # sure, but not worth a point
+    assert "does not certainly help" in small_gain  # sure, but not worth a point
 
 
 def test_table_has_the_same_columns_for_one_label_and_for_sets():
@@ -63,7 +63,7 @@ def test_table_has_the_same_columns_for_one_label_and_for_sets():
     assert lines["VRA relaxed"].published == 0.9
     assert lines["VRA strict"].ours == 0.8
     assert lines["mean set"].ours == pytest.approx(120 / 90)
-    assert not lines["mean set"].share
+    assert not lines["mean set"].fraction
     assert checked([planted("RT2", 1, 0, 0, 0)]).startswith("0 attacks inside")
 
 
@@ -71,7 +71,7 @@ def test_votes_tell_ambiguous_images_from_a_weak_net():
     record = planted("RT2", 1, 2, 1, 1)
     votes = torch.tensor([[0.8, 0.2, 0, 0], [0.5, 0.5, 0, 0], [1.0, 0, 0, 0], [0, 1.0, 0, 0]])
     votes = torch.cat([votes, torch.tensor([[0, 0, 0.5, 0.5]])])
-    mass = human.human_mass(record, votes, EPS)
+    mass = human.votes_inside(record, votes, EPS)
     assert mass.value == pytest.approx((0.8 + 1.0 + 1.0 + 1.0 + 0) / 5)
     assert mass.low < mass.value < mass.high <= 1
     named = human.voted_sets(record, votes, EPS)
@@ -83,7 +83,7 @@ def test_votes_tell_ambiguous_images_from_a_weak_net():
     assert (unsure.value, sure.value) == (pytest.approx(1 / 3), 0.5)
     assert human.voted_sets(planted("RT2", 2, 0, 0, 0), votes[:2], EPS) is None
     with pytest.raises(ValueError, match="evaluated rows"):
-        human.human_mass(record, votes[:3], EPS)
+        human.votes_inside(record, votes[:3], EPS)
 
 
 def strip():

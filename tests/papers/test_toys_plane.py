@@ -70,10 +70,10 @@ def test_distance_to_segments_is_the_least_over_all_their_points(norm, generator
     segments[1, 1, 0] = segments[1, 0, 0]  # upright
     segments[2, 1] = segments[2, 0] + 0.2  # diagonal: both coordinates stay equally far
     points = torch.rand(50, 2, generator=generator)
-    share = torch.linspace(0, 1, 2001, dtype=torch.float64).view(-1, 1, 1)
+    fraction = torch.linspace(0, 1, 2001, dtype=torch.float64).view(-1, 1, 1)
     for index in range(30):
         own = segments[index : index + 1]
-        places = (own[:, 0] + share * (own[:, 1] - own[:, 0])).view(-1, 2)
+        places = (own[:, 0] + fraction * (own[:, 1] - own[:, 0])).view(-1, 2)
         order = 2 if norm == "l2" else torch.inf
         brute = torch.cdist(points.double(), places, p=order).amin(1)
         found = distance_to(own, points, norm=norm)

@@ -123,8 +123,8 @@ def test_rejection_legend_holds_the_area():
 
 def test_rejection_marks_the_share_that_is_accepted():
     record = make_selective()
-    share = metrics.coverage(record).value
-    assert f"accepts {100 * share:.1f} %" in texts(rejection_curve(record))
+    fraction = metrics.coverage(record).value
+    assert f"accepts {100 * fraction:.1f} %" in texts(rejection_curve(record))
 
 
 def test_missing_score_counts_as_least_certain():

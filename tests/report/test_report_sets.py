@@ -16,13 +16,13 @@ from surefoot.report.words import cross_check_text
 
 def test_table_sets_the_price_beside_the_figure():
     row = by_certified_set(make_set_valued()).set_index("radius").loc["0.5"]
-    shares = {name: cell.split(" %")[0] for name, cell in row.items()}
-    assert shares["local VRA"] == "25.0"
-    assert shares["strict VRA"] == "50.0"
-    assert shares["relaxed VRA"] == "75.0"
-    assert shares["strict beyond local"] == "25.0"
-    assert shares["singletons"] == "50.0"
-    assert shares["rejected"] == "25.0"
+    fractions = {name: cell.split(" %")[0] for name, cell in row.items()}
+    assert fractions["local VRA"] == "25.0"
+    assert fractions["strict VRA"] == "50.0"
+    assert fractions["relaxed VRA"] == "75.0"
+    assert fractions["strict beyond local"] == "25.0"
+    assert fractions["singletons"] == "50.0"
+    assert fractions["rejected"] == "25.0"
     assert row["mean size, smallest to largest"] == "1.33 to 1.67"
 
 

@@ -81,7 +81,7 @@ def test_by_class_counts_every_example_once():
 
 
 @pytest.mark.parametrize(
-    ("share", "text"),
+    ("fraction", "text"),
     [
         (Interval(0.932, 0.9019, 0.9551), "93.2 % [90.1, 95.6]"),
         (Interval(0.0, 0.0, 0.3085), "0.0 % [0.0, 30.9]"),
@@ -89,8 +89,8 @@ def test_by_class_counts_every_example_once():
         (None, "-"),
     ],
 )
-def test_intervals_are_rounded_outwards(share, text):
-    assert with_interval(share) == text
+def test_intervals_are_rounded_outwards(fraction, text):
+    assert with_interval(fraction) == text
 
 
 @pytest.mark.parametrize(

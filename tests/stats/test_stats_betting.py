@@ -11,24 +11,24 @@ from surefoot.stats import lower_bound, mean_interval, mean_lower_bound, upper_b
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 10, 30])
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
-def test_the_level_holds_for_few_coin_flips(size, share):
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.9])
+def test_the_level_holds_for_few_coin_flips(size, fraction):
     """Exactly: the probability of all outcomes whose bound lies above the mean."""
     random = np.random.default_rng(size)
     false, runs = 0, 2000
     for _ in range(runs):
-        values = (random.random(size) < share).astype(float)
-        false += mean_lower_bound(values, 0.1) > share
+        values = (random.random(size) < fraction).astype(float)
+        false += mean_lower_bound(values, 0.1) > fraction
     assert false <= 0.1 * runs + 3 * math.sqrt(0.09 * runs)
 
 
 def test_the_level_holds_exactly_over_all_sequences():
-    for share in (0.2, 0.5, 0.8):
+    for fraction in (0.2, 0.5, 0.8):
         level = 0.0
         for code in range(2**10):
             values = np.array([code >> place & 1 for place in range(10)], dtype=float)
-            if mean_lower_bound(values, 0.05) > share:
-                level += share ** values.sum() * (1 - share) ** (10 - values.sum())
+            if mean_lower_bound(values, 0.05) > fraction:
+                level += fraction ** values.sum() * (1 - fraction) ** (10 - values.sum())
         assert level <= 0.05
 
 

@@ -16,10 +16,10 @@ def test_the_law_is_that_of_a_rounded_gaussian(scale):
     drawn = rounded_normal((400_000,), scale, 3).numpy()
     reach = int(4 * scale) + 2
     edges = np.arange(-reach, reach + 2) - 0.5
-    masses = np.diff(ndtr(edges / scale))
+    probabilities = np.diff(ndtr(edges / scale))
     seen, _ = np.histogram(drawn, edges)
-    common = masses * len(drawn) > 20
-    expected = np.append(masses[common], 1 - masses[common].sum()) * len(drawn)
+    common = probabilities * len(drawn) > 20
+    expected = np.append(probabilities[common], 1 - probabilities[common].sum()) * len(drawn)
     observed = np.append(seen[common], len(drawn) - seen[common].sum())
     assert chisquare(observed, expected).pvalue > 1e-4
 

@@ -9,12 +9,12 @@ from surefoot.stats import group_sequential
 from surefoot.stats.sequential import FUTILITY, log_evidence_below
 
 
-def crossing(boundary, share):
+def crossing(boundary, fraction):
     """Give the exact probability of acceptance by a full recursion over all counts."""
     alive, seen, accepted = {0: 1.0}, 0, 0.0
     for look, needed in zip(boundary.looks, boundary.accept, strict=True):
         fresh, seen = look - seen, look
-        chances = binom.pmf(np.arange(fresh + 1), fresh, share)
+        chances = binom.pmf(np.arange(fresh + 1), fresh, fraction)
         after = np.zeros(look + 1)
         for count, mass in alive.items():
             after[count : count + fresh + 1] += mass * chances
@@ -72,7 +72,7 @@ def test_looks_grow_and_end_at_the_last_draw():
 
 
 def test_giving_up_is_rare_where_it_would_be_a_loss_and_leaves_the_level_alone():
-    """At a share that the last look would accept half of the time, at most 2 % are given up."""
+    """At a fraction that the last look would accept half of the time, at most 2 % are given up."""
     boundary = group_sequential(0.7, 1e-3, 5_000)
     worth = boundary.accept[-1] / 5_000
     random, runs = np.random.default_rng(1), 20_000
@@ -88,9 +88,11 @@ def test_giving_up_is_rare_where_it_would_be_a_loss_and_leaves_the_level_alone()
 
 def test_the_recursion_knows_the_power_too():
     boundary = group_sequential(0.7, 0.01, 400)
-    for share in (0.65, 0.7, 0.75, 0.9):
-        exact = crossing(boundary, share)
-        assert recursion(share, boundary.looks, boundary.accept) == pytest.approx(exact, abs=1e-12)
+    for fraction in (0.65, 0.7, 0.75, 0.9):
+        exact = crossing(boundary, fraction)
+        assert recursion(fraction, boundary.looks, boundary.accept) == pytest.approx(
+            exact, abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("bad", [(0.0, 0.1, 10), (1.0, 0.1, 10), (0.5, 0.0, 10), (0.5, 0.1, 0)])

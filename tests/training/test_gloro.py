@@ -141,10 +141,10 @@ def test_local_handicap_is_that_of_emma(generator):
         found = margins.handicapped(logits, labels, Local(), slack, whole=whole)
         for row, label, said in zip(logits, labels.tolist(), found, strict=True):
             for i in range(5):
-                share = 1.0
+                fraction = 1.0
                 if i != label and not whole:
-                    share = max(0.01, min(1.0, ((row[label] - row[i]) / slack[label, i]).item()))
-                start = 0.0 if i == label else share * slack[label, i].item()
+                    fraction = max(0.01, min(1.0, ((row[label] - row[i]) / slack[label, i]).item()))
+                start = 0.0 if i == label else fraction * slack[label, i].item()
                 assert said[i].item() == pytest.approx(row[i].item() + start, abs=1e-5)
 
 
@@ -178,8 +178,8 @@ def test_a_label_outside_all_best_sets_stands_alone():
 def test_leniency_lowers_only_the_other_members_of_the_set():
     logits, slack = torch.tensor([[3.0, 2.9, 1.0]]), torch.ones(3, 3).fill_diagonal_(0)
     strict, lenient = (
-        margins.handicapped(logits, torch.tensor([1]), RelaxedTopK(2), slack, leniency=share)
-        for share in (0.0, 0.5)
+        margins.handicapped(logits, torch.tensor([1]), RelaxedTopK(2), slack, leniency=fraction)
+        for fraction in (0.0, 0.5)
     )
     assert torch.allclose(lenient - strict, torch.tensor([[-0.5, 0.0, 0.0]]))
 
@@ -190,10 +190,10 @@ def test_annealing_weighs_cross_entropy_by_what_is_left_to_win(generator):
     rows = torch.arange(10)
     lowered = outcomes.clone()
     lowered[rows, labels] -= 2.0
-    share = (lowered / 0.75).softmax(1)[rows, labels]
+    fraction = (lowered / 0.75).softmax(1)[rows, labels]
     plain = cross_entropy(lowered / 0.75, labels, reduction="none")
     found = margins.annealed(outcomes, labels, 0.75, 2.0)
-    assert torch.allclose(found, 0.75 * (1 - share) ** 5 * plain, rtol=1e-4)
+    assert torch.allclose(found, 0.75 * (1 - fraction) ** 5 * plain, rtol=1e-4)
 
 
 def test_courses_of_eps_and_weight():

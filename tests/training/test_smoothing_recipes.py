@@ -1,4 +1,4 @@
-"""Recipes of noisy copies: special cases, losses by hand, and what is left alone."""
+"""Recipes of noise samples: special cases, losses by hand, and what is left alone."""
 
 import math
 
@@ -17,10 +17,10 @@ CRITERION = criterion_of(torch.nn.Identity(), 0.0)
 STILL, NEAR = Threat("l2", 0.0), Threat("l2", 0.5)
 UNSURE = UDP(NEAR, steps=3, step_counts="fixed")
 SEVERAL = [
-    Consistency(0.2, copies=3),
-    SmoothAdv(NEAR, 0.2, copies=3),
-    CATRS(NEAR, 0.2, copies=3),
-    NoisyUDP(UNSURE, 0.2, copies=3),
+    Consistency(0.2, samples=3),
+    SmoothAdv(NEAR, 0.2, samples=3),
+    CATRS(NEAR, 0.2, samples=3),
+    NoisyUDP(UNSURE, 0.2, samples=3),
 ]
 
 
@@ -56,10 +56,10 @@ def losses_of(recipe, model, images, labels):
 @pytest.mark.parametrize(
     "recipe",
     [
-        Consistency(0.2, copies=1, entropy_weight=0.0),
-        SmoothAdv(STILL, 0.2, copies=1),
-        CATRS(STILL, 0.2, copies=1, weight=0.0),
-        NoisyUDP(UDP(STILL), 0.2, copies=1),
+        Consistency(0.2, samples=1, entropy_weight=0.0),
+        SmoothAdv(STILL, 0.2, samples=1),
+        CATRS(STILL, 0.2, samples=1, weight=0.0),
+        NoisyUDP(UDP(STILL), 0.2, samples=1),
     ],
 )
 def test_one_copy_without_search_is_gaussian_noise(recipe, model, images, labels):
@@ -70,9 +70,9 @@ def test_one_copy_without_search_is_gaussian_noise(recipe, model, images, labels
 @pytest.mark.parametrize(
     "recipe",
     [
-        Consistency(0.2, copies=3, weight=0.0, entropy_weight=0.0),
-        SmoothAdv(STILL, 0.2, copies=3),
-        NoisyUDP(UDP(STILL), 0.2, copies=3),
+        Consistency(0.2, samples=3, weight=0.0, entropy_weight=0.0),
+        SmoothAdv(STILL, 0.2, samples=3),
+        NoisyUDP(UDP(STILL), 0.2, samples=3),
     ],
 )
 def test_without_weight_or_radius_the_loss_is_the_mean_over_noise(recipe, model, images, labels):
@@ -86,14 +86,14 @@ def test_without_weight_or_radius_the_loss_is_the_mean_over_noise(recipe, model,
 
 
 def test_consistency_by_hand():
-    """Two copies with p = (.9, .1) and (.6, .4), label 0: mean (.75, .25)."""
-    copies = torch.tensor([[0.9, 0.1], [0.6, 0.4]]).log()
-    answers = Outputs(lambda point: point, torch.zeros(1, 2), copies, torch.tensor([0]), CRITERION)
+    """Two samples with p = (.9, .1) and (.6, .4), label 0: mean (.75, .25)."""
+    samples = torch.tensor([[0.9, 0.1], [0.6, 0.4]]).log()
+    answers = Outputs(lambda point: point, torch.zeros(1, 2), samples, torch.tensor([0]), CRITERION)
     mean = np.array([0.75, 0.25])
     apart = [(mean * np.log(mean / np.array(p))).sum() for p in ([0.9, 0.1], [0.6, 0.4])]
     expected = -(math.log(0.9) + math.log(0.6)) / 2
     expected += 3.0 * np.mean(apart) + 0.7 * -(mean * np.log(mean)).sum()
-    found = Consistency(copies=2, weight=3.0, entropy_weight=0.7).loss(answers)
+    found = Consistency(samples=2, weight=3.0, entropy_weight=0.7).loss(answers)
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -115,7 +115,7 @@ def test_confidence_chooses_the_noise_by_hand(right, expected):
         torch.tensor([0]),
         CRITERION,
     )
-    found = CATRS(copies=3, weight=2.0).loss(answers)
+    found = CATRS(samples=3, weight=2.0).loss(answers)
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -133,7 +133,7 @@ class Line(torch.nn.Module):
 
 def test_smooth_adv_on_a_line_goes_straight_against_the_weights():
     net, images, labels = Line(), torch.full((4, 2), 0.5), torch.zeros(4, dtype=torch.long)
-    recipe = SmoothAdv(Threat("l2", 0.3), 0.25, copies=3)
+    recipe = SmoothAdv(Threat("l2", 0.3), 0.25, samples=3)
     noise = 0.25 * torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(5))
     moved = torch.tensor([0.5 - 0.3 * 0.6, 0.5 - 0.3 * 0.8])
     point = point_of(recipe, net, images, labels)
@@ -146,7 +146,7 @@ def test_smooth_adv_on_a_line_goes_straight_against_the_weights():
 
 def test_the_worst_copy_on_a_line_is_the_one_whose_noise_points_the_wrong_way():
     net, images, labels = Line(), torch.full((4, 2), 0.5), torch.zeros(4, dtype=torch.long)
-    point = point_of(CATRS(Threat("l2", 0.3), 0.25, copies=3), net, images, labels)
+    point = point_of(CATRS(Threat("l2", 0.3), 0.25, samples=3), net, images, labels)
     noise = 0.25 * torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(5))
     assert torch.allclose(point[:12], (images + noise).flatten(0, 1), atol=1e-6)
     worst = (noise @ torch.tensor([3.0, 4.0])).argmin(0)
@@ -161,7 +161,7 @@ def test_noisy_udp_raises_the_entropy_of_the_mean_answer(model, images, labels):
         mean = torch.stack([model(points + one).softmax(1) for one in noise]).mean(0)
         return -(mean * mean.log()).sum(1)
 
-    found = point_of(NoisyUDP(UNSURE, 0.2, copies=3), model, images, labels)
+    found = point_of(NoisyUDP(UNSURE, 0.2, samples=3), model, images, labels)
     moved = found.view(3, 12, 8) - noise
     assert torch.allclose(moved, moved[:1].expand_as(moved), atol=1e-6)
     assert bool(NEAR.inside(moved[0].clamp(0, 1), images).all())
@@ -170,7 +170,7 @@ def test_noisy_udp_raises_the_entropy_of_the_mean_answer(model, images, labels):
 
 def test_step_counts_drawn_for_each_image_keep_its_own_noise(model, images, labels):
     """An image that is alone in its batch is moved by the same noise as beside finished ones."""
-    recipe = NoisyUDP(UDP(NEAR, steps=6), 0.2, copies=2)
+    recipe = NoisyUDP(UDP(NEAR, steps=6), 0.2, samples=2)
     found = point_of(recipe, model, images, labels)
     counts = torch.Generator().manual_seed(5)
     noise = 0.2 * torch.randn(2, 12, 8, generator=counts)
@@ -202,13 +202,13 @@ def test_gradients_flow_to_the_weights_alone(recipe, model, images, labels):
     "make",
     [
         lambda: Consistency(sigma=0.0),
-        lambda: Consistency(copies=0),
+        lambda: Consistency(samples=0),
         lambda: Consistency(weight=-1.0),
         lambda: Consistency(entropy_weight=math.nan),
         lambda: SmoothAdv(sigma=math.inf),
         lambda: SmoothAdv(steps=0),
         lambda: SmoothAdv(step_size=0.0),
-        lambda: CATRS(copies=0),
+        lambda: CATRS(samples=0),
         lambda: CATRS(weight=-1.0),
         lambda: NoisyUDP(sigma=-1.0),
         lambda: NoisyUDP(UDP(uncertainty="mutual-information")),

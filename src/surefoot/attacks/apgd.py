@@ -100,7 +100,7 @@ def on_surface(origins: Images, threat: Threat, draws: Draws, rows: Tensor) -> I
 
 def checkpoints(steps: int) -> list[int]:
     """List after how many iterations the step size is judged: 22, 41, 57, ... for 100 steps."""
-    period, shrink, least = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
+    period, shrink, least = (max(int(fraction * steps), 1) for fraction in (0.22, 0.03, 0.06))
     after, places = period, []
     while after <= steps:
         places.append(after)

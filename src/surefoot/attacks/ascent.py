@@ -43,7 +43,7 @@ class Backtracking:
     def __init__(self, start: Images, origins: Images, threat: Threat) -> None:
         self.origins, self.threat = origins, threat
         self.kept, self.headings = start.clone(), torch.zeros_like(start)
-        self.shares = torch.ones(len(start), device=start.device, dtype=start.dtype)
+        self.fractions = torch.ones(len(start), device=start.device, dtype=start.dtype)
         self.classes = torch.full((len(start),), -1, device=start.device)
 
     def move(self, here: Images, slope: Slope, rows: Tensor, step_size: float) -> Images:
@@ -53,8 +53,8 @@ class Backtracking:
         heading = self.threat.steepest(slope.gradient)
         self.kept[rows] = torch.where(back, self.kept[rows], here)
         self.headings[rows] = torch.where(back, self.headings[rows], heading)
-        self.shares[rows] *= torch.where(flipped, 0.5, 1.0).to(here)
-        length = step_size * spread(self.shares[rows], here)
+        self.fractions[rows] *= torch.where(flipped, 0.5, 1.0).to(here)
+        length = step_size * spread(self.fractions[rows], here)
         return self.threat.project(
             self.kept[rows] + length * self.headings[rows], self.origins[rows]
         )

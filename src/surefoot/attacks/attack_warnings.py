@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from surefoot.attacks.counted import Cost
 
 MOST_BLIND = 0.05
-"""Share of gradients that may be zero or not finite before an attack calls itself blind."""
+"""Fraction of gradients that may be zero or not finite before an attack calls itself blind."""
 MOST_BLACK_BOX = 0.002
-"""Share of the images that Square may break after every attack with gradients has failed."""
+"""Fraction of the images that Square may break after every attack with gradients has failed."""
 
 
 def blind_gradients(costs: Mapping[str, Cost]) -> list[str]:

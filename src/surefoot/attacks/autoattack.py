@@ -35,7 +35,7 @@ STEPS, QUERIES = 100, 5000
 DRAWS = 20
 """Draws that "rand" averages each gradient over."""
 CLEAR_LEAD = 0.5
-"""Share of those draws by which another class must lead before a search may stop."""
+"""Fraction of those draws by which another class must lead before a search may stop."""
 Version = Literal["standard", "plus", "rand", "fast"]
 VERSIONS: dict[str, tuple[tuple[str, int], ...]] = {
     "standard": (("apgd-ce", 1), ("apgd-t", 1), ("fab-t", 1), ("square", 1)),
@@ -190,7 +190,7 @@ class _Votes:
         return counts.argmax(1) != labels
 
     def wrong(self, images: Images, labels: Labels) -> Flags:
-        """Return where another class surely has more votes than the label."""
+        """Return where another class certainly has more votes than the label."""
         own = torch.zeros(len(labels), 1, self.classes, dtype=torch.bool, device=labels.device)
         own.scatter_(2, labels.view(-1, 1, 1), True)
         return vote_fails(self.vote, images, own, Local(), self.how, self.seed)

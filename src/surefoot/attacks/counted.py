@@ -57,7 +57,7 @@ class Counted:
         raw: `model` is a function of ours, whose result is no outcomes; else it goes through the
             border (`models.border.outcomes_of`).
         draws: passes that a slope is averaged over, for models that answer at random; its outcomes
-            are then the shares of their votes.
+            are then the fractions of their votes.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ BACK = 0.9
 
 
 class Plane(NamedTuple):
-    """The linearised boundary at an image: value of the rival's lead, and its gradient `[b, D]`."""
+    """The linearised boundary at an image: the competitor's margin, and its gradient `[b, D]`."""
 
     lead: Tensor
     normal: Tensor
@@ -42,8 +42,8 @@ def towards(model: Counted, labels: Labels, targets: Labels) -> Linearise:
     def plane(images: Images, rows: Tensor) -> Plane:
         def lead(outcomes: Tensor, rows: Tensor) -> Tensor:
             pair = torch.stack([targets[rows], labels[rows]], 1)
-            rival, own = outcomes.gather(1, pair).unbind(1)
-            return rival - own
+            competitor, own = outcomes.gather(1, pair).unbind(1)
+            return competitor - own
 
         slope = model.slope(lead, images, rows)
         return Plane(slope.value, slope.gradient.flatten(1))
@@ -56,8 +56,8 @@ def nearest(model: Counted, labels: Labels, threat: Threat) -> Linearise:
     dual = 1 if threat.norm == "linf" else 2
 
     def plane(images: Images, rows: Tensor) -> Plane:
-        rivals = range(model(images[:1]).shape[1])
-        found = [towards(model, labels, labels * 0 + c)(images, rows) for c in rivals]
+        competitors = range(model(images[:1]).shape[1])
+        found = [towards(model, labels, labels * 0 + c)(images, rows) for c in competitors]
         lead = torch.stack([one.lead for one in found])
         normal = torch.stack([one.normal for one in found])
         length = torch.linalg.vector_norm(normal, ord=dual, dim=2)
@@ -122,9 +122,9 @@ def _step(images: Images, origins: Images, plane: Plane, threat: Threat) -> Imag
     lengths = moves.abs().amax(1) if threat.norm == "linf" else moves.norm(dim=1)
     lengths = lengths.clamp(min=1e-8)
     own, original = lengths.chunk(2)
-    share = (own / (own + original)).clamp(max=MOST_ORIGINAL).unsqueeze(1)
+    fraction = (own / (own + original)).clamp(max=MOST_ORIGINAL).unsqueeze(1)
     ahead, back = (flat + OVERSHOOT * moves).chunk(2)
-    mixed = (1 - share) * ahead + share * back
+    mixed = (1 - fraction) * ahead + fraction * back
     return mixed.clamp(threat.low, threat.high).view_as(images)
 
 

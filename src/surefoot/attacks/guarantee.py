@@ -1,8 +1,9 @@
 """Break any guarantee: minimise its margins until every alternative has fallen.
 
 One search for every guarantee and every classifier, with or without "uncertain": Auto-PGD on smooth
-and hard margins and on one outsider after the other, success = the margin is 0 or less. For `Local`
-these are cross-entropy, margin and targeted Auto-PGD. Not here: attacks on votes (`attacks.vote`).
+and hard margins and on one outcome outside after the other, success = the margin is 0 or less. For
+`Local` these are cross-entropy, margin and targeted Auto-PGD. Not here: attacks on votes
+(`attacks.vote`).
 """
 
 import time
@@ -96,7 +97,7 @@ def break_sets(
         holds = guarantee.margins(clean, findings.sets).squeeze(1) > 0
         findings.note(~holds, findings.origins, "clean", every_pair)
         for stream, goal in enumerate(_goals(guarantee, sets.shape[2])):
-            for part in findings.open_parts(batch_size, goal.outsiders):
+            for part in findings.open_parts(batch_size, goal.others):
                 origins, members, start = findings.origins[part], findings.sets[part], clean[part]
                 with counted.charging(goal.name) as cost:
                     found = search(
@@ -122,7 +123,7 @@ class _Goal(NamedTuple):
     """What one search climbs, for sets that leave out at least so many outcomes."""
 
     name: str
-    outsiders: int
+    others: int
     climb: Callable[[Tensor, Tensor, Tensor], Tensor]
     """(outcomes `[b, O]`, sets `[b, 1, O]`, clean outcomes `[b, O]`) -> `[b]`"""
 
@@ -130,7 +131,7 @@ class _Goal(NamedTuple):
 def _goals(guarantee: Guarantee, outcomes: int) -> Iterator[_Goal]:
     """Yield goals from the cheapest and most fruitful on.
 
-    With one outsider the targeted goal is the margin again: targets ask for two.
+    With one outcome outside the targeted goal is the margin again: targets ask for two.
     """
     every = guarantee.quantifier == "every"
     yield _Goal("apgd-soft", 1, lambda out, sets, _: _soft_lead(out, sets[:, 0], every))
@@ -155,7 +156,7 @@ def _soft_lead(outcomes: Tensor, sets: Tensor, every: bool) -> Tensor:
 
 
 def _lead(outcomes: Tensor, sets: Tensor, clean: Tensor, every: bool, rank: int) -> Tensor:
-    """Return the lead over the set of the outsider that has this rank at the clean image."""
+    """Return the lead over the set of the outcome outside that has this rank at the clean image."""
     order = clean.masked_fill(sets, -torch.inf).argsort(1, descending=True)
     target = outcomes.gather(1, order[:, rank - 1 : rank]).squeeze(1)
     if every:

@@ -1,7 +1,7 @@
-r"""Attacks on the smoothed score, the mean of the score over noisy copies.
+r"""Attacks on the smoothed score, the mean of the score over noise samples.
 
 A detector under smoothing refuses where $E\,u(x + \sigma e)$ is large. Gradients go through the
-mean over a few copies (expectation over transformation, Athalye et al. 2018), drawn once and the
+mean over a few samples (expectation over transformation, Athalye et al. 2018), drawn once and the
 same in every step. Whether the mean over other noise has moved too is for the caller to count.
 """
 
@@ -43,13 +43,14 @@ def push_mean_score(
         score: of the uncertainty, as for `Selective`.
         direction: "up": make the vote unsure; "down": make it sure.
         steps: each of length 2.5 eps / steps.
-        draws: noisy copies a gradient is averaged over; with few the search fits these copies: on
+        draws: noise samples a gradient is averaged over; with few the search fits these samples: on
             digits at sigma 0.25, 8 instead of 32 left AUROC 10 points higher at radius 0.5.
         seed: of the noise, one stream an example.
-        batch_size: images in one pass, each with `draws` copies.
+        batch_size: images in one pass, each with `draws` samples.
 
     Returns:
-        images inside the threat, the best seen on these copies; the original where none was better.
+        images inside the threat, the best seen on these samples; the original where none was
+        better.
     """
     images = threat.origins(images)
     check_score(vote.model, score)
@@ -79,8 +80,8 @@ def _climb(
     noise: Tensor,
 ) -> Images:
     def mean(images: Tensor) -> Tensor:
-        copies = (images.unsqueeze(1) + vote.sigma * noise).flatten(0, 1)
-        return scored(vote.model, copies, score)[1].unflatten(0, noise.shape[:2]).mean(1, True)
+        samples = (images.unsqueeze(1) + vote.sigma * noise).flatten(0, 1)
+        return scored(vote.model, samples, score)[1].unflatten(0, noise.shape[:2]).mean(1, True)
 
     smooth = Counted(mean, whole=True, raw=True)
     rows = torch.arange(len(origins), device=origins.device)

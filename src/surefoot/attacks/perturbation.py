@@ -60,7 +60,7 @@ class Perturbation:
             ..., steps - 1}; "until-boundary" stops where the label is lost.
         beyond: further steps behind the boundary, for "until-boundary".
         start: "uniform" in the ball, or "normal" with a deviation of 1e-3.
-        ramp: if above 0, steps grow towards the middle step, up to this share of eps, and shrink
+        ramp: if above 0, steps grow towards the middle step, up to this fraction of eps, and shrink
             again.
         space: the input or a layer.
     """
@@ -156,7 +156,7 @@ def perturb_noisy(
     *,
     generator: torch.Generator | None = None,
 ) -> Images:
-    r"""Move images within the threat by what the mean over noisy copies of them says.
+    r"""Move images within the threat by what the mean over noise samples of them says.
 
     The objective is that of $\log \tfrac{1}{S} \sum_s \mathrm{softmax}(f(x + e_s))$ with the same
     noise at every step: for the cross-entropy the loss of SmoothAdv (Salman et al. 2019), for

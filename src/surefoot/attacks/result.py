@@ -79,9 +79,9 @@ class Findings:
             example, alternative, origins, members, origins.clone(), broken, [""] * len(example)
         )
 
-    def open_parts(self, batch_size: int, outsiders: int = 0) -> list[Tensor]:
+    def open_parts(self, batch_size: int, others: int = 0) -> list[Tensor]:
         """Return batches of the unbroken pairs whose set leaves out at least so many outcomes."""
-        enough = (~self.sets).sum((1, 2)) >= outsiders
+        enough = (~self.sets).sum((1, 2)) >= others
         rows = (~self.broken & enough).nonzero().flatten()
         return list(rows.split(batch_size)) if len(rows) else []
 

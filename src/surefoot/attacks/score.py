@@ -1,4 +1,4 @@
-"""Attacks on the uncertainty itself: make the model look unsure of images, or sure of strangers.
+"""Attacks on the uncertainty itself: make the model look unsure of images, or sure of OOD inputs.
 
 `raise_score` is the direction of uncertainty driven perturbations (Pagliardini et al. 2022), run to
 the maximum; `lower_score` makes images that a detector should refuse look certain (Stutz et al.

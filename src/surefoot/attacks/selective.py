@@ -21,7 +21,7 @@ from surefoot.types import AnyLabels, Images, Labels, Model, Sets, checked_label
 
 Question = Literal["wrong-and-accepted", "rejected", "either", "accepted"]
 INNER_SHARES = (0.0, 0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0)
-"""Radii of the inner ball in Chen et al. 2023, as shares of eps."""
+"""Radii of the inner ball in Chen et al. 2023, as fractions of eps."""
 
 
 def break_selective(
@@ -95,33 +95,34 @@ def stratified(
     labels: AnyLabels,
     *,
     threat: Threat,
-    shares: Sequence[float] = INNER_SHARES,
+    fractions: Sequence[float] = INNER_SHARES,
     seed: int = 0,
     steps: int = 100,
 ) -> Tensor:
     """Return the stratified robust accuracy over the size of the inner ball.
 
-    In the outer ball (eps) an accepted wrong answer is an error; in the inner ball (a share of eps)
-    a refusal is an error too. The curve falls with the share: at 0 only clean refusals count.
+    In the outer ball (eps) an accepted wrong answer is an error; in the inner ball (a fraction of
+    eps) a refusal is an error too. The curve falls with the fraction: at 0 only clean refusals
+    count.
 
     Args:
         model: a selective classifier.
         images: origins, inside the box.
         labels: true labels.
         threat: outer ball and box.
-        shares: radii of the inner ball as shares of eps, rising.
+        fractions: radii of the inner ball as fractions of eps, rising.
         seed: of the random starts.
         steps: iterations of each search.
 
     Returns:
-        bool `[len(shares), B]`: the example stands at this share; rows only lose examples.
+        bool `[len(fractions), B]`: the example stands at this fraction; rows only lose examples.
     """
     outer = break_selective(model, images, labels, threat=threat, seed=seed, steps=steps)
     standing, rows = ~outer.success, []
-    for share in shares:
+    for fraction in fractions:
         left = standing.nonzero().flatten()
         if len(left):
-            ball = Threat(threat.norm, share * threat.eps, threat.low, threat.high)
+            ball = Threat(threat.norm, fraction * threat.eps, threat.low, threat.high)
             inner = break_selective(
                 model,
                 images[left],

@@ -24,7 +24,7 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 def area(query: int) -> float:
-    """Return share of the image that the square of a query covers; not rescaled to the budget."""
+    """Return the fraction of the image that a query's square covers; not rescaled to the budget."""
     return FIRST_SHARE / 2 ** sum(query > limit for limit in HALVINGS)
 
 

@@ -32,12 +32,12 @@ class VoteSearch:
 
     Args:
         steps: of PGD, each of length 2.5 eps / steps.
-        draws: noisy copies a gradient is averaged over; the same in every step.
-        n_choose: copies that choose which outcome to test against which.
-        n_confirm: fresh copies that must confirm it.
+        draws: noise samples a gradient is averaged over; the same in every step.
+        n_choose: samples that choose which outcome to test against which.
+        n_confirm: fresh samples that must confirm it.
         alpha: level of a call: the probability that a claimed success at an image is none. Over a
             grid of R radii take alpha / R (`evaluation.bracket` does).
-        batch_size: images in one pass, each with `draws` copies.
+        batch_size: images in one pass, each with `draws` samples.
     """
 
     steps: int = 20
@@ -101,27 +101,28 @@ def vote_fails(
 ) -> Tensor:
     r"""Return for which images the vote breaks its one alternative `[B, 1, O]`, at level alpha.
 
-    every: the strongest outsider b and the weakest member a among `n_choose` copies are compared on
-    fresh copies; among those that vote for either, b has more than half iff $P_b > P_a$.
+    every: the strongest outcome outside b and the weakest member a among `n_choose` samples are
+        compared on
+    fresh samples; among those that vote for either, b has more than half iff $P_b > P_a$.
     some: b must beat every member so; each test has level alpha (intersection-union).
-    Under the rule majority one share is compared with all other copies: that of the label (every),
-    or of the strongest rival (some).
+    Under the rule majority one fraction is compared with all other samples: that of the label
+    (every), or of the strongest competitor (some).
     """
-    # Copies with a non-finite outcome are in the last column, outside every set.
+    # Samples with a non-finite outcome are in the last column, outside every set.
     inside = torch.cat([sets[:, 0], torch.zeros_like(sets[:, 0, :1])], 1)
     first = vote.counts(images, how.n_choose, CHOOSE, *key)
     if vote.rule == "majority":
         return _half_fails(vote, images, first, inside, guarantee, how, *key)
-    rival = first.masked_fill(inside, -1).argmax(1, keepdim=True)
+    competitor = first.masked_fill(inside, -1).argmax(1, keepdim=True)
     weakest = first.masked_fill(~inside, how.n_choose + 1).argmin(1, keepdim=True)
     if guarantee.quantifier == "every":
         inside = torch.zeros_like(inside).scatter(1, weakest, True)
-    # Where the rival trails already, confirming would be a waste: such an image does not fail.
-    ahead = (first.gather(1, rival) > first.masked_fill(~inside, -1)).all(1)
+    # Where the competitor trails already, confirming would be a waste: such an image does not fail.
+    ahead = (first.gather(1, competitor) > first.masked_fill(~inside, -1)).all(1)
     fails = torch.zeros_like(ahead)
     if bool(ahead.any()):
         second = vote.counts(images[ahead], how.n_confirm, CONFIRM, *key)
-        votes = second.gather(1, rival[ahead])
+        votes = second.gather(1, competitor[ahead])
         p_values = binomial_p_value(votes.expand_as(second), votes + second)
         fails[ahead] = (p_values.masked_fill(~inside[ahead], 0.0) <= how.alpha).all(1)
     return fails
@@ -136,15 +137,15 @@ def _half_fails(
     how: VoteSearch,
     *key: int,
 ) -> Tensor:
-    """Return where the label has less than half of the mass (every), or another label more.
+    """Return where the label has less than half of the probability (every), or another label more.
 
     A set with "uncertain" fails only where a label outside it wins, whatever the quantifier.
     """
     own = first.masked_fill(~inside, -1).argmax(1)
-    rival = first.masked_fill(inside, -1)[:, :-2].argmax(1)  # a label: neither U nor broken
+    competitor = first.masked_fill(inside, -1)[:, :-2].argmax(1)  # a label: neither U nor broken
     alone = (~inside[:, -2]) & (guarantee.quantifier == "every")
     second = vote.counts(images, how.n_confirm, CONFIRM, *key)
-    votes = second.gather(1, torch.where(alone, own, rival).unsqueeze(1)).squeeze(1)
+    votes = second.gather(1, torch.where(alone, own, competitor).unsqueeze(1)).squeeze(1)
     for_it = torch.where(alone, how.n_confirm - votes, votes)
     total = torch.full_like(for_it, how.n_confirm)
     return binomial_p_value(for_it, total) <= how.alpha

@@ -23,8 +23,9 @@ def load(split: str) -> Data:
     return blended(digits.load(split), seed=SEEDS[split])
 
 
-def blended(data: Data, *, seed: int, share: float = SHARE) -> Data:
-    r"""Replace a share of the images by the mean of themselves and an image of the partner class.
+def blended(data: Data, *, seed: int, fraction: float = SHARE) -> Data:
+    r"""Replace a fraction of the images by the mean of themselves and an image of the partner
+    class.
 
     $$ x \mapsto (x + x') / 2, \qquad y \text{ one of the two labels by a fair coin} $$
     Partners are neighbours: classes 2k and 2k + 1. `probabilities` tell the blends: 1/2 each.
@@ -32,17 +33,18 @@ def blended(data: Data, *, seed: int, share: float = SHARE) -> Data:
     Args:
         data: labelled images, of an even number of classes that all occur.
         seed: of the choice, the partners and the labels.
-        share: of images that are blended.
+        fraction: of images that are blended.
     """
-    if len(data.classes) % 2 or not 0 <= share <= 1:
+    if len(data.classes) % 2 or not 0 <= fraction <= 1:
         raise ValueError(
-            "`blended` pairs neighbouring classes and needs an even number of them, and a share in"
-            f" [0, 1]; found {len(data.classes)} classes, share {share}"
+            "`blended` pairs neighbouring classes and needs an even number of them, and a fraction"
+            " in"
+            f" [0, 1]; found {len(data.classes)} classes, share {fraction}"
         )
     stream = torch.Generator().manual_seed(seed)
     images, labels = data.batch(slice(None))
     count = len(data)
-    mixed = torch.randperm(count, generator=stream) < round(share * count)
+    mixed = torch.randperm(count, generator=stream) < round(fraction * count)
     partners = _drawn(labels, labels ^ 1, stream)
     wide = mixed.view(-1, *[1] * (images.ndim - 1))
     images = torch.where(wide, (images + images[partners]) / 2, images)

@@ -26,7 +26,7 @@ class Data:
         labels: class indices from 0, `[N]` or `[N, 1]` of any integer type; kept as int64 `[N]`.
         classes: one name per class.
         levels: the integer that means 1.0 in uint8 images.
-        probabilities: float32 `[N, C]`, the share of human votes for each class, where known.
+        probabilities: float32 `[N, C]`, the fraction of human votes for each class, where known.
     """
 
     name: str

@@ -125,10 +125,10 @@ def confusion(probabilities: Tensor) -> Tensor:
     $$ R_{ab} = \frac{2 \sum_n p_{na} p_{nb}}{\sum_n p_{na} + \sum_n p_{nb}} $$
     Of two people who look at the same image, one of whom says a (or b): the chance that the other
     says b (or a), averaged over both roles. 0 = never confused; 1/2 = two classes told apart by a
-    coin. Shares of few votes give less, by the factor (votes - 1) / votes for each image.
+    coin. Fractions of few votes give less, by the factor (votes - 1) / votes for each image.
 
     Args:
-        probabilities: shares of human votes `[N, C]`, or counts.
+        probabilities: fractions of human votes `[N, C]`, or counts.
 
     Returns:
         float64 `[C, C]`, symmetric, 0 on the diagonal.
@@ -139,9 +139,9 @@ def confusion(probabilities: Tensor) -> Tensor:
             f" {tuple(probabilities.shape)}"
         )
     totals = probabilities.double().sum(1, keepdim=True)
-    shares = probabilities.double() / totals.where(totals > 0, 1.0)
-    said = shares.sum(0)
-    together = 2 * shares.T @ shares / (said[:, None] + said).clamp(min=1e-300)
+    fractions = probabilities.double() / totals.where(totals > 0, 1.0)
+    said = fractions.sum(0)
+    together = 2 * fractions.T @ fractions / (said[:, None] + said).clamp(min=1e-300)
     return together.fill_diagonal_(0.0)
 
 

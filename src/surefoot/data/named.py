@@ -72,14 +72,14 @@ def tiny_imagenet(split: str) -> Data:
 
 
 def cifar10h(split: str) -> Data:
-    """Return the CIFAR-10 test images with the shares of about fifty human votes each."""
+    """Return the CIFAR-10 test images with the fractions of about fifty human votes each."""
     images = cifar10(split)
     counts = _read("cifar10h.npz", "cifar10h", ("counts",))["counts"].astype(np.float32)
     return _with_votes("cifar10h", images, counts)
 
 
 def cifar10n(split: str) -> Data:
-    """Return the CIFAR-10 train images with the shares of three human votes; labels stay clean."""
+    """Return the CIFAR-10 train images with the fractions of three votes; labels stay clean."""
     images = cifar10(split)
     votes = _read("cifar10n_train.npz", "cifar10n", ("random1", "random2", "random3"))
     one_hot = np.eye(len(images.classes), dtype=np.float32)
@@ -128,5 +128,5 @@ def _with_votes(name: str, data: Data, counts: np.ndarray) -> Data:
             f"`{name}`: the votes agree with the labels on {agreement:.0%} of the rows; at least"
             f" {LEAST_AGREEMENT:.0%} was expected. Images and votes are not in the same order."
         )
-    shares = torch.from_numpy(counts / totals)
-    return Data(name, data.images, data.labels, data.classes, probabilities=shares)
+    fractions = torch.from_numpy(counts / totals)
+    return Data(name, data.images, data.labels, data.classes, probabilities=fractions)

@@ -1,4 +1,4 @@
-"""Images with their pixels in another order: strangers with the same histogram of pixels."""
+"""Images with their pixels in another order: OOD inputs with the same histogram of pixels."""
 
 from dataclasses import replace
 

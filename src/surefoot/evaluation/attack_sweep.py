@@ -93,7 +93,7 @@ class AttackSweep:
                     self.by[row] = result.by[place] or "apgd"
 
     def approach(self) -> None:
-        """Look for nearer counterexamples on the way to those found, by halving.
+        """Look for nearer counterexamples on the way to those found, by bisection.
 
         A row is as near as the farthest of its alternatives. What turns up inside a certified
         radius is settled as in `attack`.
@@ -152,7 +152,7 @@ class AttackSweep:
         if isinstance(by, Smoothed):  # slower, and only a clear majority is a fact
             count, lead = 8, CLEAR_LEAD / math.sqrt(by.search.n_confirm)
             # Counted and not certified: grey lies off the grid of whole-number noise.
-            outcomes = by.vote.answers(by.shares(grey))
+            outcomes = by.vote.answers(by.fractions(grey))
         else:
             outcomes = by.look(grey, self.guarantee).outcomes
         sets = self.sets[:count]
@@ -245,5 +245,5 @@ class AttackSweep:
             "adversarial": self.adversarial[rows].cpu(),
             "radius": self.radius[rows].cpu(),
             "before": before[rows].cpu().float(),
-            "after": self.classifier.shares(self.adversarial[rows]).cpu().float(),
+            "after": self.classifier.fractions(self.adversarial[rows]).cpu().float(),
         }

@@ -260,7 +260,7 @@ def _shard(job: Job, rows: slice) -> Shard:
         fall.check_attack(job.radii[-1])
     table = _rows(look, labels, sets, fall, threat, images[0].numel(), rows.start)
     ledger = {"certificate": look.details, **fall.ledger()}
-    return Shard(table, fall.counterexamples(look.shares, rows.start), ledger)
+    return Shard(table, fall.counterexamples(look.fractions, rows.start), ledger)
 
 
 def _rows(

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from surefoot.evaluation.metrics import share
+from surefoot.evaluation.metrics import fraction
 from surefoot.evaluation.record import Record, split_radii, split_sets
 from surefoot.stats import Interval, interval
 
@@ -103,27 +103,27 @@ def label_inside(record: Record, radius: float, which: Which = "smallest") -> np
 
 
 def local_accuracy(record: Record, radius: float) -> Interval:
-    """Return the share whose label alone is certified (VRA, local)."""
+    """Return the fraction whose label alone is certified (VRA, local)."""
     return _share(label_alone(record, radius))
 
 
 def strict_accuracy(record: Record, radius: float) -> Interval:
-    """Return the share whose label lies in the smallest certified set (strict-k VRA)."""
+    """Return the fraction whose label lies in the smallest certified set (strict-k VRA)."""
     return _share(label_inside(record, radius))
 
 
 def relaxed_accuracy(record: Record, radius: float) -> Interval:
-    """Return the share whose label lies in the largest certified set (relaxed VRA)."""
+    """Return the fraction whose label lies in the largest certified set (relaxed VRA)."""
     return _share(label_inside(record, radius, "largest"))
 
 
 def singleton_rate(record: Record, radius: float) -> Interval:
-    """Return the share whose smallest certified set is one outcome, right or wrong."""
+    """Return the fraction whose smallest certified set is one outcome, right or wrong."""
     return _share(certified_set(alternatives(record), radius).sum(1) == 1)
 
 
 def rejection_rate(record: Record, radius: float) -> Interval:
-    """Return the share for which nothing is certified."""
+    """Return the fraction for which nothing is certified."""
     return _share(certified_set(alternatives(record), radius).sum(1) == 0)
 
 
@@ -138,7 +138,7 @@ def by_size(record: Record, radius: float, which: Which = "smallest") -> pd.Data
 
     Returns:
         one row a size that occurs: `size`, `count`, `right` (sets that hold the label), and of
-        these the share `value` among the sets of this size, with `low` and `high`.
+        these the fraction `value` among the sets of this size, with `low` and `high`.
     """
     found = alternatives(record)
     chosen = certified_set(found, radius, which)
@@ -174,8 +174,8 @@ def radius_curves(record: Record, radii: np.ndarray) -> pd.DataFrame:
     """Return one row a size k and radius: how many sets of k are certified, and hold the label.
 
     Returns:
-        `size`, `radius`, `certified` (share of all examples), and `value`, `low`, `high`: the share
-        that is certified and holds the label.
+        `size`, `radius`, `certified` (fraction of all examples), and `value`, `low`, `high`: the
+        fraction that is certified and holds the label.
     """
     rows = []
     for size in sizes_of(record):
@@ -192,8 +192,8 @@ def composition(record: Record, radii: np.ndarray) -> pd.DataFrame:
 
     Returns:
         one row a radius: `radius`, a column for each size k that occurs anywhere ("1", "2", ...:
-        the share whose smallest certified set has k members and holds the label), `wrong` (it does
-        not hold the label) and `rejected`. Without `radius` a row sums to 1.
+        the fraction whose smallest certified set has k members and holds the label), `wrong` (it
+        does not hold the label) and `rejected`. Without `radius` a row sums to 1.
     """
     found, sizes, rows = alternatives(record), sizes_of(record), []
     for radius in radii.tolist():
@@ -215,7 +215,8 @@ def class_matrix(record: Record, radius: float, which: Which = "smallest") -> np
 
 
 def label_matrix(record: Record, radius: float, which: Which = "smallest") -> np.ndarray:
-    """Return the share of the examples of a label whose certified set holds an outcome: `[C, O]`.
+    """Return the fraction of the examples of a label whose certified set holds an outcome: `[C,
+    O]`.
 
     The diagonal is the VRA of each class, strict or relaxed; NaN for a label that does not occur.
     """
@@ -228,10 +229,10 @@ def label_matrix(record: Record, radius: float, which: Which = "smallest") -> np
 
 
 def gained(record: Record, radius: float) -> Interval:
-    """Return the share that sets add to local VRA: strict, not local. What relaxation is worth.
+    """Return the fraction that sets add to local VRA: strict, not local. What relaxation is worth.
 
-    Both figures are of the same classifier, so this is a share of examples and not a difference of
-    two shares: its interval is exact.
+    Both figures are of the same classifier, so this is a fraction of examples and not a difference
+    of two shares: its interval is exact.
     """
     return _share(label_inside(record, radius) & ~label_alone(record, radius))
 
@@ -241,4 +242,4 @@ def _holds(chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _share(flags: np.ndarray) -> Interval:
-    return share(pd.Series(flags))
+    return fraction(pd.Series(flags))

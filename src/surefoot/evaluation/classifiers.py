@@ -43,18 +43,18 @@ class CleanOutputs(NamedTuple):
     """What a classifier says at clean images.
 
     Args:
-        outcomes: what decides: outcomes of the net, or counted shares of the vote.
-        shares: probabilities of the outcomes, for display.
+        outcomes: what decides: outcomes of the net, or counted fractions of the vote.
+        fractions: probabilities of the outcomes, for display.
         sets: alternatives `[B, A, O]`.
         radii: certified l2 radii `[B, A]`, or None.
         score: how unsure, higher = less certain.
         samples: noise draws `[B]`.
-        accepted: surely a label wins `[B]`, jointly with the radii.
+        accepted: certainly a label wins `[B]`, jointly with the radii.
         details: what the certificate rests on, for the header.
     """
 
     outcomes: Outcomes
-    shares: Outcomes
+    fractions: Outcomes
     sets: Sets
     radii: Tensor | None
     score: PerExample
@@ -177,7 +177,7 @@ class Plain:
         with torch.no_grad(), frozen(self.model):
             return guarantee.margins(outcomes_of(self.model, images), sets)[:, 0] <= 0
 
-    def shares(self, images: Images) -> Outcomes:
+    def fractions(self, images: Images) -> Outcomes:
         """Return probabilities of the outcomes."""
         with torch.no_grad(), frozen(self.model):
             return outcomes_of(self.model, images).softmax(1)
@@ -228,8 +228,8 @@ class Smoothed:
     Args:
         vote: net and sigma.
         alpha: level of each certificate and of each confirmed attack.
-        n_select: copies that fix the sets.
-        n_certify: copies that are counted, or the most that a decision takes.
+        n_select: samples that fix the sets.
+        n_certify: samples that are counted, or the most that a decision takes.
         search: effort of the attack.
         seed: of all noise.
         radii: l2 radii to decide, drawing until that is sure; none: the full radius.
@@ -246,7 +246,7 @@ class Smoothed:
     tolerance: float | None = None
     shard: ClassVar[int] = 50  # counting is slow: a kill should not cost much
     bisection_steps: ClassVar[int] = 6
-    """As of `Plain`; each halving counts copies."""
+    """As of `Plain`; each bisection counts samples."""
 
     def __post_init__(self) -> None:
         if self.vote.rule == "majority" and not self.rejects:
@@ -281,8 +281,8 @@ class Smoothed:
             n_certify=self.n_certify,
             seed=self.seed,
         )
-        shares, outcomes = self._shares(found.details["counts"])
-        labels = shares[:, :-1] if self.rejects else shares
+        fractions, outcomes = self._shares(found.details["counts"])
+        labels = fractions[:, :-1] if self.rejects else fractions
         details = {
             "method": "smoothing",
             "sigma": self.vote.sigma,
@@ -301,29 +301,29 @@ class Smoothed:
         surely = found.details.get("accepted", surely)
         score = 1 - labels.amax(1)
         return CleanOutputs(
-            outcomes, shares, found.sets, found.radii, score, found.samples, surely, details
+            outcomes, fractions, found.sets, found.radii, score, found.samples, surely, details
         )
 
     def _count(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
         """Count the votes of a net that is random by itself."""
         counts = self.vote.counts(images, self.n_certify, smoothing.CERTIFY, self.seed)
-        shares, outcomes = self._shares(counts)
-        score = 1 - (shares[:, :-1] if self.rejects else shares).amax(1)
+        fractions, outcomes = self._shares(counts)
+        score = 1 - (fractions[:, :-1] if self.rejects else fractions).amax(1)
         samples = torch.full((len(images),), self.n_certify)
         wins = label_wins(outcomes, self.rejects)
         return CleanOutputs(
-            outcomes, shares, guarantee.sets(outcomes), None, score, samples, wins, None
+            outcomes, fractions, guarantee.sets(outcomes), None, score, samples, wins, None
         )
 
     def _shares(self, counts: Tensor) -> tuple[Outcomes, Outcomes]:
-        """Return the shares of the votes, and the same as outcomes that may claim something.
+        """Return the fractions of the votes, and the same as outcomes that may claim something.
 
-        A majority of broken copies is nobody's vote: then no outcome may claim anything.
+        A majority of broken samples is no vote: then no outcome may claim anything.
         """
         counts = counts.double()
-        shares = counts[:, :-1] / counts.sum(1, keepdim=True)
+        fractions = counts[:, :-1] / counts.sum(1, keepdim=True)
         broken = counts[:, -1:] >= counts[:, :-1].amax(1, keepdim=True)
-        return shares, self.vote.answers(shares).masked_fill(broken, torch.nan)
+        return fractions, self.vote.answers(fractions).masked_fill(broken, torch.nan)
 
     def check(self, guarantee: Guarantee) -> None:
         """Raise unless the net fits the guarantee and the procedure."""
@@ -354,8 +354,8 @@ class Smoothed:
         """Return at which images the alternative `[B, 1, O]` fails, at the level of the search."""
         return vote_fails(self.vote, images, sets, guarantee, self.search, self.seed)
 
-    def shares(self, images: Images) -> Outcomes:
-        """Return the vote's shares on fresh copies."""
+    def fractions(self, images: Images) -> Outcomes:
+        """Return the vote's shares on fresh samples."""
         counts = self.vote.counts(images, self.search.n_confirm, 21, self.seed).double()
         return counts[:, :-1] / counts.sum(1, keepdim=True)
 

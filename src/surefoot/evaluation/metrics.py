@@ -13,26 +13,26 @@ from surefoot.evaluation.record import Record
 from surefoot.stats import Interval, interval
 
 
-def share(flags: pd.Series, alpha: float = 0.05) -> Interval:
-    """Return the share of True with its two-sided Clopper-Pearson interval."""
+def fraction(flags: pd.Series, alpha: float = 0.05) -> Interval:
+    """Return the fraction of True with its two-sided Clopper-Pearson interval."""
     return interval(int(flags.sum()), len(flags), alpha)
 
 
 def clean_accuracy(record: Record) -> Interval:
-    """Return the share of examples that are right without any change."""
-    return share(record.rows["clean"])
+    """Return the fraction of examples that are right without any change."""
+    return fraction(record.rows["clean"])
 
 
 def attacked_accuracy(record: Record, radius: float) -> Interval:
-    """Return the share that no attack broke up to the radius: an upper bound on robust accuracy."""
-    return share(attacked_right(record.rows, radius))
+    """Return the fraction that no attack broke up to the radius, an upper bound on robustness."""
+    return fraction(attacked_right(record.rows, radius))
 
 
 def certified_accuracy(record: Record, radius: float) -> Interval | None:
-    """Return the share that is certified to the radius; None without a certificate."""
+    """Return the fraction that is certified to the radius; None without a certificate."""
     if record.rows["certified"].isna().all():
         return None
-    return share(certified_right(record.rows, radius))
+    return fraction(certified_right(record.rows, radius))
 
 
 def attacked_right(rows: pd.DataFrame, radius: float) -> pd.Series:
@@ -55,7 +55,7 @@ def contradictions(record: Record) -> list[int]:
 
 
 def ceiling(record: Record, radius: float) -> float:
-    """Return the share of these rows that any classifier can get right and robust; 1 if unknown.
+    """Return the fraction of these rows that any classifier can get right and robust; 1 if unknown.
 
     For `LabelOrUncertain` rows that are accepted and right.
     """
@@ -116,18 +116,18 @@ def cross_check(record: Record) -> CrossCheck | None:
 
 
 def coverage(record: Record) -> Interval:
-    """Return the share of accepted examples."""
-    return share(record.rows["accepted"])
+    """Return the fraction of accepted examples."""
+    return fraction(record.rows["accepted"])
 
 
 def accepted_and_right(record: Record, radius: float) -> tuple[Interval, Interval | None]:
     """Restrict (attacked, certified) accuracy to examples accepted with the right label."""
     rows = record.rows
     kept = rows["accepted"] & (rows["prediction"] == rows["label"])
-    attacked = share(kept & attacked_right(rows, radius))
+    attacked = fraction(kept & attacked_right(rows, radius))
     if rows["certified"].isna().all():
         return attacked, None
-    return attacked, share(kept & rows["certified_accepted"] & certified_right(rows, radius))
+    return attacked, fraction(kept & rows["certified_accepted"] & certified_right(rows, radius))
 
 
 def mean_set_size(record: Record) -> float:

@@ -34,7 +34,7 @@ FEWEST_EXAMPLES = 100
 ROUNDED = 0.1
 """Of the headline radius: more than this should not be lost to rounding unsaid."""
 MOST_MISSED = 0.1
-"""Share of counterexamples that an attack may miss in a larger ball; two misses are allowed."""
+"""Fraction of counterexamples that an attack may miss in a larger ball; two misses are allowed."""
 DETECTOR_ROWS = 200
 """Rows on which a claim with rejection is compared with the net without it."""
 
@@ -125,7 +125,7 @@ def of_outcomes(outcomes: Outcomes, classes: int, *, rejects: bool) -> list[str]
 
 
 def probabilities(model: Model, images: Images) -> list[str]:
-    """Warn if the outcomes (of a selective classifier: its labels) are shares that sum to one.
+    """Warn if the outcomes (of a selective classifier: its labels) are fractions that sum to one.
 
     Nothing is corrected, for it would be another model: the figures are of the model as it stands.
     """
@@ -144,7 +144,7 @@ def probabilities(model: Model, images: Images) -> list[str]:
 
 def no_gradient(model: Model, images: Images) -> list[str]:
     """Warn if some clean images show no usable gradient: masked, saturated or rounded."""
-    blind = blind_share(model, images)
+    blind = blind_fraction(model, images)
     if blind == 0:
         return []
     return [
@@ -153,8 +153,8 @@ def no_gradient(model: Model, images: Images) -> list[str]:
     ]
 
 
-def blind_share(model: Model, images: Images) -> float:
-    """Return the share of images at which the model shows no gradient, or none that is finite.
+def blind_fraction(model: Model, images: Images) -> float:
+    """Return the fraction of images at which the model shows no gradient, or none that is finite.
 
     There an attack cannot climb, and what it leaves standing says nothing.
     """
@@ -324,7 +324,7 @@ def half_radius(
     """Warn if a claim with rejection at eps implies a classifier beyond what is known at eps / 2.
 
     Whoever accepts no wrong image within eps yields a classifier, too slow to be run, that is
-    right without rejection within eps / 2, on the same share of examples. 12 of 14 published
+    right without rejection within eps / 2, on the same fraction of examples. 12 of 14 published
     detectors claimed more than any classifier was known to reach.
 
     Args:

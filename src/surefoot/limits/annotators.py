@@ -1,6 +1,6 @@
 """Label uncertainty from the votes of few people: smoothed, corrected, with intervals.
 
-With V votes a point the shares are noisy. The largest of several noisy shares is too large on
+With V votes a point the fractions are noisy. The largest of several noisy shares is too large on
 average, so plain label uncertainty is too high where runners-up are close to each other.
 """
 
@@ -29,7 +29,7 @@ class Voted:
     """Label uncertainty from votes.
 
     Attributes:
-        plain: of the shares of the votes.
+        plain: of the fractions of the votes.
         smoothed: of the posterior mean, (votes + prior) / (V + C prior): pulled towards 1.
         corrected: plain minus its bias by the jackknife, clamped to [0, 2]; equal to plain where
             there is one vote. For means over many points; a single value is noisier than plain.
@@ -202,8 +202,8 @@ def _posterior(
     rows = max(1, CHUNK // (draws * posterior.shape[1]))
     for some, own in zip(posterior.split(rows), labels.cpu().split(rows), strict=True):
         gammas = torch.from_numpy(stream.standard_gamma(some.numpy(), (draws, *some.shape)))
-        shares = (gammas / gammas.sum(2, keepdim=True)).flatten(0, 1)
-        values = label_uncertainty(shares, own.repeat(draws)).view(draws, -1)
+        fractions = (gammas / gammas.sum(2, keepdim=True)).flatten(0, 1)
+        values = label_uncertainty(fractions, own.repeat(draws)).view(draws, -1)
         ends = values.quantile(values.new_tensor([LEVEL / 2, 1 - LEVEL / 2]), dim=0)
         lows.append(ends[0])
         highs.append(ends[1])

@@ -1,7 +1,7 @@
 r"""A proven ceiling for the points at hand: points that no classifier can get right together.
 
 Two points of different labels whose balls meet cannot both be right and robust: their common point
-has one answer (Bhagoji, Cullina, Mittal 2019, for two classes). The best share of points is a
+has one answer (Bhagoji, Cullina, Mittal 2019, for two classes). The best fraction of points is a
 maximum independent set of the graph of conflicts; with soft labels it is an integer programme over
 the labels that points are given. Every bound here holds for every classifier, on exactly these
 points; it says nothing about new ones.
@@ -24,7 +24,7 @@ from surefoot.threat import Norm
 from surefoot.types import checked_labels
 
 HardOrSoft = Tensor
-"""Classes `[N]` or `[N, 1]`, or shares of annotators `[N, C]`."""
+"""Classes `[N]` or `[N, 1]`, or fractions of annotators `[N, C]`."""
 SECONDS = 20.0
 """For the integer programme of one group of points; then its bound counts instead."""
 ROUND = 1e-6
@@ -36,7 +36,7 @@ class Ceiling:
     """No classifier is right and robust on more of these points.
 
     Args:
-        value: the share, rounded up.
+        value: the fraction, rounded up.
         exact: it is the best share that the conflicts of pairs allow, not a bound of it: no pair
             lies so close to the distance of conflict that rounding decides.
         conflicts: pairs of points that cannot both be right (soft labels: that must agree).
@@ -72,14 +72,14 @@ def conflict_bound(
     $$ \max_x \tfrac1N \sum_{i, y} \eta_{iy} x_{iy}, \quad \sum_y x_{iy} \le 1, \quad
        x_{iy} + \sum_{y' \ne y} x_{jy'} \le 1 \text{ for close } i, j $$
     with $x_{iy} \in \{0, 1\}$: point i is robustly given label y. Without any close pair it is the
-    mean of the largest share. The linear relaxation, where it has to serve, never goes below one
+    mean of the largest fraction. The linear relaxation, where it has to serve, never goes below one
     half of that.
 
     `TopK`, `RelaxedTopK` and `Affinity` have no such ceiling (one set may hold both labels): 1.
 
     Args:
         points: any shape a point, inside a convex box.
-        labels: classes, or the share of annotators for each class.
+        labels: classes, or the fraction of annotators for each class.
         eps: radius of the balls, in the units of the points, at least 0.
         norm: "l2" or "linf".
         guarantee: `Local` by default.
@@ -139,7 +139,7 @@ def _check(points: Tensor, labels: Tensor, eps: float, *, hard: bool) -> None:
     if not 0 <= eps < float("inf"):
         raise ValueError(f"`eps` must be finite and at least 0; found {eps}")
     if not hard and not bool(((labels >= 0) & (labels <= 1)).all()):
-        raise ValueError("soft labels are shares: found one outside [0, 1] or a NaN")
+        raise ValueError("soft labels are fractions: found one outside [0, 1] or a NaN")
 
 
 def _groups(pairs: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -184,12 +184,12 @@ def _independent(edges: np.ndarray, count: int) -> tuple[float, bool]:
     return float(np.floor(value + ROUND)), exact
 
 
-def _soft(pairs: np.ndarray, shares: np.ndarray) -> tuple[float, bool]:
+def _soft(pairs: np.ndarray, fractions: np.ndarray) -> tuple[float, bool]:
     """Return the largest sum of shares, and whether it is exact."""
-    most, exact = shares.max(1), True
+    most, exact = fractions.max(1), True
     total = float(most.sum())
-    for members, edges in _groups(pairs, len(shares)):
-        own = shares[members]
+    for members, edges in _groups(pairs, len(fractions)):
+        own = fractions[members]
         if (own.max(1) <= own[:, own.sum(0).argmax()]).all():
             continue  # one label is everybody's best
         value, known = _largest(*_agreement(edges, own))
@@ -198,9 +198,9 @@ def _soft(pairs: np.ndarray, shares: np.ndarray) -> tuple[float, bool]:
     return total, exact
 
 
-def _agreement(edges: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, csr_array]:
+def _agreement(edges: np.ndarray, fractions: np.ndarray) -> tuple[np.ndarray, csr_array]:
     """Write the programme of one group: gains, and rows that must not exceed 1."""
-    count, classes = shares.shape
+    count, classes = fractions.shape
     alone = (np.repeat(np.arange(count), classes), np.arange(count * classes))
     one, other = edges[:, 0], edges[:, 1]
     rows, columns = [alone[0]], [alone[1]]
@@ -209,14 +209,14 @@ def _agreement(edges: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, csr_a
         numbers = line + np.arange(len(edges))
         rows.append(numbers)
         columns.append(one * classes + label)
-        for rival in range(classes):
-            if rival != label:
+        for competitor in range(classes):
+            if competitor != label:
                 rows.append(numbers)
-                columns.append(other * classes + rival)
+                columns.append(other * classes + competitor)
         line += len(edges)
     places = np.concatenate(rows), np.concatenate(columns)
     matrix = csr_array((np.ones(len(places[0])), places), (line, count * classes))
-    return shares.ravel(), matrix
+    return fractions.ravel(), matrix
 
 
 def _largest(gains: np.ndarray, matrix: csr_array) -> tuple[float, bool]:

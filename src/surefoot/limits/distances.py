@@ -13,7 +13,7 @@ TILE = 1024
 """Columns compared at once: a tile stays in the cache."""
 
 NOISE = 1e-14
-"""Squared distances below this share of the squared norms are the round-off of equal points."""
+"""Squared distances below this fraction of the squared norms are the round-off of equal points."""
 
 
 def chebyshev(block: Float[Tensor, "R K"], columns: Float[Tensor, "K N"]) -> Float[Tensor, "R N"]:

@@ -1,4 +1,4 @@
-"""How far people disagree with the label of a point, and with the labels of a region.
+"""How far annotators disagree with the label of a point, and with the labels of a region.
 
 Zhang, Evans, "Understanding Intrinsic Robustness using Label Uncertainty", ICLR 2022. Not here:
 where the probabilities come from (votes, annotators, a cross-validated model).
@@ -22,7 +22,8 @@ def label_uncertainty(probabilities: Float[Tensor, "B C"], labels: AnyLabels) ->
     0: everybody says c(x); 1: a tie between c(x) and the runner-up; above 1: people prefer another.
 
     Args:
-        probabilities: the share of people (or votes) for each class; rows sum to one within 1e-3.
+        probabilities: the fraction of people (or votes) for each class; rows sum to one within
+            1e-3.
         labels: the class c(x) that counts as the truth of each point.
 
     Returns:
@@ -69,18 +70,21 @@ def largest_gamma(uncertainty: PerExample, risk: float) -> float:
     if len(uncertainty) == 0 or not bool(uncertainty.isfinite().all()):
         raise ValueError("`uncertainty` must hold at least one value and only finite ones")
     if not 0 < risk <= 1:
-        raise ValueError(f"`risk` must lie in (0, 1]; found {risk}. It is a share of the points.")
+        raise ValueError(
+            f"`risk` must lie in (0, 1]; found {risk}. It is a fraction of the points."
+        )
     count = points_needed(risk, len(uncertainty))
     return uncertainty.double().topk(count).values.mean().item()
 
 
-def points_needed(share: float, points: int) -> int:
-    """Count the points that make up at least `share` of `points`, safe from round-off; at least 1.
+def points_needed(fraction: float, points: int) -> int:
+    """Count the points that make up at least `fraction` of `points`, safe from round-off; at least
+    1.
 
     >>> points_needed(0.07, 100)
     7
     """
-    return max(1, math.ceil(share * points - 1e-9))
+    return max(1, math.ceil(fraction * points - 1e-9))
 
 
 def _check_probabilities(probabilities: Tensor) -> None:

@@ -18,8 +18,8 @@ class Measures:
     """A region measured on one part of the points, each figure with its 95 % interval.
 
     Attributes:
-        risk: share of the points in the region (Clopper-Pearson).
-        adversarial_risk: share of the points within `eps` of it (Clopper-Pearson).
+        risk: fraction of the points in the region (Clopper-Pearson).
+        adversarial_risk: fraction of the points within `eps` of it (Clopper-Pearson).
         label_uncertainty: mean over the points in the region (betting: exact for any number of
             points); NaN within [0, 2] if there are none.
     """

@@ -23,7 +23,7 @@ PAIRS = 2048
 FIRST, LIKELY = 128, 64
 """Coordinates that bound linf distances from below; pairs a row measured to beat such bounds."""
 SLACK = 1e-6
-"""A linf distance must be shorter by this share to count as shorter: above float32 rounding, so
+"""A linf distance must be shorter by this fraction to count as shorter: above float32 rounding, so
 that the many ties of images with few grey levels need not be measured."""
 
 Rows = Int[Tensor, "P"]

@@ -53,7 +53,7 @@ def out_of_fold(
             f" {folds} folds and a class of {least} points"
         )
     x, y = points.flatten(1).double().cpu().numpy(), labels.cpu().numpy()
-    shares = np.empty((len(x), int(labels.max()) + 1))
+    fractions = np.empty((len(x), int(labels.max()) + 1))
     fold = np.empty(len(x), dtype=np.int64)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     # Its own threads would spin against each other on a busy machine: minutes instead of seconds.
@@ -61,8 +61,8 @@ def out_of_fold(
         for number, (train, held) in enumerate(splitter.split(x, y)):
             own = make() if make else LogisticRegression(C=0.3, max_iter=500)
             own.fit(x[train], y[train])
-            shares[held], fold[held] = own.predict_proba(x[held]), number
-    raw = torch.from_numpy(shares)
+            fractions[held], fold[held] = own.predict_proba(x[held]), number
+    raw = torch.from_numpy(fractions)
     if calibration == "none":
         return raw
     fit = {"temperature": _tempered, "isotonic": _isotonic}[calibration]
@@ -74,18 +74,18 @@ def out_of_fold(
     return found
 
 
-def _tempered(shares: Tensor, labels: Tensor, held: Tensor) -> Tensor:
-    logits = shares.clamp_min(TINY).log()
+def _tempered(fractions: Tensor, labels: Tensor, held: Tensor) -> Tensor:
+    logits = fractions.clamp_min(TINY).log()
     return (logits[held] / fit_temperature(logits[~held], labels[~held])).softmax(1)
 
 
-def _isotonic(shares: Tensor, labels: Tensor, held: Tensor) -> Tensor:
+def _isotonic(fractions: Tensor, labels: Tensor, held: Tensor) -> Tensor:
     from sklearn.isotonic import IsotonicRegression
 
     columns = []
-    for name in range(shares.shape[1]):
+    for name in range(fractions.shape[1]):
         curve = IsotonicRegression(y_min=TINY, y_max=1.0, out_of_bounds="clip")
-        curve.fit(shares[~held, name].numpy(), (labels[~held] == name).double().numpy())
-        columns.append(torch.from_numpy(curve.predict(shares[held, name].numpy())))
+        curve.fit(fractions[~held, name].numpy(), (labels[~held] == name).double().numpy())
+        columns.append(torch.from_numpy(curve.predict(fractions[held, name].numpy())))
     together = torch.stack(columns, 1)
     return together / together.sum(1, keepdim=True)

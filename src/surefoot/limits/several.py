@@ -26,8 +26,9 @@ class Repeated:
 
     Attributes:
         estimates: one for each split.
-        feasible: share of the splits with a region; the rest is over these, NaN if there are none.
-        valid: share of the splits that are valid.
+        feasible: fraction of the splits with a region; the rest is over these, NaN if there are
+            none.
+        valid: fraction of the splits that are valid.
         risk: held-out measure of the region.
         adversarial_risk: held-out measure of its expansion.
         label_uncertainty: held-out mean over the region; without empty regions.

@@ -1,4 +1,4 @@
-"""Nets and scores: how well votes tell strangers, clean, attacked and with a guarantee."""
+"""Nets and scores: how well votes tell OOD inputs, clean, attacked and with a guarantee."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from torch import nn
 
 from surefoot.data import Data, load
 from surefoot.evaluation.studies import detection
-from surefoot.evaluation.studies.detection import NET, READINGS, Asked, Detection, detect
+from surefoot.evaluation.studies.detection import ESTIMATORS, NET, Asked, Detection, detect
 from surefoot.papers.experiment import (
     Curves,
     Histograms,
@@ -28,15 +28,15 @@ from surefoot.uncertainty.thresholds import noisy
 from surefoot.uncertainty.vote import Vote
 
 COVERAGE = 0.95
-"""Share of noisy training images that the threshold of the reading `unsure` accepts."""
+"""Fraction of noisy training images that the threshold of the estimator `unsure` accepts."""
 FITTED = 2000
 """Training images that choose it."""
 NAMES = {
     NET: "score of the net",
     "mean": "mean under noise",
     "median": "median under noise",
-    "unsure": "share of unsure copies",
-    "split": "1 - share of the top label",
+    "unsure": "fraction of unsure samples",
+    "split": "1 - fraction of the top label",
 }
 DRAWN = (
     (NET, "attacked"),
@@ -62,20 +62,20 @@ def detecting(
     steps: int = 20,
     draws: int = 32,
 ) -> Outcome:
-    """Train nets with noise; score, attack and bound test images and strangers.
+    """Train nets with noise; score, attack and bound test images and OOD inputs.
 
     Args:
         folder: of the runs.
         seed: of everything.
         rows: nets; their recipes should add noise.
-        setting: sizes; as many strangers as test images.
-        outside: how strangers are called -> data set.
+        setting: sizes; as many OOD inputs as test images.
+        outside: how OOD inputs are called -> data set.
         scores: measures of uncertainty, in [0, 1].
         sigma: of the noise.
-        n_certify: copies of an image.
+        n_certify: samples of an image.
         radii: l2, increasing; tables quote the first.
         steps: of the attacks.
-        draws: copies behind each gradient.
+        draws: samples behind each gradient.
     """
     test = part(load(setting.data), setting.test)
     compared: list[Published] = []
@@ -92,19 +92,19 @@ def detecting(
                 draws=draws,
                 seed=seed,
             )
-            for stranger, name in outside.items():
-                strangers = _strangers(name, len(test))
-                to = f"{row.name}, {score}, {stranger}"
-                inside = run / f"{score}-{stranger}"
-                found[to] = detect(Vote(model, sigma), test, strangers, asked=asked, folder=inside)
+            for ood, name in outside.items():
+                ood = _strangers(name, len(test))
+                to = f"{row.name}, {score}, {ood}"
+                inside = run / f"{score}-{ood}"
+                found[to] = detect(Vote(model, sigma), test, ood, asked=asked, folder=inside)
                 compared += _compare(to, found[to], seed)
     sentences = [text for name, one in found.items() for text in _sentences(name, one, seed)]
     return Outcome(compared, [], _pictures(found), sentences)
 
 
 def _strangers(name: str, count: int) -> Data:
-    strangers = load(name)
-    return strangers.first(min(count, len(strangers)))
+    ood = load(name)
+    return ood.first(min(count, len(ood)))
 
 
 def _threshold(model: nn.Module, setting: Setting, score: str, sigma: float, seed: int) -> float:
@@ -117,13 +117,13 @@ def _threshold(model: nn.Module, setting: Setting, score: str, sigma: float, see
 
 
 def _compare(name: str, found: Detection, seed: int) -> list[Published]:
-    """Quote AUROC and FPR95 of each reading and kind at the first radius."""
+    """Quote AUROC and FPR95 of each estimator and kind at the first radius."""
     rows = found.at(found.radii[0])
     inside = rows["inside"].to_numpy()
     lines = []
-    for reading in (NET, *READINGS):
-        to = f"{name}: {NAMES[reading]}"
-        for kind, column in detection.kinds(reading).items():
+    for estimator in (NET, *ESTIMATORS):
+        to = f"{name}: {NAMES[estimator]}"
+        for kind, column in detection.kinds(estimator).items():
             scores = rows[column].to_numpy()
             area = detection.auroc_interval(inside, scores, seed=seed)
             judged = detection.figures(inside, scores)
@@ -148,9 +148,9 @@ def _sentences(name: str, found: Detection, seed: int) -> list[str]:
     inside, net = rows["inside"].to_numpy(), rows[NET].to_numpy()
     base = 100 * detection.auroc(inside, net)
     words = []
-    for reading in READINGS:
-        gain = detection.gain_interval(inside, rows[reading].to_numpy(), net, seed=seed)
-        words.append(f"{NAMES[reading]} {verdict(gain)}")
+    for estimator in ESTIMATORS:
+        gain = detection.gain_interval(inside, rows[estimator].to_numpy(), net, seed=seed)
+        words.append(f"{NAMES[estimator]} {verdict(gain)}")
     text = (
         f"{name}: without attack, against AUROC {base:.1f} of the net's own score, at sigma"
         f" {found.header['sigma']:g}: {'; '.join(words)}."
@@ -169,13 +169,13 @@ def _sentences(name: str, found: Detection, seed: int) -> list[str]:
 
 def _best_guarantee(found: Detection) -> str:
     bounds = {
-        (value, kind, reading)
-        for reading in READINGS
-        for kind, value in detection.areas_of(found, found.radii[0], reading).items()
+        (value, kind, estimator)
+        for estimator in ESTIMATORS
+        for kind, value in detection.areas_of(found, found.radii[0], estimator).items()
         if kind not in ("clean", "attacked")
     }
-    area, kind, reading = max(bounds)
-    return f"The best guarantee there: {100 * area:.1f}, {kind}, for the {NAMES[reading]}."
+    area, kind, estimator = max(bounds)
+    return f"The best guarantee there: {100 * area:.1f}, {kind}, for the {NAMES[estimator]}."
 
 
 def verdict(gain: Interval) -> str:
@@ -190,11 +190,11 @@ def _pictures(found: Mapping[str, Detection]) -> dict[str, Picture]:
     radius = one.radii[0]
     columns = {
         "scores-net": (NET, f"Net alone: {name}", "score of the net"),
-        "scores-mean": ("mean", f"Under noise: {name}", "mean score over noisy copies"),
+        "scores-mean": ("mean", f"Under noise: {name}", "mean score over noise samples"),
         "scores-guaranteed": (
             "worst_median",
             f"Worst case at l2 {radius:g}: {name}",
-            "certified bound of the median: upper for the data, lower for strangers",
+            "certified bound of the median: upper for the data, lower for OOD inputs",
         ),
     }
     pictures: dict[str, Picture] = {
@@ -202,7 +202,7 @@ def _pictures(found: Mapping[str, Detection]) -> dict[str, Picture]:
         for file, (column, title, across) in columns.items()
     }
     table = _over_radii(one)
-    title = f"Strangers told apart: {name}"
+    title = f"OOD inputs told apart: {name}"
     return pictures | {"auroc-radius": Curves(title, "l2 radius", "AUROC", table)}
 
 
@@ -218,10 +218,10 @@ def _histograms(found: Detection, column: str, title: str, across: str) -> Histo
 def _over_radii(found: Detection) -> pd.DataFrame:
     """Lay out AUROC over the radius, from the clean figure on."""
     lines = []
-    for reading, kind in DRAWN:
-        areas = {radius: detection.areas_of(found, radius, reading) for radius in found.radii}
+    for estimator, kind in DRAWN:
+        areas = {radius: detection.areas_of(found, radius, estimator) for radius in found.radii}
         clean = areas[found.radii[0]]["clean"]
         heights = [clean, *(area[kind] for area in areas.values())]
-        line = {"row": f"{NAMES[reading]}, {kind}", "x": [0.0, *areas], "y": heights}
+        line = {"row": f"{NAMES[estimator]}, {kind}", "x": [0.0, *areas], "y": heights}
         lines.append(pd.DataFrame(line))
     return pd.concat(lines, ignore_index=True)

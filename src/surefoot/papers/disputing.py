@@ -1,4 +1,4 @@
-"""Do classifiers err where people disagree? Error regions against random balls; and abstention."""
+"""Do classifiers err where annotators disagree? Error regions, random balls, abstention."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ def _balls(
     test: Data, unsure: Tensor, records: Sequence[Record], balls: int, seed: int
 ) -> dict[int, Tensor]:
     """Measure random balls of every size that is needed, sorted once for all."""
-    sizes = {max(1, round(share * len(test))) for share in SIZES}
+    sizes = {max(1, round(fraction * len(test))) for fraction in SIZES}
     sizes |= {int(wrong(record).sum()) for record in records} - {0}
     points, ordered = test.batch(slice(None))[0].flatten(1), sorted(sizes)
     found = random_balls(points, unsure, ordered, balls=balls, seed=seed)
@@ -180,7 +180,7 @@ def _scatter(
     ]
     return Bands(
         "Label uncertainty of error regions over their risk",
-        "risk: share of errors",
+        "risk: fraction of errors",
         "mean label uncertainty",
         pd.DataFrame(lines),
         pd.DataFrame(points, columns=["row", "x", "y", "low", "high"]),

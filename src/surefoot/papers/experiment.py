@@ -86,7 +86,7 @@ class Published:
         ours: our share.
         low: lower end of our 95 % interval.
         high: upper end.
-        share: False for a plain number, such as a mean size.
+        fraction: False for a plain number, such as a mean size.
     """
 
     row: str
@@ -95,7 +95,7 @@ class Published:
     ours: float
     low: float
     high: float
-    share: bool = True
+    fraction: bool = True
 
     @classmethod
     def beside(cls, row: Row, figure: str, ours: Interval) -> "Published":

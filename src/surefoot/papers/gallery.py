@@ -58,6 +58,6 @@ def gallery(
         "udp": udp(model, images, **how, step_counts="fixed"),
     }
     with frozen(model), torch.no_grad():
-        shares = {name: model(points).softmax(1).cpu() for name, points in found.items()}
+        fractions = {name: model(points).softmax(1).cpu() for name, points in found.items()}
     found = {name: points.cpu() for name, points in found.items()}
-    return Gallery(data, norm, steps, step_size, found, shares)
+    return Gallery(data, norm, steps, step_size, found, fractions)

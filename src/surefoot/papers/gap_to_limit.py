@@ -39,7 +39,7 @@ class GapToLimit:
 
     @property
     def crossed(self) -> bool:
-        """Return whether a figure of the classifier surely lies above the estimate.
+        """Return whether a figure of the classifier certainly lies above the estimate.
 
         No contradiction: the limit is an estimate from one region, of another adversarial risk.
         """

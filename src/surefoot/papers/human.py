@@ -1,4 +1,4 @@
-"""Certified sets judged by people: does the set hold what people say, and where they are unsure?
+"""Certified sets judged by people: does the set hold annotators' votes, and where they are unsure?
 
 A set that is large because the net is weak and one that is large because the image is ambiguous
 look the same in every figure of labels alone; human votes tell them apart.
@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from surefoot.evaluation.certified_sets import Which, alternatives, certified_set
-from surefoot.evaluation.metrics import share
+from surefoot.evaluation.metrics import fraction
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
 
@@ -21,10 +21,10 @@ SURE = 0.9
 """People are sure of an image if at least so many name the same class."""
 
 
-def human_mass(
+def votes_inside(
     record: Record, probabilities: Tensor, radius: float, which: Which = "smallest"
 ) -> Interval:
-    r"""Return the mean share of people whose answer lies in the certified set; 0 where rejected.
+    r"""Return the mean fraction of people whose answer lies in the certified set; 0 where rejected.
 
     $$ \frac{1}{N} \sum_n \sum_{c \in S_n} p_{nc} $$
     VRA, if the label of each image were the answer of one person. The interval is Hoeffding's, at
@@ -32,7 +32,7 @@ def human_mass(
 
     Args:
         record: with a certificate for sets.
-        probabilities: shares of votes `[N, C]`, of the evaluated rows in their order.
+        probabilities: fractions of votes `[N, C]`, of the evaluated rows in their order.
         radius: in the norm of the threat.
         which: certified set.
     """
@@ -43,27 +43,27 @@ def human_mass(
 
 
 def voted_sets(record: Record, probabilities: Tensor, radius: float) -> Interval | None:
-    """Give, of the certified sets of two or more, the share whose every member people name.
+    """Give, of the certified sets of two or more, the fraction whose every member people name.
 
     Named: by at least `LEAST_VOTE` of them. Smallest certified sets; None without any of two.
     """
     chosen, votes = _judged(record, probabilities, radius, "smallest")
     several = chosen.sum(1) > 1
     named = (chosen & (votes < LEAST_VOTE)).sum(1) == 0
-    return share(pd.Series(named[several])) if bool(several.any()) else None
+    return fraction(pd.Series(named[several])) if bool(several.any()) else None
 
 
 def sets_where_unsure(
     record: Record, probabilities: Tensor, radius: float
 ) -> tuple[Interval | None, Interval | None]:
-    """Return the share with a certified set of two or more where people are unsure, and sure.
+    """Return the fraction with a certified set of two or more where people are unsure, and sure.
 
     Sure: at least `SURE` of them name the same class. None where there is no such image.
     """
     chosen, votes = _judged(record, probabilities, radius, "smallest")
     several, sure = chosen.sum(1) > 1, votes.max(1) >= SURE
     parts = (several[~sure], several[sure])
-    unsure, certain = (share(pd.Series(part)) if len(part) else None for part in parts)
+    unsure, certain = (fraction(pd.Series(part)) if len(part) else None for part in parts)
     return unsure, certain
 
 

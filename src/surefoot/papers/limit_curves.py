@@ -152,7 +152,7 @@ def over_splits(table: pd.DataFrame, figure: str = "robustness") -> pd.DataFrame
     Returns:
         one row a value: `value`, `risk` (held out), `y`, `low`, `high` (mean and standard
         deviation over splits; of one split the 95 % interval given its region), `valid` and
-        `confirmed` (shares of the splits with a region), `splits`. Values without a region are
+        `confirmed` (fractions of the splits with a region), `splits`. Values without a region are
         left out.
     """
     lines = []

@@ -319,7 +319,7 @@ def _over_risk(
     shown = pd.DataFrame(points, columns=["row", "x", "y", "low", "high"])
     return Bands(
         f"Robustness over risk, {threat.norm} {threat.eps:.3g}",
-        "risk: share of errors (lines: held out)",
+        "risk: fraction of errors (lines: held out)",
         "1 - adversarial risk",
         lines,
         shown,

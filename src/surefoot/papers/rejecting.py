@@ -34,7 +34,7 @@ from surefoot.uncertainty import Selective, noisy, score_of
 from surefoot.uncertainty.vote import Vote
 
 MOST = 0.4
-"""Largest share of rejected images at which a gain is quoted."""
+"""Largest fraction of rejected images at which a gain is quoted."""
 KNOWN = 500
 """Training images that choose the thresholds."""
 SHOWN = ("one_bound", "plain", "certain", "pairwise", "tight", "majority")
@@ -46,7 +46,7 @@ NAMES = {
     "tight": "(ii) tight",
     "majority": "(ii) majority rule",
 }
-"""Of the readings, in tables and pictures."""
+"""Of the estimators, in tables and pictures."""
 GAINS = ("tight", "majority")
 GAIN_OF = {"all": "", "accepted": ", accepted images only", "zero": ", rejected images as 0"}
 """What a gain counts, in tables: the three always stand together."""
@@ -78,7 +78,7 @@ def rejecting(
         scores: measures of uncertainty, for every net.
         of_members: further ones, for nets of several members.
         sigma: of the noise.
-        n_certify: copies of an image.
+        n_certify: samples of an image.
         radii: of the curves of certified accuracy; above 0 also of the attacks.
         search: effort of the attacks.
     """
@@ -129,56 +129,56 @@ def _thresholds(
     """Return twentieths of the score on noisy training images, and 1: nothing is rejected there."""
     images, _ = load(setting.data, "train").first(KNOWN).batch(slice(None))
     scores = score_of(model, noisy(images, sigma, seed=seed), score).double()
-    shares = torch.arange(1, 20, dtype=torch.float64) / 20
-    found = {round(value, 6) for value in scores.quantile(shares).tolist()}
+    fractions = torch.arange(1, 20, dtype=torch.float64) / 20
+    found = {round(value, 6) for value in scores.quantile(fractions).tolist()}
     return [*sorted(value for value in found if value < 1), 1.0]
 
 
 def _compare(
     name: str, published: Mapping[str, float], found: Rejection, seed: int
 ) -> list[Published]:
-    """Quote the largest gain of each reading of (ii), and what it costs."""
+    """Quote the largest gain of each estimator of (ii), and what it costs."""
     table = rejection.summary(found)
     lines = []
-    for reading in GAINS:
-        best = _best(table, reading)
+    for estimator in GAINS:
+        best = _best(table, estimator)
         for counted, note in GAIN_OF.items():
             how = {"counted": counted, "seed": seed}
-            ours = rejection.gain_interval(found, best["threshold"], reading, **how)
-            figure = f"gain of (ii) {reading}{note}"
+            ours = rejection.gain_interval(found, best["threshold"], estimator, **how)
+            figure = f"gain of (ii) {estimator}{note}"
             known = published.get(figure)
             lines.append(Published(name, figure, known, ours.value, ours.low, ours.high))
-        share = "undecided" if reading == "majority" else "rejected"
-        lines.append(_number(name, f"rejected, {reading}", best[share], is_share=True))
+        fraction = "undecided" if estimator == "majority" else "rejected"
+        lines.append(_number(name, f"rejected, {estimator}", best[fraction], is_share=True))
     best = _best(table, "tight")
-    for reading in SHOWN:
-        lines.append(_number(name, f"radius, {NAMES[reading]}", best[reading]))
+    for estimator in SHOWN:
+        lines.append(_number(name, f"radius, {NAMES[estimator]}", best[estimator]))
     return lines
 
 
-def _best(table: pd.DataFrame, reading: str) -> pd.Series:
+def _best(table: pd.DataFrame, estimator: str) -> pd.Series:
     """Return the best row that rejects few enough; if none does, the one that rejects least."""
-    share = "undecided" if reading == "majority" else "rejected"
-    if bool((table[share] <= MOST).any()):
-        return rejection.best_gain(table, reading, MOST)
+    fraction = "undecided" if estimator == "majority" else "rejected"
+    if bool((table[fraction] <= MOST).any()):
+        return rejection.best_gain(table, estimator, MOST)
     return table.iloc[-1]
 
 
 def _number(name: str, figure: str, value: float, *, is_share: bool = False) -> Published:
     ours = Interval(float(value), float(value), float(value))
-    return Published(name, figure, None, ours.value, ours.low, ours.high, share=is_share)
+    return Published(name, figure, None, ours.value, ours.low, ours.high, fraction=is_share)
 
 
 def _sentence(name: str, found: Rejection) -> str:
     table = rejection.summary(found)
     words = []
-    for reading in GAINS:
-        best = _best(table, reading)
+    for estimator in GAINS:
+        best = _best(table, estimator)
         words.append(
-            f"{reading} {100 * best[f'gain_{reading}']:+.1f} % against two bounds"
-            f" ({100 * best[f'gain_accepted_{reading}']:+.1f} % on accepted images,"
-            f" {100 * best[f'gain_zero_{reading}']:+.1f} % with 0 for rejected ones) and"
-            f" {100 * best[f'gain_one_{reading}']:+.1f} % against one, at threshold"
+            f"{estimator} {100 * best[f'gain_{estimator}']:+.1f} % against two bounds"
+            f" ({100 * best[f'gain_accepted_{estimator}']:+.1f} % on accepted images,"
+            f" {100 * best[f'gain_zero_{estimator}']:+.1f} % with 0 for rejected ones) and"
+            f" {100 * best[f'gain_one_{estimator}']:+.1f} % against one, at threshold"
             f" {best['threshold']:.3g}, the best of {len(table)} on these images"
         )
     none = table.iloc[-1]
@@ -193,7 +193,7 @@ def _pictures(
     found: Mapping[str, Rejection], first: str, radii: Sequence[float]
 ) -> dict[str, Picture]:
     one = found[first]
-    parts = rejection.shares(one, radii[len(radii) // 3]).rename(columns={"threshold": "x"})
+    parts = rejection.fractions(one, radii[len(radii) // 3]).rename(columns={"threshold": "x"})
     return {
         "radius-threshold": Curves(
             f"Mean radius over the threshold: {first}",
@@ -204,7 +204,7 @@ def _pictures(
         ),
         "gain-rejected": Curves(
             "What radius (ii) gains over all images, rejected ones included",
-            "share of images that the vote rejects",
+            "fraction of images that the vote rejects",
             "tight radius (ii) against plain, two bounds",
             _gains(found),
         ),
@@ -213,8 +213,8 @@ def _pictures(
         ),
         "top-mass": Curves(
             "How sure the vote is",
-            "share of the copies for the top label",
-            "share of images with at least so much",
+            "fraction of the samples for the top label",
+            "fraction of images with at least so much",
             _masses(found),
         ),
     }
@@ -238,8 +238,8 @@ def _curves(
 def _over_thresholds(found: Rejection) -> pd.DataFrame:
     table = rejection.summary(found)
     lines = [
-        pd.DataFrame({"row": NAMES[reading], "x": table["threshold"], "y": table[reading]})
-        for reading in SHOWN
+        pd.DataFrame({"row": NAMES[estimator], "x": table["threshold"], "y": table[estimator]})
+        for estimator in SHOWN
     ]
     return pd.concat(lines, ignore_index=True)
 
@@ -255,9 +255,9 @@ def _gains(found: Mapping[str, Rejection]) -> pd.DataFrame:
 def _masses(found: Mapping[str, Rejection]) -> pd.DataFrame:
     lines = []
     for name, one in found.items():
-        masses = np.sort(one.at(one.thresholds[0])["top_mass"].to_numpy())
-        above = 1 - np.arange(len(masses)) / len(masses)
+        probabilities = np.sort(one.at(one.thresholds[0])["top_fraction"].to_numpy())
+        above = 1 - np.arange(len(probabilities)) / len(probabilities)
         net = name.split(", ")[0]
-        lines.append(pd.DataFrame({"row": net, "x": masses, "y": above}))
+        lines.append(pd.DataFrame({"row": net, "x": probabilities, "y": above}))
     frame = pd.concat(lines, ignore_index=True)
     return frame.drop_duplicates(["row", "x"])

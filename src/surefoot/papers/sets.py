@@ -100,7 +100,7 @@ def graded(
     eps: float,
     judged: str,
 ) -> Outcome:
-    """Do as `sets`, and hold the certified sets against what people say about the test images.
+    """Do as `sets`, and hold the certified sets against annotators' votes about the test images.
 
     Args:
         folder: of the runs.
@@ -117,8 +117,8 @@ def graded(
     for record in outcome.records:
         name = record.header["name"]
         row = Row(name, nets[0].row.recipe)
-        mass = human.human_mass(record, votes, eps)
-        outcome.compared.append(Published.beside(row, "share of votes", mass))
+        mass = human.votes_inside(record, votes, eps)
+        outcome.compared.append(Published.beside(row, "fraction of votes", mass))
         voted = human.voted_sets(record, votes, eps)
         if voted is not None:
             outcome.compared.append(Published.beside(row, "sets voters name", voted))
@@ -157,7 +157,7 @@ def regions(
 
 def compare(row: Row, record: Record, eps: float) -> list[Published]:
     """Return the figures of one line of the table, beside what the paper has."""
-    top = metrics.share(record.rows["prediction"] == record.rows["label"])
+    top = metrics.fraction(record.rows["prediction"] == record.rows["label"])
     found: dict[str, Interval] = {
         "top-1": top,
         "VRA local": certified_sets.local_accuracy(record, eps),
@@ -169,7 +169,7 @@ def compare(row: Row, record: Record, eps: float) -> list[Published]:
     lines = [Published.beside(row, name, ours) for name, ours in found.items()]
     size = certified_sets.mean_certified_size(record, eps)
     if not np.isnan(size):
-        lines.append(Published(row.name, "mean set", None, size, size, size, share=False))
+        lines.append(Published(row.name, "mean set", None, size, size, size, fraction=False))
     return lines
 
 
@@ -188,7 +188,7 @@ def worth(record: Record, base: Record, eps: float) -> str:
     size = certified_sets.mean_certified_size(record, eps)
     relaxed = certified_sets.relaxed_accuracy(record, eps).value
     surely = chance < 0.05 and abs(gap) >= WORTH
-    verdict = "does not surely help here" if not surely else "helps" if gap > 0 else "costs"
+    verdict = "does not certainly help here" if not surely else "helps" if gap > 0 else "costs"
     return (
         f"{record.header['name']}: relaxed robustness {verdict}: strict VRA"
         f" {100 * ours.mean():.1f}, {100 * gap:+.1f} points against one label alone"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from surefoot.attacks import VoteSearch
-from surefoot.certify.smoothing import robust_share
+from surefoot.certify.smoothing import robust_fraction
 from surefoot.data import load
 from surefoot.evaluation import metrics
 from surefoot.evaluation.bracket import bracket
@@ -40,7 +40,7 @@ def voting(
         rows: recipes, with published certified accuracy as "certified 0.25".
         setting: sizes.
         sigma: of the noise.
-        n_certify: most copies of a decision.
+        n_certify: most samples of a decision.
         radii: l2.
         search: effort of the attack.
     """
@@ -82,14 +82,14 @@ def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published
         found[f"attacked {radius:g}"] = metrics.attacked_accuracy(record, radius)
     lines = [Published.beside(row, name, ours) for name, ours in found.items()]
     mean = float(record.rows["samples"].mean())
-    return [*lines, Published(row.name, "copies", None, mean, mean, mean, share=False)]
+    return [*lines, Published(row.name, "samples", None, mean, mean, mean, fraction=False)]
 
 
 def _bound(record: Record, radius: float) -> str:
     """Describe what the certificates of single images prove about the distribution."""
     certified = int(metrics.certified_right(record.rows, radius).sum())
     alpha = record.header["certificate"]["alpha"]
-    low = robust_share(certified, len(record), alpha)
+    low = robust_fraction(certified, len(record), alpha)
     return (
         f"{record.header['name']}: at least {100 * low:.1f} % of all such images are right and"
         f" robust at l2 {radius:g} (confidence 95 %, false certificates at {alpha:g} included)"
@@ -97,14 +97,16 @@ def _bound(record: Record, radius: float) -> str:
 
 
 def _samples(records: Sequence[Record]) -> Curves:
-    """Lay out how many copies decisions take, one line a row."""
+    """Lay out how many samples decisions take, one line a row."""
     lines = []
     for record in records:
         taken = np.sort(record.rows["samples"].to_numpy())
         below = np.arange(1, len(taken) + 1) / len(taken)
         lines.append(pd.DataFrame({"row": record.header["name"], "x": taken, "y": below}))
     frame = pd.concat(lines, ignore_index=True).drop_duplicates(["row", "x"], keep="last")
-    return Curves("Copies until an image is decided", "copies", "share of images decided", frame)
+    return Curves(
+        "Samples until an image is decided", "samples", "fraction of images decided", frame
+    )
 
 
 def _certified(compared: Sequence[Published]) -> Curves:

@@ -52,7 +52,7 @@ def comparison_chart(records: Sequence[Record]) -> "matplotlib.figure.Figure":
     for ax in grid.flat[len(records) :]:
         ax.set_visible(False)
     for ax in grid[:, 0]:
-        ax.set_ylabel("share of the test set", fontsize=9)
+        ax.set_ylabel("fraction of the test set", fontsize=9)
     _common_legend(figure, list(grid.flat[: len(records)]))
     style.sign(figure, records)
     return figure
@@ -82,11 +82,11 @@ def _draw(
 def _draw_certified(curves: Steps, ax: "matplotlib.axes.Axes") -> None:
     if curves.certified is None:
         return
-    shares = curves.certified / curves.count
-    ax.stairs(shares, curves.edges, fill=True, color=style.CERTIFIED, alpha=0.15, linewidth=0)
+    fractions = curves.certified / curves.count
+    ax.stairs(fractions, curves.edges, fill=True, color=style.CERTIFIED, alpha=0.15, linewidth=0)
     _band(curves.certified, curves, ax, style.CERTIFIED)
     ax.stairs(
-        shares,
+        fractions,
         curves.edges,
         baseline=None,
         color=style.CERTIFIED,
@@ -96,10 +96,10 @@ def _draw_certified(curves: Steps, ax: "matplotlib.axes.Axes") -> None:
 
 
 def _draw_attacked(record: Record, curves: Steps, ax: "matplotlib.axes.Axes") -> None:
-    shares = curves.attacked / curves.count
+    fractions = curves.attacked / curves.count
     _band(curves.attacked, curves, ax, style.ATTACKED)
     ax.stairs(
-        shares,
+        fractions,
         curves.edges,
         baseline=None,
         color=style.ATTACKED,
@@ -107,7 +107,7 @@ def _draw_attacked(record: Record, curves: Steps, ax: "matplotlib.axes.Axes") ->
         linewidth=1.6,
     )
     tested = np.array([radius for radius in record.header["radii"] if radius < curves.edges[-1]])
-    heights = shares[np.searchsorted(curves.edges[:-1], tested)]
+    heights = fractions[np.searchsorted(curves.edges[:-1], tested)]
     ax.plot(
         tested,
         heights,
@@ -140,8 +140,8 @@ def _band(counts: np.ndarray, curves: Steps, ax: "matplotlib.axes.Axes", color: 
 
 
 def _draw_clean(record: Record, ax: "matplotlib.axes.Axes") -> None:
-    share = clean_accuracy(record).value
-    ax.axhline(share, color=style.CLEAN, linewidth=0.9, label=f"clean: {percent(share)}")
+    fraction = clean_accuracy(record).value
+    ax.axhline(fraction, color=style.CLEAN, linewidth=0.9, label=f"clean: {percent(fraction)}")
 
 
 def _draw_gap(curves: Steps, ax: "matplotlib.axes.Axes") -> None:
@@ -181,10 +181,10 @@ def _draw_limit(record: Record, ax: "matplotlib.axes.Axes") -> None:
     points = [point for point in _limits(record) if point[0] <= ax.get_xlim()[1]]
     if not points:
         return
-    radii, shares, down, up = (np.array(column) for column in zip(*points, strict=True))
+    radii, fractions, down, up = (np.array(column) for column in zip(*points, strict=True))
     ax.errorbar(
         radii,
-        shares,
+        fractions,
         yerr=np.stack([down, up]),
         color=style.ESTIMATED,
         linestyle=":",
@@ -221,10 +221,10 @@ def _draw_ceiling(record: Record, ax: "matplotlib.axes.Axes") -> None:
 def _limits(record: Record) -> list[tuple[float, float, float, float]]:
     points = []
     for entry in sorted(record.header.get("limit") or [], key=lambda entry: entry["radius"]):
-        share = to_interval(entry.get("robustness"))
-        if entry.get("feasible", True) and share is not None:
-            down, up = share.value - share.low, share.high - share.value
-            points.append((entry["radius"], share.value, max(down, 0.0), max(up, 0.0)))
+        fraction = to_interval(entry.get("robustness"))
+        if entry.get("feasible", True) and fraction is not None:
+            down, up = fraction.value - fraction.low, fraction.high - fraction.value
+            points.append((entry["radius"], fraction.value, max(down, 0.0), max(up, 0.0)))
     return points
 
 
@@ -261,7 +261,7 @@ def _raise_alarm(ax: "matplotlib.axes.Axes") -> None:
 
 def _share_name(record: Record) -> str:
     wrong = record.header["guarantee"]["counts_rejection_as_right"]
-    return "share of the test set" + (", not wrong" if wrong else "")
+    return "fraction of the test set" + (", not wrong" if wrong else "")
 
 
 def _common_legend(

@@ -35,7 +35,7 @@ WRONG, REJECTED = "#D55E00", style.UNKNOWN
 def set_chart(record: Record) -> "matplotlib.figure.Figure":
     """Draw, over the radius, what each k certifies, and what the smallest certified set is.
 
-    Left: for each k the share of examples whose top-k set is certified and holds the label; the
+    Left: for each k the fraction of examples whose top-k set is certified and holds the label; the
     thick line holds for some k (relaxed VRA). Right: all examples, parted by the size of their
     smallest certified set and by whether it holds the label: the price of the thick line.
 
@@ -58,7 +58,7 @@ def set_chart(record: Record) -> "matplotlib.figure.Figure":
 def matrix_chart(record: Record) -> "matplotlib.figure.Figure":
     """Draw which classes stand together in the smallest certified set, and for which label, at eps.
 
-    Left: share of the certified sets of two or more in which both stand. Right: share
+    Left: fraction of the certified sets of two or more in which both stand. Right: share
     of the examples of a label whose set holds a class; its diagonal is the strict VRA of the class.
 
     Args:
@@ -78,9 +78,9 @@ def matrix_chart(record: Record) -> "matplotlib.figure.Figure":
 
 def together(record: Record, radius: float) -> np.ndarray:
     """Return for each pair its fraction of the certified sets of two or more, else NaN."""
-    shares = class_matrix(record, radius) / max(several_count(record, radius), 1)
-    np.fill_diagonal(shares, np.nan)
-    return shares
+    fractions = class_matrix(record, radius) / max(several_count(record, radius), 1)
+    np.fill_diagonal(fractions, np.nan)
+    return fractions
 
 
 def several_count(record: Record, radius: float) -> int:
@@ -98,7 +98,7 @@ def _curves(record: Record, radii: np.ndarray, ax: "matplotlib.axes.Axes") -> No
     ax.plot(radii, some, color="#111111", linewidth=2.2, linestyle=(0, (5, 1)), label="some k")
     style.tidy(ax)
     style.title(ax, "certified, and the label is in the set")
-    ax.set_ylabel("share of the test set", fontsize=9)
+    ax.set_ylabel("fraction of the test set", fontsize=9)
     style.legend_below(ax, "top-k set")
 
 
@@ -126,12 +126,16 @@ def _parts(record: Record, radii: np.ndarray, ax: "matplotlib.axes.Axes") -> Non
 
 
 def _matrix(
-    shares: np.ndarray, record: Record, ax: "matplotlib.axes.Axes", title: str, down: str
+    fractions: np.ndarray, record: Record, ax: "matplotlib.axes.Axes", title: str, down: str
 ) -> None:
-    look: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": max(float(_largest(shares)), 0.01)}
-    ax.imshow(shares, **look)
+    look: dict[str, Any] = {
+        "cmap": "Blues",
+        "vmin": 0,
+        "vmax": max(float(_largest(fractions)), 0.01),
+    }
+    ax.imshow(fractions, **look)
     ax.set_facecolor("#F4F4F4")
-    rows, columns = shares.shape
+    rows, columns = fractions.shape
     style.title(ax, title)
     ax.set_ylabel(down, fontsize=9)
     ax.set_xlabel("class in the set", fontsize=9)
@@ -145,18 +149,18 @@ def _matrix(
     for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
         label.set_parse_math(False)
     if max(rows, columns) <= MOST_WRITTEN:
-        _write(shares, look["vmax"], ax)
+        _write(fractions, look["vmax"], ax)
 
 
-def _write(shares: np.ndarray, most: float, ax: "matplotlib.axes.Axes") -> None:
+def _write(fractions: np.ndarray, most: float, ax: "matplotlib.axes.Axes") -> None:
     """Write the percents of the cells that are not empty."""
-    for row, column in np.argwhere(np.nan_to_num(shares) >= 0.005).tolist():
-        value = shares[row, column]
+    for row, column in np.argwhere(np.nan_to_num(fractions) >= 0.005).tolist():
+        value = fractions[row, column]
         color = "white" if value > 0.6 * most else "#222222"
         ax.text(
             column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=color
         )
 
 
-def _largest(shares: np.ndarray) -> float:
-    return float(np.nan_to_num(shares).max())
+def _largest(fractions: np.ndarray) -> float:
+    return float(np.nan_to_num(fractions).max())

@@ -96,6 +96,8 @@ def _tell(ax: "matplotlib.axes.Axes", record: Record, row: int, change: Tensor) 
         ).set_parse_math(False)
 
 
-def _answer(record: Record, shares: Tensor) -> str:
-    outcome = int(shares.argmax())
-    return f"{style.short(class_name(record, outcome), 18)}, {100 * shares[outcome].item():.0f} %"
+def _answer(record: Record, fractions: Tensor) -> str:
+    outcome = int(fractions.argmax())
+    return (
+        f"{style.short(class_name(record, outcome), 18)}, {100 * fractions[outcome].item():.0f} %"
+    )

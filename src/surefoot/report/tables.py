@@ -193,16 +193,16 @@ _KEPT = {"attacked, accepted and right": 0, "certified, accepted and right": 1}
 def _headline_row(record: Record) -> dict[str, Any]:
     header = record.header
     eps, size = header["threat"]["eps"], mean_set_size(record)
-    shares = _shares(record, eps)
-    covered = shares.pop("coverage")
+    fractions = _shares(record, eps)
+    covered = fractions.pop("coverage")
     return {
         "name": header["name"],
         "classifier": header["model"].get("classifier", "base"),
         "claim": claim(record),
         "n": len(record),
-        "clean": shares["clean"],
-        "attacked @ eps": shares["attacked"],
-        "certified @ eps": shares["certified"],
+        "clean": fractions["clean"],
+        "attacked @ eps": fractions["attacked"],
+        "certified @ eps": fractions["certified"],
         **_kept_shares(record, eps),
         "limit @ eps": limit_text(_limit_at(record, eps)),
         "coverage": covered,
@@ -241,8 +241,8 @@ def _shares(record: Record, eps: float) -> dict[str, str]:
 def _kept_shares(record: Record, radius: float) -> dict[str, str]:
     if not may_refuse(record):
         return dict.fromkeys(_KEPT, NONE)
-    shares = accepted_and_right(record, radius)
-    return {name: with_interval(shares[place]) for name, place in _KEPT.items()}
+    fractions = accepted_and_right(record, radius)
+    return {name: with_interval(fractions[place]) for name, place in _KEPT.items()}
 
 
 def _limit_at(record: Record, radius: float) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any
 
-from surefoot.certify.smoothing import robust_images, robust_share
+from surefoot.certify.smoothing import robust_fraction, robust_images
 from surefoot.escape import one_line
 from surefoot.evaluation.metrics import certified_right, cross_check
 from surefoot.evaluation.record import Record
@@ -16,7 +16,7 @@ NORMS = {"l2": "ℓ₂", "linf": "\u2113∞"}
 
 
 def percent(value: float) -> str:
-    """Write a share.
+    """Write a fraction.
 
     >>> percent(0.932)
     '93.2 %'
@@ -24,16 +24,16 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def with_interval(share: Interval | None) -> str:
-    """Write a share with its interval, the ends rounded outwards; `-` for None.
+def with_interval(fraction: Interval | None) -> str:
+    """Write a fraction with its interval, the ends rounded outwards; `-` for None.
 
     >>> with_interval(Interval(0.9321, 0.9016, 0.9551))
     '93.2 % [90.1, 95.6]'
     """
-    if share is None:
+    if fraction is None:
         return NONE
-    low, high = math.floor(1000 * share.low) / 10, math.ceil(1000 * share.high) / 10
-    return f"{percent(share.value)} [{low:.1f}, {high:.1f}]"
+    low, high = math.floor(1000 * fraction.low) / 10, math.ceil(1000 * fraction.high) / 10
+    return f"{percent(fraction.value)} [{low:.1f}, {high:.1f}]"
 
 
 def to_interval(numbers: dict[str, float] | None) -> Interval | None:
@@ -184,11 +184,11 @@ def _population(record: Record, alpha: float) -> str:
     if certified == 0:
         return ""
     here = robust_images(certified, count, alpha)
-    share = robust_share(certified, count, alpha)
+    fraction = robust_fraction(certified, count, alpha)
     return (
         f" At eps, false certificates included, at least {here} of these {count}"
         f"{'' if count == len(record) else ' different'} images hold, and"
-        f" {percent(share)} of all such images (confidence 95 % each)."
+        f" {percent(fraction)} of all such images (confidence 95 % each)."
     )
 
 

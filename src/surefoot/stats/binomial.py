@@ -50,7 +50,7 @@ def upper_bound(successes: Tensor, trials: int, alpha: float) -> Tensor:
 
 
 def interval(successes: int, trials: int, alpha: float = 0.05) -> Interval:
-    """Return a share with its two-sided Clopper-Pearson interval, alpha / 2 on each side.
+    """Return a fraction with its two-sided Clopper-Pearson interval, alpha / 2 on each side.
 
     >>> interval(0, 10)
     Interval(value=0.0, low=0.0, high=0.308497...)

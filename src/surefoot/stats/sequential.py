@@ -1,11 +1,11 @@
-"""Tests of a share that stop as soon as the answer is sure, and reuse every draw.
+"""Tests of a fraction that stop as soon as the answer is sure, and reuse every draw.
 
-Looks are taken after n_1 < n_2 < ... draws; the claim "the share is above the null" is accepted at
-a look with enough successes. The bounds are found by carrying the exact distribution of the count
-from look to look, so that all looks together err with probability alpha, without a union bound
-(Lan, DeMets 1983, spending of the error; Armitage, McPherson, Rowe 1969, the recursion). A second,
-non-binding rule gives up where the share is surely too small to be worth more draws (an e-process,
-Robbins 1970): it may cost power, never soundness.
+Looks are taken after n_1 < n_2 < ... draws; the claim "the fraction is above the null" is accepted
+at a look with enough successes. The bounds are found by carrying the exact distribution of the
+count from look to look, so that all looks together err with probability alpha, without a union
+bound (Lan, DeMets 1983, spending of the error; Armitage, McPherson, Rowe 1969, the recursion). A
+second, non-binding rule gives up where the fraction is certainly too small to be worth more draws
+(an e-process, Robbins 1970): it may cost power, never soundness.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from scipy.stats import binom
 FIRST, RATIO, POWER = 20, 1.12, 0.35
 """First look, growth from look to look, exponent of the error that is spent."""
 FUTILITY = 0.02
-"""Probability of giving up on a share that the last look would accept half of the time."""
+"""Probability of giving up on a fraction that the last look would accept half of the time."""
 NEGLIGIBLE = 1e-17
 """Mass at the ends of a distribution that is not carried on, but counted as an error."""
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """A test of "the share is above the null", look by look.
+    """A test of "the fraction is above the null", look by look.
 
     Args:
-        null: the share to be exceeded.
+        null: the fraction to be exceeded.
         alpha: level.
         looks: draws seen at each look.
         accept: successes from which on the claim is accepted at a look; more than the draws where
@@ -72,11 +72,11 @@ def group_sequential(null: float, alpha: float, draws: int) -> Boundary:
     return Boundary(null, alpha, looks, accept, (*give_up, accept[-1] - 1), level)
 
 
-def crossing(share: float, looks: Sequence[int], accept: Sequence[int]) -> float:
-    """Return the probability, exact to 1e-12, that some look accepts if this is the share."""
+def crossing(fraction: float, looks: Sequence[int], accept: Sequence[int]) -> float:
+    """Return the probability, exact to 1e-12, that some look accepts if this is the fraction."""
     mass, start, spent, seen = np.ones(1), 0, 0.0, 0
     for n, needed in zip(looks, accept, strict=True):
-        fresh, offset, dropped = _misses(n - seen, 1 - share)
+        fresh, offset, dropped = _misses(n - seen, 1 - fraction)
         mass, start, seen = np.convolve(mass, fresh), start + offset, n
         reached = min(max(n - needed + 1 - start, 0), len(mass))
         spent += dropped + float(mass[:reached].sum())
@@ -125,7 +125,7 @@ def _accepting(null: float, alpha: float, looks: tuple[int, ...]) -> tuple[list[
 
 
 def _misses(draws: int, chance: float) -> tuple[np.ndarray, int, float]:
-    """Return distribution of the misses, without its ends: masses, where they start, the ends."""
+    """Return the distribution of the misses without its ends: probabilities, start, ends."""
     low, high = (int(end) for end in binom.ppf([NEGLIGIBLE, 1 - 1e-16], draws, chance))
     low, high = max(low - 1, 0), min(high + 20, draws)
     mass = binom.pmf(np.arange(low, high + 1), draws, chance)
@@ -146,7 +146,7 @@ def _hopeless(worth: float, draws: int) -> int:
 
 
 def log_evidence_below(successes: int, draws: int, null: float) -> float:
-    r"""Return the log e-value against "the share is at least null".
+    r"""Return the log e-value against "the fraction is at least null".
 
     $$ e = \frac{\int_0^{p^*} p^{k - 1/2} (1 - p)^{n - k - 1/2} dp}
        {B_{p^*}(1/2, 1/2) \; p^{*k} (1 - p^*)^{n - k}} $$

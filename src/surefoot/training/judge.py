@@ -123,7 +123,7 @@ def warn_of(line: Figures) -> None:
 
 
 def accuracy(model: nn.Module, data: Data, batch_size: int = 1000) -> float:
-    """Return the share of images whose largest logit is the label's."""
+    """Return the fraction of images whose largest logit is the label's."""
     right = 0
     with torch.no_grad(), frozen(model):
         for images, labels in _batches(model, data, batch_size):
@@ -134,7 +134,7 @@ def accuracy(model: nn.Module, data: Data, batch_size: int = 1000) -> float:
 def attacked_accuracy(
     model: nn.Module, data: Data, threat: Threat, steps: int, batch_size: int = 1000
 ) -> float:
-    """Return the share of images that are right, and stay so under FGSM (one step) or PGD.
+    """Return the fraction of images that are right, and stay so under FGSM (one step) or PGD.
 
     An upper bound of the robust accuracy, and a loose one: for choosing between epochs.
     """

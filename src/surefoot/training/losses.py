@@ -34,8 +34,8 @@ def boosted(outcomes: Outcomes, labels: Labels) -> PerExample:
 
     Reference: Wang et al. 2020.
     """
-    rival = outcomes.scatter(1, labels.unsqueeze(1), -torch.inf).argmax(1, keepdim=True)
-    others = outcomes.scatter(1, rival, -torch.inf)
+    competitor = outcomes.scatter(1, labels.unsqueeze(1), -torch.inf).argmax(1, keepdim=True)
+    others = outcomes.scatter(1, competitor, -torch.inf)
     return outcomes.logsumexp(1) - others.logsumexp(1)
 
 

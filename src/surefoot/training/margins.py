@@ -53,12 +53,12 @@ def handicapped(
     r"""Return every class the start over the label that the slack allows it (EMMA).
 
     $$ f_i + s_i T_{yi}, \qquad s_i = \mathrm{clip}((f_y - f_i) / T_{yi}, 0.01, 1) $$
-    With `whole` the share s is 1. For a guarantee of several alternatives, S is the one of largest
-    margin among those that hold the label ({label} if there is none). Those outside measure
-    themselves against the member that they threaten most,
-    $f_y - \min_{a \in S} (f_a - f_i - s_{ai} T_{ai})$, which for S = {y} is the line above. The
-    other members b get $f_b - l T_{by}$, l the `leniency`: at 1 they may lead the label by as much
-    as leaves them uncertified alone, and the smallest certified set still holds the label.
+    With `whole` the fraction s is 1. For a guarantee of several alternatives, S is the one of
+    largest margin among those that hold the label ({label} if there is none). Those outside measure
+    themselves against the member that they threaten most, $f_y - \min_{a \in S} (f_a - f_i - s_{ai}
+    T_{ai})$, which for S = {y} is the line above. The other members b get $f_b - l T_{by}$, l the
+    `leniency`: at 1 they may lead the label by as much as leaves them uncertified alone, and the
+    smallest certified set still holds the label.
 
     Reference: Hu et al. 2023 (EMMA, local); over sets derived here.
     """
@@ -70,8 +70,8 @@ def handicapped(
     for place in range(size):
         ahead = logits.gather(1, members[:, place : place + 1]) - logits
         needed = slack[members[:, place]].to(logits)
-        share = (ahead / needed.clamp(min=1e-12)).clamp(SMALLEST_SHARE, 1).detach()
-        rest = ahead - (needed if whole else share * needed)
+        fraction = (ahead / needed.clamp(min=1e-12)).clamp(SMALLEST_SHARE, 1).detach()
+        rest = ahead - (needed if whole else fraction * needed)
         lead = torch.where(present[:, place : place + 1] > 0, torch.minimum(lead, rest), lead)
     inside = logits - leniency * slack[labels].to(logits)  # the slack is symmetric, 0 for the label
     return torch.where(chosen, inside, own - lead)

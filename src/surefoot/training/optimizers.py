@@ -24,7 +24,7 @@ def optimizer_of(model: nn.Module, training: Training) -> torch.optim.Optimizer:
 
 
 def rate(training: Training, done: float) -> float:
-    """Return the share of the peak learning rate after a share `done` of all steps."""
+    """Return the fraction of the peak learning rate after a fraction `done` of all steps."""
     if training.schedule == "triangular":
         return max(2 * min(done, 1 - done), 1e-3)
     if training.schedule == "cosine":

@@ -22,13 +22,13 @@ class Outputs:
     Attributes:
         ask: gives the outcomes of a point, with a graph.
         images: the clean images.
-        point: the perturbed ones: images, or images with shifted features; or S copies of each
+        point: the perturbed ones: images, or images with shifted features; or S samples of each
             image, `[S B, ...]`, one batch after the other.
         labels: true labels.
         criterion: (outcomes, labels) -> loss `[B]`: the cross-entropy, or the model's own.
         model: whose weights are trained, for recipes that look at them; None for a stack of nets.
         epoch: counted from 0.
-        done: share of the steps of the whole training that are behind.
+        done: fraction of the steps of the whole training that are behind.
     """
 
     ask: Callable[[Point], Tensor]
@@ -57,20 +57,20 @@ class Outputs:
         return (offset != 0).flatten(1).any(1)
 
     @property
-    def copies(self) -> Tensor:
-        """Return the outcomes of all copies of each image, `[S, B, O]`."""
+    def samples(self) -> Tensor:
+        """Return the outcomes of all samples of each image, `[S, B, O]`."""
         return self.perturbed.unflatten(0, (-1, len(self.labels)))
 
     @property
     def losses(self) -> Tensor:
-        """Return the loss of all copies of each image, `[S, B]`."""
-        copies = len(self.perturbed) // len(self.labels)
-        each = self.criterion(self.perturbed, self.labels.repeat(copies))
-        return each.unflatten(0, (copies, -1))
+        """Return the loss of all samples of each image, `[S, B]`."""
+        samples = len(self.perturbed) // len(self.labels)
+        each = self.criterion(self.perturbed, self.labels.repeat(samples))
+        return each.unflatten(0, (samples, -1))
 
     @property
     def right(self) -> Tensor:
-        """Return which copies of each image are answered with the label, `[S, B]`."""
+        """Return which samples of each image are answered with the label, `[S, B]`."""
         found = predicted(self.perturbed.detach())
         return found.unflatten(0, (-1, len(self.labels))) == self.labels
 

@@ -22,8 +22,8 @@ class Training:
             "multistep": a tenth from each milestone on.
         weight_decay: L2 coefficient.
         seed: of order, perturbations and dropout (the initial weights are the caller's).
-        milestones: for "multistep", as shares of the epochs.
-        label_smoothing: share of the label that is spread over all classes.
+        milestones: for "multistep", as fractions of the epochs.
+        label_smoothing: fraction of the label that is spread over all classes.
         perturb_every: perturb one batch in so many and take the others clean (mixed training).
         ema: decay of the moving average of the weights, which then is the model; 0 takes none.
         augmentation: of the training images.

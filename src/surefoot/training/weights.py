@@ -18,7 +18,7 @@ class WeightAttack:
     """Train at the worst weights nearby (AWP).
 
     Args:
-        weight_radius: largest move of a weight tensor, as a share of its norm; 0 is off.
+        weight_radius: largest move of a weight tensor, as a fraction of its norm; 0 is off.
         weight_radius_after: epochs before it begins.
     """
 

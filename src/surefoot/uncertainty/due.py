@@ -109,7 +109,7 @@ class DUE(nn.Module):
         return found.mean.T, variance.T.clamp(min=LEAST_VARIANCE)
 
     def latent_variance(self, images: Images) -> PerExample:
-        """Return the share of the prior variance that is left: near 1 far from the data, less at
+        """Return the fraction of the prior variance that is left: near 1 far from the data, less at
         it.
 
         The mean over classes; above 1 where the posterior is wider than the prior.

@@ -53,7 +53,7 @@ def energy(logits: Outcomes) -> PerExample:
 
 
 def vacuity(logits: Outcomes, evidence: Evidence = "softplus") -> PerExample:
-    r"""Return the share of a Dirichlet distribution that no evidence supports, in (0, 1].
+    r"""Return the fraction of a Dirichlet distribution that no evidence supports, in (0, 1].
 
     $$ \frac{C}{\sum_c (e(f_c) + 1)}, \quad e = \mathrm{relu}, \mathrm{softplus} \text{ or } \exp $$
     It means that for nets trained by an evidential loss with the same e, whose logits are amounts
@@ -88,7 +88,7 @@ def member_variance(members: Members) -> PerExample:
 
 
 def vote_disagreement(members: Members) -> PerExample:
-    r"""Return the share of members that do not vote for the most voted label, in [0, 1 - 1/C].
+    r"""Return the fraction of members that do not vote for the most voted label, in [0, 1 - 1/C].
 
     $$ 1 - \max_c \tfrac{1}{M} \sum_m [\arg\max_k f_{mk} = c] $$
     It is flat between its jumps; its gradient is that of $1 - \max_c \bar p_c$, for attacks to
@@ -100,7 +100,7 @@ def vote_disagreement(members: Members) -> PerExample:
 
 
 def bounded_variance(variance: PerExample) -> PerExample:
-    r"""Return a latent variance as a share, $v / (1 + v)$, in [0, 1).
+    r"""Return a latent variance as a fraction, $v / (1 + v)$, in [0, 1).
 
     v is the latent variance of a Gaussian process in units of its prior's: 1/2 is what is left far
     from the data. Images are ordered and accepted as by v, and certificates of the mean and of the

@@ -54,8 +54,8 @@ def fit_temperature(logits: Outcomes, labels: AnyLabels) -> float:
 
     With $b = 1 / T$ the mean loss $\frac{1}{N} \sum_n \log \sum_c e^{b f_{nc}} - b f_{n y_n}$ is
     convex in b: a log-sum-exp of linear functions, and a linear one. Its slope, the mean of
-    $E_p f - f_y$ at b, rises, so halving an interval at whose middle the slope's sign says where to
-    go on converges to the minimum, or to an end of the interval if that is where it lies: 100 if
+    $E_p f - f_y$ at b, rises, so bisection an interval at whose middle the slope's sign says where
+    to go on converges to the minimum, or to an end of the interval if that is where it lies: 100 if
     the logits say less than nothing, 0.01 if all labels are right. 60 bisection_steps of log b are
     exact to rounding. The loss never ends above that of T = 1.
 

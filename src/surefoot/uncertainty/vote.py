@@ -19,15 +19,16 @@ from surefoot.streams import keys, normal, own_randomness
 from surefoot.types import Images, Model, Outcomes, rejects
 
 Rule = Literal["argmax", "majority"]
-"""Whose vote: the outcome with the largest mass, or a label only where it has more than half of the
-mass and "uncertain" elsewhere."""
+"""Whose vote: the outcome with the largest probability, or a label only where it has more than half
+of the
+probability and "uncertain" elsewhere."""
 BLOCK = 500
-"""Noise is drawn in blocks of this many copies, so that no batch size changes the numbers."""
+"""Noise is drawn in blocks of this many samples, so that no batch size changes the numbers."""
 OFF_GRID = 2e-5
 """Steps by which a pixel k / levels may miss the grid: float32 rounds by 8e-6. What is said about
 an image is true of its place on the grid, so more would move a radius that is claimed as proven."""
 Reading = Callable[[Tensor], Tensor]
-"""What is read off copies `[P, ...]` of one image: a table that is summed over copies."""
+"""What is read off samples `[P, ...]` of one image: a table that is summed over samples."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Vote:
             of a batch (`models.border` tries that) and come from torch's global stream.
         sigma: standard deviation of the noise; 0 leaves the model's own randomness alone.
         levels: steps of the grid between 0 and 1 on which the pixels sit: 255 for 8-bit images.
-            Then every noisy copy is rounded to the grid before the model sees it, and on images of
-            the grid the noise is drawn as whole numbers, free of rounding
+            Then every noise sample is rounded to the grid before the model sees it, and on images
+            of the grid the noise is drawn as whole numbers, free of rounding
             (`stats.rounded_normal`). 0: noise as floating point gives it.
         rule: how counts become an answer; see `Rule`.
     """
@@ -61,14 +62,15 @@ class Vote:
         """Return whether the base classifier has the outcome "uncertain"."""
         return rejects(self.model)
 
-    def answers(self, shares: Tensor) -> Tensor:
-        """Turn masses of the outcomes into outcomes of the vote: the largest one is its answer.
+    def answers(self, fractions: Tensor) -> Tensor:
+        """Turn probabilities of the outcomes into outcomes of the vote: the largest one is its
+        answer.
 
-        Under the rule majority "uncertain" stands at one half, whatever its mass.
+        Under the rule majority "uncertain" stands at one half, whatever its probability.
         """
         if self.rule == "argmax":
-            return shares
-        return torch.cat([shares[:, :-1], torch.full_like(shares[:, -1:], 0.5)], 1)
+            return fractions
+        return torch.cat([fractions[:, :-1], torch.full_like(fractions[:, -1:], 0.5)], 1)
 
     def tv_error(self, images: Images) -> float | None:
         """Bound how far any probability may be from its value under exact noise; None: unknown.
@@ -90,16 +92,16 @@ class Vote:
         return tv_error(self.sigma * self.levels, images[0].numel())
 
     def counts(self, images: Images, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
-        """Count the outcomes of noisy copies of each image.
+        """Count the outcomes of noise samples of each image.
 
-        A copy votes for its largest outcome, the first one at a tie; a copy with a non-finite
-        outcome votes for the additional last column, a rival of everything.
+        A sample votes for its largest outcome, the first one at a tie; a sample with a non-finite
+        outcome votes for the additional last column, a competitor of everything.
 
         Args:
             images: `[B, ...]`.
-            draws: noisy copies of each image.
+            draws: noise samples of each image.
             key: of the noise; the stream depends on it and on the image, not on the batch.
-            batch_size: copies in one pass; memory does not grow with `draws`. A model that is
+            batch_size: samples in one pass; memory does not grow with `draws`. A model that is
                 random by itself draws other numbers for another size below `BLOCK`.
 
         Returns:
@@ -116,14 +118,14 @@ class Vote:
     def sums(
         self, images: Images, draws: int, *key: int, read: Reading, batch_size: int = 2000
     ) -> Tensor:
-        """Sum anything that can be read off noisy copies of each image; see `counts`.
+        """Sum anything that can be read off noise samples of each image; see `counts`.
 
         Args:
             images: `[B, ...]`.
-            draws: noisy copies of each image.
+            draws: noise samples of each image.
             key: of the noise.
-            read: maps copies of one image to a table; tables are added up.
-            batch_size: copies in one pass.
+            read: maps samples of one image to a table; tables are added up.
+            batch_size: samples in one pass.
 
         Returns:
             tables `[B, ...]`.
@@ -136,23 +138,23 @@ class Vote:
                 for first in range(0, draws, BLOCK):
                     block = (*key, name, first // BLOCK)
                     many = min(draws - first, BLOCK)
-                    copies = self._noisy(image.to(device).expand(1, *image.shape), many, [block])
+                    samples = self._noisy(image.to(device).expand(1, *image.shape), many, [block])
                     with own_randomness(*block):
-                        parts = [read(part) for part in copies.split(batch_size)]
+                        parts = [read(part) for part in samples.split(batch_size)]
                     total = total + torch.stack(parts).sum(0)
                 rows.append(total)
         return torch.stack(rows).to(images.device)
 
     def increments(self, images: Images, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
-        """Count fresh copies of many images at once, a few of each: a step of a sequential test.
+        """Count fresh samples of many images at once, a few of each: a step of a sequential test.
 
         Args:
             images: `[B, ...]`.
-            draws: copies of each image.
+            draws: samples of each image.
             key: of the noise, another one for each step; the stream depends on it, on the number of
                 draws and on the image, not on the batch (a model that is random by itself has a
                 stream a batch).
-            batch_size: copies in one pass.
+            batch_size: samples in one pass.
 
         Returns:
             int64 counts `[B, O + 1]`, as of `counts`.
@@ -164,9 +166,9 @@ class Vote:
         with torch.no_grad(), frozen(self.model):
             for few in torch.arange(len(images)).split(max(batch_size // draws, 1)):
                 streams = [(*key, names[row]) for row in few.tolist()]
-                copies = self._noisy(images[few].to(device), draws, streams)
+                samples = self._noisy(images[few].to(device), draws, streams)
                 with own_randomness(*streams[0]):
-                    parts = copies.split(batch_size)
+                    parts = samples.split(batch_size)
                     outcomes = torch.cat([outcomes_of(self.model, part) for part in parts])
                 winners = _winners(outcomes).view(len(few), draws)
                 table = winners.new_zeros(len(few), outcomes.shape[1] + 1)
@@ -174,18 +176,18 @@ class Vote:
         return torch.cat(rows).to(images.device)
 
     def _noisy(self, images: Tensor, draws: int, streams: list[tuple[int, ...]]) -> Tensor:
-        """Return copies of each image from its stream, one image after the other."""
-        copies = images.repeat_interleave(draws, 0)
+        """Return samples of each image from its stream, one image after the other."""
+        samples = images.repeat_interleave(draws, 0)
         if self.sigma == 0:
-            return copies
+            return samples
         shape = (draws, *images.shape[1:])
         if self.levels and bool(self._on_grid(images).all()):
             scale = self.sigma * self.levels
             whole = torch.cat([rounded_normal(shape, scale, *stream) for stream in streams])
             # Whole numbers and one division: no rounding before the model sees them.
-            return ((copies * self.levels).round() + whole.to(copies)) / self.levels
+            return ((samples * self.levels).round() + whole.to(samples)) / self.levels
         noise = torch.cat([normal(shape, *stream) for stream in streams])
-        noisy = copies + self.sigma * noise.to(copies)
+        noisy = samples + self.sigma * noise.to(samples)
         return (noisy * self.levels).round() / self.levels if self.levels else noisy
 
     def _on_grid(self, images: Tensor) -> Tensor:
@@ -194,7 +196,7 @@ class Vote:
         return ((places - places.round()).abs() < OFF_GRID).flatten(1).all(1)
 
     def soft(self, images: Images, noise: Tensor) -> Outcomes:
-        r"""Return the log of the mean softmax over noisy copies: the differentiable stand-in of g.
+        r"""Return the log of the mean softmax over noise samples: the differentiable stand-in of g.
 
         $$ \log \tfrac{1}{S} \sum_s \mathrm{softmax}(f(x + \sigma e_s)) $$
 
@@ -202,8 +204,8 @@ class Vote:
             images: `[B, ...]`.
             noise: standard normal, `[B, S, ...]`.
         """
-        copies = (images.unsqueeze(1) + self.sigma * noise).flatten(0, 1)
-        logs = outcomes_of(self.model, copies).log_softmax(1).unflatten(0, noise.shape[:2])
+        samples = (images.unsqueeze(1) + self.sigma * noise).flatten(0, 1)
+        logs = outcomes_of(self.model, samples).log_softmax(1).unflatten(0, noise.shape[:2])
         logs = logs.logsumexp(1)
         if self.rule == "argmax":
             return logs

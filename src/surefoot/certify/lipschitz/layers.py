@@ -275,8 +275,8 @@ def average(layer: nn.AvgPool2d, shape: Shape | None) -> Bound:
             " and count_include_pad=True"
         )
     image = _image(layer, shape)
-    share = 1 / (layer.divisor_override or size[0] * size[1])
-    kernel = torch.full((1, 1, *size), share, dtype=torch.float64)
+    fraction = 1 / (layer.divisor_override or size[0] * size[1])
+    kernel = torch.full((1, 1, *size), fraction, dtype=torch.float64)
     padding = ((edge[0], edge[0]), (edge[1], edge[1]))
     slope = convolution_bound(kernel, image[-2:], stride=hop, padding=padding)
     taps = size[0] * size[1]

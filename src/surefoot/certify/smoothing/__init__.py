@@ -8,7 +8,7 @@ uncertainty; `dataset` speaks of many images.
 """
 
 from surefoot.certify.smoothing.certificate import CERTIFY, DECIDE, SELECT, certify
-from surefoot.certify.smoothing.dataset import robust_images, robust_share
+from surefoot.certify.smoothing.dataset import robust_fraction, robust_images
 from surefoot.certify.smoothing.decisions import Decisions, decide
 from surefoot.certify.smoothing.fixed import largest_radius, radii_from_counts
 from surefoot.certify.smoothing.procedure import Procedure
@@ -34,7 +34,7 @@ __all__ = [
     "mean_bounds",
     "quantile_bounds",
     "radii_from_counts",
+    "robust_fraction",
     "robust_images",
-    "robust_share",
     "two_radii",
 ]

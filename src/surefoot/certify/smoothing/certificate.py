@@ -1,8 +1,8 @@
 r"""Certificates for the vote under Gaussian noise: full radii, or decisions at given ones.
 
 Cohen, Rosenfeld, Kolter 2019 (one class); Daeubener et al. 2024 (label or uncertain). Two stages:
-`n_select` copies choose what is claimed, fresh ones decide it. Each claim holds with probability at
-least 1 - alpha, for each image on its own.
+`n_select` samples choose what is claimed, fresh ones decide it. Each claim holds with probability
+at least 1 - alpha, for each image on its own.
 """
 
 from collections.abc import Sequence
@@ -53,15 +53,15 @@ def certify(
         guarantee: what must not change about the vote.
         sigma: standard deviation of the noise.
         alpha: probability that the claim about an image is wrong.
-        radii: None: the largest radius of each alternative, from `n_certify` copies of each image.
+        radii: None: the largest radius of each alternative, from `n_certify` samples of each image.
             Radii: which of them hold, for the alternative that the selection likes best; drawn
-            until that is sure, mostly a few hundred copies.
+            until that is sure, mostly a few hundred samples.
         how: rule, tolerance and noise; see `Procedure`.
-        n_select: copies that choose the sets.
-        n_certify: copies that are counted, or the most that a decision may take.
+        n_select: samples that choose the sets.
+        n_certify: samples that are counted, or the most that a decision may take.
         seed: of the noise; one stream an image, so results do not depend on batches. Where images
             come from an adversary, take one that they cannot know: `streams.system_seed()`.
-        batch_size: copies in one pass; memory does not grow with `n_certify`.
+        batch_size: samples in one pass; memory does not grow with `n_certify`.
 
     Returns:
         certificates; `details` holds the counts of both stages, the level of each bound and, for

@@ -1,7 +1,7 @@
 """From claims about single images to claims about many: each may be false with probability alpha.
 
-Of 10,000 certificates at alpha = .001 about 10 may be false, and nobody knows which. The share of
-certified images is therefore no lower bound by itself; here are two that are.
+Of 10,000 certificates at alpha = .001 about 10 may be false, and nobody knows which. The fraction
+of certified images is therefore no lower bound by itself; here are two that are.
 """
 
 import torch
@@ -28,8 +28,8 @@ def robust_images(certified: int, images: int, alpha: float, level: float = 0.05
     return max(certified - int(binom.ppf(1 - level, images, alpha)), 0)
 
 
-def robust_share(certified: int, images: int, alpha: float, level: float = 0.05) -> float:
-    r"""Bound from below the share of robust images in the DISTRIBUTION the images come from.
+def robust_fraction(certified: int, images: int, alpha: float, level: float = 0.05) -> float:
+    r"""Bound from below the fraction of robust images in the DISTRIBUTION the images come from.
 
     An image is certified with probability $s \le R + \alpha (1 - R)$, so
     $$ R \ge (L - \alpha) / (1 - \alpha) $$

@@ -1,6 +1,6 @@
 """Decisions at given radii: draw until every one is sure, and no longer.
 
-All radii of an image share its copies and need no split of alpha: the claims are nested, and are
+All radii of an image share its samples and need no split of alpha: the claims are nested, and are
 believed only up to the first that fails (fixed-sequence testing). Images whose claims are decided
 leave the batch.
 """
@@ -27,9 +27,9 @@ class Decisions(NamedTuple):
 
     Args:
         radius: `[B]`, the largest radius up to which every claim was accepted, or 0.
-        samples: `[B]`, copies used.
-        counts: `[B, O + 1]`, of those copies.
-        accepted: `[B]`, whether surely a label wins at the image; None where the radius says so.
+        samples: `[B]`, samples used.
+        counts: `[B, O + 1]`, of those samples.
+        accepted: `[B]`, whether certainly a label wins at the image; None where the radius says so.
     """
 
     radius: Tensor
@@ -66,15 +66,15 @@ def decide(
     Args:
         vote: classifier and noise.
         images: inside the box.
-        selection: counts `[B, O + 1]` of other copies, which choose what is tested.
+        selection: counts `[B, O + 1]` of other samples, which choose what is tested.
         sets: one alternative an image, `[B, 1, O]`.
         guarantee: whose radius is meant.
         radii: in increasing order, above 0.
         alpha: probability that anything said about an image is wrong.
-        draws: at most so many copies an image.
+        draws: at most so many samples an image.
         key: of the noise.
         how: rule and noise.
-        batch_size: copies in one pass.
+        batch_size: samples in one pass.
     """
     two = guarantee.counts_rejection_as_right
     level = alpha / 2 if two else alpha
@@ -129,8 +129,8 @@ def _decided(passed: Tensor, hopeless: Tensor) -> Tensor:
 def _tables(claims: list[Hypotheses], level: float, draws: int, error: float) -> _Tests:
     """Return every statement the test of its null; equal nulls share one.
 
-    A null grows by `error`: what is drawn may have so much more mass than what is claimed. One that
-    rounds to 1 is out of reach, and so is the largest below it for any number of draws.
+    A null grows by `error`: what is drawn may have so much more probability than what is claimed.
+    One that rounds to 1 is out of reach, and so is the largest below it for any number of draws.
     """
     nulls = torch.stack([claim.nulls for claim in claims], 1)
     values, which = nulls.unique(return_inverse=True)

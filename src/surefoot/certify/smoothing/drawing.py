@@ -1,4 +1,4 @@
-"""Draw copies of many images in steps, until each image is decided."""
+"""Draw samples of many images in steps, until each image is decided."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,8 +18,8 @@ class Drawn(NamedTuple):
     """What was drawn.
 
     Args:
-        counts: `[B, O + 1]`, the last column of broken copies.
-        samples: `[B]`, copies of each image.
+        counts: `[B, O + 1]`, the last column of broken samples.
+        samples: `[B]`, samples of each image.
     """
 
     counts: Tensor
@@ -43,9 +43,9 @@ def draw_until(
         vote: classifier and noise.
         images: `[B, ...]`.
         outcomes: O.
-        looks: copies seen at each look, increasing.
+        looks: samples seen at each look, increasing.
         key: of the noise; each look has a stream of its own.
-        batch_size: copies in one pass.
+        batch_size: samples in one pass.
     """
     counts = torch.zeros(len(images), outcomes + 1, dtype=torch.long)
     samples = torch.zeros(len(images), dtype=torch.long)

@@ -1,9 +1,10 @@
-r"""Radii from a table of counts of a fixed number of noisy copies, for every guarantee.
+r"""Radii from a table of counts of a fixed number of noise samples, for every guarantee.
 
 Cohen, Rosenfeld, Kolter 2019 (one class); Daeubener et al. 2024 (label or uncertain). The sets are
-fixed on other copies than those counted here. A rival's bound is at the level of one bound, not of
-one bound a rival: only the true strongest rival can make the claim false (intersection-union). A
-maximum over several pairs (alternatives, subsets) is a union of failure events, and pays for each.
+fixed on other samples than those counted here. A competitor's bound is at the level of one bound,
+not of one bound a competitor: only the true strongest competitor can make the claim false
+(intersection-union). A maximum over several pairs (alternatives, subsets) is a union of failure
+events, and pays for each.
 
 Each claim "radius >= R" holds with probability at least 1 - alpha, for each image on its own.
 """
@@ -21,11 +22,11 @@ from surefoot.uncertainty.vote import Rule
 
 
 def largest_radius(sigma: float, n_certify: int, alpha: float, *, bounds: int = 2) -> float:
-    r"""Return the radius that a vote of all copies for one outcome would certify, for `Local`.
+    r"""Return the radius that a vote of all samples for one outcome would certify, for `Local`.
 
     $$ \sigma \Phi^{-1}((\alpha / m)^{1 / n}) $$
-    with m the bounds that share alpha: 2 for full radii of the rule argmax; with 1 no decision and
-    no radius of the rule majority reaches further.
+    with m the bounds that fraction alpha: 2 for full radii of the rule argmax; with 1 no decision
+    and no radius of the rule majority reaches further.
     """
     low = lower_bound(torch.tensor([float(n_certify)]), n_certify, alpha / bounds)
     return sigma * tolerated_shift(low, 1 - low).item()

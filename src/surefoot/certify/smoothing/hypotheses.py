@@ -1,10 +1,10 @@
-r"""A radius as a conjunction of statements "this set of outcomes has more mass than that".
+r"""A radius as a conjunction of statements "this set of outcomes has more probability than that".
 
 Each statement is one binomial share, so exact sequential tests serve it. The radius of a guarantee
-depends on two masses, of a member and of a rival; where the two meet is chosen on the selection
-copies, and is fixed before the copies that decide are drawn:
+depends on two probabilities, of a member and of a competitor; where the two meet is chosen on the
+selection samples, and is fixed before the samples that decide are drawn:
 
-$$ p_S > a, \; p_B < b \text{ for every rival } B, \qquad
+$$ p_S > a, \; p_B < b \text{ for every competitor } B, \qquad
    \Phi(\Phi^{-1}(a) - \rho) / m = \Phi(\Phi^{-1}(b) + \rho), \quad \rho = r / \sigma $$
 Every statement is tested at level alpha: if the radius does not hold, one of them is false, and is
 accepted with probability at most alpha (intersection-union). Where the first statement implies the
@@ -24,7 +24,7 @@ from surefoot.types import Sets
 from surefoot.uncertainty.vote import Rule
 
 GRID = 65
-"""Places at which the two masses may meet: few, because each needs a test table of its own."""
+"""Places at which the two probabilities may meet: few, as each needs a test table of its own."""
 NONE, ITSELF, OTHERS, UNION = range(4)
 """What a statement counts: nothing (it is empty), its outcome, all others, or the union."""
 
@@ -34,7 +34,7 @@ class Hypotheses(NamedTuple):
 
     Args:
         kind: what each statement counts, `[B, O + 1]`.
-        nulls: the mass that this must exceed, `[B, O + 1]`; 0 for empty statements.
+        nulls: the probability that this must exceed, `[B, O + 1]`; 0 for empty statements.
         union: the outcomes that statements of the kind UNION count, `[B, O + 1]`.
     """
 
@@ -52,17 +52,17 @@ class Hypotheses(NamedTuple):
 
 
 def chosen(selection: Tensor, sets: Sets) -> Tensor:
-    """Choose one alternative for each image: the one whose masses are furthest apart, `[B]`.
+    """Choose one alternative for each image: the one whose probabilities are furthest apart, `[B]`.
 
     Args:
-        selection: counts `[B, O + 1]` of the selection copies.
+        selection: counts `[B, O + 1]` of the selection samples.
         sets: alternatives `[B, A, O]`.
     """
-    shares = _shares(selection).unsqueeze(1)
+    fractions = _shares(selection).unsqueeze(1)
     inside = torch.cat([sets, torch.zeros_like(sets[:, :, :1])], 2)
-    member = torch.special.ndtri(shares.masked_fill(~inside, 1.0).amin(2))
-    rival = torch.special.ndtri(shares.masked_fill(inside, 0.0).amax(2))
-    return (member - rival).masked_fill(~sets.any(2), -torch.inf).argmax(1)
+    member = torch.special.ndtri(fractions.masked_fill(~inside, 1.0).amin(2))
+    competitor = torch.special.ndtri(fractions.masked_fill(inside, 0.0).amax(2))
+    return (member - competitor).masked_fill(~sets.any(2), -torch.inf).argmax(1)
 
 
 class SampleBudget(NamedTuple):
@@ -70,7 +70,7 @@ class SampleBudget(NamedTuple):
 
     Args:
         alpha: level.
-        draws: most copies.
+        draws: most samples.
     """
 
     alpha: float
@@ -87,46 +87,46 @@ def hypotheses_of(
 ) -> Hypotheses:
     """Describe what must hold for each image at one radius.
 
-    An alternative that is not available needs what cannot be: that no outcome has mass.
+    An alternative that is not available needs what cannot be: that no outcome has probability.
 
     Args:
-        counts: of the selection copies, `[B, O + 1]`; the last are broken copies, a rival of
+        counts: of the selection samples, `[B, O + 1]`; the last are broken samples, a competitor of
             everything.
         members: the alternatives, `[B, O]`.
         guarantee: whose radius is claimed.
         shift: the radius in units of sigma.
         rule: see `Rule`.
-        means: level and copies of the tests to come.
+        means: level and samples of the tests to come.
     """
     # As counted: a unanimous selection is thought unanimous, or no far radius would be tried.
-    shares = counts.double() / counts.sum(1, keepdim=True)
+    fractions = counts.double() / counts.sum(1, keepdim=True)
     inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
     if rule == "majority":
         either = guarantee.counts_rejection_as_right
         options = [_outvoted(inside, shift) if either else _alone(inside, inside, shift)]
     elif guarantee.quantifier == "every":
-        options = [_parted(shares, inside, None, 1, shift, means)]
+        options = [_parted(fractions, inside, None, 1, shift, means)]
         if bool((members.sum(1) <= 1).all()):
             options.append(_alone(inside, inside, shift))
     else:
         first, last = (_only(inside, side) for side in (0, 1))
-        options = [_parted(shares, inside, part, 1, shift, means) for part in (first, last)]
+        options = [_parted(fractions, inside, part, 1, shift, means) for part in (first, last)]
         options += [_alone(inside, part, shift) for part in (first, last)]
-        options.append(_parted(shares, inside, inside, 2, shift, means))
-    found = _easiest(options, shares, means)
+        options.append(_parted(fractions, inside, inside, 2, shift, means))
+    found = _easiest(options, fractions, means)
     nothing = _alone(inside, torch.zeros_like(inside), shift)
     return _where(members.any(1), found, nothing)
 
 
 def _parted(
-    shares: Tensor,
+    fractions: Tensor,
     inside: Tensor,
     union: Tensor | None,
     many: int,
     shift: float,
     means: SampleBudget,
 ) -> Hypotheses:
-    """Choose where member and rival meet: where the harder of the two tests is easiest.
+    """Choose where member and competitor meet: where the harder of the two tests is easiest.
 
     `union` None: each member has a statement of its own; else the union of these outcomes has one.
     """
@@ -136,12 +136,13 @@ def _parted(
     above = torch.special.ndtr(low) * (1 + 1e-12)
     if not len(low):
         return _alone(inside, torch.zeros_like(inside), shift)
-    member = shares.masked_fill(~inside, 1.0).amin(1)
+    member = fractions.masked_fill(~inside, 1.0).amin(1)
     if union is not None:
-        member = shares.masked_fill(~union, 0.0).sum(1)
-    rival = shares.masked_fill(inside, 0.0).amax(1)
+        member = fractions.masked_fill(~union, 0.0).sum(1)
+    competitor = fractions.masked_fill(inside, 0.0).amax(1)
     ease = torch.minimum(
-        _ease(member.unsqueeze(1), above, means), _ease(1 - rival.unsqueeze(1), 1 - below, means)
+        _ease(member.unsqueeze(1), above, means),
+        _ease(1 - competitor.unsqueeze(1), 1 - below, means),
     )
     best = ease.argmax(1, keepdim=True)
     over, under = above[best], 1 - below[best]
@@ -155,7 +156,7 @@ def _parted(
 
 
 def _alone(inside: Tensor, union: Tensor, shift: float) -> Hypotheses:
-    """One statement: the union has so much mass that no rival can catch it."""
+    """One statement: the union has so much probability that no competitor can catch it."""
     joined = _only(inside, 0)
     joined[:, 0] |= ~inside.any(1)
     kind = torch.where(joined, UNION, NONE)
@@ -163,7 +164,7 @@ def _alone(inside: Tensor, union: Tensor, shift: float) -> Hypotheses:
 
 
 def _outvoted(inside: Tensor, shift: float) -> Hypotheses:
-    """Every rival stays below one half."""
+    """Every competitor stays below one half."""
     kind = torch.where(inside, NONE, OTHERS)
     return Hypotheses(kind, torch.where(inside, 0.0, _bar(shift)), torch.zeros_like(inside))
 
@@ -178,11 +179,11 @@ def _only(inside: Tensor, side: int) -> Tensor:
     return inside & (order == 1)
 
 
-def _easiest(options: list[Hypotheses], shares: Tensor, means: SampleBudget) -> Hypotheses:
+def _easiest(options: list[Hypotheses], fractions: Tensor, means: SampleBudget) -> Hypotheses:
     """Take the option that needs fewest draws, for each image."""
-    best, ease = options[0], _hardest(options[0], shares, means)
+    best, ease = options[0], _hardest(options[0], fractions, means)
     for option in options[1:]:
-        other = _hardest(option, shares, means)
+        other = _hardest(option, fractions, means)
         best = _where(ease >= other, best, option)
         ease = torch.maximum(ease, other)
     return best
@@ -193,27 +194,28 @@ def _where(first: Tensor, one: Hypotheses, other: Hypotheses) -> Hypotheses:
     return Hypotheses(*(torch.where(first.unsqueeze(1), mine, yours) for mine, yours in pairs))
 
 
-def _hardest(claims: Hypotheses, shares: Tensor, means: SampleBudget) -> Tensor:
+def _hardest(claims: Hypotheses, fractions: Tensor, means: SampleBudget) -> Tensor:
     """Return the ease of the hardest statement of each image."""
-    found = _ease(claims.seen(shares), claims.nulls, means)
+    found = _ease(claims.seen(fractions), claims.nulls, means)
     return found.masked_fill(claims.kind == NONE, torch.inf).amin(1)
 
 
-def _ease(mass: Tensor, null: Tensor, means: SampleBudget) -> Tensor:
+def _ease(probability: Tensor, null: Tensor, means: SampleBudget) -> Tensor:
     """Compare tests: one over the draws they need; below 0 where they are thought to fail.
 
-    A mass this far above its null takes about 9 p (1 - p) / (p - p0)^2 draws, and unanimous ones
-    take log(alpha) / log(p0): a claim about a rare rival is beyond the means of few draws.
+    A probability this far above its null takes about 9 p (1 - p) / (p - p0)^2 draws, and unanimous
+    ones take log(alpha) / log(p0): a claim about a rare competitor is beyond the means of few
+    draws.
     """
-    gap, inner = mass - null, null.clamp(1e-12, 1 - 1e-15)
+    gap, inner = probability - null, null.clamp(1e-12, 1 - 1e-15)
     least = math.log(means.alpha) / inner.log()
-    needed = (9 * mass * (1 - mass) / gap.clamp(min=1e-12).square()).maximum(least)
+    needed = (9 * probability * (1 - probability) / gap.clamp(min=1e-12).square()).maximum(least)
     can = (gap > 0) & (least <= means.draws)
     return torch.where(can, 1 / needed, -(-gap).clamp(min=0) - least / means.draws)
 
 
 def _shares(counts: Tensor) -> Tensor:
-    """Estimate masses from a few copies: none is thought to be 0 or 1."""
+    """Estimate probabilities from a few samples: none is thought to be 0 or 1."""
     counts = counts.double()
     total = counts.sum(-1, keepdim=True)
     return (counts + 0.5 / counts.shape[-1]) / (total + 0.5)

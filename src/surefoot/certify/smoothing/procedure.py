@@ -11,9 +11,10 @@ class Procedure:
     """Choices of `certify` that most users leave alone.
 
     Args:
-        rule: "argmax": the vote is the outcome with the largest mass. "majority": a label only with
-            more than half of the mass, else "uncertain"; for `Local` and `LabelOrUncertain`.
-        tolerance: of full radii: stop drawing where `n_certify` copies could hardly add more than
+        rule: "argmax": the vote is the outcome with the largest probability. "majority": a label
+            only with more than half of the probability, else "uncertain"; for `Local` and
+            `LabelOrUncertain`.
+        tolerance: of full radii: stop drawing where `n_certify` samples could hardly add more than
             this to the radius; None draws all of them.
         levels: 255 for 8-bit images: noise in whole steps of their grid, drawn without rounding,
             and its error part of the claim (`Vote.levels`). 0: floating noise, taken as exact.

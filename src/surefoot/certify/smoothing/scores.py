@@ -1,7 +1,7 @@
-r"""Certificates on a smoothed score of uncertainty, from a histogram of it over noisy copies.
+r"""Certificates on a smoothed score of uncertainty, from a histogram of it over noise samples.
 
-A score u in [0, 1] is drawn on copies x + e, e ~ N(0, sigma^2 I), and counted in bins. How far its
-mean, or a quantile, can move within a shift of rho = r / sigma follows from the shares P(u > s):
+A score u in [0, 1] is drawn on samples x + e, e ~ N(0, sigma^2 I), and counted in bins. How far its
+mean, or a quantile, can move within a shift of rho = r / sigma follows from the fractions P(u > s):
 at most $\Phi(\Phi^{-1}(p) + \rho)$ and at least $\Phi(\Phi^{-1}(p) - \rho)$ (Neyman, Pearson). Bins
 only loosen the bounds: a value counts as the upper edge of its bin where it may not be
 underestimated, and as the lower edge where it may not be overestimated.
@@ -115,18 +115,18 @@ def quantile_bounds(counts: Tensor, level: float, shift: float, alpha: float) ->
     centre = torch.special.ndtri(torch.tensor(level, dtype=torch.float64))
     edges = torch.arange(bins + 1).double() / bins
     below = numbers.cumsum(1)
-    # Up to the edge s lies surely more than the raised level: the quantile there is at most s.
+    # Up to the edge s lies certainly more than the raised level: the quantile there is at most s.
     sure = lower_bound(below, draws, alpha) >= torch.special.ndtr(centre + shift)
     high = torch.where(sure.any(1), edges[1:][sure.int().argmax(1)], 1.0)
-    # Above s lies surely more than all but the lowered level: the quantile there is above s.
+    # Above s lies certainly more than all but the lowered level: the quantile there is above s.
     above = numbers.flip(1).cumsum(1).flip(1)
     sure = lower_bound(above, draws, alpha) >= torch.special.ndtr(shift - centre)
     last = bins - 1 - sure.flip(1).int().argmax(1)
     return torch.where(sure.any(1), edges[:-1][last], 0.0), high
 
 
-def _moved(mass: Tensor, shift: float) -> Tensor:
-    """Return the share to which a mass can move, up or down."""
-    inside = mass.clamp(0, 1)
+def _moved(probability: Tensor, shift: float) -> Tensor:
+    """Return the fraction to which a probability can move, up or down."""
+    inside = probability.clamp(0, 1)
     moved = torch.special.ndtr(torch.special.ndtri(inside) + shift)
     return torch.where(inside == 0, 0.0, torch.where(inside == 1, 1.0, moved))

@@ -1,7 +1,7 @@
-"""One table of everything that noisy copies show; every certificate reads it, none draws again.
+"""One table of everything that noise samples show; every certificate reads it, none draws again.
 
-A copy shows a label, and how unsure the net is. Counted together,
-they answer for every threshold of the score at once: which share of the copies is class c AND
+A sample shows a label, and how unsure the net is. Counted together,
+they answer for every threshold of the score at once: which fraction of the samples is class c AND
 certain, which share is uncertain.
 """
 
@@ -27,14 +27,14 @@ ROUNDING = 1e-4
 
 @dataclass(frozen=True)
 class Table:
-    """Counts of noisy copies of each image.
+    """Counts of noise samples of each image.
 
     Args:
-        joint: `[B, C, E + 2]` copies by label and score: bin j holds scores in (edges[j - 1],
+        joint: `[B, C, E + 2]` samples by label and score: bin j holds scores in (edges[j - 1],
             edges[j]], bin E those above all edges, bin E + 1 what is no number.
-        broken: `[B]` copies without finite logits, a rival of everything.
+        broken: `[B]` samples without finite logits, a competitor of everything.
         edges: increasing; thresholds are taken from them.
-        outside: copies of all images whose score lies outside [0, 1] by more than rounding.
+        outside: samples of all images whose score lies outside [0, 1] by more than rounding.
     """
 
     joint: Tensor
@@ -44,14 +44,14 @@ class Table:
 
     @property
     def draws(self) -> int:
-        """Return the number of copies of an image."""
+        """Return the number of samples of an image."""
         return int(self.joint[0].sum() + self.broken[0])
 
     def votes(self, threshold: float | None = None) -> Tensor:
         """Count outcomes, `[B, C + 1]`, or with a threshold also "uncertain", `[B, C + 2]`.
 
-        A copy is certain where its score is at most the threshold, one of the edges; a score that
-        is no number is uncertain. The last column counts broken copies.
+        A sample is certain where its score is at most the threshold, one of the edges; a score that
+        is no number is uncertain. The last column counts broken samples.
         """
         broken = self.broken.unsqueeze(1)
         if threshold is None:
@@ -68,14 +68,15 @@ class Table:
     def scores(self) -> Tensor:
         """Count scores as `scores.histogram` does, `[B, E + 1]`; edges j / E are needed.
 
-        What lies above 1 by rounding counts as 1; broken copies and what is no number go last.
+        What lies above 1 by rounding counts as 1; broken samples and what is no number go last.
 
         Raises:
             ValueError: other edges, or scores that are not bounded by 0 and 1.
         """
         if self.outside:
             raise ValueError(
-                f"bounds of scores need a score in [0, 1]; {self.outside} copies have another. Take"
+                f"bounds of scores need a score in [0, 1]; {self.outside} samples have another."
+                " Take"
                 " vacuity-exp for energy, gp-variance for latent-variance: they order images alike"
             )
         steps = torch.tensor(self.edges, dtype=torch.float64) * len(self.edges)
@@ -96,16 +97,16 @@ def count(
     edges: Sequence[float] = UNIT,
     batch_size: int = 2000,
 ) -> Table:
-    """Count labels and scores of noisy copies, in one pass over them.
+    """Count labels and scores of noise samples, in one pass over them.
 
     Args:
         vote: a net without the column "uncertain", and the noise.
         images: `[B, ...]`.
-        draws: copies of each image; memory does not grow with them.
+        draws: samples of each image; memory does not grow with them.
         key: of the noise; equal keys and images give equal noise, whatever the batch.
         score: of the uncertainty, as for `Selective`.
         edges: thresholds and ends of bins, increasing, fixed before the draws.
-        batch_size: copies in one pass.
+        batch_size: samples in one pass.
     """
     if rejects(vote.model):
         raise ValueError("the table splits outcomes by its own thresholds: give the net inside")
@@ -117,8 +118,8 @@ def count(
     bins = len(edges) + 2
     classes = _classes(vote, images)
 
-    def read(copies: Tensor) -> Tensor:
-        logits, scores = scored(vote.model, copies, score)
+    def read(samples: Tensor) -> Tensor:
+        logits, scores = scored(vote.model, samples, score)
         finite = logits.isfinite().all(1)
         kept, known = logits[finite], scores[finite]
         place = _place(known, ends)

@@ -1,7 +1,7 @@
-"""Full radii from as many copies as it takes to come close to what all of them would give.
+"""Full radii from as many samples as it takes to come close to what all of them would give.
 
-The bound of each look has a share of alpha of its own, so that stopping at any of them is allowed:
-the last has most of it, because it matters most.
+The bound of each look has a fraction of alpha of its own, so that stopping at any of them is
+allowed: the last has most of it, because it matters most.
 """
 
 from functools import partial
@@ -18,11 +18,11 @@ from surefoot.types import Images, Sets
 from surefoot.uncertainty.vote import Vote
 
 LOOKS = 7
-"""The number of copies doubles from look to look."""
+"""The number of samples doubles from look to look."""
 LAST = 0.8
-"""Share of alpha that the last look has; the others share the rest equally."""
+"""Fraction of alpha that the last look has; the others share the rest equally."""
 LIKELY = 0.05
-"""Level of the hopeful masses that say what more copies could add; costs radius, never truth."""
+"""Level of the bounds that tell what more samples could add; costs radius, never truth."""
 
 
 def radii_within(
@@ -37,21 +37,21 @@ def radii_within(
     how: Procedure,
     batch_size: int = 2000,
 ) -> tuple[Tensor, Tensor, dict[str, object]]:
-    """Draw until `draws` copies could hardly add more than `how.tolerance` to a radius.
+    """Draw until `draws` samples could hardly add more than `how.tolerance` to a radius.
 
     Args:
         vote: classifier and noise.
         images: inside the box.
-        sets: alternatives `[B, A, O]`, not chosen on these copies.
+        sets: alternatives `[B, A, O]`, not chosen on these samples.
         guarantee: whose radius is meant.
         alpha: level of the joint claim about an image.
-        draws: at most so many copies an image.
+        draws: at most so many samples an image.
         key: of the noise.
         how: rule, tolerance, levels.
-        batch_size: copies in one pass.
+        batch_size: samples in one pass.
 
     Returns:
-        radii `[B, A]`, copies `[B]`, and what they rest on, as of `radii_from_counts`.
+        radii `[B, A]`, samples `[B]`, and what they rest on, as of `radii_from_counts`.
     """
     turn = partial(radii_from_counts, rule=how.rule)
     looks = sorted({max(draws >> (LOOKS - 1 - k), 1) for k in range(LOOKS)})
@@ -78,9 +78,9 @@ def radii_within(
     drawn = draw_until(
         known, vote, images, sets.shape[2], looks=looks, key=key, batch_size=batch_size
     )
-    shares = f"{1 - LAST:.2g} of it over the first {len(looks) - 1} of {len(looks)} looks"
+    fractions = f"{1 - LAST:.2g} of it over the first {len(looks) - 1} of {len(looks)} looks"
     details: dict[str, object] = {
-        "ledger": f"alpha over all looks ({shares}); within a look, as without a tolerance",
+        "ledger": f"alpha over all looks ({fractions}); within a look, as without a tolerance",
         "counts": drawn.counts.to(images.device),
     }
     if guarantee.quantifier == "some" and how.rule == "argmax":
@@ -89,7 +89,7 @@ def radii_within(
 
 
 def _hopeful(counts: Tensor, members: Tensor, look: int, draws: int) -> Tensor:
-    """Return the counts that all draws may show if fortune smiles: members high, others low."""
+    """Return the counts that all draws may show at best: members high, others low."""
     inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
     own = counts.masked_fill(~inside, 0).sum(1, keepdim=True)
     gain = upper_bound(own, look, LIKELY) / own.clamp(min=1)

@@ -1,8 +1,8 @@
-r"""Every reading of "robust, or uncertain" from one table of counts, for any threshold.
+r"""Every estimator of "robust, or uncertain" from one table of counts, for any threshold.
 
 Daeubener et al. 2024 give a classifier with an outcome "uncertain" two radii, (i) same label and
 still certain, (ii) same label or uncertain. What (ii) gains depends on how it is read and on what
-it is compared with, so all readings stand beside each other, and beside plain smoothing with one
+it is compared with, so all estimators stand beside each other, and beside plain smoothing with one
 and with two bounds. Each radius holds on its own with probability at least 1 - alpha.
 """
 
@@ -23,17 +23,17 @@ class TwoRadii(NamedTuple):
     """Radii of each image at one threshold, `[B]` float64; 0 = nothing.
 
     Args:
-        label: most frequent label among certain copies of the selection, whatever U has.
+        label: most frequent label among certain samples of the selection, whatever U has.
         plain_label: most frequent label of the selection without rejection.
-        uncertain: among the counted copies "uncertain" has at least as many as any label: the vote
+        uncertain: among the counted samples "uncertain" has at least as many as any label: the vote
             rejects the image.
         undecided: no label has more than half of them: the vote of the rule majority rejects it.
         one_bound: plain smoothing, sigma Phi^-1(p_A).
         plain: plain smoothing, sigma / 2 (Phi^-1(p_A) - Phi^-1(p_B)).
-        certain: (i), with "uncertain" as one more rival; 0 where it wins.
-        pairwise: (ii), sigma / 2 (Phi^-1(p_A) - Phi^-1(p_B)) with joint masses.
+        certain: (i), with "uncertain" as one more competitor; 0 where it wins.
+        pairwise: (ii), sigma / 2 (Phi^-1(p_A) - Phi^-1(p_B)) with joint probabilities.
         tight: (ii), the largest that holds: the maximum over subsets of {label, uncertain}.
-        majority_certain: (i) of the rule "a label only with more than half of the mass".
+        majority_certain: (i) of the rule "a label only with more than half of the probability".
         majority: (ii) of that rule.
     """
 
@@ -62,9 +62,9 @@ def two_radii(
     """Read all radii off the counts.
 
     Args:
-        selection: of other copies; it chooses the labels.
-        table: of the copies that count.
-        threshold: an edge of both tables, chosen on other images or copies.
+        selection: of other samples; it chooses the labels.
+        table: of the samples that count.
+        threshold: an edge of both tables, chosen on other images or samples.
         sigma: of the noise.
         alpha: level of each radius on its own.
         error: of the noise, `Vote.tv_error`.
@@ -111,7 +111,7 @@ def best_threshold(
         labels: true labels `[B]`.
         sigma: of the noise.
         alpha: level of each radius.
-        rejected: at most this share of the images may be uncertain themselves.
+        rejected: at most this fraction of the images may be uncertain themselves.
 
     Raises:
         ValueError: every threshold rejects more.
@@ -144,7 +144,7 @@ def _pairwise(votes: Tensor, members: Tensor, sigma: float, alpha: float, error:
     low = lower_bound(votes, trials, alpha / 2).masked_fill(~inside, 0.0).amax(1)
     low = (low - error).clamp(min=0)
     beside = inside.clone()
-    beside[:, -2] = True  # "uncertain" is no rival here
+    beside[:, -2] = True  # "uncertain" is no competitor here
     high = upper_bound(votes, trials, alpha / 2).masked_fill(beside, 0.0).amax(1)
     high = (high + error).clamp(max=1)
     return smoothed_radius(low.view(-1, 1, 1), high.unsqueeze(1), sigma)[:, 0]

@@ -36,7 +36,7 @@ def narrow_corridor(
         seed: of the draw.
         half_gaps: at the narrow and at the wide end, in units of the paper.
         bend: height of the wave.
-        noise: how far behind the gap points may lie, as a share of the half-gap.
+        noise: how far behind the gap points may lie, as a fraction of the half-gap.
         unit: length in the box of one unit.
     """
     along, behind, labels = _draw(count, seed)

@@ -14,7 +14,7 @@ from surefoot.data.toys.box import UNIT, boxed
 
 LINEAR = 1
 SHARES = {3: (1.0, 1.0), 5: (0.75, 1.0, 0.25), 7: (0.5, 7 / 8, 0.5, 1 / 8)}
-"""Share of its class in each ring, from the centre outwards; classes 0 and 1 take turns."""
+"""Fraction of its class in each ring, from the centre outwards; classes 0 and 1 take turns."""
 
 
 def slabs(
@@ -24,7 +24,7 @@ def slabs(
     seed: int,
     margins: tuple[float, float] = (0.1, 0.1),
     width: float = 1.0,
-    shares: Sequence[float] | None = None,
+    fractions: Sequence[float] | None = None,
     wrong: tuple[float, float] = (0.0, 0.0),
     inside: float = 0.0,
     rotated: bool = False,
@@ -41,11 +41,11 @@ def slabs(
         kinds: of the coordinates: 1 linear, or 3, 5, 7 slabs. LMS-5 in the plane is (1, 5), in 50
             dimensions (1, *[5] * 49); MS-(5, 7) is (5, 7).
         seed: of the draw.
-        margins: m of linear and of slab coordinates, as shares of `width`.
+        margins: m of linear and of slab coordinates, as fractions of `width`.
         width: B, the largest coordinate.
-        shares: of its class in each ring, from the centre outwards; None takes `SHARES`.
-        wrong: shares of linear and of slab coordinates that are drawn as if of the other class.
-        inside: share of linear coordinates that are uniform inside the margin.
+        fractions: of its class in each ring, from the centre outwards; None takes `SHARES`.
+        wrong: fractions of linear and of slab coordinates that are drawn as if of the other class.
+        inside: fraction of linear coordinates that are uniform inside the margin.
         rotated: turn the whole by a random rotation (may need a smaller `unit`).
         unit: length in the box of one unit.
 
@@ -65,7 +65,7 @@ def slabs(
             lost = margin * (2 * _uniform(count, stream) - 1)
             column = torch.where(_some(count, inside, stream), lost, column)
         else:
-            column = _slabs(told, kind, margin, width, shares or _shares_of(kind), stream)
+            column = _slabs(told, kind, margin, width, fractions or _shares_of(kind), stream)
         columns.append(column)
     points = torch.stack(columns, 1)
     if rotated:
@@ -82,13 +82,13 @@ def _slabs(
     kind: int,
     margin: float,
     width: float,
-    shares: Sequence[float],
+    fractions: Sequence[float],
     stream: torch.Generator,
 ) -> Tensor:
     thick = (2 * width - 2 * (kind - 1) * margin) / kind
     if not thick > 0:
         raise ValueError(f"{kind} slabs with margin {margin:g} do not fit in a width of {width:g}")
-    odds = torch.tensor(shares, dtype=torch.float64)
+    odds = torch.tensor(fractions, dtype=torch.float64)
     parity = torch.arange(len(odds)) % 2
     odds = torch.where(parity == labels.unsqueeze(1), odds, 0.0)
     ring = torch.multinomial(odds, 1, generator=stream).squeeze(1)
@@ -108,8 +108,8 @@ def _uniform(count: int, stream: torch.Generator) -> Tensor:
     return torch.rand(count, generator=stream, dtype=torch.float64)
 
 
-def _some(count: int, share: float, stream: torch.Generator) -> Tensor:
-    return _uniform(count, stream) < share
+def _some(count: int, fraction: float, stream: torch.Generator) -> Tensor:
+    return _uniform(count, stream) < fraction
 
 
 def _rotation(dimension: int, stream: torch.Generator) -> Tensor:

@@ -14,8 +14,8 @@ from surefoot.evaluation.metrics import (
     area_under_risk_coverage,
     attacked_right,
     certified_right,
+    fraction,
     risk_coverage,
-    share,
 )
 from surefoot.evaluation.record import Record
 from surefoot.types import PerExample
@@ -61,7 +61,7 @@ def abstention(
         for kind, right in kinds(record, radius).items():
             for threshold in _thresholds(values, levels):
                 kept = values <= threshold
-                ours = share(right[kept])
+                ours = fraction(right[kept])
                 place = {"score": name, "kind": kind, "coverage": float(kept.mean())}
                 lines.append(place | {"accuracy": ours.value, "low": ours.low, "high": ours.high})
     return pd.DataFrame(lines).drop_duplicates(["score", "kind", "coverage"], ignore_index=True)
@@ -100,7 +100,7 @@ def at_quantiles(
         threshold = float(np.quantile(values, quantile))
         kept = values <= threshold
         for kind, right in kinds(record, radius).items():
-            ours = share(right[kept])
+            ours = fraction(right[kept])
             bounds = {"accuracy": ours.value, "low": ours.low, "high": ours.high}
             place = {"quantile": quantile, "threshold": threshold, "kind": kind}
             lines.append(place | {"coverage": float(kept.mean())} | bounds)
@@ -114,7 +114,7 @@ def _series(score: Tensor, count: int) -> pd.Series:
 
 
 def _thresholds(values: pd.Series, levels: Sequence[float]) -> list[float]:
-    """Return the least value that keeps at least each share."""
+    """Return the least value that keeps at least each fraction."""
     ranked = np.sort(values.to_numpy())
     places = [max(1, int(np.ceil(level * len(ranked) - 1e-9))) - 1 for level in levels]
     return [float(ranked[place]) for place in places]

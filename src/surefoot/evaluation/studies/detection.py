@@ -1,24 +1,24 @@
-r"""How well a vote tells strangers from its own data: clean, attacked and with a guarantee.
+r"""How well a vote tells OOD inputs from its own data: clean, attacked and with a guarantee.
 
-A stranger should look less certain than an image of the data. Asked are a score of the net and four
-readings of the same score under noise, all higher = less certain and in [0, 1]:
+A OOD input should look less certain than an image of the data. Asked are a score of the net and
+four estimators of the same score under noise, all higher = less certain and in [0, 1]:
 
 - `mean`: $E\,u(x + e)$;
 - `median`: the median of $u(x + e)$;
-- `unsure`: the share of copies with $u(x + e) > t$;
-- `split`: the share of copies that do not vote for the top label.
+- `unsure`: the fraction of samples with $u(x + e) > t$;
+- `split`: the fraction of samples that do not vote for the top label.
 
-An attacker makes images of the data unsure and strangers sure, in an l2 ball. `attacked` is the
+An attacker makes images of the data unsure and OOD inputs sure, in an l2 ball. `attacked` is the
 worse of what was counted at the image and at what the attack found, on noise of the same kind, so
 adversarial <= clean for every figure by construction. `worst` is a certified bound: upper for the
-data, lower for strangers; the figure from these bounds is the guaranteed one.
+data, lower for OOD inputs; the figure from these bounds is the guaranteed one.
 
 Columns of `rows`, one row an image and radius: index (of its own set), inside, radius, `net`,
-`attacked_net`, and for each reading its name, `attacked_<name>` and `worst_<name>`; for the mean
-also `worst_distribution`, the same bound from the whole distribution; `contradicted`: a reading
+`attacked_net`, and for each estimator its name, `attacked_<name>` and `worst_<name>`; for the mean
+also `worst_distribution`, the same bound from the whole distribution; `contradicted`: a estimator
 whose confidence bound at the attacked image lies beyond its certified bound.
 
-Daeubener et al. 2024 (smoothed scores and strangers); Bitterwolf, Meinke, Hein 2020 (guaranteed
+Daeubener et al. 2024 (smoothed scores and OOD inputs); Bitterwolf, Meinke, Hein 2020 (guaranteed
 AUROC).
 """
 
@@ -56,7 +56,7 @@ from surefoot.types import Images
 from surefoot.uncertainty.selective import score_of
 from surefoot.uncertainty.vote import Vote
 
-READINGS = ("mean", "median", "unsure", "split")
+ESTIMATORS = ("mean", "median", "unsure", "split")
 NET = "net"
 EDGES = tuple(j / 1000 for j in range(1, 1001))
 """Ends of bins and possible thresholds; fine, because scores of sure images lie near 0."""
@@ -103,12 +103,12 @@ class Asked:
 
     Args:
         score: of the uncertainty, in [0, 1], as for `Selective`.
-        threshold: of the reading `unsure`, a multiple of 1/1000, not chosen on these images.
+        threshold: of the estimator `unsure`, a multiple of 1/1000, not chosen on these images.
         radii: of the l2 balls.
         alpha: level of each certified bound on its own, for each image.
-        n_certify: noisy copies counted, at the image and at each attacked one.
+        n_certify: noise samples counted, at the image and at each attacked one.
         steps: of the attacks.
-        draws: copies behind each gradient.
+        draws: samples behind each gradient.
         seed: of all noise.
     """
 
@@ -130,12 +130,12 @@ def detect(
     asked: Asked | None = None,
     folder: Path | None = None,
 ) -> Detection:
-    """Score, attack and bound images of the data and strangers.
+    """Score, attack and bound images of the data and OOD inputs.
 
     Args:
         vote: a net without the column "uncertain", and the noise, as floating point gives it.
         inside: images that should look certain; their labels play no part.
-        outside: strangers, of the same shape.
+        outside: OOD inputs, of the same shape.
         asked: score, radii, effort.
         folder: if given, a killed run goes on where it stood, and a finished one is read back.
     """
@@ -159,7 +159,7 @@ def detect(
         return finished
     shards = Shards(folder, header, outcomes)
     places = [(data, first) for data in (inside, outside) for first in range(0, len(data), SHARD)]
-    for number, (data, first) in enumerate(track(places, "detect strangers", len(places))):
+    for number, (data, first) in enumerate(track(places, "detect OOD inputs", len(places))):
         if not shards.done(number):
             images = data.batch(slice(first, first + SHARD))[0].to(device_of(vote.model))
             rows = _rows(vote, images, first, data is inside, asked)
@@ -219,7 +219,7 @@ def _rows(vote: Vote, images: Images, first: int, inside: bool, asked: Asked) ->
         bounds = _bounds(here, asked, radius / vote.sigma)
         columns = {"index": range(first, first + len(images)), "inside": inside, "radius": radius}
         columns |= {NET: net, f"attacked_{NET}": _worse(net, _net(vote, moved, asked), inside)}
-        for name in READINGS:
+        for name in ESTIMATORS:
             columns[name] = clean[name]
             columns[f"attacked_{name}"] = _worse(clean[name], _readings(there, asked)[name], inside)
         columns |= {f"worst_{name}": (high if inside else low) for name, (low, high) in bounds}
@@ -259,7 +259,7 @@ def _attack(
 
 
 def _readings(table: Table, asked: Asked) -> dict[str, Tensor]:
-    """Read what was counted, `[B]` each; a broken copy is as unsure as can be."""
+    """Read what was counted, `[B]` each; a broken sample is as unsure as can be."""
     scores, draws = table.scores(), table.draws
     bins = scores.shape[1] - 1
     middles = torch.cat([(torch.arange(bins).double() + 0.5) / bins, torch.ones(1).double()])
@@ -276,7 +276,7 @@ def _readings(table: Table, asked: Asked) -> dict[str, Tensor]:
 
 
 class Bound(NamedTuple):
-    """Lower and upper bound of a reading, `[B]` each."""
+    """Lower and upper bound of a estimator, `[B]` each."""
 
     low: Tensor
     high: Tensor
@@ -286,7 +286,7 @@ Bounds = list[tuple[str, Bound]]
 
 
 def _bounds(table: Table, asked: Asked, shift: float) -> Bounds:
-    """Bound every reading anywhere within the shift, each side at level alpha."""
+    """Bound every estimator anywhere within the shift, each side at level alpha."""
     scores, alpha = table.scores(), asked.alpha
     return [
         ("mean", Bound(*smoothing.mean_bounds(scores, shift, alpha))),
@@ -298,7 +298,7 @@ def _bounds(table: Table, asked: Asked, shift: float) -> Bounds:
 
 
 def _unsure_bounds(table: Table, threshold: float, shift: float, alpha: float) -> Bound:
-    """Bound the mass of unsure copies: one binomial count a side; broken copies on the bad one."""
+    """Bound the probability of unsure samples: one count a side; broken ones on the bad side."""
     votes, draws = table.votes(threshold), table.draws
     low = lower_bound(votes[:, -2], draws, alpha)
     high = upper_bound(votes[:, -2:].sum(1), draws, alpha)
@@ -320,7 +320,7 @@ def _split_bounds(table: Table, shift: float, alpha: float) -> Bound:
 
 
 def _moved(mass: Tensor, shift: float) -> Tensor:
-    """Return the share to which a mass can move within the shift."""
+    """Return the fraction to which a mass can move within the shift."""
     moved = torch.special.ndtr(torch.special.ndtri(mass.clamp(0, 1)) + shift)
     return torch.where(mass <= 0, 0.0, torch.where(mass >= 1, 1.0, moved))
 
@@ -336,15 +336,15 @@ def _contradicted(there: Table, bounds: Bounds, inside: bool, asked: Asked) -> T
 
 
 class Figures(NamedTuple):
-    """How well scores tell strangers, which are the positives.
+    """How well scores tell OOD inputs, which are the positives.
 
     Args:
         auroc: area under the ROC curve; ties count half.
         aupr_in: average precision for images of the data, the most certain first.
-        aupr_out: average precision for strangers, the least certain first.
-        fpr95: least share of the data that is refused by a threshold that refuses at least 95 % of
-            the strangers.
-        accuracy: best mean of the shares of strangers refused and of the data accepted.
+        aupr_out: average precision for OOD inputs, the least certain first.
+        fpr95: least fraction of the data that is refused by a threshold that refuses at least 95 %
+            of the OOD inputs.
+        accuracy: best mean of the fractions of OOD inputs refused and of the data accepted.
     """
 
     auroc: float
@@ -367,32 +367,32 @@ def figures(inside: np.ndarray, scores: np.ndarray) -> Figures:
     )
 
 
-def kinds(reading: str) -> dict[str, str]:
+def kinds(estimator: str) -> dict[str, str]:
     """Name the column behind each kind of figure; the score of the net has no guarantee.
 
     The two forms of the mean's bound have alpha each, and stand apart for it.
     """
-    columns = {"clean": reading, "attacked": f"attacked_{reading}"}
-    if reading == NET:
+    columns = {"clean": estimator, "attacked": f"attacked_{estimator}"}
+    if estimator == NET:
         return columns
-    columns["guaranteed"] = f"worst_{reading}"
-    return columns | ({"by distribution": "worst_distribution"} if reading == "mean" else {})
+    columns["guaranteed"] = f"worst_{estimator}"
+    return columns | ({"by distribution": "worst_distribution"} if estimator == "mean" else {})
 
 
 def summary(found: Detection) -> pd.DataFrame:
-    """Judge every reading at every radius.
+    """Judge every estimator at every radius.
 
     Returns:
-        one row a radius, reading and kind of `kinds`: `radius`, `reading`, `kind`, the fields of
-        `Figures`.
+        one row a radius, estimator and kind of `kinds`: `radius`, `estimator`, `kind`, the fields
+        of `Figures`.
     """
     lines = []
     for radius in found.radii:
         rows = found.at(radius)
-        for reading in (NET, *READINGS):
-            for kind, column in kinds(reading).items():
+        for estimator in (NET, *ESTIMATORS):
+            for kind, column in kinds(estimator).items():
                 judged = figures(rows["inside"].to_numpy(), rows[column].to_numpy())
-                line = {"radius": radius, "reading": reading, "kind": kind}
+                line = {"radius": radius, "estimator": estimator, "kind": kind}
                 lines.append(line | judged._asdict())
     return pd.DataFrame(lines)
 
@@ -400,15 +400,15 @@ def summary(found: Detection) -> pd.DataFrame:
 def alarms(found: Detection) -> list[str]:
     """Return where guaranteed <= adversarial <= clean fails, and where an attack refutes a bound.
 
-    The adversarial figure is counted: with few copies it may fall below the guaranteed one by
+    The adversarial figure is counted: with few samples it may fall below the guaranteed one by
     chance, where bound and attack are tight. What is said here is reported and never repaired.
     """
     lines = []
     for radius in found.radii:
-        for reading in (NET, *READINGS):
-            areas = areas_of(found, radius, reading)
+        for estimator in (NET, *ESTIMATORS):
+            areas = areas_of(found, radius, estimator)
             clean, attacked = areas.pop("clean"), areas.pop("attacked")
-            at = f"{reading} at radius {radius:g}: "
+            at = f"{estimator} at radius {radius:g}: "
             if attacked > clean + SLACK:
                 lines.append(f"{at}adversarial AUROC {attacked:.4f} above the clean, {clean:.4f}")
             lines += [
@@ -426,15 +426,15 @@ def alarms(found: Detection) -> list[str]:
     return lines
 
 
-def areas_of(found: Detection, radius: float, reading: str) -> dict[str, float]:
+def areas_of(found: Detection, radius: float, estimator: str) -> dict[str, float]:
     """Return the AUROC of each kind of `kinds`."""
     rows = found.at(radius)
     inside = rows["inside"].to_numpy()
-    return {kind: auroc(inside, rows[name].to_numpy()) for kind, name in kinds(reading).items()}
+    return {kind: auroc(inside, rows[name].to_numpy()) for kind, name in kinds(estimator).items()}
 
 
 def auroc(inside: np.ndarray, scores: np.ndarray) -> float:
-    """Return the share of pairs in which the stranger looks less certain; ties count half."""
+    """Return the fraction of pairs in which the OOD input looks less certain; ties count half."""
     return float(_areas(np.asarray(inside, bool), scores, np.ones((1, len(scores))))[0])
 
 
@@ -475,6 +475,6 @@ def _areas(inside: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.nd
     order = scores.argsort(kind="stable")
     first = np.append(True, np.diff(scores[order]) > 0).nonzero()[0]  # of each distinct score
     kinds = (weights[:, order] * flags[order] for flags in (inside, ~inside))
-    data, strangers = (np.add.reduceat(kind, first, axis=1) for kind in kinds)
+    data, ood = (np.add.reduceat(kind, first, axis=1) for kind in kinds)
     below = data.cumsum(1) - data / 2
-    return (strangers * below).sum(1) / (data.sum(1) * strangers.sum(1))
+    return (ood * below).sum(1) / (data.sum(1) * ood.sum(1))

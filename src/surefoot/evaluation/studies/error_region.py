@@ -1,7 +1,8 @@
-"""The error region of a classifier: how large it is, and how far people disagree inside it.
+"""The error region of a classifier: how large it is, and annotator disagreement inside it.
 
-Zhang, Evans, ICLR 2022: errors of real classifiers lie where people disagree. The control are balls
-of equal measure around random points: what a region chosen without looking at labels would have.
+Zhang, Evans, ICLR 2022: errors of real classifiers lie where annotators disagree. The control are
+balls of equal measure around random points: what a region chosen without looking at labels would
+have.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surefoot.data import Data
-from surefoot.evaluation.metrics import share
+from surefoot.evaluation.metrics import fraction
 from surefoot.evaluation.record import Record
 from surefoot.limits import label_uncertainty
 from surefoot.limits.distances import euclidean
@@ -31,7 +32,7 @@ class ErrorRegion:
 
     Attributes:
         name: of the record.
-        risk: share of the examples in the region (Clopper-Pearson, 95 %).
+        risk: fraction of the examples in the region (Clopper-Pearson, 95 %).
         label_uncertainty: mean inside (betting, 95 %).
         elsewhere: mean over all other examples; NaN if there are none.
         balls: mean over the random balls, and their 2.5 and 97.5 % quantiles (no interval of the
@@ -114,7 +115,7 @@ def against_balls(
     middle = control.mean().item()
     return ErrorRegion(
         record.header.get("name", "model"),
-        share(~record.rows["clean"]),
+        fraction(~record.rows["clean"]),
         ours,
         unsure[~errors].mean().item(),
         Interval(middle, min(low, middle), max(high, middle)),

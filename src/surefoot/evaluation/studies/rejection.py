@@ -1,14 +1,14 @@
-"""What a rejecting vote certifies at every threshold of its score, from one set of noisy copies.
+"""What a rejecting vote certifies at every threshold of its score, from one set of noise samples.
 
 The gain of radius (ii) over plain smoothing is a curve over the threshold, not a number: it is
-bought with rejections. All readings of (ii) stand beside plain smoothing with one bound (sigma
+bought with rejections. All estimators of (ii) stand beside plain smoothing with one bound (sigma
 Phi^-1 p_A) and with two; what two bounds alone bring is no gain of rejection. A rejected image has
 a radius (ii) too (it stays rejected, or gets its label), which can make most of a gain: so each
 gain stands three times (`COUNTED`): all images, accepted ones only, and rejected ones as 0.
 
 Columns of `rows`, one row an image and threshold: index, label, threshold, and those of
-`smoothing.TwoRadii` (`prediction` is its label, `plain_prediction` its plain_label); `top_mass`:
-the share of the copies that name the plain prediction.
+`smoothing.TwoRadii` (`prediction` is its label, `plain_prediction` its plain_label);
+`top_fraction`: the fraction of the samples that name the plain prediction.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from torch import nn
 
 from surefoot.certify import smoothing
 from surefoot.data import Data
-from surefoot.evaluation.metrics import share
+from surefoot.evaluation.metrics import fraction
 from surefoot.evaluation.shards import Shard, Shards
 from surefoot.evaluation.stored import identity, outcomes_of_all
 from surefoot.files import write_csv, write_json
@@ -39,7 +39,7 @@ SECOND = ("pairwise", "tight", "majority")
 COUNTED = ("all", "accepted", "zero")
 """Which images a gain counts: all with their radius; accepted ones only, on both sides; all, with
 radius (ii) 0 where rejected."""
-READINGS = (*PLAIN, "certain", "majority_certain", *SECOND)
+ESTIMATORS = (*PLAIN, "certain", "majority_certain", *SECOND)
 SHARD = 50
 DRAWS = 1000
 """Of the bootstrap."""
@@ -90,10 +90,10 @@ def rejection_curve(
         vote: a net without the column "uncertain", and the noise.
         data: evaluated whole.
         score: of the uncertainty, as for `Selective`.
-        thresholds: increasing; fixed before the copies are drawn.
+        thresholds: increasing; fixed before the samples are drawn.
         alpha: level of each radius on its own, for each image.
-        n_select: copies that choose labels.
-        n_certify: copies that count.
+        n_select: samples that choose labels.
+        n_certify: samples that count.
         seed: of the noise.
         folder: if given, a killed run goes on where it stood.
     """
@@ -123,7 +123,7 @@ def rejection_curve(
         table = smoothing.count(vote, images, n_certify, smoothing.CERTIFY, seed, **how)
         parts, votes = [], table.votes()
         top = votes.gather(1, chosen.votes()[:, :-1].argmax(1, keepdim=True)).squeeze(1)
-        mass = {"top_mass": (top.double() / table.draws).numpy()}
+        mass = {"top_fraction": (top.double() / table.draws).numpy()}
         for threshold in thresholds:
             radii = smoothing.two_radii(
                 chosen, table, threshold, vote.sigma, alpha, error=error
@@ -142,27 +142,31 @@ def rejection_curve(
     return found
 
 
-def right_radii(rows: pd.DataFrame, reading: str) -> np.ndarray:
+def right_radii(rows: pd.DataFrame, estimator: str) -> np.ndarray:
     """Return the radius of each image, 0 where the label is wrong."""
-    prediction = rows["plain_prediction" if reading in PLAIN else "prediction"]
-    return np.where(prediction == rows["label"], rows[reading], 0.0)
+    prediction = rows["plain_prediction" if estimator in PLAIN else "prediction"]
+    return np.where(prediction == rows["label"], rows[estimator], 0.0)
 
 
-def kept(rows: pd.DataFrame, reading: str) -> np.ndarray:
-    """Return which images the rule that the reading belongs to accepts."""
-    return ~rows[rejected_by(reading)].to_numpy(dtype=bool)
+def kept(rows: pd.DataFrame, estimator: str) -> np.ndarray:
+    """Return which images the rule that the estimator belongs to accepts."""
+    return ~rows[rejected_by(estimator)].to_numpy(dtype=bool)
 
 
-def rejected_by(reading: str) -> str:
-    """Return the column that tells which images the rule of a reading rejects."""
-    return "undecided" if reading.startswith("majority") else "uncertain"
+def rejected_by(estimator: str) -> str:
+    """Return the column that tells which images the rule of a estimator rejects."""
+    return "undecided" if estimator.startswith("majority") else "uncertain"
 
 
 def paired_radii(
-    rows: pd.DataFrame, reading: str, counted: str = "all", base: str = "plain"
+    rows: pd.DataFrame, estimator: str, counted: str = "all", base: str = "plain"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return radius (ii) and the plain radius of the images that `counted` asks for."""
-    ours, plain, accepted = right_radii(rows, reading), right_radii(rows, base), kept(rows, reading)
+    ours, plain, accepted = (
+        right_radii(rows, estimator),
+        right_radii(rows, base),
+        kept(rows, estimator),
+    )
     if counted == "accepted":
         return ours[accepted], plain[accepted]
     return (ours if counted == "all" else np.where(accepted, ours, 0.0)), plain
@@ -177,32 +181,33 @@ def summary(found: Rejection) -> pd.DataFrame:
     """Average over the images at each threshold.
 
     Returns:
-        one row a threshold: `threshold`, `rejected` and `undecided` (shares of images that the vote
-        and the vote of the rule majority reject), the mean radius of right images for each reading
-        (errors count 0), and for each reading of (ii) the ratio to plain smoothing with two bounds,
-        minus 1: `gain_<reading>` over all images, `gain_accepted_<reading>`, `gain_zero_<reading>`
-        (`COUNTED`); and `gain_one_<reading>`: against one bound, over all images.
+        one row a threshold: `threshold`, `rejected` and `undecided` (fractions of images that the
+        vote and the vote of the rule majority reject), the mean radius of right images for each
+        estimator (errors count 0), and for each estimator of (ii) the ratio to plain smoothing with
+        two bounds, minus 1: `gain_<estimator>` over all images, `gain_accepted_<estimator>`,
+        `gain_zero_<estimator>` (`COUNTED`); and `gain_one_<estimator>`: against one bound, over all
+        images.
     """
     lines = []
     for threshold in found.thresholds:
         rows = found.at(threshold)
-        means = {reading: float(right_radii(rows, reading).mean()) for reading in READINGS}
+        means = {estimator: float(right_radii(rows, estimator).mean()) for estimator in ESTIMATORS}
         rejected = {"rejected": rows["uncertain"].mean(), "undecided": rows["undecided"].mean()}
         line = {"threshold": threshold, **rejected, **means}
-        for reading in SECOND:
+        for estimator in SECOND:
             for counted in COUNTED:
-                name = f"gain_{reading}" if counted == "all" else f"gain_{counted}_{reading}"
-                line[name] = _gain(*paired_radii(rows, reading, counted))
-            line[f"gain_one_{reading}"] = _gain(*paired_radii(rows, reading, base="one_bound"))
+                name = f"gain_{estimator}" if counted == "all" else f"gain_{counted}_{estimator}"
+                line[name] = _gain(*paired_radii(rows, estimator, counted))
+            line[f"gain_one_{estimator}"] = _gain(*paired_radii(rows, estimator, base="one_bound"))
         lines.append(line)
     return pd.DataFrame(lines)
 
 
 def gain_interval(
-    found: Rejection, threshold: float, reading: str, *, counted: str = "all", seed: int = 0
+    found: Rejection, threshold: float, estimator: str, *, counted: str = "all", seed: int = 0
 ) -> Interval:
     """Return a gain of `summary` with its percentile bootstrap interval over the images (95 %)."""
-    ours, plain = paired_radii(found.at(threshold), reading, counted)
+    ours, plain = paired_radii(found.at(threshold), estimator, counted)
     value = _gain(ours, plain)
     if not len(ours):
         return Interval(value, value, value)
@@ -215,36 +220,36 @@ def gain_interval(
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def best_gain(table: pd.DataFrame, reading: str, rejected: float = 0.4) -> pd.Series:
+def best_gain(table: pd.DataFrame, estimator: str, rejected: float = 0.4) -> pd.Series:
     """Return the row of `summary` with the largest gain among those that reject at most so many.
 
-    Rejections are those of the rule that the reading belongs to.
+    Rejections are those of the rule that the estimator belongs to.
 
     Chosen on the images it is quoted for: an optimistic pick among few thresholds. A threshold for
     use comes from validation images, `smoothing.best_threshold`.
     """
-    share_of = "undecided" if reading == "majority" else "rejected"
+    share_of = "undecided" if estimator == "majority" else "rejected"
     allowed = table[table[share_of] <= rejected]
     if allowed.empty:
         raise ValueError(f"every threshold rejects more than {rejected:g} of the images")
-    return allowed.iloc[int(allowed[f"gain_{reading}"].to_numpy().argmax())]
+    return allowed.iloc[int(allowed[f"gain_{estimator}"].to_numpy().argmax())]
 
 
 def certified_curve(
-    found: Rejection, threshold: float, readings: Sequence[str], radii: Sequence[float]
+    found: Rejection, threshold: float, estimators: Sequence[str], radii: Sequence[float]
 ) -> pd.DataFrame:
     """Lay out certified accuracy over the radius: `row`, `x`, `y`, `low`, `high`."""
     rows, lines = found.at(threshold), []
-    for reading in readings:
-        held = right_radii(rows, reading)
+    for estimator in estimators:
+        held = right_radii(rows, estimator)
         for radius in radii:
-            ours = share(pd.Series((held > 0) & (held >= radius)))
+            ours = fraction(pd.Series((held > 0) & (held >= radius)))
             bounds = {"y": ours.value, "low": ours.low, "high": ours.high}
-            lines.append({"row": reading, "x": radius, **bounds})
+            lines.append({"row": estimator, "x": radius, **bounds})
     return pd.DataFrame(lines)
 
 
-def shares(found: Rejection, radius: float, reading: str = "tight") -> pd.DataFrame:
+def fractions(found: Rejection, radius: float, estimator: str = "tight") -> pd.DataFrame:
     """Part the images at each threshold: certified, accepted, rejected, wrong; they add up to 1.
 
     Returns:
@@ -256,7 +261,7 @@ def shares(found: Rejection, radius: float, reading: str = "tight") -> pd.DataFr
         rows = found.at(threshold)
         kept = ~rows["uncertain"].to_numpy()
         right = kept & (rows["prediction"] == rows["label"]).to_numpy()
-        certified = right & (right_radii(rows, reading) >= radius)
+        certified = right & (right_radii(rows, estimator) >= radius)
         parts = (certified, right & ~certified, ~kept, kept & ~right)
         names = ("certified", "accepted", "rejected", "wrong")
         line = {name: float(part.mean()) for name, part in zip(names, parts, strict=True)}

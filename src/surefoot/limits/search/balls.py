@@ -1,4 +1,4 @@
-"""Greedy search for a union of balls that covers a share of the points and expands little.
+"""Greedy search for a union of balls that covers a fraction of the points and expands little.
 
 Mahloujifar, Zhang, Mahmoody, Evans, NeurIPS 2019, Algorithm 2, with the label uncertainty of Zhang,
 Evans, ICLR 2022. A heuristic: the best union may be better than the one found.
@@ -92,7 +92,8 @@ class _Progress:
 def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> Fit:
     r"""Measure and sort all neighbours once; give the greedy search for balls (l2) or cubes (linf).
 
-    It covers a share `goal.risk` of the points by balls, each the cheapest next to those before it:
+    It covers a fraction `goal.risk` of the points by balls, each the cheapest next to those before
+    it:
     $$ \min_{u, r}\; |\mathrm{Ball}(u, r + \varepsilon) \setminus E_\varepsilon| -
     |\mathrm{Ball}(u, r) \setminus E| $$
     over the centres u among the points and the radii r that add between ceil(left / pieces left)
@@ -113,8 +114,8 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
         # A region that obeys piece by piece obeys as a union too: try both, keep the better one.
         both = goal.constraint == "union" and goal.gamma > 0
         tried = [
-            _cover(points, uncertainty, goal, metric, tables, share)
-            for share in ((True, False) if both else (False,))
+            _cover(points, uncertainty, goal, metric, tables, fraction)
+            for fraction in ((True, False) if both else (False,))
         ]
         reached = [end for end in tried if end.covered >= goal.needed(len(points))]
         if not reached:
@@ -135,9 +136,14 @@ def _metric(points: Tensor, norm: str) -> _Metric:
 
 
 def _cover(
-    points: Tensor, uncertainty: Tensor, goal: Goal, metric: _Metric, tables: _Tables, share: bool
+    points: Tensor,
+    uncertainty: Tensor,
+    goal: Goal,
+    metric: _Metric,
+    tables: _Tables,
+    fraction: bool,
 ) -> _Progress:
-    """Add pieces until the budget is met; `share`: a piece may use what earlier ones can spare."""
+    """Add pieces until the budget is met; a piece may use what earlier ones spare."""
     everything = torch.ones(len(points), dtype=torch.bool, device=points.device)
     count, width = tables.near.shape
     gone = torch.zeros(count, width + 1, dtype=torch.int32, device=points.device)
@@ -148,7 +154,7 @@ def _cover(
         if left <= 1 and progress.covered >= goal.needed(len(points)):
             break
         sizes = math.ceil(left / pieces_left), left
-        spare = progress.spare(goal.gamma) if share else 0.0
+        spare = progress.spare(goal.gamma) if fraction else 0.0
         candidates = [
             _cheapest(tables, block, sizes, progress, goal, spare)
             for block in _blocks(count, width)

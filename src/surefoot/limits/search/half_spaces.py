@@ -1,4 +1,5 @@
-"""Search for a half-space, or a union of them, that holds a share of the points and expands little.
+"""Search for a half-space, or a union of them, that holds a fraction of the points and expands
+little.
 
 After Prescott, Zhang, Evans, 2021; the label uncertainty is ours. A heuristic: the best normal may
 be another.
@@ -155,21 +156,21 @@ class _Best:
 
     def __init__(self, goal: Goal) -> None:
         self.goal = goal
-        self.shares = sorted({1.0, 1 / goal.pieces})
+        self.fractions = sorted({1.0, 1 / goal.pieces})
         self.kept: dict[float, tuple[Tensor, Tensor]] = {}
 
     def add(self, normals: Tensor, points: Tensor, uncertainty: Tensor) -> None:
         """Judge directions by some points, from both sides; keep the best of old and new."""
         projected = normals @ points.T
-        for share in self.shares:
-            goal = replace(self.goal, risk=self.goal.risk * share)
+        for fraction in self.fractions:
+            goal = replace(self.goal, risk=self.goal.risk * fraction)
             cost = torch.cat([_costs(side, uncertainty, goal) for side in (projected, -projected)])
             both = torch.cat([normals, -normals])
-            if share in self.kept:
-                cost = torch.cat([self.kept[share][0], cost])
-                both = torch.cat([self.kept[share][1], both])
-            first = cost.argsort(stable=True)[: KEPT // len(self.shares)]
-            self.kept[share] = cost[first], both[first]
+            if fraction in self.kept:
+                cost = torch.cat([self.kept[fraction][0], cost])
+                both = torch.cat([self.kept[fraction][1], both])
+            first = cost.argsort(stable=True)[: KEPT // len(self.fractions)]
+            self.kept[fraction] = cost[first], both[first]
 
     def normals(self) -> Tensor:
         """Return the directions kept."""

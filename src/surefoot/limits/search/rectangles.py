@@ -30,13 +30,13 @@ ROWS = 256
 
 
 def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> Fit:
-    """Sort the points by density once; give a bisection over the share that is kept.
+    """Sort the points by density once; give a bisection over the fraction that is kept.
 
     The densest share is clustered by k-means in l1; each cluster becomes the smallest rectangle
     centred at its mean; what lies outside of all rectangles grown by eps is the region. Its
     expansion lies outside of the rectangles themselves. Memory: the points twice.
 
-    Of the shares tried, the one of least expansion with enough risk and label uncertainty wins:
+    Of the fractions tried, the one of least expansion with enough risk and label uncertainty wins:
     dense points are left out whatever their uncertainty, so a large `gamma` is out of reach. The
     whole region counts as one piece.
     """

@@ -37,18 +37,18 @@ class BetaAbs(nn.Module):
     1-Lipschitz: each channel is, and no channel looks at another; slopes are 1 or -1.
 
     Args:
-        share: of the channels that are folded, in [0, 1].
+        fraction: of the channels that are folded, in [0, 1].
     """
 
-    def __init__(self, share: float = 0.5) -> None:
+    def __init__(self, fraction: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= share <= 1:
-            raise ValueError(f"`share` must lie in [0, 1]; found {share}")
-        self.share = share
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"`fraction` must lie in [0, 1]; found {fraction}")
+        self.fraction = fraction
 
     def forward(self, features: Tensor) -> Tensor:
         """Map `[B, F, ...]` to the same shape."""
-        count = round(self.share * features.shape[1])
+        count = round(self.fraction * features.shape[1])
         return torch.cat([features[:, :count].abs(), features[:, count:]], 1)
 
 
@@ -59,18 +59,18 @@ class Shift(nn.Module):
     With a mixing of channels between, neighbouring pixels meet without any convolution.
 
     Args:
-        share: of the channels in each group, at most a quarter.
+        fraction: of the channels in each group, at most a quarter.
     """
 
-    def __init__(self, share: float = 0.125) -> None:
+    def __init__(self, fraction: float = 0.125) -> None:
         super().__init__()
-        if not 0 < share <= 0.25:
-            raise ValueError(f"`share` must lie in (0, 0.25]; found {share}")
-        self.share = share
+        if not 0 < fraction <= 0.25:
+            raise ValueError(f"`fraction` must lie in (0, 0.25]; found {fraction}")
+        self.fraction = fraction
 
     def forward(self, features: Tensor) -> Tensor:
         """Map `[B, F, H, W]` to the same shape."""
-        count = max(int(self.share * features.shape[1]), 1)
+        count = max(int(self.fraction * features.shape[1]), 1)
         down, up, right, left, rest = features.tensor_split([count * n for n in (1, 2, 3, 4)], 1)
         moved = [down.roll(1, 2), up.roll(-1, 2), right.roll(1, 3), left.roll(-1, 3)]
         return torch.cat([*moved, rest], 1)

@@ -16,11 +16,11 @@ class LipNeXtBlock(nn.Sequential):
 
     Args:
         planes: channels.
-        share: of the channels that are folded.
+        fraction: of the channels that are folded.
     """
 
-    def __init__(self, planes: int, share: float = 0.5) -> None:
-        super().__init__(Shift(), _mixing(planes, planes), BetaAbs(share))
+    def __init__(self, planes: int, fraction: float = 0.5) -> None:
+        super().__init__(Shift(), _mixing(planes, planes), BetaAbs(fraction))
 
 
 class LipNeXt(nn.Sequential):
@@ -33,7 +33,7 @@ class LipNeXt(nn.Sequential):
         width: channels of the blocks, at least planes * patch ** 2 (else information is lost).
         depth: blocks.
         patch: side of the squares of pixels that become channels.
-        share: of the channels that are folded in each block.
+        fraction: of the channels that are folded in each block.
         scale: factor on the logits.
     """
 
@@ -45,7 +45,7 @@ class LipNeXt(nn.Sequential):
         width: int = 64,
         depth: int = 6,
         patch: int = 2,
-        share: float = 0.5,
+        fraction: float = 0.5,
         scale: float = 4.0,
     ) -> None:
         if size % patch or width < 8:
@@ -56,7 +56,7 @@ class LipNeXt(nn.Sequential):
         super().__init__(
             nn.PixelUnshuffle(patch),
             _mixing(planes * patch**2, width),
-            *[LipNeXtBlock(width, share) for _ in range(depth)],
+            *[LipNeXtBlock(width, fraction) for _ in range(depth)],
             NormPool(),
             unit_dense(width, classes),
             Scale(scale),

@@ -59,6 +59,6 @@ def distance_histogram(
     style.tidy(ax)
     ax.set(xlim=(0, edges[-1]), ylim=(0, None))
     ax.set_xlabel(f"{NORMS[norm]} distance to the nearest point of another class", fontsize=9)
-    ax.set_ylabel("share of the points", fontsize=9)
+    ax.set_ylabel("fraction of the points", fontsize=9)
     style.legend_below(ax, "data set, and points nearer than 2 eps")
     return ax

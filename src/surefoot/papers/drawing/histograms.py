@@ -1,4 +1,4 @@
-"""Overlaid histograms: where the scores of the data lie, and where those of strangers."""
+"""Overlaid histograms: where the scores of the data lie, and where those of OOD inputs."""
 
 from typing import TYPE_CHECKING
 
@@ -15,19 +15,19 @@ BINS = 40
 
 
 def overlaid_histograms(picture: Histograms) -> "matplotlib.figure.Figure":
-    """Draw one histogram a kind on common bins, each as shares of its own values."""
+    """Draw one histogram a kind on common bins, each as fractions of its own values."""
     figure = style.new_figure(7.2, 4.4)
     ax = figure.add_subplot()
     edges = np.linspace(0, picture.most, BINS + 1)
     for (name, values), color in zip(picture.values.items(), COLORS, strict=False):
-        shares = np.histogram(values, edges)[0] / len(values)
+        fractions = np.histogram(values, edges)[0] / len(values)
         label = f"{name} (n = {len(values):,}): median {np.median(values):.3g}"
-        ax.stairs(shares, edges, fill=True, color=color, alpha=0.35)
-        ax.stairs(shares, edges, color=color, linewidth=1.2, label=label)
+        ax.stairs(fractions, edges, fill=True, color=color, alpha=0.35)
+        ax.stairs(fractions, edges, color=color, linewidth=1.2, label=label)
     style.tidy(ax)
     ax.set(xlim=(0, picture.most), ylim=(0, None))
     style.title(ax, picture.title)
     ax.set_xlabel(picture.across, fontsize=9)
-    ax.set_ylabel("share of the images", fontsize=9)
+    ax.set_ylabel("fraction of the images", fontsize=9)
     style.legend_below(ax, "")
     return figure

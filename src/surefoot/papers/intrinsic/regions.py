@@ -1,4 +1,4 @@
-"""Error regions of classifiers: how far people disagree inside them, and what abstaining buys."""
+"""Error regions of classifiers: annotator disagreement inside them, and what abstaining buys."""
 
 from functools import partial
 

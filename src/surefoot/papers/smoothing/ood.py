@@ -1,4 +1,4 @@
-"""Strangers: data and what is foreign to it, by net and by score."""
+"""OOD inputs: data and what is foreign to it, by net and by score."""
 
 from dataclasses import replace
 
@@ -17,7 +17,8 @@ from surefoot.training import Noise
 
 ASKED = (
     "The seed's abstract says that smoothed uncertainty helps; its data sets and scores were not at"
-    " hand. Strangers are the positives of every figure. Attacks make the data unsure and strangers"
+    " hand. OOD inputs are the positives of every figure. Attacks make the data unsure and OOD"
+    " inputs"
     " sure; guaranteed: AUROC of certified bounds, each of level 0.001 for its image. Intervals:"
     " bootstrap over images. "
 )
@@ -28,8 +29,8 @@ DENSE = {"name": "mlp", "inputs": 64, "hidden": (64,)}
 
 EXPERIMENTS = {
     "smoothing-ood-digits": Experiment(
-        source="Smoothed scores of strangers: digits against shuffled digits, sigma 0.25",
-        remark=ASKED + "Strangers are test digits of which the pixels are permuted.",
+        source="Smoothed scores of OOD inputs: digits against shuffled digits, sigma 0.25",
+        remark=ASKED + "OOD inputs are test digits of which the pixels are permuted.",
         scales=at_scales(
             detecting,
             {"smoke": SMOKE},
@@ -50,8 +51,8 @@ EXPERIMENTS = {
         ),
     ),
     "smoothing-ood-fashion-mnist": Experiment(
-        source="Smoothed scores of strangers: Fashion-MNIST and MNIST, sigma 0.25",
-        remark=ASKED + "Scale small: 20,000 images, 8 epochs, 200 + 200 images, 500 copies.",
+        source="Smoothed scores of OOD inputs: Fashion-MNIST and MNIST, sigma 0.25",
+        remark=ASKED + "Scale small: 20,000 images, 8 epochs, 200 + 200 images, 500 samples.",
         scales=at_scales(
             detecting,
             {"smoke": SMOKE},
@@ -83,8 +84,8 @@ EXPERIMENTS = {
         ),
     ),
     "smoothing-ood-mnist": Experiment(
-        source="Smoothed scores of strangers: MNIST and Fashion-MNIST, sigma 0.25",
-        remark=ASKED + "Scale small: 20,000 images, 8 epochs, 200 + 200 images, 500 copies.",
+        source="Smoothed scores of OOD inputs: MNIST and Fashion-MNIST, sigma 0.25",
+        remark=ASKED + "Scale small: 20,000 images, 8 epochs, 200 + 200 images, 500 samples.",
         scales=at_scales(
             detecting,
             {"smoke": SMOKE},
@@ -116,10 +117,10 @@ EXPERIMENTS = {
         ),
     ),
     "smoothing-ood-cifar10": Experiment(
-        source="Smoothed scores of strangers: CIFAR-10 and CIFAR-100, ResNet-20, sigma 0.25",
+        source="Smoothed scores of OOD inputs: CIFAR-10 and CIFAR-100, ResNet-20, sigma 0.25",
         remark=ASKED
         + "Scale small: a ResNet-20 trained without noise by others, tuned with noise for 4 epochs"
-        " on 10,000 images; 100 + 100 images, 200 copies.",
+        " on 10,000 images; 100 + 100 images, 200 samples.",
         scales=at_scales(
             detecting,
             {"smoke": SMOKE},

@@ -32,7 +32,7 @@ def rows(sigma: float, *, published: bool = False) -> tuple[Row, ...]:
         "noise": Noise(sigma),
         "consistency": Consistency(sigma, weight=5.0),
         "SmoothAdv": SmoothAdv(near, sigma),
-        "CAT-RS": CATRS(near, sigma, copies=2),
+        "CAT-RS": CATRS(near, sigma, samples=2),
         "noise and UDP": NoisyUDP(UDP(Threat("l2", 4 * sigma), steps=4), sigma),
     }
     pairs = zip(recipes.items(), known, strict=True)
@@ -45,7 +45,7 @@ EXPERIMENTS = {
     "smoothing-recipes-fashion-mnist": Experiment(
         source="Recipes for smoothing: Fashion-MNIST, LeNet, sigma 0.25",
         remark="Light forms of SmoothAdv and CAT-RS, see docs/training.md. Scale small: 10,000"
-        " images, 5 epochs, 200 test images, at most 10,000 copies a decision.",
+        " images, 5 epochs, 200 test images, at most 10,000 samples a decision.",
         scales=at_scales(
             voting,
             {"smoke": SMOKE},
@@ -67,7 +67,7 @@ EXPERIMENTS = {
     ),
     "smoothing-recipes-cifar10": Experiment(
         source="Recipes for smoothing: CIFAR-10, sigma 0.25, beside published ResNet-110",
-        remark="Published: certified accuracy of ResNet-110 on all test images with 100,000 copies,"
+        remark="Published: certified accuracy of ResNet-110 on all test images, 100,000 samples,"
         " recomputed from the logs of the CAT-RS authors. Only scale paper compares with it.",
         scales=at_scales(
             voting,

@@ -99,7 +99,7 @@ EXPERIMENTS = {
     ),
     "smoothing-fashion-mnist": Experiment(
         source="Daeubener et al. 2024, after its abstract: Fashion-MNIST, sigma 0.5",
-        remark=READ + "Scale small: 20,000 images, 8 epochs, 200 test images, 2,000 copies.",
+        remark=READ + "Scale small: 20,000 images, 8 epochs, 200 test images, 2,000 samples.",
         scales=at_scales(
             rejecting,
             {"smoke": SMOKE},
@@ -138,7 +138,7 @@ EXPERIMENTS = {
         source="Daeubener et al. 2024, after its abstract: CIFAR-10, ResNet-20, sigma 0.25",
         remark=READ
         + "Scale small: a ResNet-20 trained without noise by others, tuned with noise for 4 epochs"
-        " on 10,000 images; 100 test images, 2,000 copies (half an hour of one core).",
+        " on 10,000 images; 100 test images, 2,000 samples (half an hour of one core).",
         scales=at_scales(
             rejecting,
             {"smoke": SMOKE},

@@ -105,15 +105,15 @@ def distance_to(segments: Segments, points: Points, *, norm: Norm) -> PerExample
     parts = []
     for part in points.double().split(ROWS):
         gap = start - part.unsqueeze(1)
-        shares = _shares(gap, way, norm).nan_to_num(0.0).clamp(0, 1)
-        off = gap.unsqueeze(2) + shares.unsqueeze(3) * way[:, None]
+        fractions = _shares(gap, way, norm).nan_to_num(0.0).clamp(0, 1)
+        off = gap.unsqueeze(2) + fractions.unsqueeze(3) * way[:, None]
         length = torch.linalg.vector_norm(off, 2 if norm == "l2" else torch.inf, dim=3)
         parts.append(length.flatten(1).amin(1))
     return torch.cat(parts)
 
 
 def _shares(gap: Float64[Tensor, "N L 2"], way: Tensor, norm: Norm) -> Float64[Tensor, "N L T"]:
-    """Return the shares of the way at which the distance may be least."""
+    """Return the fractions of the way at which the distance may be least."""
     if norm == "l2":
         return (-(gap * way).sum(2) / way.square().sum(1)).unsqueeze(2)
     across, along = gap.unbind(2)
@@ -143,7 +143,7 @@ def margins(
 
 
 def smallest_ratio(margins: PerExample, gaps: PerExample) -> float:
-    r"""Return the smallest margin as a share of the best possible one: at most 1.
+    r"""Return the smallest margin as a fraction of the best possible one: at most 1.
 
     $$ \min_i m_i / (\tfrac12 \min_i d_i) $$
 

@@ -183,7 +183,7 @@ class Row:
         seed: of points and weights.
         accuracy: on the points it was trained on.
         ratio: smallest margin over the best possible one.
-        efficiency: mean share of the best possible margin of each point.
+        efficiency: mean fraction of the best possible margin of each point.
         margin: mean margin.
     """
 

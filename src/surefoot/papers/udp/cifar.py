@@ -151,9 +151,9 @@ LATENT_SIZES = {
 }
 POOLED, FOREIGN = {"layer": "11"}, "cifar100-ood"
 PROBED = tuple(
-    Row(row.name, row.recipe, {"transfer": share})
-    for row, share in zip(CIFAR, (0.425, 0.427, 0.426, None, 0.453), strict=True)
-    if share is not None
+    Row(row.name, row.recipe, {"transfer": fraction})
+    for row, fraction in zip(CIFAR, (0.425, 0.427, 0.426, None, 0.453), strict=True)
+    if fraction is not None
 )
 DROPOUT = (
     Row("fgsm", FGSM(Threat("linf", 0.03))),

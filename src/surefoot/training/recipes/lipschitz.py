@@ -29,7 +29,7 @@ class GloRo:
 
     - "bottom": L on C + 1 outcomes, $L(f, y_\bot)$;
     - "trades": $L(f) + w \log(1 + e^{y_\bot} / \sum_c e^{f_c})$;
-    - "emma": L of logits with the start $s_i T_{yi}$, s the share that is needed;
+    - "emma": L of logits with the start $s_i T_{yi}$, s the fraction that is needed;
     - "margin": the same with the whole start, s = 1;
     - "annealing": "emma" with a weight $(1 - p_y)^5$, temperature and offset.
 
@@ -43,8 +43,8 @@ class GloRo:
         eps_to: r at the end; a little above 1 leaves room for the certificate.
         weight: w at the end.
         weight_from: w at the start, growing linearly to `weight`; None takes `weight`.
-        leniency: share of the slack by which another class of the label's own set may lead it, in
-            "emma", "margin" and "annealing"; larger sets, fewer confident mistakes.
+        leniency: fraction of the slack by which another class of the label's own set may lead it,
+            in "emma", "margin" and "annealing"; larger sets, fewer confident mistakes.
         temperature: of "annealing".
         offset: of "annealing".
         power_steps: of the power method, for each layer and step.
@@ -118,7 +118,7 @@ class GloRo:
         return answers.cross_entropy(shifted)
 
     def radius(self, done: float) -> float:
-        """Return the radius in force after a share `done` of the steps."""
+        """Return the radius in force after a fraction `done` of the steps."""
         if self.eps_course == "constant":
             return self.eps * self.eps_to
         if self.eps_course == "linear":
@@ -127,6 +127,6 @@ class GloRo:
         return self.eps * self.eps_from * growth ** min(2 * done, 1.0)
 
     def weighted(self, done: float) -> float:
-        """Return the weight in force after a share `done` of the steps."""
+        """Return the weight in force after a fraction `done` of the steps."""
         start = self.weight if self.weight_from is None else self.weight_from
         return start + (self.weight - start) * done

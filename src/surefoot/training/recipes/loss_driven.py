@@ -26,7 +26,7 @@ class PGD:
         step_size: length of a step; None takes 2.5 eps / steps.
         random_start: start at a random point of the ball.
         objective: what is climbed.
-        ramp: share of eps that the middle step grows to; 0 keeps all steps alike.
+        ramp: fraction of eps that the middle step grows to; 0 keeps all steps alike.
         space: the input or a layer.
     """
 
@@ -188,14 +188,14 @@ class MMA:
     """The nearest wrong point on the way that PGD found: every image gets its own eps.
 
     Images that stay right in the whole ball count as clean ones only. The nearest point is looked
-    for by halving the way; unlike the authors' code no eps is carried from epoch to epoch.
+    for by bisection the way; unlike the authors' code no eps is carried from epoch to epoch.
 
     Args:
         threat: eps is the largest margin that is asked for.
         steps: of projected ascent.
         step_size: length of a step; None takes 2.5 eps / steps.
         bisection_steps: of the way back.
-        clean_weight: share of the clean loss.
+        clean_weight: fraction of the clean loss.
 
     Reference: Ding et al. 2020.
     """

@@ -1,8 +1,8 @@
-"""Recipes for the base classifier of a vote: several noisy copies of each image, seen together.
+"""Recipes for the base classifier of a vote: several noise samples of each image, seen together.
 
 What is certified is the vote under Gaussian noise (Cohen et al. 2019), so it is the answers to
-noisy copies of one image that must agree (`plain.Noise` is the recipe of one copy). The noise is in
-pixel units, goes before any normalisation inside the model, and is not clipped.
+noise samples of one image that must agree (`plain.Noise` is the recipe of one sample). The noise is
+in pixel units, goes before any normalisation inside the model, and is not clipped.
 """
 
 from dataclasses import dataclass, field
@@ -21,77 +21,78 @@ from surefoot.types import Images, Labels, Model, PerExample
 
 @dataclass(frozen=True)
 class Consistency:
-    r"""Noisy copies must be right, and agree (Jeong, Shin 2020).
+    r"""Noise samples must be right, and agree (Jeong, Shin 2020).
 
     $$ \tfrac{1}{S} \sum_s L(x + e_s) + w \, \tfrac{1}{S} \sum_s \mathrm{KL}(\bar p \| p_s)
        + v \, H(\bar p), \quad \bar p = \tfrac{1}{S} \sum_s p_s $$
 
     Args:
         sigma: standard deviation of the noise in pixel units.
-        copies: S, noisy copies of each image.
+        samples: S, noise samples of each image.
         weight: w, of the divergence.
-        entropy_weight: v, of the entropy in nats; above 0 the copies agree on something.
+        entropy_weight: v, of the entropy in nats; above 0 the samples agree on something.
     """
 
     sigma: float = 0.25
-    copies: int = 2
+    samples: int = 2
     weight: float = 10.0
     entropy_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        check_noise(self.sigma, self.copies)
+        check_noise(self.sigma, self.samples)
         check_weights(weight=self.weight, entropy_weight=self.entropy_weight)
 
     def perturb(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator
     ) -> Tensor:
         """Add noise, several times."""
-        return (images + noise_for(images, self.sigma, self.copies, generator)).flatten(0, 1)
+        return (images + noise_for(images, self.sigma, self.samples, generator)).flatten(0, 1)
 
     def loss(self, answers: Outputs) -> PerExample:
         """Take the mean loss, the divergence from the mean answer, and its entropy."""
-        mean = log_mean(answers.copies)
-        apart = torch.stack([kl_divergence(one, mean) for one in answers.copies]).mean(0)
+        mean = log_mean(answers.samples)
+        apart = torch.stack([kl_divergence(one, mean) for one in answers.samples]).mean(0)
         return answers.losses.mean(0) + self.weight * apart + self.entropy_weight * shannon(mean)
 
 
 @dataclass(frozen=True)
 class SmoothAdv:
-    r"""Noisy copies of images that the smoothed classifier finds hard (Salman et al. 2019).
+    r"""Noise samples of images that the smoothed classifier finds hard (Salman et al. 2019).
 
     $$ \tfrac{1}{S} \sum_s L(x' + e_s), \quad
        x' \approx \arg\max_{x' \in B(x)} -\log \tfrac{1}{S} \sum_s p_y(x' + e_s) $$
-    The search climbs the loss of the mean with the same noise at each step, and the copies that are
-    trained on have that noise too. Light: two steps, from the image itself. eps = 0 leaves noise.
+    The search climbs the loss of the mean with the same noise at each step, and the samples that
+    are trained on have that noise too. Light: two steps, from the image itself. eps = 0 leaves
+    noise.
 
     Args:
         threat: ball and box of x', l2 as the certificate.
         sigma: standard deviation of the noise in pixel units.
-        copies: S, noisy copies of each image.
+        samples: S, noise samples of each image.
         steps: of projected ascent.
         step_size: length of a step; None takes 2 eps / steps.
     """
 
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.25))
     sigma: float = 0.25
-    copies: int = 2
+    samples: int = 2
     steps: int = 2
     step_size: float | None = None
 
     def __post_init__(self) -> None:
-        check_noise(self.sigma, self.copies)
+        check_noise(self.sigma, self.samples)
         check_steps(self.steps, self.step_size)
 
     def perturb(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator
     ) -> Tensor:
-        """Climb the loss of the mean answer, and give its noisy copies."""
-        noise = noise_for(images, self.sigma, self.copies, generator)
+        """Climb the loss of the mean answer, and give its noise samples."""
+        noise = noise_for(images, self.sigma, self.samples, generator)
         moved = climbed(self, model, images, labels, noise)
         return (moved + noise).flatten(0, 1)
 
     def loss(self, answers: Outputs) -> PerExample:
-        """Take the mean loss of the copies."""
+        """Take the mean loss of the samples."""
         return answers.losses.mean(0)
 
 
@@ -99,83 +100,83 @@ class SmoothAdv:
 class CATRS:
     r"""Easy noise for images that are hard, the worst for those that are easy.
 
-    With k of the S noisy copies right, and losses in ascending order $L_{(1)} \le L_{(2)} \dots$,
+    With k of the S noise samples right, and losses in ascending order $L_{(1)} \le L_{(2)} \dots$,
     $$ \tfrac{1}{S} \sum_{i \le \max(k, 1)} L_{(i)}
        + w \, [k = S] \, \max_s \max_{x' \in B(x)} L(x' + e_s). $$
     In the manner of confidence-aware training (Jeong, Kim, Shin 2023), simplified: k is the count
-    itself, where the authors draw it from a binomial distribution of that share, or of a confidence
-    that a first net has given; the worst case is the cross-entropy of the label, where theirs is
-    the divergence from the soft prediction of that net; what moves is the image under the noise,
-    within its box, and mean and deviation of the noise are not restored; the worst copy is chosen
-    in eval mode, and it alone is trained on.
+    itself, where the authors draw it from a binomial distribution of that fraction, or of a
+    confidence that a first net has given; the worst case is the cross-entropy of the label, where
+    theirs is the divergence from the soft prediction of that net; what moves is the image under the
+    noise, within its box, and mean and deviation of the noise are not restored; the worst sample is
+    chosen in eval mode, and it alone is trained on.
 
     Args:
         threat: ball and box of x', l2 as the certificate; eps = 0 takes the worst noise as it is.
         sigma: standard deviation of the noise in pixel units.
-        copies: S, noisy copies of each image.
+        samples: S, noise samples of each image.
         weight: w, of the worst case.
-        steps: of projected ascent for each copy.
+        steps: of projected ascent for each sample.
         step_size: length of a step; None takes 2 eps / steps.
     """
 
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.25))
     sigma: float = 0.25
-    copies: int = 4
+    samples: int = 4
     weight: float = 1.0
     steps: int = 2
     step_size: float | None = None
 
     def __post_init__(self) -> None:
-        check_noise(self.sigma, self.copies)
+        check_noise(self.sigma, self.samples)
         check_steps(self.steps, self.step_size)
         check_weights(weight=self.weight)
 
     def perturb(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator
     ) -> Tensor:
-        """Return the noisy copies, and behind them the worst one when each is attacked."""
-        noise = noise_for(images, self.sigma, self.copies, generator)
+        """Return the noise samples, and behind them the worst one when each is attacked."""
+        noise = noise_for(images, self.sigma, self.samples, generator)
         own = noise.flatten(0, 1)
-        origins = images.repeat(self.copies, *[1] * (images.ndim - 1))
-        known = labels.repeat(self.copies)
+        origins = images.repeat(self.samples, *[1] * (images.ndim - 1))
+        known = labels.repeat(self.samples)
         moved = climbed(self, model, origins, known, own.unsqueeze(0)) + own
         with frozen(model), torch.no_grad():
             sure = model(moved).log_softmax(1).gather(1, known.unsqueeze(1))
-        worst = sure.view(self.copies, -1).argmin(0)
+        worst = sure.view(self.samples, -1).argmin(0)
         rows = torch.arange(len(images), device=images.device)
-        chosen = moved.unflatten(0, (self.copies, -1))[worst, rows]
+        chosen = moved.unflatten(0, (self.samples, -1))[worst, rows]
         return torch.cat([(images + noise).flatten(0, 1), chosen])
 
     def loss(self, answers: Outputs) -> PerExample:
-        """Take the smallest losses, as many as copies are right; and the worst where all are."""
-        each, worst = answers.losses.split([self.copies, 1])
-        right = answers.right[: self.copies].sum(0)
-        ranks = torch.arange(self.copies, device=each.device).unsqueeze(1)
+        """Take the smallest losses, as many as samples are right; and the worst where all are."""
+        each, worst = answers.losses.split([self.samples, 1])
+        right = answers.right[: self.samples].sum(0)
+        ranks = torch.arange(self.samples, device=each.device).unsqueeze(1)
         kept = torch.where(ranks < right.clamp(min=1), each.sort(0).values, 0.0).sum(0)
-        return kept / self.copies + self.weight * torch.where(right == self.copies, worst[0], 0.0)
+        return kept / self.samples + self.weight * torch.where(right == self.samples, worst[0], 0.0)
 
 
 @dataclass(frozen=True)
 class NoisyUDP:
-    r"""Noisy copies of images where the smoothed classifier is least certain.
+    r"""Noise samples of images where the smoothed classifier is least certain.
 
     $$ \tfrac{1}{S} \sum_s L(x' + e_s), \quad
        x' \approx \arg\max_{x' \in B(x)} H(\tfrac{1}{S} \sum_s p(x' + e_s)) $$
     Uncertainty driven perturbations (Pagliardini et al. 2022) of the mean answer under noise, with
-    the same noise at each step and in the copies. eps = 0 leaves noise.
+    the same noise at each step and in the samples. eps = 0 leaves noise.
 
     Args:
         udp: the perturbation: of the image, by the entropy.
         sigma: standard deviation of the noise in pixel units.
-        copies: S, noisy copies of each image.
+        samples: S, noise samples of each image.
     """
 
     udp: UDP = field(default_factory=lambda: UDP(Threat("l2", 0.5), steps=4))
     sigma: float = 0.25
-    copies: int = 2
+    samples: int = 2
 
     def __post_init__(self) -> None:
-        check_noise(self.sigma, self.copies)
+        check_noise(self.sigma, self.samples)
         if self.udp.space.layer or self.udp.uncertainty != "entropy":
             raise ValueError(
                 "under noise, images are moved by the entropy of the mean answer; found"
@@ -185,8 +186,8 @@ class NoisyUDP:
     def perturb(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator
     ) -> Tensor:
-        """Climb the entropy of the mean answer, and give its noisy copies."""
-        noise = noise_for(images, self.sigma, self.copies, generator)
+        """Climb the entropy of the mean answer, and give its noise samples."""
+        noise = noise_for(images, self.sigma, self.samples, generator)
         moved = images
         if self.udp.threat.eps > 0:
             how = self.udp.perturbation
@@ -196,7 +197,7 @@ class NoisyUDP:
         return (moved + noise).flatten(0, 1)
 
     def loss(self, answers: Outputs) -> PerExample:
-        """Take the mean loss of the copies."""
+        """Take the mean loss of the samples."""
         return answers.losses.mean(0)
 
 
@@ -213,22 +214,23 @@ def climbed(
     return perturb_noisy(model, images, labels, how, noise.transpose(0, 1))
 
 
-def noise_for(images: Images, sigma: float, copies: int, generator: torch.Generator) -> Tensor:
-    """Draw noise `[S, B, ...]` in pixel units; for one copy the numbers of `Noise`."""
-    noise = torch.randn((copies, *images.shape), generator=generator)
+def noise_for(images: Images, sigma: float, samples: int, generator: torch.Generator) -> Tensor:
+    """Draw noise `[S, B, ...]` in pixel units; for one sample the numbers of `Noise`."""
+    noise = torch.randn((samples, *images.shape), generator=generator)
     return sigma * noise.to(images)
 
 
-def log_mean(copies: Tensor) -> Tensor:
-    """Return the log of the mean probability over copies `[S, B, O]`, up to a constant a row."""
-    return copies.log_softmax(2).logsumexp(0)
+def log_mean(samples: Tensor) -> Tensor:
+    """Return the log of the mean probability over samples `[S, B, O]`, up to a constant a row."""
+    return samples.log_softmax(2).logsumexp(0)
 
 
-def check_noise(sigma: float, copies: int) -> None:
-    """Raise unless there is noise, and a copy to put it on."""
-    if not 0 < sigma < float("inf") or copies < 1:
+def check_noise(sigma: float, samples: int) -> None:
+    """Raise unless there is noise, and a sample to put it on."""
+    if not 0 < sigma < float("inf") or samples < 1:
         raise ValueError(
-            f"need a finite `sigma` above 0 and `copies` of at least 1; found {sigma} and {copies}"
+            f"need a finite `sigma` above 0 and `samples` of at least 1; found {sigma} and"
+            f" {samples}"
         )
 
 

@@ -27,7 +27,7 @@ class UDP:
         step_rule: "backtracking" halves a step that flips the predicted class (udp-bt).
         uncertainty: "entropy" (of the mean, for several members), or "mutual-information" of a
             model with `members`.
-        ramp: share of eps that the middle step grows to; 0 keeps all steps alike.
+        ramp: fraction of eps that the middle step grows to; 0 keeps all steps alike.
         space: the input or a layer.
 
     Reference: Pagliardini et al. 2022, Algorithm 1.

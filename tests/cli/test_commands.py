@@ -291,7 +291,7 @@ BAD = [
         "certify --model {run} --reject entropy --threshold 1 --certificate lipschitz",
         "how it rejects",
     ),
-    ("certify --model {run} --certificate none", "nothing to certify"),
+    ("certify --model {run} --certificate none", "invalid choice .none."),
     ("attack --model {run} --count -1", "at least 0"),
     ("attack --model {run} --protocol standard --guarantee topk", "protocol margins"),
     ("attack --model {run} --step-size 0.1", "belongs to the protocol pgd"),

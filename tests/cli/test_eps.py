@@ -26,7 +26,7 @@ def net(tmp_path_factory):
         ("attack", "--norm", "l2", "--steps", "3"),
         ("certify", "--norm", "l2", "--certificate", "lipschitz"),
         ("certify", "--norm", "l2", "--certificate", "smoothing", "--n-certify", "100"),
-        ("certify", "--norm", "l2", "--decide", "--n-certify", "100"),
+        ("certify", "--norm", "l2", "--at-radii", "--n-certify", "100"),
         ("evaluate", "--norm", "l2", "--steps", "3"),
     ],
     ids=" ".join,

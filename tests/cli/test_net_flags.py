@@ -5,7 +5,7 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
-from surefoot.cli.options import Net
+from surefoot.cli.net import Net
 from surefoot.data import load
 
 NAMES = get_args(get_type_hints(Net)["net"])

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from surefoot.cli.options import Net
+from surefoot.cli.net import Net
 from surefoot.data import load
 from surefoot.uncertainty import DUE, DropoutEnsemble, Ensemble
 

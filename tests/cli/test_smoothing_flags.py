@@ -22,7 +22,7 @@ def test_decisions_take_fewer_copies_and_certify_as_much(net, norm, tmp_path):
         f" --radii {radii} --count 20 --n-certify 3000 --folder"
     )
     main([*shared.split(), str(tmp_path / "full")])
-    main([*shared.split(), str(tmp_path / "decided"), "--decide"])
+    main([*shared.split(), str(tmp_path / "decided"), "--at-radii"])
     full, decided = read(tmp_path / "full"), read(tmp_path / "decided")
     assert decided.rows["samples"].mean() < 0.5 * full.rows["samples"].mean()
     for radius in (float(eps), float(radii.split()[1])):
@@ -34,7 +34,14 @@ def test_decisions_take_fewer_copies_and_certify_as_much(net, norm, tmp_path):
 
 def test_only_smoothing_decides(net, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main(f"certify --model {net} --certificate lipschitz --decide --folder {tmp_path}".split())
+        main(
+            [
+                *f"certify --model {net} --certificate lipschitz".split(),
+                "--at-radii",
+                "--folder",
+                str(tmp_path),
+            ]
+        )
     assert "--certificate smoothing" in capsys.readouterr().err
 
 
@@ -45,7 +52,7 @@ def test_other_ways_to_a_certificate(net, tmp_path):
     ).split()
     ways = {
         "near": "--tolerance 0.1",
-        "decided": "--decide",
+        "decided": "--at-radii",
         "half": "--reject entropy --threshold 0.6 --rule majority",
     }
     for name, flags in ways.items():

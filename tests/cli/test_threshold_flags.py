@@ -42,8 +42,8 @@ def test_a_threshold_for_noisy_copies_accepts_more(net, capsys):
 
 
 def test_a_threshold_of_the_largest_radius_under_noise(net, capsys):
-    strict = opened(net, reject="entropy", largest_radius=0.9, threshold_sigma=0.3)
-    mild = opened(net, reject="entropy", largest_radius=0.1, threshold_sigma=0.3)
+    strict = opened(net, reject="entropy", max_rejection=0.9, threshold_sigma=0.3)
+    mild = opened(net, reject="entropy", max_rejection=0.1, threshold_sigma=0.3)
     assert strict.threshold < mild.threshold
     assert "largest mean radius (ii) on 200 other images" in capsys.readouterr().out
 
@@ -60,7 +60,7 @@ def test_a_temperature_alone(net):
         ("--reject entropy --risk 0.002", "no threshold shows a risk"),
         ("--reject entropy --risk 0.1 --count 0", "give a --count above 0"),
         ("--reject entropy --risk 0.1 --coverage 0.9", "needs one of"),
-        ("--reject entropy --largest-radius 0.4", "--threshold-sigma"),
+        ("--reject entropy --max-rejection 0.4", "--threshold-sigma"),
         ("--reject entropy --risk 2", "risk"),
         ("--reject gloro --threshold 0.1 --risk 0.1", "takes no"),
         ("--reject entropy --coverage 0.9 --threshold-sigma -1", "sigma"),

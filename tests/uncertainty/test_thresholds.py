@@ -1,4 +1,4 @@
-"""Thresholds by coverage and by risk: exact cases, the level by simulation, noisy copies."""
+"""Thresholds by coverage and by risk: exact cases, the level by simulation, noise samples."""
 
 import math
 
@@ -87,8 +87,8 @@ def test_a_grid_starts_where_a_test_can_pass(generator):
     assert len(grid) == 20
     assert bool((grid.diff() >= 0).all())
     assert grid[-1] == scores.max()
-    share = (scores <= grid[0]).float().mean().item()
-    assert share == pytest.approx(3 * math.log(0.05) / math.log(0.95) / 1000, abs=1e-3)
+    fraction = (scores <= grid[0]).float().mean().item()
+    assert fraction == pytest.approx(3 * math.log(0.05) / math.log(0.95) / 1000, abs=1e-3)
     fewer = grid_for(scores, 0.05, count=100)  # half would not do: as many as it takes
     needed = math.log(0.05) / math.log(0.95) / 100
     assert (scores <= fewer[0]).float().mean().item() == pytest.approx(needed, abs=1e-3)
@@ -124,9 +124,9 @@ class Line(nn.Module):
 
 def test_coverage_of_noisy_copies_is_reached_under_noise_and_that_of_clean_ones_is_not():
     model, clean = Line(), torch.full((4000, 1), 0.4) + torch.linspace(0, 0.1, 4000).unsqueeze(1)
-    copies = noisy(clean[::2], 0.3, seed=1)
+    samples = noisy(clean[::2], 0.3, seed=1)
     seen = score_of(model, noisy(clean[1::2], 0.3, seed=2), "margin")
-    right = threshold_at_coverage(score_of(model, copies, "margin"), 0.9)
+    right = threshold_at_coverage(score_of(model, samples, "margin"), 0.9)
     assert (seen <= right).float().mean().item() == pytest.approx(0.9, abs=0.025)
     without = threshold_at_coverage(score_of(model, clean[::2], "margin"), 0.9)
     assert (seen <= without).float().mean().item() < 0.8
@@ -134,10 +134,10 @@ def test_coverage_of_noisy_copies_is_reached_under_noise_and_that_of_clean_ones_
 
 def test_noise_depends_on_image_and_seed_alone(generator):
     images = torch.rand(20, 2, 3, generator=generator)
-    copies = noisy(images, 0.5)
-    assert torch.equal(noisy(images[5:9], 0.5), copies[5:9])
-    assert not torch.equal(noisy(images, 0.5, seed=1), copies)
-    assert (copies - images).std().item() == pytest.approx(0.5, rel=0.2)
+    samples = noisy(images, 0.5)
+    assert torch.equal(noisy(images[5:9], 0.5), samples[5:9])
+    assert not torch.equal(noisy(images, 0.5, seed=1), samples)
+    assert (samples - images).std().item() == pytest.approx(0.5, rel=0.2)
     assert noisy(images, 0.0) is images
     with pytest.raises(ValueError, match="sigma"):
         noisy(images, -1.0)

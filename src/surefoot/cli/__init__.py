@@ -16,7 +16,7 @@ COMMANDS = {
     "attack": "search for counterexamples: the upper end of the bracket",
     "certify": "prove radii, by Lipschitz constants or by smoothing: the lower end",
     "limit": "estimate how robust any classifier could be on a data set",
-    "label-uncertainty": "measure how unsure people are of the labels",
+    "label-uncertainty": "measure annotator disagreement of the labels",
     "evaluate": "attack, certify and limit in one record, with a report",
     "report": "draw the page of one or several records again",
     "reproduce": "run an experiment of a paper and compare with its figures",
@@ -58,10 +58,10 @@ def _run(name: str, arguments: list[str]) -> None:
         tyro.conf.OmitSubcommandPrefixes,
         tyro.conf.CascadeSubcommandArgs,
     )
+    command = tyro.cli(module.Command, prog=f"surefoot {name}", args=arguments, config=style)
     from surefoot.evaluation.attack_sweep import Contradiction
 
     try:
-        command = tyro.cli(module.Command, prog=f"surefoot {name}", args=arguments, config=style)
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             command.run()

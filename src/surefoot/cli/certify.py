@@ -1,11 +1,13 @@
 """`surefoot certify`: the lower end of the bracket alone."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from surefoot.cli import evaluate
-from surefoot.cli.options import Claim, Rows, Subject
-from surefoot.threat import Threat
+from surefoot.cli.evaluate import NOISE, SAMPLES, NoiseFlags, SampleFlags, Threat
+from surefoot.cli.guarantee import GuaranteeOptions
+from surefoot.cli.options import Rows, Seed, Subject
 
 
 @dataclass(frozen=True)
@@ -13,31 +15,34 @@ class Command:
     """Prove radii inside which a guarantee holds, without attacking.
 
     Args:
-        subject: which model.
-        rows: which data.
-        claim: what must not change.
-        threat: norm and headline radius (certified radii are l2; linf eps needs eps sqrt(d)).
-        radii: radii of the table; the headline radius is always in it.
-        effort: which certificate, and how sure.
-        folder: receives the record and the page; a second call resumes.
+        subject: The model, and whether it may reject.
+        rows: The images that are certified.
+        guarantee: What must not change inside the ball.
+        threat: The ball around each image (certified radii are l2; linf eps needs eps sqrt(d)).
+        radii: Radii of the table; the headline radius is always in it.
+        certificate: smoothing (then all numbers are about the smoothed classifier); lipschitz; or
+            auto: lipschitz where a bound is known.
+        noise: The smoothed classifier (--certificate smoothing).
+        samples: Its certificate.
+        at_radii: Decide only the radii of the grid: draw until it is certain which of them hold,
+            mostly a few hundred samples; --n-certify is then the most.
+        seed: Seed of the noise; random takes one from the system, which is stored: for images of an
+            adversary, who could search for some that suit a seed known beforehand.
+        folder: Folder that receives the record and the page; a second call resumes.
     """
 
     subject: Subject
     rows: Rows = field(default_factory=Rows)
-    claim: Claim = field(default_factory=Claim)
+    guarantee: GuaranteeOptions = field(default_factory=GuaranteeOptions)
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.25))
     radii: tuple[float, ...] = ()
-    effort: evaluate.Effort = field(
-        default_factory=lambda: evaluate.Effort(certificate="smoothing")
-    )
+    certificate: Literal["auto", "lipschitz", "smoothing"] = "smoothing"
+    noise: NoiseFlags = NOISE
+    samples: SampleFlags = SAMPLES
+    at_radii: bool = False
+    seed: Seed = 0
     folder: Path = Path("runs/certificates")
 
     def run(self) -> None:
         """Certify, write, show."""
-        if self.effort.certificate in ("none", "vote"):
-            raise ValueError(
-                f"--certificate {self.effort.certificate} leaves nothing to certify: take lipschitz"
-                " or smoothing"
-            )
-        command = replace(evaluate.Command(self.subject), **vars(self))
-        evaluate.evaluate(command, attack=False, limits=False)
+        evaluate.evaluate(evaluate.Command(**vars(self)), attack=False, limits=False)

@@ -8,26 +8,16 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from accelerate import PartialState
+from typing import TYPE_CHECKING, Any
 
 from surefoot.cli.options import check_seeds
 from surefoot.cli.say import say
-from surefoot.cli.show import percent, table
-from surefoot.data import load
-from surefoot.evaluation import Plain, Record, Smoothed, bracket, metrics
-from surefoot.evaluation.classifiers import Classifier
 from surefoot.files import locked, write_whole
-from surefoot.guarantees import Local
-from surefoot.models import build
-from surefoot.report import comparison_chart, write_markdown, write_page
-from surefoot.report.style import to_png
-from surefoot.stats import Interval
-from surefoot.threat import Threat
-from surefoot.training import PGD, UDP, Recipe, Standard, Training, fit
-from surefoot.uncertainty.vote import Vote
+
+if TYPE_CHECKING:
+    from surefoot.evaluation import Record
+    from surefoot.stats import Interval
+    from surefoot.training import Recipe
 
 EPS = 0.5
 RADII = (0.125, 0.25, 0.375, 0.5, 0.75)
@@ -44,7 +34,7 @@ class Command:
             call goes on where the first was killed.
         count: test images (500 at most).
         epochs: of each training; the Lipschitz net takes twice as many of its cheap ones.
-        n_certify: noisy copies of each image.
+        n_certify: noise samples of each image.
         sigma: noise of the votes.
         seed: of everything.
     """
@@ -58,6 +48,9 @@ class Command:
 
     def run(self) -> None:
         """Train, evaluate, write, show."""
+        import torch
+        from accelerate import PartialState
+
         self._check()
         # Nets this small gain little from a second thread, and lose much where cores are busy.
         torch.set_num_threads(1)
@@ -67,6 +60,8 @@ class Command:
 
     def _check(self) -> None:
         """Raise on settings that would only fail after a training."""
+        from surefoot.data import load
+
         check_seeds(self.seed)
         load("digits").first(self.count)
         if self.epochs < 1 or self.n_certify < 1 or not 0 < self.sigma < math.inf:
@@ -76,6 +71,11 @@ class Command:
             )
 
     def _run(self) -> None:
+        from surefoot.report import comparison_chart, write_markdown, write_page
+        from surefoot.report.style import to_png
+        from surefoot.threat import Threat
+        from surefoot.training import PGD, UDP, Standard
+
         threat = Threat("l2", EPS)
         records = [
             self._row("standard", PLAIN, Standard(), self.epochs, 3e-3),
@@ -93,15 +93,25 @@ class Command:
         say(f"page: {page}")
 
     def _row(
-        self, name: str, net: dict[str, Any], recipe: Recipe, epochs: int, peak: float
-    ) -> Record:
+        self, name: str, net: dict[str, Any], recipe: "Recipe", epochs: int, peak: float
+    ) -> "Record":
         """Train one net and evaluate it; both go on after a kill."""
+        import torch
+
+        from surefoot.data import load
+        from surefoot.evaluation import Plain, Smoothed, bracket
+        from surefoot.guarantees import Local
+        from surefoot.models import build
+        from surefoot.threat import Threat
+        from surefoot.training import Training, fit
+        from surefoot.uncertainty.vote import Vote
+
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             model = build(**net)
         training = Training(epochs=epochs, batch_size=64, learning_rate=peak, seed=self.seed)
         fit(model, load("digits", "train"), recipe, self.folder / name, training=training)
-        classifier: Classifier = Plain(model, "lipschitz", seed=self.seed)
+        classifier: Plain | Smoothed = Plain(model, "lipschitz", seed=self.seed)
         if name != "lipschitz":
             vote = Vote(model, self.sigma)
             classifier = Smoothed(vote, n_certify=self.n_certify, seed=self.seed)
@@ -117,16 +127,20 @@ class Command:
         )
 
 
-def limit_at(record: Record, radius: float) -> Interval | None:
-    """Give the estimated limit at a radius of the grid, if there is one."""
+def limit_at(record: "Record", radius: float) -> "Interval | None":
+    """Return the estimated limit at a radius of the grid, if there is one."""
+    from surefoot.stats import Interval
+
     for entry in record.header["limit"]:
         if entry["radius"] == radius and entry["feasible"]:
             return Interval(**entry["robustness"])
     return None
 
 
-def summarise(record: Record) -> dict[str, Any]:
-    """Give the four answers at the headline radius, as shares."""
+def summarise(record: "Record") -> dict[str, Any]:
+    """Return the four answers at the headline radius, as fractions."""
+    from surefoot.evaluation import metrics
+
     certified = metrics.certified_accuracy(record, EPS)
     limit = limit_at(record, EPS)
     return {
@@ -139,8 +153,11 @@ def summarise(record: Record) -> dict[str, Any]:
     }
 
 
-def show(records: list[Record]) -> None:
+def show(records: "list[Record]") -> None:
     """Print one table of the four answers."""
+    from surefoot.cli.show import percent, table
+    from surefoot.evaluation import metrics
+
     rows = []
     for record in records:
         certificate = record.header["certificate"]

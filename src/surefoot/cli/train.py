@@ -5,19 +5,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from accelerate import PartialState
 
-from surefoot.cli.options import Net, check_seeds, check_unused, read_groups
+from surefoot.cli.declared import declared, real
+from surefoot.cli.guarantee import read_groups
+from surefoot.cli.net import Net
+from surefoot.cli.options import check_seeds, check_unused
 from surefoot.cli.say import say
-from surefoot.data import load
-from surefoot.guarantees import Affinity
-from surefoot.training import RECIPES, GloRo, Recipe, Training, fit
 
 if TYPE_CHECKING:
+    from surefoot.training import Recipe, Training
+
     AnyRecipe = Recipe
 else:  # one subcommand a recipe; the flags are the fields of its record
+    Training = declared("surefoot.training.settings", "Training")
+    recipes = {name: make() for name, make in declared("surefoot.training", "RECIPES").items()}
     AnyRecipe = tyro.extras.subcommand_type_from_defaults(
-        {name: make() for name, make in RECIPES.items()}
+        recipes, {name: recipe.__doc__.partition("\n")[0] for name, recipe in recipes.items()}
     )
 
 
@@ -49,6 +52,12 @@ class Command:
 
     def run(self) -> None:
         """Train, and say where the model is."""
+        from accelerate import PartialState
+
+        from surefoot.data import load
+        from surefoot.training import fit
+
+        recipe, training = real(self.recipe), real(self.training)
         check_seeds(self.validation_seed, self.training.seed)
         if min(self.count, self.validation) < 0:
             raise ValueError(
@@ -65,10 +74,9 @@ class Command:
         if self.validation:
             validation, data = data.split(self.validation, self.validation_seed)
         model = self.net.build(data)
-        recipe = self._grouped(data.classes) if self.groups else self.recipe
-        folder = fit(
-            model, data, recipe, self.folder, training=self.training, validation=validation
-        )
+        if self.groups:
+            recipe = self._grouped(recipe, data.classes)
+        folder = fit(model, data, recipe, self.folder, training=training, validation=validation)
         if not PartialState().is_main_process:
             return
         say((folder / "log.jsonl").read_text().splitlines()[-1])
@@ -76,8 +84,11 @@ class Command:
         if validation is not None:
             say(f"best epoch: {folder / 'best'}")
 
-    def _grouped(self, classes: tuple[str, ...]) -> Recipe:
-        """Give the recipe with affinity groups."""
-        if not isinstance(self.recipe, GloRo):
+    def _grouped(self, recipe: "Recipe", classes: tuple[str, ...]) -> "Recipe":
+        """Return the recipe with affinity groups."""
+        from surefoot.guarantees import Affinity
+        from surefoot.training import GloRo
+
+        if not isinstance(recipe, GloRo):
             raise ValueError("--groups is for the recipe gloro: its guarantee becomes affinity")
-        return replace(self.recipe, guarantee=Affinity(read_groups(self.groups, classes)))
+        return replace(recipe, guarantee=Affinity(read_groups(self.groups, classes)))

@@ -23,8 +23,8 @@ from surefoot.papers.experiment import (
 from surefoot.papers.table import part, trained
 from surefoot.stats import Interval, interval
 from surefoot.uncertainty import threshold_at_coverage
+from surefoot.uncertainty.selection import noisy
 from surefoot.uncertainty.selective import score_of
-from surefoot.uncertainty.thresholds import noisy
 from surefoot.uncertainty.vote import Vote
 
 COVERAGE = 0.95

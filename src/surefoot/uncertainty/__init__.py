@@ -18,6 +18,16 @@ from surefoot.uncertainty.scores import (
     vacuity,
     vote_disagreement,
 )
+from surefoot.uncertainty.selection import (
+    RiskThreshold,
+    by_coverage,
+    by_risk,
+    grid_for,
+    noisy,
+    tempered,
+    threshold_at_coverage,
+    threshold_at_risk,
+)
 from surefoot.uncertainty.selective import (
     Selective,
     accepted,
@@ -25,13 +35,6 @@ from surefoot.uncertainty.selective import (
     scored,
 )
 from surefoot.uncertainty.temperature import Tempered, fit_temperature
-from surefoot.uncertainty.thresholds import (
-    RiskThreshold,
-    grid_for,
-    noisy,
-    threshold_at_coverage,
-    threshold_at_risk,
-)
 
 __all__ = [
     "DUE",
@@ -47,6 +50,8 @@ __all__ = [
     "Tempered",
     "accepted",
     "bounded_variance",
+    "by_coverage",
+    "by_risk",
     "energy",
     "entropy",
     "fit_temperature",
@@ -59,6 +64,7 @@ __all__ = [
     "noisy",
     "score_of",
     "scored",
+    "tempered",
     "threshold_at_coverage",
     "threshold_at_risk",
     "vacuity",

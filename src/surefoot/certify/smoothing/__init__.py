@@ -14,6 +14,7 @@ from surefoot.certify.smoothing.fixed import largest_radius, radii_from_counts
 from surefoot.certify.smoothing.procedure import Procedure
 from surefoot.certify.smoothing.scores import distribution_bounds, mean_bounds, quantile_bounds
 from surefoot.certify.smoothing.table import UNIT, Table, count
+from surefoot.certify.smoothing.threshold import by_radius
 from surefoot.certify.smoothing.two_radii import TwoRadii, best_threshold, two_radii
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Table",
     "TwoRadii",
     "best_threshold",
+    "by_radius",
     "certify",
     "count",
     "decide",

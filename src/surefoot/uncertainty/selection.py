@@ -1,7 +1,9 @@
-"""Which score is still accepted: thresholds by coverage and by risk, from validation images.
+"""What is chosen on validation images: thresholds by coverage and by risk, and a temperature.
 
-Never from images that are evaluated. For a classifier that will see noise, take the scores of noisy
-copies (`noisy`): a threshold from clean images accepts fewer of them than it says.
+Never on images that are evaluated. `by_coverage`, `by_risk` and `tempered` take a model and images;
+`threshold_at_coverage` and `threshold_at_risk` take scores. For a classifier that will see noise,
+take the scores of noisy images (`sigma`): a threshold from clean images accepts fewer of them than
+it promises. By radius: `certify.smoothing.threshold`.
 """
 
 import math
@@ -10,14 +12,81 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from surefoot.models.frozen import device_of, frozen
 from surefoot.stats import upper_bound
 from surefoot.streams import keys, normal
-from surefoot.types import Flags, Images, PerExample
+from surefoot.types import Flags, Images, Labels, Model, Outcomes, PerExample
+from surefoot.uncertainty.selective import scored
+from surefoot.uncertainty.temperature import Tempered, fit_temperature
 
 STEPS = 20
 """Thresholds of a grid."""
 AMPLE = 3.0
 """The first threshold of a grid accepts this many times what would do if all were right."""
+
+
+def by_coverage(
+    model: Model, images: Images, score: str, coverage: float, *, sigma: float = 0.0
+) -> tuple[float, float]:
+    """Return the smallest threshold that accepts at least `coverage` of the images, and how much.
+
+    Args:
+        model: without a column "uncertain".
+        images: validation images.
+        score: one of `selective.NAMES`.
+        coverage: fraction to accept.
+        sigma: noise that the classifier will see.
+    """
+    _, scores = _scored(model, images, score, sigma)
+    threshold = threshold_at_coverage(scores, coverage)
+    return threshold, (scores <= threshold).double().mean().item()
+
+
+def by_risk(
+    model: Model,
+    images: Images,
+    labels: Labels,
+    score: str,
+    risk: float,
+    *,
+    alpha: float = 0.05,
+    sigma: float = 0.0,
+) -> "RiskThreshold":
+    """Return the largest threshold whose selective risk is at most `risk`, see `threshold_at_risk`.
+
+    The first third of the images fixes the grid of thresholds, the others test it.
+
+    Args:
+        model: without a column "uncertain".
+        images: validation images.
+        labels: of these images.
+        score: one of `selective.NAMES`.
+        risk: largest fraction of wrong ones among the accepted.
+        alpha: probability of a threshold whose risk is larger.
+        sigma: noise that the classifier will see.
+    """
+    first = len(images) // 3
+    _, scores = _scored(model, images[:first], score, sigma)
+    grid = grid_for(scores, risk, count=len(images) - first, alpha=alpha)
+    logits, scores = _scored(model, images[first:], score, sigma)
+    wrong = logits.argmax(1) != labels[first:]
+    return threshold_at_risk(scores, wrong, risk, grid=grid, alpha=alpha)
+
+
+def tempered(model: Model, images: Images, labels: Labels, *, sigma: float = 0.0) -> Tempered:
+    """Return the model with the temperature that fits the first third of the images best.
+
+    So `by_risk` may test on the others of the same images.
+
+    Args:
+        model: maps images to logits.
+        images: validation images.
+        labels: of these images.
+        sigma: noise that the classifier will see.
+    """
+    first = len(images) // 3
+    logits, _ = _scored(model, images[:first], "energy", sigma)
+    return Tempered(model, fit_temperature(logits, labels[:first]))
 
 
 def threshold_at_coverage(scores: PerExample, coverage: float) -> float:
@@ -35,8 +104,8 @@ class RiskThreshold:
 
     Attributes:
         threshold: the largest one that passed; None if none did.
-        coverage: share of the validation images that it accepts; 0 for None.
-        wrong: share of wrong ones among these; NaN for None.
+        coverage: fraction of the validation images that it accepts; 0 for None.
+        wrong: fraction of wrong ones among these; NaN for None.
         bound: upper Clopper-Pearson bound of the selective risk, the one that was tested; for None
             that of the first threshold, which failed.
     """
@@ -50,7 +119,7 @@ class RiskThreshold:
 def threshold_at_risk(
     scores: PerExample, wrong: Flags, risk: float, *, grid: Tensor, alpha: float = 0.05
 ) -> RiskThreshold:
-    r"""Return the largest threshold of a grid whose selective risk is at most `risk`, surely
+    r"""Return the largest threshold of a grid whose selective risk is at most `risk`, certainly
     enough.
 
     With $n_t$ scores at most t, and $k_t$ wrong among them, thresholds are tested from below,
@@ -65,13 +134,13 @@ def threshold_at_risk(
     at `risk`, with probability at most alpha. So one alpha serves the whole grid (fixed-sequence
     testing), whether or not R rises with t.
 
-    Holds if: scores are of independent images (one noisy copy each, if noise is added), distributed
-    as those that will be seen, and grid, model and temperature do not depend on them.
+    Holds if: scores are of independent images (one noise sample each, if noise is added),
+    distributed as those that will be seen, and grid, model and temperature do not depend on them.
 
     Args:
         scores: of validation images; NaN is not accepted.
         wrong: whether the label is wrong, of the same images.
-        risk: largest share of wrong ones among the accepted.
+        risk: largest fraction of wrong ones among the accepted.
         grid: rising thresholds, fixed beforehand: a range of the score, or `grid_for` other images.
         alpha: probability of a threshold whose risk is larger.
 
@@ -118,15 +187,15 @@ def grid_for(
     _check(risk, alpha)
     needed = math.log(alpha) / math.log1p(-risk) / count
     first = min(max(needed, min(AMPLE * needed, 0.5)), 1.0)
-    shares = torch.linspace(first, 1.0, steps)
+    fractions = torch.linspace(first, 1.0, steps)
     kept = scores[~scores.isnan()]
     if len(kept) == 0:
         raise ValueError("a grid needs scores that are not NaN; found none")
-    return torch.tensor([threshold_at_coverage(kept, share) for share in shares.tolist()])
+    return torch.tensor([threshold_at_coverage(kept, fraction) for fraction in fractions.tolist()])
 
 
 def noisy(images: Images, sigma: float, *, seed: int = 0) -> Images:
-    """Return one noisy copy of each image, in pixel units and not clipped; sigma = 0: the images.
+    """Return one noise sample of each image, in pixel units and not clipped; sigma = 0: the images.
 
     Args:
         images: `[B, ...]`.
@@ -144,3 +213,11 @@ def noisy(images: Images, sigma: float, *, seed: int = 0) -> Images:
 def _check(risk: float, alpha: float) -> None:
     if not (0 < risk < 1 and 0 < alpha < 1):
         raise ValueError(f"need `risk` and `alpha` strictly in (0, 1); found {risk}, {alpha}")
+
+
+def _scored(model: Model, images: Images, score: str, sigma: float) -> tuple[Outcomes, PerExample]:
+    """Return logits and scores, of noisy images, in eval mode and without gradients."""
+    images = noisy(images, sigma)
+    with torch.inference_mode(), frozen(model):
+        logits, scores = scored(model, images.to(device_of(model)), score)
+    return logits.cpu(), scores.cpu()

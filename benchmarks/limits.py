@@ -9,7 +9,7 @@ to 10 dimensions, how often the interval covers the exact measure of the found r
 Mahloujifar et al. 2019 (tables 1 to 5, best row for the risk), Prescott et al. 2021 (read off a
 figure) and Zhang and Evans 2022 (read off a figure; the gamma of their curve is not known, .17 is
 the default of their program), with calibration on a quarter of the points and reported on another;
-`reach`: what calibration brought up to the demanded risk; "none" is the protocol
+`calibrate_to`: what calibration brought up to the demanded risk; "none" is the protocol
 of the authors: no calibration, half of the points report. Each row runs in a process of its own, so
 that its peak memory is its own. Rows go to results/limits.jsonl.
 """
@@ -108,7 +108,7 @@ def half(points: Tensor, seed: int) -> Tensor:
 def figures(found: Estimate) -> Row:
     """Give what is quoted of an estimate."""
     row: Row = {"feasible": found.feasible, "valid": found.valid, "calibrated": found.calibrated}
-    row |= {"delta": found.delta, "pieces_used": found.pieces, "gamma_asked": found.gamma}
+    row |= {"delta": found.delta, "pieces_used": found.components, "gamma_asked": found.gamma}
     row["largest_gamma"] = found.largest_gamma
     for name in ("risk", "adversarial_risk", "label_uncertainty"):
         value = getattr(found, name)
@@ -141,16 +141,22 @@ def speed(seed: int) -> Rows:
             search = half(points, seed)
         return timed(points, unsure, search=search, seed=seed, **settings)
 
-    piece = {"gamma": 0.0, "constraint": "piece"}
+    component = {"gamma": 0.0, "constraint": "component"}
     cases = [
-        ("digits", 0.3, None, {"norm": "l2", "eps": 0.5, "risk": 0.05, "pieces": 5}),
-        ("digits", 0.5, None, {"norm": "linf", "eps": 0.125, "risk": 0.05, "pieces": 10}),
-        ("cifar10h", 10, 1, {"norm": "l2", "eps": 0.5, "risk": 0.05, "pieces": 5}),
-        ("cifar10h", 60, None, {"norm": "linf", "eps": 8 / 255, "risk": 0.05, "pieces": 10}),
-        ("mnist", 180, 6, {"norm": "l2", "eps": 1.58, "risk": 0.01, "pieces": 20}),
+        ("digits", 0.3, None, {"norm": "l2", "eps": 0.5, "risk": 0.05, "components": 5}),
+        ("digits", 0.5, None, {"norm": "linf", "eps": 0.125, "risk": 0.05, "components": 10}),
+        ("cifar10h", 10, 1, {"norm": "l2", "eps": 0.5, "risk": 0.05, "components": 5}),
+        ("cifar10h", 60, None, {"norm": "linf", "eps": 8 / 255, "risk": 0.05, "components": 10}),
+        ("mnist", 180, 6, {"norm": "l2", "eps": 1.58, "risk": 0.01, "components": 20}),
         (
             *("cifar10", 600, None),
-            {"norm": "linf", "eps": 8 / 255, "risk": 0.05, "pieces": 1, "family": "half-spaces"},
+            {
+                "norm": "linf",
+                "eps": 8 / 255,
+                "risk": 0.05,
+                "components": 1,
+                "family": "half-spaces",
+            },
         ),
     ]
     for name, seconds, memory, settings in cases:
@@ -158,7 +164,7 @@ def speed(seed: int) -> Rows:
         label = f"{name} {settings['norm']} {settings.get('family', '')}".strip()
 
         def work(name: str = name, settings: Row = settings, target: Row = target) -> Row:
-            return on(name, piece | settings) | target
+            return on(name, component | settings) | target
 
         yield label, work
 
@@ -180,7 +186,9 @@ def peer(seed: int) -> Rows:
 
         def work(expected: Row, settings: Row) -> Row:
             points, unsure, search = digits()
-            row = timed(points, unsure, risk=0.05, constraint="piece", search=search, **settings)
+            row = timed(
+                points, unsure, risk=0.05, constraint="component", search=search, **settings
+            )
             if row["feasible"]:
                 names = ("risk", "adversarial_risk")
                 found = [round(100 * row[f"{name}_search"], 2) for name in names]
@@ -197,8 +205,14 @@ def peer(seed: int) -> Rows:
             "report": new and list(new),
             "seconds": seconds,
         }
-        pieces = 5 if metric == "l2" else 10
-        settings = {"norm": metric, "eps": eps, "gamma": gamma, "pieces": pieces, "seed": seed}
+        components = 5 if metric == "l2" else 10
+        settings = {
+            "norm": metric,
+            "eps": eps,
+            "gamma": gamma,
+            "components": components,
+            "seed": seed,
+        }
         yield f"peer {metric} {eps:g} gamma {gamma:g}", partial(work, expected, settings)
 
 
@@ -217,20 +231,25 @@ def exact(region: Region, dimensions: int, seed: int) -> float:
 def gaussian(seed: int) -> Rows:
     """Count how often the interval covers the exact measure of the expansion."""
 
-    def work(family: str, metric: str, pieces: int, dimensions: int) -> Row:
+    def work(family: str, metric: str, components: int, dimensions: int) -> Row:
         covered, seconds, fractions = 0, 0.0, []
         for run in range(100):
             draw = torch.Generator().manual_seed(1000 * seed + run)
             points = torch.randn(2000, dimensions, generator=draw, dtype=torch.float64)
             settings = {"risk": 0.1, "gamma": 0.0, "eps": 0.5, "norm": metric, "family": family}
             began = time.perf_counter()
-            found = concentration(points, torch.zeros(2000), pieces=pieces, seed=run, **settings)
+            found = concentration(
+                points, torch.zeros(2000), components=components, seed=run, **settings
+            )
             seconds += time.perf_counter() - began
             truth = exact(found.region.expand(0.5), dimensions, run)
             covered += found.adversarial_risk.low <= truth <= found.adversarial_risk.high
             fractions.append(truth)
         row = {"runs": 100, "covered": covered, "mean_exact": mean(fractions), "seconds": seconds}
-        return row | {"settings": settings | {"pieces": pieces}, "points": [2000, dimensions]}
+        return row | {
+            "settings": settings | {"components": components},
+            "points": [2000, dimensions],
+        }
 
     kinds = [("half-spaces", "l2", 1), ("balls", "l2", 1), ("half-spaces", "linf", 3)]
     kinds += [("balls", "l2", 5), ("cubes", "linf", 5), ("rectangles", "linf", 1)]
@@ -249,7 +268,7 @@ def gaussian_784(seed: int) -> Rows:
         row = timed(
             *(points, torch.zeros(len(points))),
             **{"risk": risk, "gamma": 0.0, "eps": 1.0, "norm": "l2", "family": "half-spaces"},
-            **{"pieces": 1, "seed": seed},
+            **{"components": 1, "seed": seed},
         )
         bound = float(norm.cdf(norm.ppf(row["risk"][0]) + 1))
         return row | {"bound_at_the_risk": bound, "above": row["adversarial_risk"][0] - bound}
@@ -259,7 +278,7 @@ def gaussian_784(seed: int) -> Rows:
 
 
 PUBLISHED: dict[str, list[tuple[str, float, float, float, str, int, float]]] = {
-    # norm, eps, risk, gamma, family, pieces, published adversarial risk
+    # norm, eps, risk, gamma, family, components, published adversarial risk
     "mnist": [
         ("l2", 1.58, 0.01, 0.0, "balls", 20, 0.0219),
         ("l2", 3.16, 0.01, 0.0, "balls", 20, 0.0415),
@@ -298,21 +317,25 @@ PUBLISHED: dict[str, list[tuple[str, float, float, float, str, int, float]]] = {
 def published(name: str, seed: int) -> Rows:
     """Estimate in published settings: calibrated to the value, to the limit; or as the authors."""
 
-    def work(setting: Row, reach: str, figure: float) -> Row:
+    def work(setting: Row, calibrate_to: str, figure: float) -> Row:
         points, unsure = images(name)
-        given = {"search": half(points, seed)} if reach == "none" else {"reach": reach}
+        given = (
+            {"search": half(points, seed)}
+            if calibrate_to == "none"
+            else {"calibrate_to": calibrate_to}
+        )
         row = timed(points, unsure, **setting, **given, seed=seed)
         return row | {"published": None if math.isnan(figure) else figure}
 
-    names = ("norm", "eps", "risk", "gamma", "family", "pieces")
+    names = ("norm", "eps", "risk", "gamma", "family", "components")
     for *values, figure in PUBLISHED[name]:
         setting = dict(zip(names, values, strict=True))
-        for reach in ("value", "limit", "none"):
+        for calibrate_to in ("value", "limit", "none"):
             label = (
                 f"{name} {setting['norm']} {setting['eps']:.4g} gamma {setting['gamma']:g}"
-                f" {setting['family']} {reach}"
+                f" {setting['family']} {calibrate_to}"
             )
-            yield label, partial(work, setting, reach, figure)
+            yield label, partial(work, setting, calibrate_to, figure)
 
 
 def conflicts(seed: int) -> Rows:

@@ -28,9 +28,9 @@ print(f"adversarial risk at l2 radius {EPS}, {POINTS} points, 95 % intervals")
 print(f"{'risk':>6}{'exact':>8}{'1 ball':>35}{'5 balls':>35}")
 for risk in (0.05, 0.1, 0.2):
     cells = []
-    for pieces in (1, 5):
+    for components in (1, 5):
         found = concentration(
-            points, certain, risk=risk, gamma=0.0, eps=EPS, norm="l2", pieces=pieces, delta=0.15
+            points, certain, risk=risk, gamma=0.0, eps=EPS, norm="l2", components=components, delta=0.15
         )
         reached = found.adversarial_risk
         flag = "" if found.valid else " (not valid)"

@@ -43,7 +43,7 @@ def test_lower_limits_can_be_asked_for_and_make_the_report_valid():
     for seed in range(3):
         points, unsure = cloud(1200, 3, seed)
         found = concentration(
-            points, unsure, risk=0.1, gamma=0.3, eps=0.3, norm="l2", reach="limit", seed=seed
+            points, unsure, risk=0.1, gamma=0.3, eps=0.3, norm="l2", calibrate_to="limit", seed=seed
         )
         assert found.calibrated == "limit"
         assert found.calibrate.risk.low >= 0.1
@@ -68,7 +68,7 @@ def test_the_report_part_has_no_say():
 
 def test_default_parts_are_a_half_and_two_quarters():
     points, unsure = cloud(402, 2)
-    found = concentration(points, unsure, pieces=1, **SETTINGS)
+    found = concentration(points, unsure, components=1, **SETTINGS)
     counts = []
     for part in (found.search, found.calibrate, found):
         # Clopper-Pearson for no point out of n is [0, 1 - .025 ** (1 / n)]: n from a measure.
@@ -122,8 +122,8 @@ def test_steps_of_calibration_by_hand():
 
 def test_pieces_and_gamma_are_chosen_on_the_calibration_part():
     points, unsure = cloud(1200)
-    found = concentration(points, unsure, pieces=8, **(SETTINGS | {"gamma": 0.5}))
-    assert found.pieces in (1, 2, 4, 8)
+    found = concentration(points, unsure, components=8, **(SETTINGS | {"gamma": 0.5}))
+    assert found.components in (1, 2, 4, 8)
     assert found.gamma >= 0.5
     assert found.calibrate.label_uncertainty.value >= 0.5
 
@@ -144,14 +144,14 @@ def test_what_cannot_be_confirmed_is_said():
 
 def test_repeated_splits():
     points, unsure = cloud(400, 3)
-    many = repeated(points, unsure, splits=4, pieces=2, **SETTINGS)
+    many = repeated(points, unsure, splits=4, components=2, **SETTINGS)
     values = [found.adversarial_risk.value for found in many.estimates]
     assert len(set(values)) > 1
     assert many.adversarial_risk.mean == pytest.approx(sum(values) / 4)
     spread = torch.tensor(values, dtype=torch.float64).std().item()
     assert many.adversarial_risk.sd == pytest.approx(spread)
     assert many.feasible == 1.0
-    again = concentration(points, unsure, pieces=2, seed=1, **SETTINGS)
+    again = concentration(points, unsure, components=2, seed=1, **SETTINGS)
     assert again.adversarial_risk == many.estimates[1].adversarial_risk
     one = repeated(points, unsure, splits=1, **SETTINGS)
     assert math.isnan(one.risk.sd)
@@ -176,7 +176,7 @@ def test_best_family_is_the_one_that_fits_the_cloud():
     least = min(one.calibrate.adversarial_risk.value for one in every.values())
     assert found.calibrate.adversarial_risk.value == least
     assert best_concentration(points, unsure, **(SETTINGS | {"gamma": 1.9})) is None
-    linf = SETTINGS | {"norm": "linf", "pieces": 1}
+    linf = SETTINGS | {"norm": "linf", "components": 1}
     name, _ = best_concentration(points, unsure, families=["rectangles"], **linf)
     assert name == "rectangles"
     with pytest.raises(ValueError, match="`calibrate`"):
@@ -191,11 +191,11 @@ def test_families_and_norms():
 
 
 def test_an_empty_region_is_furthest_from_the_goal():
-    goal = Goal(**SETTINGS, pieces=2, delta=0.0, constraint="union")
+    goal = Goal(**SETTINGS, components=2, delta=0.0, constraint="union")
     counts = {"empty": 0, "short": 40}
 
     def fit(asked):
-        return "empty" if asked.pieces == 2 else "short"
+        return "empty" if asked.components == 2 else "short"
 
     def look(region):
         held, reached = counts[region], counts[region] + 10

@@ -14,7 +14,7 @@ def limit(folder, *flags):
 
 def test_best_family_over_splits(tmp_path, capsys):
     flags = ("--norm", "l2", "--eps", "0.5", "--family", "best", "--splits", "2")
-    (entry,) = limit(tmp_path, *flags, "--risk", "0.1", "--pieces", "2")
+    (entry,) = limit(tmp_path, *flags, "--risk", "0.1", "--components", "2")
     assert entry["family"] in ("balls", "half-spaces")
     assert entry["calibrated"] in ("value", "limit")
     assert entry["calibrate"]["risk"]["value"] >= 0.1
@@ -24,7 +24,7 @@ def test_best_family_over_splits(tmp_path, capsys):
 
 
 def test_every_family_by_name(tmp_path):
-    flags = ("--norm", "linf", "--eps", "0.1", "--risk", "0.1", "--pieces", "2")
+    flags = ("--norm", "linf", "--eps", "0.1", "--risk", "0.1", "--components", "2")
     for family in ("cubes", "rectangles", "half-spaces"):
         (entry,) = limit(tmp_path, *flags, "--family", family)
         assert entry["family"] == family

@@ -57,8 +57,8 @@ def test_rows_of_the_authors_program(digits, setting):
         gamma=setting[2],
         eps=setting[1],
         norm=setting[0],
-        pieces=5 if setting[0] == "l2" else 10,
-        constraint="piece",
+        components=5 if setting[0] == "l2" else 10,
+        constraint="component",
         search=search,
     )
     assert (row(found.search), row(found)) == PEER[setting]
@@ -75,7 +75,7 @@ def test_infeasible_gamma_is_a_clean_answer(digits):
             gamma=gamma,
             eps=0.5,
             norm="l2",
-            constraint="piece",
+            constraint="component",
             search=search,
         )
         assert found == Estimate(False, False, found.largest_gamma)
@@ -89,7 +89,7 @@ def test_union_constraint_is_never_worse_than_the_stricter_one(digits, norm, eps
     for seed in range(3):
         source = torch.Generator().manual_seed(seed)
         search = torch.randperm(len(images), generator=source)[: len(images) // 2]
-        union, piece = (
+        union, component = (
             concentration(
                 images,
                 uncertainty,
@@ -100,13 +100,13 @@ def test_union_constraint_is_never_worse_than_the_stricter_one(digits, norm, eps
                 constraint=constraint,
                 search=search,
             )
-            for constraint in ("union", "piece")
+            for constraint in ("union", "component")
         )
-        assert union.feasible or not piece.feasible
+        assert union.feasible or not component.feasible
         if union.feasible:
             assert union.search.label_uncertainty.value >= 0.35
-        if piece.feasible:
-            worse = piece.search.adversarial_risk.value
+        if component.feasible:
+            worse = component.search.adversarial_risk.value
             assert union.search.adversarial_risk.value <= worse
 
 
@@ -116,8 +116,8 @@ def plain_greedy(points, uncertainty, goal):
     distances = torch.cdist(
         points, points, p=order, compute_mode="donot_use_mm_for_euclid_dist"
     ).tolist()
-    covered, expanded, pieces = set(), set(), []
-    for pieces_left in range(goal.pieces, 0, -1):
+    covered, expanded, components = set(), set(), []
+    for pieces_left in range(goal.components, 0, -1):
         left = goal.budget(len(points)) - len(covered)
         if left <= 1 and len(covered) >= goal.needed(len(points)):
             break
@@ -137,19 +137,19 @@ def plain_greedy(points, uncertainty, goal):
         if best is None:
             break
         covered, expanded = covered | best[3], expanded | best[4]
-        pieces.append(best[1:3])
-    return pieces if len(covered) >= goal.needed(len(points)) else None
+        components.append(best[1:3])
+    return components if len(covered) >= goal.needed(len(points)) else None
 
 
 @pytest.mark.parametrize("metric", ["l2", "linf"])
-@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize("ties", [False, True])
-def test_search_agrees_with_plain_loops(metric, pieces, ties):
+def test_search_agrees_with_plain_loops(metric, components, ties):
     for seed in range(6):
         points, uncertainty = gaussian(24, 3, seed)
         if ties:
             points = (2 * points).round() / 2
-        goal = Goal(0.25, 0.4 * (seed % 2), 0.4, metric, pieces, 0.1, "piece")
+        goal = Goal(0.25, 0.4 * (seed % 2), 0.4, metric, components, 0.1, "component")
         expected = plain_greedy(points, uncertainty, goal)
         found = prepare(points, uncertainty, goal)(goal)
         assert (found is None) == (expected is None)
@@ -168,7 +168,7 @@ def test_search_agrees_with_plain_loops(metric, pieces, ties):
 )
 def test_one_piece_is_monotone(name, values, gamma):
     points, uncertainty = gaussian(300, 3)
-    settings = {"risk": 0.1, "gamma": gamma, "eps": 0.2, "norm": "l2", "pieces": 1}
+    settings = {"risk": 0.1, "gamma": gamma, "eps": 0.2, "norm": "l2", "components": 1}
     settings["search"] = torch.arange(150)
     found = [concentration(points, uncertainty, **{**settings, name: value}) for value in values]
     fractions = [estimate.search.adversarial_risk.value for estimate in found]
@@ -189,7 +189,7 @@ def test_gaussian_intervals_cover_the_exact_measures(dimensions):
             gamma=0.0,
             eps=0.5,
             norm="l2",
-            pieces=1,
+            components=1,
             search=torch.arange(400),
         )
         shift = found.region.centres.square().sum().item()
@@ -216,7 +216,7 @@ def test_robustness_mirrors_the_adversarial_risk():
 
 def test_valid_when_the_held_out_part_agrees():
     points, uncertainty = gaussian(4000, 2)
-    settings = {"risk": 0.1, "eps": 0.1, "norm": "l2", "pieces": 1}
+    settings = {"risk": 0.1, "eps": 0.1, "norm": "l2", "components": 1}
     found = concentration(points, uncertainty, gamma=0.4, delta=0.5, **settings)
     assert found.valid
     assert found.risk.low >= 0.1
@@ -260,7 +260,7 @@ def test_one_point_pieces():
         gamma=0.0,
         eps=0.01,
         norm="linf",
-        pieces=2,
+        components=2,
         delta=0.0,
         search=torch.arange(40),
     )
@@ -269,7 +269,9 @@ def test_one_point_pieces():
 
 def test_fewer_points_than_pieces():
     points, uncertainty = gaussian(6, 2)
-    found = concentration(points, uncertainty, risk=0.3, gamma=0.0, eps=0.1, norm="l2", pieces=9)
+    found = concentration(
+        points, uncertainty, risk=0.3, gamma=0.0, eps=0.1, norm="l2", components=9
+    )
     assert found.feasible
     assert not found.valid
 
@@ -319,7 +321,7 @@ def test_empty_held_out_region_is_not_valid():
         {"gamma": math.nan},
         {"eps": -1.0},
         {"eps": math.inf},
-        {"pieces": 0},
+        {"components": 0},
         {"delta": -0.1},
         {"family": "cubes"},
     ],
@@ -375,7 +377,7 @@ def test_valid_is_rarely_false_on_few_report_points():
             gamma=1.2,
             eps=0.05,
             norm="l2",
-            pieces=1,
+            components=1,
             delta=10.0,
             search=order[:160],
             report=order[160:],

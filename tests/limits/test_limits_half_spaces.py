@@ -20,7 +20,7 @@ def cloud(points, dimensions, seed=0):
 def goal(**changes):
     return Goal(
         **{
-            **{"risk": 0.1, "gamma": 0.0, "eps": 0.3, "norm": "l2", "pieces": 1, "delta": 0.0},
+            **{"risk": 0.1, "gamma": 0.0, "eps": 0.3, "norm": "l2", "components": 1, "delta": 0.0},
             **{"constraint": "union", **changes},
         }
     )
@@ -72,8 +72,8 @@ def test_the_long_axis_wins_in_l2_and_a_single_coordinate_in_linf():
     assert found.normals[0].abs()[1] > 0.97
 
 
-@pytest.mark.parametrize(("metric", "pieces"), [("l2", 1), ("linf", 1), ("l2", 3)])
-def test_gaussian_intervals_cover_the_exact_measure(metric, pieces):
+@pytest.mark.parametrize(("metric", "components"), [("l2", 1), ("linf", 1), ("l2", 3)])
+def test_gaussian_intervals_cover_the_exact_measure(metric, components):
     """One half-space by Phi; a union by fresh points."""
     covered = 0
     fresh = cloud(100_000, 5, 77)
@@ -87,7 +87,7 @@ def test_gaussian_intervals_cover_the_exact_measure(metric, pieces):
             eps=0.5,
             norm=metric,
             family="half-spaces",
-            pieces=pieces,
+            components=components,
             seed=seed,
         )
         expanded = found.region.expand(0.5)
@@ -109,7 +109,7 @@ def test_gaussian_half_space_is_the_best_of_all_regions():
         eps=1.0,
         norm="l2",
         family="half-spaces",
-        pieces=1,
+        components=1,
     )
     bound = norm.cdf(norm.ppf(found.risk.value) + 1)
     assert found.adversarial_risk.value == pytest.approx(bound, abs=0.03)
@@ -120,7 +120,7 @@ def test_label_uncertainty_along_a_hidden_direction_is_found():
     points = cloud(4000, 6) * torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     hidden = torch.tensor([0.0, 1.0, -1.0, 1.0, 0.0, 0.0]).double() / 3**0.5
     unsure = torch.sigmoid(4 * (points @ hidden - 1.2))
-    settings = {"risk": 0.1, "eps": 0.1, "norm": "l2", "family": "half-spaces", "pieces": 2}
+    settings = {"risk": 0.1, "eps": 0.1, "norm": "l2", "family": "half-spaces", "components": 2}
     plain = concentration(points, unsure, gamma=0.0, **settings)
     asked = concentration(points, unsure, gamma=0.6, **settings)
     assert plain.label_uncertainty.value < 0.2
@@ -137,8 +137,8 @@ def test_two_tails_need_two_half_spaces():
     settings = {"risk": 0.12, "gamma": 0.9, "eps": 0.2, "norm": "l2", "family": "half-spaces"}
     rows = torch.arange(3000)
     settings |= {"search": rows[:2000], "report": rows[2000:], "delta": 0.0}
-    one = concentration(points, unsure, pieces=1, **settings)
-    two = concentration(points, unsure, pieces=2, **settings)
+    one = concentration(points, unsure, components=1, **settings)
+    two = concentration(points, unsure, components=2, **settings)
     assert not one.feasible
     assert two.feasible
     assert len(two.region.offsets) == 2
@@ -160,7 +160,7 @@ def test_constant_coordinates_and_equal_points():
 
 def test_fewer_points_than_pieces_and_than_coordinates():
     points = cloud(6, 20).float()
-    settings = {"risk": 0.3, "eps": 0.1, "norm": "l2", "family": "half-spaces", "pieces": 9}
+    settings = {"risk": 0.3, "eps": 0.1, "norm": "l2", "family": "half-spaces", "components": 9}
     for gamma in (0.0, 0.2):
         found = concentration(points, torch.full((6,), 0.3), gamma=gamma, **settings)
         assert found.feasible

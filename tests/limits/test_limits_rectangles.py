@@ -20,7 +20,7 @@ def lumps(count, seed=0):
 
 def test_outliers_are_the_region_and_the_lumps_are_not():
     points = lumps(2000)
-    found = concentration(points, torch.zeros(2000), pieces=2, delta=0.0, **SETTINGS)
+    found = concentration(points, torch.zeros(2000), components=2, delta=0.0, **SETTINGS)
     assert found.feasible
     assert found.adversarial_risk.value <= 0.16
     region = found.region
@@ -46,10 +46,10 @@ def test_gamma_is_kept_or_out_of_reach():
     points = lumps(2000)
     unsure = torch.zeros(2000)
     unsure[::10] = 0.8
-    found = concentration(points, unsure, pieces=2, **(SETTINGS | {"gamma": 0.5}))
+    found = concentration(points, unsure, components=2, **(SETTINGS | {"gamma": 0.5}))
     assert found.feasible
     assert found.search.label_uncertainty.value >= 0.5
-    lumped = concentration(points, 0.8 - unsure, pieces=2, **(SETTINGS | {"gamma": 0.79}))
+    lumped = concentration(points, 0.8 - unsure, components=2, **(SETTINGS | {"gamma": 0.79}))
     assert not lumped.feasible
     assert lumped.largest_gamma == pytest.approx(0.8, abs=1e-6)
 
@@ -57,7 +57,7 @@ def test_gamma_is_kept_or_out_of_reach():
 def test_equal_points_and_fewer_points_than_pieces():
     equal = concentration(torch.ones(40, 2), torch.zeros(40), **SETTINGS)
     assert not equal.feasible or equal.risk.value == 1.0
-    few = concentration(lumps(8), torch.zeros(8), pieces=20, **SETTINGS)
+    few = concentration(lumps(8), torch.zeros(8), components=20, **SETTINGS)
     assert few.feasible
     assert few.risk.high - few.risk.low > 0.8  # two points report
 

@@ -53,13 +53,13 @@ def test_half_spaces_expand_exactly(norm, order):
     gaps = (GRID @ normals.T - region.offsets) / lengths
     assert torch.equal(expanded, (gaps <= 0.75).any(1))
     step = normals.sign() if norm == "linf" else normals / lengths.unsqueeze(1)
-    for piece in range(3):
+    for component in range(3):
         # Walking eps along the steepest direction just reaches the half-space.
-        alone = HalfSpaces(normals[[piece]], region.offsets[[piece]], norm)
+        alone = HalfSpaces(normals[[component]], region.offsets[[component]], norm)
         near = GRID[alone.expand(0.75).contains(GRID)]
-        assert alone.contains(near - (0.75 + 1e-9) * step[piece]).all()
+        assert alone.contains(near - (0.75 + 1e-9) * step[component]).all()
         far = GRID[~alone.expand(0.75).contains(GRID)]
-        assert not alone.contains(far - (0.75 - 1e-9) * step[piece]).any()
+        assert not alone.contains(far - (0.75 - 1e-9) * step[component]).any()
 
 
 def test_the_border_of_a_half_space_belongs_to_it_and_a_nan_does_not():

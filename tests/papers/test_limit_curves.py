@@ -7,7 +7,7 @@ from surefoot.limits import concentration
 from surefoot.papers import limit_curves
 from surefoot.papers.limit_curves import Cloud, estimate, over_splits, sweep
 
-SETTINGS = {"gamma": 0.0, "norm": "l2", "family": "half-spaces", "pieces": 1}
+SETTINGS = {"gamma": 0.0, "norm": "l2", "family": "half-spaces", "components": 1}
 
 
 def cloud(count=400):
@@ -49,11 +49,11 @@ def test_robustness_falls_with_risk_and_radius():
 def test_other_settings_vary_and_infeasible_ones_are_left_out(tmp_path):
     given = cloud()._replace(uncertainty=torch.linspace(0, 1, 400))
     fixed = {key: SETTINGS[key] for key in ("norm", "family")} | {"risk": 0.2, "eps": 0.3}
-    gammas = sweep(given, "gamma", (0.0, 1.5), pieces=1, **fixed)
+    gammas = sweep(given, "gamma", (0.0, 1.5), components=1, **fixed)
     assert gammas["feasible"].tolist() == [True, False]
     assert over_splits(gammas)["value"].tolist() == [0.0]
-    pieces = sweep(given, "pieces", (1, 2), gamma=0.0, folder=tmp_path, **fixed)
-    assert pieces["feasible"].all()
-    counts = sweep(given, "points", (100, 400), gamma=0.0, pieces=1, folder=tmp_path, **fixed)
+    components = sweep(given, "components", (1, 2), gamma=0.0, folder=tmp_path, **fixed)
+    assert components["feasible"].all()
+    counts = sweep(given, "points", (100, 400), gamma=0.0, components=1, folder=tmp_path, **fixed)
     assert len(list(tmp_path.glob("*.json"))) == 4
     assert (counts["risk_high"] - counts["risk_low"]).is_monotonic_decreasing

@@ -12,10 +12,10 @@ from surefoot.limits.goal import Fit, Goal
 from surefoot.limits.measures import Measures
 from surefoot.limits.regions import Region
 
-Reach = Literal["value", "limit"]
+CalibrateTo = Literal["value", "limit"]
 
 ROUNDS = 12
-"""Searches at most, for each number of pieces."""
+"""Searches at most, for each number of components."""
 
 STEP = 1.02
 """The least factor by which the cover grows from one search to the next."""
@@ -42,30 +42,30 @@ class _Trial(NamedTuple):
 
 
 def calibrated(
-    fit: Fit, goal: Goal, look: Callable[[Region], Measures], reach: Reach
+    fit: Fit, goal: Goal, look: Callable[[Region], Measures], calibrate_to: CalibrateTo
 ) -> Attempt | None:
-    """Try `goal.pieces`, half as many, ... one; give the least expansion that reaches the goal.
+    """Try `goal.components`, half as many, ... one; give the least expansion that reaches the goal.
 
     Every figure that counts is of the calibration part. If none reaches it: the one that comes
     closest to risk and gamma. None: the search found nothing.
     """
     trials = [
         trial
-        for pieces in _halves(goal.pieces)
-        for trial in _raise(fit, replace(goal, pieces=pieces), goal, look, reach)
+        for components in _halves(goal.components)
+        for trial in _raise(fit, replace(goal, components=components), goal, look, calibrate_to)
     ]
     best = max(trials, key=lambda one: (one.closeness, -one.adversarial_risk), default=None)
     return None if best is None else best.attempt
 
 
-def _halves(pieces: int) -> Iterator[int]:
-    while pieces >= 1:
-        yield pieces
-        pieces //= 2
+def _halves(components: int) -> Iterator[int]:
+    while components >= 1:
+        yield components
+        components //= 2
 
 
 def _raise(
-    fit: Fit, asked: Goal, goal: Goal, look: Callable[[Region], Measures], reach: Reach
+    fit: Fit, asked: Goal, goal: Goal, look: Callable[[Region], Measures], calibrate_to: CalibrateTo
 ) -> Iterator[_Trial]:
     """Raise delta and gamma by what is missing, until nothing is or the search finds no more."""
     for _ in range(ROUNDS):
@@ -73,7 +73,7 @@ def _raise(
         if region is None:
             return
         found = look(region)
-        short, certain = _missing(found, goal, reach)
+        short, certain = _missing(found, goal, calibrate_to)
         closeness = 0.0 if math.isinf(short) else min(1.0, 1 / short)
         if goal.gamma > 0:
             closeness *= min(1.0, 1 - certain / goal.gamma)
@@ -88,9 +88,9 @@ def _raise(
         asked = replace(asked, delta=cover - 1, gamma=gamma)
 
 
-def _missing(found: Measures, goal: Goal, reach: Reach) -> tuple[float, float]:
+def _missing(found: Measures, goal: Goal, calibrate_to: CalibrateTo) -> tuple[float, float]:
     """Return by which factor the risk falls short, and how much label uncertainty is missing."""
-    value = "low" if reach == "limit" else "value"
+    value = "low" if calibrate_to == "limit" else "value"
     risk, gamma = getattr(found.risk, value), getattr(found.label_uncertainty, value)
     short = goal.risk / risk if risk > 0 else math.inf
     if goal.gamma == 0:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from surefoot.limits.calibration import Attempt, Reach, calibrated
+from surefoot.limits.calibration import Attempt, CalibrateTo, calibrated
 from surefoot.limits.families import FAMILIES, Family, choose
 from surefoot.limits.goal import Fit, Goal
 from surefoot.limits.label_uncertainty import largest_gamma
@@ -39,12 +39,12 @@ class Estimate:
         label_uncertainty: held-out mean over the region.
         search: the same three on the part that chose the region: too good to quote.
         region: the region itself.
-        calibrate: the same three on the part that `delta`, `pieces` and the demanded gamma were
+        calibrate: the same three on the part that `delta`, `components` and the demanded gamma were
             chosen on.
         calibrated: "none": no part for it; "missed": no attempt reached `risk` and `gamma` there;
             "value": the figures of `calibrate` reach them; "limit": their lower limits do.
         delta: the one used.
-        pieces: the number used, as the search was asked.
+        components: the number used, as the search was asked.
         gamma: the label uncertainty that the search was asked for, at least the one demanded.
     """
 
@@ -59,7 +59,7 @@ class Estimate:
     calibrate: Measures | None = None
     calibrated: Literal["none", "missed", "value", "limit"] = "none"
     delta: float | None = None
-    pieces: int | None = None
+    components: int | None = None
     gamma: float | None = None
 
     @property
@@ -80,10 +80,10 @@ def concentration(
     eps: float,
     norm: Literal["l2", "linf"],
     family: Family | None = None,
-    pieces: int = 5,
+    components: int = 5,
     delta: float = 0.05,
-    constraint: Literal["union", "piece"] = "union",
-    reach: Reach = "value",
+    constraint: Literal["union", "component"] = "union",
+    calibrate_to: CalibrateTo = "value",
     search: Rows | np.ndarray | None = None,
     calibrate: Rows | np.ndarray | None = None,
     report: Rows | np.ndarray | None = None,
@@ -97,15 +97,15 @@ def concentration(
     of all classifiers whose errors have this measure and uncertainty. A search within a family of
     regions finds ONE region on the search part. The calibration part raises what the search is
     asked for until held-out points confirm the risk and the label uncertainty, and chooses the
-    number of pieces. The report part, which had no say, measures the region.
+    number of components. The report part, which had no say, measures the region.
 
     How to read it: the region's expansion bounds h from above, so `robustness` bounds the best
     possible robustness from below, up to sampling error: a classifier this robust may exist. It is
     an ESTIMATE of the limit, not a proof that no classifier is more robust; it approaches the
-    limit only as points and pieces grow without end. An error counts where the PERTURBED point is
-    misjudged (against its own truth), unlike an attack that compares with the label of the clean
+    limit only as points and components grow without end. An error counts where the PERTURBED point
+    is misjudged (against its own truth), unlike an attack that compares with the label of the clean
     point. Where the held-out risk falls short of `risk` (`valid` is False) the figure flatters:
-    give a calibration part, or reach="limit".
+    give a calibration part, or calibrate_to="limit".
 
     Holds if: the points are independent draws; the parts share no point.
 
@@ -119,18 +119,18 @@ def concentration(
         family: "balls" (l2) or "cubes" (linf) around points; "rectangles" (linf): the complement of
             rectangles around the dense part, whose expansion is bounded from above; "half-spaces"
             (both). None takes balls or cubes.
-        pieces: at most this many balls, cubes, rectangles or half-spaces. Calibration also tries
-            a half, a quarter, ... one.
+        components: at most this many balls, cubes, rectangles or half-spaces. Calibration also
+            tries a half, a quarter, ... one.
         delta: the search part is covered to risk * (1 + delta), so that held-out points follow;
             calibration starts there and raises it up to a cover of four times the risk.
         constraint: "union": the mean over ALL covered points stays at `gamma` or above after every
-            piece, so the region obeys as the definition asks, and a piece may use what earlier
-            ones can spare; balls also try "piece" and keep the smaller expansion.
-            "piece": each piece obeys alone, as in the authors' program; stricter. The complement of
-            rectangles is one piece.
-        reach: what calibration must bring up to `risk` and `gamma`: "value", the figures of the
-            calibration part, as published figures do, or "limit", their lower 95 % limits, so that
-            the report part is hardly ever below.
+            component, so the region obeys as the definition asks, and a component may use what
+            earlier ones can spare; balls also try "component" and keep the smaller expansion.
+            "component": each component obeys alone, as in the authors' program; stricter. The
+            complement of rectangles is one component.
+        calibrate_to: what calibration must bring up to `risk` and `gamma`: "value", the figures of
+            the calibration part, as published figures do, or "limit", their lower 95 % limits, so
+            that the report part is hardly ever below.
         search: rows that choose the region.
         calibrate: rows that calibrate. Parts: if none is given, a seeded half, a quarter and a
             quarter. Only `calibrate`: the rest in two halves. Without it, but one of search or
@@ -149,7 +149,7 @@ def concentration(
     Reference: Zhang, Evans, ICLR 2022, arXiv 2107.03250; Mahloujifar et al., NeurIPS 2019,
     arXiv 1905.12202, Theorem 2.4, Algorithms 1 and 2.
     """
-    goal = Goal(risk, gamma, eps, norm, pieces, delta, constraint)
+    goal = Goal(risk, gamma, eps, norm, components, delta, constraint)
     family = choose(family, norm)
     _check_points(points, uncertainty)
     parts = split(len(points), search, calibrate, report, seed)
@@ -162,14 +162,14 @@ def concentration(
     found = None
     if gamma <= ceiling:
         fit = FAMILIES[family].prepare(flat[parts.search], uncertainty[parts.search], goal, seed)
-        found = _find(fit, goal, look, parts, reach)
+        found = _find(fit, goal, look, parts, calibrate_to)
     if found is None:
         return Estimate(feasible=False, valid=False, largest_gamma=ceiling)
     region, asked, checked = found
     new = look(region, parts.report)
     return Estimate(
         feasible=True,
-        valid=new.certainly_reach(risk, gamma),
+        valid=new.certainly_reaches(risk, gamma),
         largest_gamma=ceiling,
         **vars(new),
         search=look(region, parts.search),
@@ -177,18 +177,22 @@ def concentration(
         calibrate=checked,
         calibrated=_verdict(checked, risk, gamma),
         delta=asked.delta,
-        pieces=asked.pieces,
+        components=asked.components,
         gamma=asked.gamma,
     )
 
 
 def _find(
-    fit: Fit, goal: Goal, look: Callable[[Region, Rows], Measures], parts: Parts, reach: Reach
+    fit: Fit,
+    goal: Goal,
+    look: Callable[[Region, Rows], Measures],
+    parts: Parts,
+    calibrate_to: CalibrateTo,
 ) -> Attempt | None:
     """Search with or without calibration; the report part is not touched."""
     rows = parts.calibrate
     if rows is not None:
-        return calibrated(fit, goal, lambda region: look(region, rows), reach)
+        return calibrated(fit, goal, lambda region: look(region, rows), calibrate_to)
     region = fit(goal)
     return None if region is None else Attempt(region, goal, None)
 
@@ -198,9 +202,9 @@ def _verdict(
 ) -> Literal["none", "missed", "value", "limit"]:
     if checked is None:
         return "none"
-    if checked.certainly_reach(risk, gamma):
+    if checked.certainly_reaches(risk, gamma):
         return "limit"
-    return "value" if checked.reach(risk, gamma) else "missed"
+    return "value" if checked.reaches(risk, gamma) else "missed"
 
 
 def _check_points(points: Tensor, uncertainty: Tensor) -> None:

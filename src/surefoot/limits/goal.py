@@ -20,9 +20,9 @@ class Goal:
     gamma: float
     eps: float
     norm: Literal["l2", "linf"]
-    pieces: int
+    components: int
     delta: float
-    constraint: Literal["union", "piece"]
+    constraint: Literal["union", "component"]
 
     def __post_init__(self) -> None:
         limits = {
@@ -30,15 +30,16 @@ class Goal:
             "`gamma` must be a label uncertainty, in [0, 2]": 0 <= self.gamma <= 2,
             "`eps` must be finite and >= 0": 0 <= self.eps < math.inf,
             "`norm` must be 'l2' or 'linf'": self.norm in ("l2", "linf"),
-            "`pieces` must be at least 1": self.pieces >= 1,
+            "`components` must be at least 1": self.components >= 1,
             "`delta` must be finite and >= 0": 0 <= self.delta < math.inf,
-            "`constraint` must be 'union' or 'piece'": self.constraint in ("union", "piece"),
+            "`constraint` must be 'union' or 'component'": self.constraint
+            in ("union", "component"),
         }
         broken = [rule for rule, holds in limits.items() if not holds]
         if broken:
             raise ValueError(
                 f"{'; '.join(broken)}; found risk {self.risk:g}, gamma {self.gamma:g},"
-                f" eps {self.eps:g}, pieces {self.pieces}, delta {self.delta:g}"
+                f" eps {self.eps:g}, components {self.components}, delta {self.delta:g}"
             )
 
     def needed(self, points: int) -> int:
@@ -51,5 +52,5 @@ class Goal:
 
 
 Fit = Callable[[Goal], Region | None]
-"""Find a region on points that were prepared once; only gamma, pieces, delta and constraint may
+"""Find a region on points that were prepared once; only gamma, components, delta and constraint may
 differ from the goal they were prepared for. None: out of reach."""

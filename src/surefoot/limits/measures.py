@@ -28,11 +28,11 @@ class Measures:
     adversarial_risk: Interval
     label_uncertainty: Interval
 
-    def reach(self, risk: float, gamma: float) -> bool:
+    def reaches(self, risk: float, gamma: float) -> bool:
         """Return whether the figures themselves reach what was demanded."""
         return self.risk.value >= risk and (gamma == 0 or self.label_uncertainty.value >= gamma)
 
-    def certainly_reach(self, risk: float, gamma: float) -> bool:
+    def certainly_reaches(self, risk: float, gamma: float) -> bool:
         """Return whether the lower limits of both reach what was demanded."""
         return self.risk.low >= risk and self.label_uncertainty.low >= gamma
 

@@ -92,17 +92,17 @@ def detecting(
                 draws=draws,
                 seed=seed,
             )
-            for ood, name in outside.items():
-                ood = _strangers(name, len(test))
-                to = f"{row.name}, {score}, {ood}"
-                inside = run / f"{score}-{ood}"
+            for called, name in outside.items():
+                ood = _ood_inputs(name, len(test))
+                to = f"{row.name}, {score}, {called}"
+                inside = run / f"{score}-{called}"
                 found[to] = detect(Vote(model, sigma), test, ood, asked=asked, folder=inside)
                 compared += _compare(to, found[to], seed)
     sentences = [text for name, one in found.items() for text in _sentences(name, one, seed)]
     return Outcome(compared, [], _pictures(found), sentences)
 
 
-def _strangers(name: str, count: int) -> Data:
+def _ood_inputs(name: str, count: int) -> Data:
     ood = load(name)
     return ood.first(min(count, len(ood)))
 
@@ -129,18 +129,14 @@ def _compare(name: str, found: Detection, seed: int) -> list[Published]:
             judged = detection.figures(inside, scores)
             false = interval(round(judged.fpr95 * inside.sum()), int(inside.sum()))
             at = kind if kind == "clean" else f"{kind} {found.radii[0]:g}"
-            lines.append(_beside(to, f"AUROC {at}", area))
-            lines.append(_beside(to, f"FPR95 {at}", false))
+            lines.append(Published.of(to, f"AUROC {at}", area))
+            lines.append(Published.of(to, f"FPR95 {at}", false))
             if kind == "clean":
                 more = {"AUPR in": judged.aupr_in, "AUPR out": judged.aupr_out}
                 more["accuracy"] = judged.accuracy
                 for figure, value in more.items():
-                    lines.append(_beside(to, figure, Interval(value, value, value)))
+                    lines.append(Published.of(to, figure, value))
     return lines
-
-
-def _beside(name: str, figure: str, ours: Interval) -> Published:
-    return Published(name, figure, None, ours.value, ours.low, ours.high)
 
 
 def _sentences(name: str, found: Detection, seed: int) -> list[str]:

@@ -111,19 +111,12 @@ def _scores(model: nn.Module, data: Data) -> dict[str, Tensor]:
 
 
 def _compare(one: Subject, region: ErrorRegion) -> list[Published]:
-    name, unsure = one.row.name, region.label_uncertainty
-    risk = region.risk
+    name = one.row.name
     return [
-        Published(name, "risk", None, risk.value, risk.low, risk.high),
-        Published(
-            *(name, "label uncertainty of the errors", None),
-            *(unsure.value, unsure.low, unsure.high),
-        ),
-        Published(
-            *(name, "of random balls", None),
-            *(region.balls.value, region.balls.low, region.balls.high),
-        ),
-        Published(name, "p-value", None, region.p_value, region.p_value, region.p_value),
+        Published.of(name, "risk", region.risk),
+        Published.of(name, "label uncertainty of the errors", region.label_uncertainty),
+        Published.of(name, "of random balls", region.balls),
+        Published.of(name, "p-value", region.p_value),
     ]
 
 
@@ -132,7 +125,7 @@ def _areas(
 ) -> list[Published]:
     table = areas(record, ranked, radius)
     return [
-        Published(one.row.name, f"AURC {row['kind']}, {row['score']}", None, *[row["area"]] * 3)
+        Published.of(one.row.name, f"AURC {row['kind']}, {row['score']}", row["area"])
         for _, row in table.iterrows()
     ]
 

@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from surefoot.data import data_folder
-from surefoot.evaluation.classifiers import Protocol
+from surefoot.data import Data, data_folder
+from surefoot.evaluation.bracket import bracket
+from surefoot.evaluation.classifiers import Classifier, Protocol
 from surefoot.evaluation.record import Record
+from surefoot.guarantees import Local
 from surefoot.models import build
 from surefoot.models.io import load_weights
 from surefoot.papers.gallery import Gallery
@@ -24,7 +26,7 @@ from surefoot.papers.regions import Region
 from surefoot.papers.toys import Panel
 from surefoot.stats import Interval
 from surefoot.streams import own_randomness
-from surefoot.threat import Norm
+from surefoot.threat import Norm, Threat
 from surefoot.training import Recipe, Training
 
 
@@ -100,7 +102,21 @@ class Published:
     @classmethod
     def beside(cls, row: Row, figure: str, ours: Interval) -> "Published":
         """Put a figure of ours beside the one that the row has from the paper."""
-        return cls(row.name, figure, row.published.get(figure), ours.value, ours.low, ours.high)
+        return cls.of(row.name, figure, ours, row.published.get(figure))
+
+    @classmethod
+    def of(
+        cls,
+        row: str,
+        figure: str,
+        ours: Interval | float,
+        published: float | None = None,
+        *,
+        fraction: bool = True,
+    ) -> "Published":
+        """Make a line of the table from an interval, or from a number without one."""
+        found = ours if isinstance(ours, Interval) else Interval(ours, ours, ours)
+        return cls(row, figure, published, found.value, found.low, found.high, fraction)
 
 
 @dataclass(frozen=True)
@@ -260,6 +276,23 @@ class Experiment:
     source: str
     remark: str
     scales: Mapping[str, Callable[[Path, int], Outcome]]
+
+
+def evaluated(
+    classifier: Classifier, data: Data, threat: Threat, folder: Path, name: str, **how: Any
+) -> Record:
+    """Evaluate one classifier of an experiment: `Local` and no limit, unless `how` asks for more.
+
+    Args:
+        classifier: with its certificate and attack.
+        data: test images.
+        threat: norm and headline radius.
+        folder: of the record; a second call reads it back.
+        name: of the row.
+        how: further arguments of `bracket`.
+    """
+    usual: dict[str, Any] = {"guarantee": Local(), "limits": False, "command": "surefoot reproduce"}
+    return bracket(classifier, data, threat=threat, folder=folder, name=name, **(usual | how))
 
 
 def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:

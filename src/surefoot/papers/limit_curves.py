@@ -20,7 +20,7 @@ from surefoot.progress import track
 from surefoot.streams import generator
 from surefoot.types import PerExample, Points
 
-Over = Literal["risk", "eps", "gamma", "pieces", "points"]
+Over = Literal["risk", "eps", "gamma", "components", "points"]
 FIGURES = ("risk", "adversarial_risk", "label_uncertainty", "robustness")
 CONFIRMED = ("value", "limit")
 
@@ -84,7 +84,7 @@ def _half(cloud: Cloud, seed: int) -> Rows:
 
 
 def _entry(found: Estimate) -> Entry:
-    flags = ("feasible", "valid", "calibrated", "largest_gamma", "delta", "pieces")
+    flags = ("feasible", "valid", "calibrated", "largest_gamma", "delta", "components")
     entry = {name: getattr(found, name) for name in flags}
     entry |= {name: as_json(getattr(found, name)) for name in FIGURES}
     if found.search is not None:
@@ -123,7 +123,7 @@ def sweep(
     for value, split in track(pairs, f"limit over {over}", len(pairs)):
         own = cloud if over != "points" else _fewer(cloud, int(value), seed)
         more: dict[str, Any] = (
-            {} if over == "points" else {over: int(value) if over == "pieces" else value}
+            {} if over == "points" else {over: int(value) if over == "components" else value}
         )
         found = estimate(own, seed=seed + split, folder=folder, **settings, **more)
         lines.append({"value": value, "split": split} | _flat(found))

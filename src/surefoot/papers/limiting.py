@@ -54,7 +54,7 @@ class Case:
 
     Args:
         name: of the row.
-        settings: of `concentration`: risk, gamma, eps, norm, family, pieces, ...
+        settings: of `concentration`: risk, gamma, eps, norm, family, components, ...
         published: name of the figure ("adversarial risk", "risk (search)") -> published share.
         calibrated: False: the protocol of the authors.
     """
@@ -257,7 +257,7 @@ def _at_risks(line: Line, curve: pd.DataFrame, fits: Fits) -> list[Published]:
             known = intercept + slope * one["value"]
         ours = Interval(one["y"], min(one["low"], one["y"]), max(one["high"], one["y"]))
         name = f"robustness at risk {one['value']:g}"
-        entries.append(Published(line.name, name, known, ours.value, ours.low, ours.high))
+        entries.append(Published.of(line.name, name, ours, known))
     return entries
 
 
@@ -337,7 +337,7 @@ def _over(over: str, table: pd.DataFrame, name: str) -> Curves:
     words = {
         "eps": "radius",
         "gamma": "demanded label uncertainty of the region",
-        "pieces": "regions at most",
+        "components": "regions at most",
         "points": "points",
         "risk": "demanded risk",
     }

@@ -11,7 +11,6 @@ from torch import nn
 from surefoot.attacks import VoteSearch
 from surefoot.data import load
 from surefoot.evaluation import metrics
-from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.record import Record
 from surefoot.evaluation.studies import rejection
@@ -25,10 +24,10 @@ from surefoot.papers.experiment import (
     Row,
     Setting,
     Stack,
+    evaluated,
 )
 from surefoot.papers.sets import checked
 from surefoot.papers.table import part, trained
-from surefoot.stats import Interval
 from surefoot.threat import Threat
 from surefoot.uncertainty import Selective, noisy, score_of
 from surefoot.uncertainty.vote import Vote
@@ -105,16 +104,14 @@ def rejecting(
     best = float(_best(rejection.summary(found[first]), "tight")["threshold"])
     vote = Vote(Selective(model, scores[0], best).eval(), sigma)
     records = [
-        bracket(
+        evaluated(
             Smoothed(vote, n_certify=n_certify, seed=seed, search=search),
             test,
+            Threat("l2", max(radii)),
+            folder / rows[0].name / name,
+            f"{first}, {name}",
             guarantee=guarantee,
-            threat=Threat("l2", max(radii)),
             radii=[radius for radius in radii if radius > 0],
-            limits=False,
-            folder=folder / rows[0].name / name,
-            name=f"{first}, {name}",
-            command="surefoot reproduce",
         )
         for name, guarantee in (("(i)", Local()), ("(ii)", LabelOrUncertain()))
     ]
@@ -147,12 +144,13 @@ def _compare(
             ours = rejection.gain_interval(found, best["threshold"], estimator, **how)
             figure = f"gain of (ii) {estimator}{note}"
             known = published.get(figure)
-            lines.append(Published(name, figure, known, ours.value, ours.low, ours.high))
+            lines.append(Published.of(name, figure, ours, known))
         fraction = "undecided" if estimator == "majority" else "rejected"
-        lines.append(_number(name, f"rejected, {estimator}", best[fraction], is_share=True))
+        lines.append(Published.of(name, f"rejected, {estimator}", float(best[fraction])))
     best = _best(table, "tight")
     for estimator in SHOWN:
-        lines.append(_number(name, f"radius, {NAMES[estimator]}", best[estimator]))
+        radius = float(best[estimator])
+        lines.append(Published.of(name, f"radius, {NAMES[estimator]}", radius, fraction=False))
     return lines
 
 
@@ -162,11 +160,6 @@ def _best(table: pd.DataFrame, estimator: str) -> pd.Series:
     if bool((table[fraction] <= MOST).any()):
         return rejection.best_gain(table, estimator, MOST)
     return table.iloc[-1]
-
-
-def _number(name: str, figure: str, value: float, *, is_share: bool = False) -> Published:
-    ours = Interval(float(value), float(value), float(value))
-    return Published(name, figure, None, ours.value, ours.low, ours.high, fraction=is_share)
 
 
 def _sentence(name: str, found: Rejection) -> str:

@@ -12,7 +12,6 @@ from torch import nn
 
 from surefoot.data import Data, load
 from surefoot.evaluation import certified_sets, metrics
-from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Guarantee, Local
@@ -25,6 +24,7 @@ from surefoot.papers.experiment import (
     Published,
     Row,
     Setting,
+    evaluated,
 )
 from surefoot.papers.regions import region
 from surefoot.papers.table import part, trained
@@ -169,7 +169,7 @@ def compare(row: Row, record: Record, eps: float) -> list[Published]:
     lines = [Published.beside(row, name, ours) for name, ours in found.items()]
     size = certified_sets.mean_certified_size(record, eps)
     if not np.isnan(size):
-        lines.append(Published(row.name, "mean set", None, size, size, size, fraction=False))
+        lines.append(Published.of(row.name, "mean set", size, fraction=False))
     return lines
 
 
@@ -226,17 +226,11 @@ def _certified(
     seed: int,
 ) -> Record:
     # In float32 the worst case of rounding takes most of the radius of nets with long sums.
-    return bracket(
-        Plain(Double(deepcopy(model)).eval(), "lipschitz", steps=setting.steps, seed=seed),
-        test,
-        guarantee=guarantee,
-        threat=Threat("l2", eps),
-        radii=(eps / 2, 2 * eps),
-        limits=False,
-        folder=run / name.replace(", ", "-").replace(" ", "-"),
-        name=name,
-        command="surefoot reproduce",
-    )
+    double = Double(deepcopy(model)).eval()
+    classifier = Plain(double, "lipschitz", steps=setting.steps, seed=seed)
+    place = run / name.replace(", ", "-").replace(" ", "-")
+    how = {"guarantee": guarantee, "radii": (eps / 2, 2 * eps)}
+    return evaluated(classifier, test, Threat("l2", eps), place, name, **how)
 
 
 def _sign_test(more: int, less: int) -> float:

@@ -7,11 +7,9 @@ from pathlib import Path
 from torch import nn
 
 from surefoot.data import Data
-from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
-from surefoot.guarantees import Local
-from surefoot.papers.experiment import Row, Setting, net_of
+from surefoot.papers.experiment import Row, Setting, evaluated, net_of
 from surefoot.papers.table import trained
 from surefoot.threat import Threat
 
@@ -56,30 +54,14 @@ def attacked(
 ) -> Record:
     """Attack a subject at the radius of the threat; estimate the limit beside it where asked."""
     protocol, steps = one.setting.protocol, one.setting.steps
-    return bracket(
-        Plain(model, steps=steps, seed=seed, protocol=protocol),
-        data,
-        guarantee=Local(),
-        threat=threat,
-        limits=limits,
-        folder=folder / one.row.name / "attacked",
-        name=one.row.name,
-        command="surefoot reproduce",
-    )
+    classifier = Plain(model, steps=steps, seed=seed, protocol=protocol)
+    place = folder / one.row.name / "attacked"
+    return evaluated(classifier, data, threat, place, one.row.name, limits=limits)
 
 
 def judged(
     one: Subject, model: nn.Module, data: Data, threat: Threat, folder: Path, seed: int
 ) -> Record:
     """Evaluate a subject without any attack."""
-    return bracket(
-        Plain(model, seed=seed),
-        data,
-        guarantee=Local(),
-        threat=threat,
-        attack=False,
-        limits=False,
-        folder=folder / one.row.name / "clean",
-        name=one.row.name,
-        command="surefoot reproduce",
-    )
+    place = folder / one.row.name / "clean"
+    return evaluated(Plain(model, seed=seed), data, threat, place, one.row.name, attack=False)

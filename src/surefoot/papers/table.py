@@ -9,16 +9,15 @@ from torch import nn
 
 from surefoot.data import Data, load
 from surefoot.evaluation import metrics
-from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
-from surefoot.guarantees import Local
 from surefoot.papers.experiment import (
     Curves,
     Outcome,
     Published,
     Row,
     Setting,
+    evaluated,
     net_of,
 )
 from surefoot.papers.probe import transfer_probe
@@ -134,31 +133,13 @@ def _attacked(
     row: Row,
     seed: int,
 ) -> Record:
-    return bracket(
-        Plain(model, steps=setting.steps, seed=seed, protocol=setting.protocol),
-        test,
-        guarantee=Local(),
-        threat=Threat(norm, max(radii)),  # pyright: ignore[reportArgumentType]
-        radii=radii,
-        limits=False,
-        folder=run / norm,
-        name=f"{row.name}, {norm}",
-        command="surefoot reproduce",
-    )
+    classifier = Plain(model, steps=setting.steps, seed=seed, protocol=setting.protocol)
+    threat = Threat(norm, max(radii))  # pyright: ignore[reportArgumentType]
+    return evaluated(classifier, test, threat, run / norm, f"{row.name}, {norm}", radii=radii)
 
 
 def _clean(model: nn.Module, test: Data, run: Path, row: Row) -> Record:
-    return bracket(
-        model,
-        test,
-        guarantee=Local(),
-        threat=Threat(),
-        attack=False,
-        limits=False,
-        folder=run / "clean",
-        name=row.name,
-        command="surefoot reproduce",
-    )
+    return evaluated(Plain(model), test, Threat(), run / "clean", row.name, attack=False)
 
 
 def _compare(row: Row, records: Sequence[Record]) -> list[Published]:

@@ -10,11 +10,9 @@ from surefoot.attacks import VoteSearch
 from surefoot.certify.smoothing import robust_fraction
 from surefoot.data import load
 from surefoot.evaluation import metrics
-from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.record import Record
-from surefoot.guarantees import Local
-from surefoot.papers.experiment import Curves, Outcome, Published, Row, Setting
+from surefoot.papers.experiment import Curves, Outcome, Published, Row, Setting, evaluated
 from surefoot.papers.sets import checked
 from surefoot.papers.table import part, trained
 from surefoot.threat import Threat
@@ -49,23 +47,15 @@ def voting(
     compared: list[Published] = []
     for row in rows:
         run, model = trained(row, setting, folder, seed)
-        record = bracket(
-            Smoothed(
-                Vote(model, sigma),
-                n_certify=n_certify,
-                seed=seed,
-                radii=tuple(radius * (1 + 1e-12) for radius in radii),
-                search=search,
-            ),
-            test,
-            guarantee=Local(),
-            threat=Threat("l2", max(radii)),
-            radii=radii,
-            limits=False,
-            folder=run / "vote",
-            name=row.name,
-            command="surefoot reproduce",
+        classifier = Smoothed(
+            Vote(model, sigma),
+            n_certify=n_certify,
+            seed=seed,
+            radii=tuple(radius * (1 + 1e-12) for radius in radii),
+            search=search,
         )
+        threat = Threat("l2", max(radii))
+        record = evaluated(classifier, test, threat, run / "vote", row.name, radii=radii)
         records.append(record)
         compared += _compare(row, record, radii)
     sentences = [checked(records), *(_bound(record, radii[0]) for record in records)]
@@ -82,7 +72,7 @@ def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published
         found[f"attacked {radius:g}"] = metrics.attacked_accuracy(record, radius)
     lines = [Published.beside(row, name, ours) for name, ours in found.items()]
     mean = float(record.rows["samples"].mean())
-    return [*lines, Published(row.name, "samples", None, mean, mean, mean, fraction=False)]
+    return [*lines, Published.of(row.name, "samples", mean, fraction=False)]
 
 
 def _bound(record: Record, radius: float) -> str:

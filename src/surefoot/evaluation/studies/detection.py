@@ -357,13 +357,13 @@ class Figures(NamedTuple):
 def figures(inside: np.ndarray, scores: np.ndarray) -> Figures:
     """Judge scores (higher = less certain) by scikit-learn; equal scores share a threshold."""
     strange = ~np.asarray(inside, bool)
-    refused_data, refused_strangers, _ = roc_curve(strange, scores, drop_intermediate=False)
+    refused_data, refused_ood, _ = roc_curve(strange, scores, drop_intermediate=False)
     return Figures(
         auroc=float(roc_auc_score(strange, scores)),
         aupr_in=float(average_precision_score(~strange, -scores)),
         aupr_out=float(average_precision_score(strange, scores)),
-        fpr95=float(refused_data[refused_strangers >= 0.95].min()),
-        accuracy=float((0.5 * (refused_strangers + 1 - refused_data)).max()),
+        fpr95=float(refused_data[refused_ood >= 0.95].min()),
+        accuracy=float((0.5 * (refused_ood + 1 - refused_data)).max()),
     )
 
 

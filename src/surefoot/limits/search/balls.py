@@ -68,13 +68,13 @@ class _Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class _Progress:
-    """The pieces found so far, and what they leave open."""
+    """The components found so far, and what they leave open."""
 
     uncertainty: Tensor  # [N]
     uncovered: Tensor  # [N]
     unexpanded: Tensor  # [N]
     gone: Tensor  # [N, W + 1], expanded points by the first ball whose expansion holds them
-    pieces: tuple[_Candidate, ...] = ()
+    components: tuple[_Candidate, ...] = ()
 
     @property
     def covered(self) -> int:
@@ -85,7 +85,7 @@ class _Progress:
         return int((~self.unexpanded).sum())
 
     def spare(self, gamma: float) -> float:
-        """Return the sum of label uncertainty above `gamma` that the next piece may use up."""
+        """Return the sum of label uncertainty above `gamma` that the next component may use up."""
         return (self.uncertainty[~self.uncovered] - gamma).sum().item()
 
 
@@ -96,9 +96,9 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
     it:
     $$ \min_{u, r}\; |\mathrm{Ball}(u, r + \varepsilon) \setminus E_\varepsilon| -
     |\mathrm{Ball}(u, r) \setminus E| $$
-    over the centres u among the points and the radii r that add between ceil(left / pieces left)
-    and `left` new points, where `left` completes risk * (1 + delta). Ties: the first centre, then
-    the smallest ball. Memory: 24 N W bytes, W = 2 risk (1 + delta) N; no N x N table. Needs no
+    over the centres u among the points and the radii r that add between ceil(left / components
+    left) and `left` new points, where `left` completes risk * (1 + delta). Ties: the first centre,
+    then the smallest ball. Memory: 24 N W bytes, W = 2 risk (1 + delta) N; no N x N table. Needs no
     `seed`.
     """
     del seed  # every centre is tried
@@ -111,7 +111,7 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
         asked = min(goal.budget(len(points)) + 1, len(points))
         if asked > tables.near.shape[1]:
             tables = _tables(metric, min(2 * asked, len(points)), goal.eps)
-        # A region that obeys piece by piece obeys as a union too: try both, keep the better one.
+        # A region that obeys component by component obeys as a union too: keep the better of both.
         both = goal.constraint == "union" and goal.gamma > 0
         tried = [
             _cover(points, uncertainty, goal, metric, tables, fraction)
@@ -121,7 +121,7 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
         if not reached:
             return None
         best = min(reached, key=lambda end: end.expanded)
-        return _region(best.pieces, points, goal)
+        return _region(best.components, points, goal)
 
     return fit
 
@@ -143,14 +143,14 @@ def _cover(
     tables: _Tables,
     fraction: bool,
 ) -> _Progress:
-    """Add pieces until the budget is met; a piece may use what earlier ones spare."""
+    """Add components until the budget is met; a component may use what earlier ones spare."""
     everything = torch.ones(len(points), dtype=torch.bool, device=points.device)
     count, width = tables.near.shape
     gone = torch.zeros(count, width + 1, dtype=torch.int32, device=points.device)
     progress = _Progress(uncertainty, everything, everything, gone)
-    for pieces_left in range(goal.pieces, 0, -1):
+    for pieces_left in range(goal.components, 0, -1):
         left = goal.budget(len(points)) - progress.covered
-        # One point is not worth a piece of its own, unless the risk needs it.
+        # One point is not worth a component of its own, unless the risk needs it.
         if left <= 1 and progress.covered >= goal.needed(len(points)):
             break
         sizes = math.ceil(left / pieces_left), left
@@ -168,14 +168,14 @@ def _cover(
 
 def _add(
     progress: _Progress,
-    piece: _Candidate,
+    component: _Candidate,
     points: Tensor,
     metric: _Metric,
     tables: _Tables,
     goal: Goal,
 ) -> _Progress:
-    """Take the piece; what it expands to counts no more for any ball."""
-    region = _region((piece,), points, goal)
+    """Take the component; what it expands to counts no more for any ball."""
+    region = _region((component,), points, goal)
     uncovered = progress.uncovered & ~region.contains(points)
     fresh = progress.unexpanded & region.expand(goal.eps).contains(points)
     ends, gone = tables.border + (goal.eps - GAP), progress.gone
@@ -183,13 +183,17 @@ def _add(
         apart = metric.to_all(rows).T.contiguous()
         first = torch.searchsorted(ends, apart)
         gone.scatter_add_(1, first, torch.ones_like(first, dtype=torch.int32))
-    pieces = (*progress.pieces, piece)
-    return _Progress(progress.uncertainty, uncovered, progress.unexpanded & ~fresh, gone, pieces)
+    components = (*progress.components, component)
+    return _Progress(
+        progress.uncertainty, uncovered, progress.unexpanded & ~fresh, gone, components
+    )
 
 
-def _region(pieces: tuple[_Candidate, ...], points: Tensor, goal: Goal) -> Balls:
-    centres = points[[piece.centre for piece in pieces]].double()
-    return Balls(centres, centres.new_tensor([piece.radius for piece in pieces]), goal.norm)
+def _region(components: tuple[_Candidate, ...], points: Tensor, goal: Goal) -> Balls:
+    centres = points[[component.centre for component in components]].double()
+    return Balls(
+        centres, centres.new_tensor([component.radius for component in components]), goal.norm
+    )
 
 
 def _blocks(count: int, width: int) -> Iterator[slice]:

@@ -58,11 +58,11 @@ class _Lines(NamedTuple):
 
 @dataclass(frozen=True)
 class _Progress:
-    """The pieces found so far, and what they leave open."""
+    """The components found so far, and what they leave open."""
 
     uncovered: Tensor  # [N]
     unexpanded: Tensor  # [N]
-    pieces: tuple[tuple[int, int], ...] = ()  # line, place of the outermost point
+    components: tuple[tuple[int, int], ...] = ()  # line, place of the outermost point
 
     @property
     def covered(self) -> int:
@@ -79,9 +79,9 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
     Directions v: all principal components, the ridge regressions of label uncertainty, the
     coordinate axes; of each, sign(v) |v|^e for the exponents above, from both sides. A half-space
     ends at the first point where it holds enough points with enough label uncertainty: prefix sums
-    along the sorted projection know. With more pieces each adds between ceil(left / pieces left)
-    and `left` points at the least |new in the expansion| - |new in the region|; the last minimises
-    the expansion.
+    along the sorted projection know. With more components each adds between ceil(left / components
+    left) and `left` points at the least |new in the expansion| - |new in the region|; the last
+    minimises the expansion.
 
     With a `gamma`, the regressions are learnt on one half of the points and everything is judged on
     the other: on the points it was learnt from, a regression finds far more uncertainty than
@@ -102,10 +102,10 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
     lines = _lines(best.normals().double(), points, goal.eps)
 
     def fit(goal: Goal) -> HalfSpaces | None:
-        # One piece can beat many that were taken greedily.
+        # One component can beat many that were taken greedily.
         tried = [
-            _cover(lines, uncertainty, replace(goal, pieces=pieces))
-            for pieces in sorted({1, goal.pieces})
+            _cover(lines, uncertainty, replace(goal, components=components))
+            for components in sorted({1, goal.components})
         ]
         reached = [end for end in tried if end.covered >= goal.needed(len(points))]
         if not reached:
@@ -152,11 +152,11 @@ def _regressions(points: Tensor, uncertainty: Tensor, covariance: Tensor) -> Ten
 
 
 class _Best:
-    """The directions of least expansion so far: for the whole region, and for one of its pieces."""
+    """The directions of least expansion so far: for the whole region, and for one component."""
 
     def __init__(self, goal: Goal) -> None:
         self.goal = goal
-        self.fractions = sorted({1.0, 1 / goal.pieces})
+        self.fractions = sorted({1.0, 1 / goal.components})
         self.kept: dict[float, tuple[Tensor, Tensor]] = {}
 
     def add(self, normals: Tensor, points: Tensor, uncertainty: Tensor) -> None:
@@ -214,7 +214,7 @@ def _cover(lines: _Lines, uncertainty: Tensor, goal: Goal) -> _Progress:
     count = lines.order.shape[1]
     everything = torch.ones(count, dtype=torch.bool, device=uncertainty.device)
     progress = _Progress(everything, everything)
-    for pieces_left in range(goal.pieces, 0, -1):
+    for pieces_left in range(goal.components, 0, -1):
         left = goal.budget(count) - progress.covered
         if left <= 0:
             break
@@ -244,17 +244,17 @@ def _cheapest(
     return (line, place) if int(cost[line, place]) < IMPOSSIBLE else None
 
 
-def _add(progress: _Progress, piece: tuple[int, int], lines: _Lines) -> _Progress:
-    line, place = piece
+def _add(progress: _Progress, component: tuple[int, int], lines: _Lines) -> _Progress:
+    line, place = component
     order = lines.order[line].long()
     uncovered, unexpanded = progress.uncovered.clone(), progress.unexpanded.clone()
     uncovered[order[: place + 1]] = False
     unexpanded[order[: int(lines.reached[line, place])]] = False
-    return _Progress(uncovered, unexpanded, (*progress.pieces, piece))
+    return _Progress(uncovered, unexpanded, (*progress.components, component))
 
 
 def _region(progress: _Progress, lines: _Lines, goal: Goal) -> HalfSpaces:
-    chosen, places = (torch.tensor(side) for side in zip(*progress.pieces, strict=True))
+    chosen, places = (torch.tensor(side) for side in zip(*progress.components, strict=True))
     # Other sizes of batch round a product otherwise; the outermost point must stay inside.
     ends = lines.values[chosen, places]
     return HalfSpaces(lines.normals[chosen], ends + SLACK * (1 + ends.abs()), goal.norm)

@@ -38,7 +38,7 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
 
     Of the fractions tried, the one of least expansion with enough risk and label uncertainty wins:
     dense points are left out whatever their uncertainty, so a large `gamma` is out of reach. The
-    whole region counts as one piece.
+    whole region counts as one component.
     """
     points = points.float()
     dense = _rarity(points, seed).argsort(stable=True)
@@ -78,7 +78,7 @@ def _around(kept: Tensor, goal: Goal, seed: int) -> Rectangles:
     sides = kept.new_zeros(0, kept.shape[1], dtype=torch.float64)
     if len(kept) == 0:
         return Rectangles(sides, sides)
-    owner = _clusters(kept, goal.pieces, seed)
+    owner = _clusters(kept, goal.components, seed)
     lows, highs = [], []
     for cluster in owner.unique().tolist():
         members = kept[owner == cluster].double()

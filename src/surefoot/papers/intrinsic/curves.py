@@ -8,18 +8,18 @@ from surefoot.papers.limiting import Line, curving
 
 ALPHA, GAMMA = "published, F_alpha", "published, F_alpha,gamma"
 FITS = {ALPHA: (0.993, -1.09, 0.165), GAMMA: (0.985, -1.63, 0.161)}
-HALF_SPACES = {"family": "half-spaces", "pieces": 1, "gamma": 0.0}
+HALF_SPACES = {"family": "half-spaces", "components": 1, "gamma": 0.0}
 LINES = (
     Line("F_alpha, half-spaces", HALF_SPACES, ALPHA),
     Line(
         "F_alpha,gamma .17, cubes, protocol of the authors",
-        {"family": "cubes", "pieces": 10, "gamma": 0.17, "constraint": "piece"},
+        {"family": "cubes", "components": 10, "gamma": 0.17, "constraint": "component"},
         GAMMA,
         calibrated=False,
     ),
     Line(
         "F_alpha,gamma .17, half-spaces",
-        {"family": "half-spaces", "pieces": 4, "gamma": 0.17},
+        {"family": "half-spaces", "components": 4, "gamma": 0.17},
         GAMMA,
     ),
 )
@@ -41,7 +41,7 @@ EXPERIMENTS = {
                 lines=DIGIT_LINES,
                 fits={},
                 splits=2,
-                sweeps={"eps": (0.05, 0.1), "pieces": (1, 2), "points": (200, 500)},
+                sweeps={"eps": (0.05, 0.1), "components": (1, 2), "points": (200, 500)},
                 subjects=SMOKE,
             ),
             "small": partial(
@@ -67,7 +67,7 @@ EXPERIMENTS = {
                 sweeps={
                     "eps": (2 / 255, 4 / 255, 8 / 255, 16 / 255),
                     "gamma": (0.0, 0.05, 0.1, 0.15, 0.2),
-                    "pieces": (1, 2, 4, 8),
+                    "components": (1, 2, 4, 8),
                     "points": (1_000, 3_000, 10_000),
                 },
                 subjects=PAPER,

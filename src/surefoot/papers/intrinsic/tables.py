@@ -18,7 +18,7 @@ def case(
     norm: str,
     eps: float,
     family: str,
-    pieces: int,
+    components: int,
     risk: float,
     published: tuple[float, float],
     *,
@@ -26,7 +26,7 @@ def case(
 ) -> Case:
     """Return a row of the 2019 tables: held-out risk and adversarial risk as published."""
     name = f"{norm} {shown or format(eps, 'g')}, {family}"
-    settings = {"norm": norm, "eps": eps, "family": family, "pieces": pieces, "risk": risk}
+    settings = {"norm": norm, "eps": eps, "family": family, "components": components, "risk": risk}
     figures = {"risk": published[0], "adversarial risk": published[1]}
     return Case(name, settings | {"gamma": 0.0}, figures)
 
@@ -36,8 +36,8 @@ def compared(
 ) -> list[Case]:
     """Return rectangles as in 2019, and half-spaces beside the same published figures."""
     rows = []
-    for eps, (pieces, held, reached) in rectangles.items():
-        rows.append(case("linf", eps, "rectangles", pieces, risk, (held, reached), **options))
+    for eps, (components, held, reached) in rectangles.items():
+        rows.append(case("linf", eps, "rectangles", components, risk, (held, reached), **options))
         rows.append(case("linf", eps, "half-spaces", 4, risk, (held, reached), **options))
     return rows
 
@@ -76,23 +76,25 @@ FASHION = [
 ]
 CIFAR = [
     *(
-        case("l2", eps, family, pieces, 0.05, published)
+        case("l2", eps, family, components, 0.05, published)
         for eps, balls, first in (
             (0.2453, (0.0516, 0.0553), (0.0527, 0.0558)),
             (0.4905, (0.0514, 0.0583), (0.0527, 0.0593)),
             (0.981, (0.0512, 0.0656), (0.0527, 0.0647)),
         )
-        for family, pieces, published in (("balls", 5, balls), ("half-spaces", 1, first))
+        for family, components, published in (("balls", 5, balls), ("half-spaces", 1, first))
     ),
     *(
         one
-        for places, (pieces, held, reached) in {
+        for places, (components, held, reached) in {
             2: (10, 0.0572, 0.0813),
             4: (20, 0.0605, 0.1366),
             8: (40, 0.0594, 0.1813),
             16: (75, 0.0528, 0.2883),
         }.items()
-        for one in compared(0.05, {places / 255: (pieces, held, reached)}, shown=f"{places}/255")
+        for one in compared(
+            0.05, {places / 255: (components, held, reached)}, shown=f"{places}/255"
+        )
     ),
 ]
 
@@ -107,9 +109,15 @@ def _peer(
     names = ("risk", "adversarial risk", "label uncertainty")
     figures = {f"{name}{SEARCHED}": value for name, value in zip(names, seen, strict=True)}
     figures |= dict(zip(names, new, strict=True))
-    family, pieces = ("balls", 5) if norm == "l2" else ("cubes", 10)
-    settings = {"norm": norm, "eps": eps, "gamma": gamma, "family": family, "pieces": pieces}
-    own = settings | {"risk": 0.05, "constraint": "piece"}
+    family, components = ("balls", 5) if norm == "l2" else ("cubes", 10)
+    settings = {
+        "norm": norm,
+        "eps": eps,
+        "gamma": gamma,
+        "family": family,
+        "components": components,
+    }
+    own = settings | {"risk": 0.05, "constraint": "component"}
     return Case(f"{norm} {eps:g}, gamma {gamma:g}", own, figures, calibrated=False)
 
 
@@ -121,8 +129,8 @@ DIGITS = [
     Case(
         "l2 0.5, gamma 0.8",
         {
-            **{"norm": "l2", "eps": 0.5, "gamma": 0.8, "family": "balls", "pieces": 5},
-            **{"risk": 0.05, "constraint": "piece"},
+            **{"norm": "l2", "eps": 0.5, "gamma": 0.8, "family": "balls", "components": 5},
+            **{"risk": 0.05, "constraint": "component"},
         },
         calibrated=False,
     ),

@@ -30,7 +30,14 @@ for risk in (0.05, 0.1, 0.2):
     cells = []
     for components in (1, 5):
         found = concentration(
-            points, certain, risk=risk, gamma=0.0, eps=EPS, norm="l2", components=components, delta=0.15
+            points,
+            certain,
+            risk=risk,
+            gamma=0.0,
+            eps=EPS,
+            norm="l2",
+            components=components,
+            delta=0.15,
         )
         reached = found.adversarial_risk
         flag = "" if found.valid else " (not valid)"

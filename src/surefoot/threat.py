@@ -21,10 +21,10 @@ class Threat:
     """A ball of radius `eps` in `norm` around each image, cut with the box `[low, high]`.
 
     Args:
-        norm: "linf" or "l2", over all pixels of an image.
-        eps: radius in pixel units (an image spans `[low, high]`); 0 allows no change.
-        low: smallest legal pixel.
-        high: largest legal pixel.
+        norm: Norm of the ball, over all pixels of an image.
+        eps: Radius of the ball in pixel units (an image spans `[low, high]`); 0 allows no change.
+        low: Smallest legal pixel.
+        high: Largest legal pixel.
 
     Example:
         >>> Threat("linf", 0.1).project(torch.tensor([[0.9]]), torch.tensor([[0.5]]))

@@ -107,23 +107,23 @@ def test_plain_steps_overshoot_where_backtracking_does_not(model, images):
 
 
 @pytest.mark.parametrize(
-    ("beyond", "steps", "reached"),
+    ("extra", "steps", "reached"),
     [(0, 10, 0.55), (1, 10, 0.65), (2, 10, 0.75), (9, 10, 1.0), (0, 2, 0.4)],
 )
-def test_steps_until_the_boundary_and_beyond(beyond, steps, reached):
+def test_steps_until_the_boundary_and_beyond(extra, steps, reached):
     how = Perturbation(
         Threat("linf", 1.0),
         steps=steps,
         step_size=0.1,
         step_counts="until-boundary",
-        beyond=beyond,
+        extra_steps=extra,
     )
     images = torch.tensor([[0.25], [0.7]])
     if steps == 2:
         images = torch.tensor([[0.2], [0.7]])
     found = perturb(line(0.5), images, torch.tensor([0, 0]), how)
     assert found[0].item() == pytest.approx(reached, abs=1e-5)
-    assert found[1].item() == pytest.approx(min(0.7 + 0.1 * beyond, 1.0), abs=1e-5)
+    assert found[1].item() == pytest.approx(min(0.7 + 0.1 * extra, 1.0), abs=1e-5)
 
 
 @pytest.mark.parametrize(("step_counts", "most"), [("uniform", 4), ("uniform-below", 3)])
@@ -337,7 +337,7 @@ def test_mutual_information_at_a_layer(images):
         ({"objective": "mutual-information"}, r"members\(images\)"),
         ({"objective": "anger"}, "cross-entropy, margin"),
         ({"steps": 1, "step_counts": "uniform-below"}, "steps >= 2"),
-        ({"beyond": -1}, "beyond >= 0"),
+        ({"extra_steps": -1}, "extra_steps >= 0"),
         ({"objective": "margin", "labels": None}, "needs `labels`"),
         ({"objective": "entropy", "step_counts": "until-boundary", "labels": None}, "`labels`"),
     ],

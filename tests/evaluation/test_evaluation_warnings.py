@@ -11,7 +11,8 @@ from torch import nn
 
 from surefoot.attacks import VoteSearch
 from surefoot.data import Data
-from surefoot.evaluation import Plain, Smoothed, alarms, bracket, limit, metrics
+from surefoot.evaluation import Plain, Smoothed, bracket, limit, metrics
+from surefoot.evaluation import warnings as evaluation_warnings
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import LabelOrUncertain, Local, TopK
 from surefoot.models import Double, build
@@ -70,22 +71,22 @@ def test_an_honest_net_sets_off_no_alarm(norm):
         eps=scale * EPS,
         radii=[scale * radius for radius in RADII],
     )
-    ledger = record.header["attack"]
+    summary = record.header["attack"]
     assert record.header["warnings"] == []
-    assert ledger["retried"] > 20  # the checks had something to look at
-    assert ledger["missed"] == 0
-    assert ledger["grey"] > 10
-    assert ledger["grey_stood"] == 0
+    assert summary["retried"] > 20  # the checks had something to look at
+    assert summary["missed"] == 0
+    assert summary["grey"] > 10
+    assert summary["grey_stood"] == 0
 
 
 def test_an_honest_vote_sets_off_no_alarm():
     classifier = Smoothed(Vote(brightness(), 0.02), n_certify=2000, search=QUICK)
     record = evaluate(classifier, flat_data(100), radii=[0.01], eps=0.05)
-    ledger = record.header["attack"]
-    assert ledger["retried"] > 2
-    assert ledger["missed"] == 0
-    assert ledger["grey"] > 2
-    assert ledger["grey_stood"] == 0
+    summary = record.header["attack"]
+    assert summary["retried"] > 2
+    assert summary["missed"] == 0
+    assert summary["grey"] > 2
+    assert summary["grey_stood"] == 0
     assert not any_says("attack", record.header["warnings"])
 
 
@@ -121,7 +122,9 @@ def test_certificates_of_a_vote_of_probabilities_hold():
 def test_probabilities_under_a_rejection_are_found_too():
     images, _ = flat_data(30).batch(slice(None))
     for net, said in ((Softmax(brightness()), 1), (brightness(), 0)):
-        assert len(alarms.probabilities(Selective(net, "entropy", 0.5), images)) == said
+        assert (
+            len(evaluation_warnings.probabilities(Selective(net, "entropy", 0.5), images)) == said
+        )
 
 
 def test_a_model_that_always_answers_nan_is_not_called_random():
@@ -130,7 +133,7 @@ def test_a_model_that_always_answers_nan_is_not_called_random():
             return torch.full((len(images), 2), torch.nan)
 
     images, _ = flat_data(5).batch(slice(None))
-    assert alarms.depends(Nan(), images, voted=False) == []
+    assert evaluation_warnings.depends(Nan(), images, voted=False) == []
 
 
 class Island(nn.Module):
@@ -205,15 +208,15 @@ def test_an_attack_that_is_not_monotone_in_eps_is_reported():
 
 
 def test_a_single_radius_has_nothing_to_try_again():
-    ledger = evaluate(Plain(brightness(), steps=5), flat_data(40), radii=None).header["attack"]
-    assert (ledger["retried"], ledger["missed"]) == (0, 0)
+    summary = evaluate(Plain(brightness(), steps=5), flat_data(40), radii=None).header["attack"]
+    assert (summary["retried"], summary["missed"]) == (0, 0)
 
 
 @pytest.mark.parametrize(
     ("retried", "missed", "said"), [(0, 0, 0), (5, 2, 0), (5, 3, 1), (32, 3, 0), (32, 4, 1)]
 )
 def test_two_misses_or_a_tenth_are_no_alarm(retried, missed, said):
-    assert len(alarms.missed_again(retried, missed)) == said
+    assert len(evaluation_warnings.missed_again(retried, missed)) == said
 
 
 class OnlyKnown(nn.Module):
@@ -249,7 +252,7 @@ def test_an_honest_detector_claims_exactly_what_its_net_can_at_half_the_radius()
     record = evaluate(detector, data, guarantee=LabelOrUncertain(), eps=2 * EPS)
     claim = metrics.accepted_and_right(record, 2 * EPS)[0]
     images, labels = data.batch(slice(None))
-    known = alarms.without_rejection(detector, images, labels, Threat("linf", 2 * EPS))
+    known = evaluation_warnings.without_rejection(detector, images, labels, Threat("linf", 2 * EPS))
     assert 0.3 < claim.value < 0.7
     assert claim.value == pytest.approx(known.value, abs=0.02)
     assert record.header["warnings"] == []
@@ -257,9 +260,9 @@ def test_an_honest_detector_claims_exactly_what_its_net_can_at_half_the_radius()
 
 def test_what_is_published_may_stand_for_what_is_known():
     claim = interval(80, 100)
-    (said,) = alarms.half_radius(claim, 0.6, 8 / 255, source="RobustBench, 2024")
+    (said,) = evaluation_warnings.half_radius(claim, 0.6, 8 / 255, source="RobustBench, 2024")
     assert "at most 60.0% is known (RobustBench, 2024)" in said
-    assert alarms.half_radius(claim, claim.low, 8 / 255) == []
+    assert evaluation_warnings.half_radius(claim, claim.low, 8 / 255) == []
 
 
 class HalfMasked(nn.Module):
@@ -277,11 +280,11 @@ class HalfMasked(nn.Module):
 def test_costs_are_summed_over_radii_and_shards_and_judged_once():
     classifier = Plain(HalfMasked(brightness()), steps=3)
     record = evaluate(classifier, flat_data(520))
-    ledger = record.header["attack"]
-    assert ledger["retried"] == 32  # once, not once a shard
-    costs = ledger["costs"]
+    summary = record.header["attack"]
+    assert summary["retried"] == 32  # once, not once a shard
+    costs = summary["costs"]
     for what in ("forwards", "backwards"):
-        assert sum(cost[what] for cost in costs.values()) == ledger[what]
+        assert sum(cost[what] for cost in costs.values()) == summary[what]
     fell = (record.rows["attacked"] > 0) & (record.rows["attacked"] <= EPS)
     assert sum(cost["found"] for cost in costs.values()) == fell.sum()
     said = [text for text in record.header["warnings"] if "zero or not finite" in text]
@@ -313,10 +316,10 @@ def test_a_resumed_run_says_what_an_undisturbed_one_says(tmp_path, monkeypatch):
     assert without_seconds(resumed.header["attack"]) == without_seconds(whole.header["attack"])
 
 
-def without_seconds(ledger):
+def without_seconds(summary):
     return {
         name: without_seconds(value) if isinstance(value, dict) else value
-        for name, value in ledger.items()
+        for name, value in summary.items()
         if name != "seconds"
     }
 
@@ -324,9 +327,11 @@ def without_seconds(ledger):
 def test_a_black_box_that_wins_is_said_of_the_sum():
     cost = {"forwards": 1, "backwards": 0, "seconds": 0.1, "blind": 0, "found": 2}
     checks = dict.fromkeys(("retried", "missed", "grey", "grey_stood"), 0)
-    ledger = {"costs": {"square": cost}, **checks}
-    assert any_says("square, without gradients, broke 2 of 900", alarms.of_attack(ledger, 900))
-    assert alarms.of_attack(ledger, 1000) == []
+    summary = {"costs": {"square": cost}, **checks}
+    assert any_says(
+        "square, without gradients, broke 2 of 900", evaluation_warnings.of_attack(summary, 900)
+    )
+    assert evaluation_warnings.of_attack(summary, 1000) == []
 
 
 def test_round_off_beyond_the_box_is_named_and_data_clamp_it():
@@ -389,7 +394,7 @@ def test_nothing_lies_above_the_proven_ceiling():
     assert not [text for text in record.header["warnings"] if "ceiling" in text]
     rows = record.rows.assign(clean=True, certified=9.0, attacked=np.inf)
     planted = Record(rows, record.header | {"attack": {"name": "none"}})
-    certified, attacked = alarms.above_ceiling(planted)[-2:]
+    certified, attacked = evaluation_warnings.above_ceiling(planted)[-2:]
     assert "certificate is unsound" in certified
     assert "attack missed" in attacked
 

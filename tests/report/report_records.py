@@ -16,7 +16,7 @@ SMOOTHING = {
     "alpha": 0.001,
     "n_select": 100,
     "n_certify": 10000,
-    "ledger": "alpha is spent once an example",
+    "error_budget": "alpha is spent once an example",
 }
 
 

@@ -144,7 +144,7 @@ def test_grounds_name_the_vote_and_the_division_by_root_d(records):
     assert "vote under Gaussian noise of sigma 0.25" in grounds(records[1])["Classifier"]
     smoothed = grounds(records[1])["Certificate"]
     assert "alpha = 0.001" in smoothed
-    assert "Ledger" in smoothed
+    assert "Error budget" in smoothed
     linf = make_record(norm="linf", dimension=784)
     assert "divided by √d, d = 784" in grounds(linf)["Certificate"]
     assert "divided" not in grounds(records[0])["Certificate"]

@@ -44,7 +44,7 @@ SAME = [
     ("pgd of one full step", PGD(THREAT, 1, 0.1, random_start=False), FGSM(THREAT)),
     ("r-fgsm", RFGSM(THREAT), PGD(THREAT, 1, 0.125)),
     ("mart", MART(PGD(THREAT, 3)), PGD(THREAT, 3)),
-    ("friendly with endless patience", FAT(THREAT, 3, beyond=99), PGD(THREAT, 3)),
+    ("friendly with endless patience", FAT(THREAT, 3, extra_steps=99), PGD(THREAT, 3)),
     ("udpr", UDPR(UDP(THREAT, 3)), UDP(THREAT, 3)),
     ("udp-trades", UDPTRADES(UDP(THREAT, 3)), UDP(THREAT, 3)),
 ]
@@ -68,7 +68,7 @@ def test_n_fgsm_leaves_the_ball_but_not_by_more_than_its_noise(model, images):
 def test_friendly_images_are_just_behind_the_boundary_and_pgd_goes_on(model, images):
     far = Threat("linf", 0.5)
     labels = model(images).argmax(1)
-    friendly = perturbed(FAT(far, 40, 0.0125, beyond=0, random_start=False), model, images)
+    friendly = perturbed(FAT(far, 40, 0.0125, extra_steps=0, random_start=False), model, images)
     fierce = perturbed(PGD(far, 40, 0.0125, random_start=False), model, images)
     lead = [
         (model(x).gather(1, labels[:, None])[:, 0] - model(x).amax(1)) for x in (friendly, fierce)

@@ -84,7 +84,7 @@ def ascend(
     counts: Tensor,
     step_sizes: Sequence[float],
     crossed: Callable[[Slope, Tensor], Tensor] | None = None,
-    beyond: int = 0,
+    extra_steps: int = 0,
 ) -> Images:
     """Climb from `start`, example i for at most `counts[i]` steps; finished ones leave the batch.
 
@@ -98,14 +98,14 @@ def ascend(
         counts: steps of each example, at most `len(step_sizes)`.
         step_sizes: length of each step.
         crossed: if given, says where the boundary is crossed; an example found beyond it takes
-            `beyond` more steps from there, and stops.
-        beyond: see `crossed`.
+            `extra_steps` more steps from there, and stops.
+        extra_steps: see `crossed`.
 
     Returns:
         the points reached.
     """
     images, counts = start.clone(), counts.to(start.device).clone()
-    patience = torch.full_like(counts, beyond)
+    patience = torch.full_like(counts, extra_steps)
     for index, step_size in enumerate(step_sizes):
         rows = (counts > index).nonzero().flatten()
         if len(rows) == 0:

@@ -26,9 +26,9 @@ class Space:
     """Where a perturbation lives.
 
     Args:
-        layer: name of a module, as in `model.named_modules()`; empty is the input.
-        unit: of eps and step_size at a layer: "typical" multiplies both by the mean norm (that of
-            the threat) of the layer's output over the batch, "absolute" takes them as they are.
+        layer: Name of a module, as in `model.named_modules()`; empty is the input.
+        unit: Unit of eps and step_size at a layer: "typical" multiplies both by the mean norm (that
+            of the threat) of the layer's output over the batch, "absolute" takes them as they are.
     """
 
     layer: str = ""

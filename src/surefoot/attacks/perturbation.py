@@ -58,7 +58,7 @@ class Perturbation:
             the following steps of that example.
         step_counts: "fixed"; "uniform" on {1, ..., steps} for each example; "uniform-below" on {1,
             ..., steps - 1}; "until-boundary" stops where the label is lost.
-        beyond: further steps behind the boundary, for "until-boundary".
+        extra_steps: further steps behind the boundary, for "until-boundary".
         start: "uniform" in the ball, or "normal" with a deviation of 1e-3.
         ramp: if above 0, steps grow towards the middle step, up to this fraction of eps, and shrink
             again.
@@ -71,7 +71,7 @@ class Perturbation:
     step_size: float = 2 / 255
     step_rule: StepRule = "steepest"
     step_counts: StepCounts = "fixed"
-    beyond: int = 0
+    extra_steps: int = 0
     start: Start = "origin"
     ramp: float = 0.0
     space: Space = field(default_factory=Space)
@@ -82,8 +82,10 @@ class Perturbation:
             raise ValueError(
                 f"need steps >= {least} and step_size > 0; found {self.steps}, {self.step_size}"
             )
-        if self.beyond < 0 or self.ramp < 0:
-            raise ValueError(f"need beyond >= 0 and ramp >= 0; found {self.beyond}, {self.ramp}")
+        if self.extra_steps < 0 or self.ramp < 0:
+            raise ValueError(
+                f"need extra_steps >= 0 and ramp >= 0; found {self.extra_steps}, {self.ramp}"
+            )
         if self.objective == "kl" and self.start == "origin":
             raise ValueError(
                 "the divergence from the clean answer has slope zero at the origin, where it is"
@@ -235,7 +237,7 @@ def _search(
         counts=counts_of(how.step_counts, how.steps, len(origins), generator),
         step_sizes=how.step_sizes,
         crossed=_lost(labels, images) if how.step_counts == "until-boundary" else None,
-        beyond=how.beyond,
+        extra_steps=how.extra_steps,
     )
 
 

@@ -18,14 +18,14 @@ from surefoot.progress import track
 from surefoot.threat import Threat, spread
 from surefoot.types import AnyLabels, Images, Labels, Model, checked_labels
 
-FIRST_SHARE = 0.8
-HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+FIRST_FRACTION = 0.8
+AREA_HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After these queries the area of the square is halved."""
 
 
 def area(query: int) -> float:
     """Return the fraction of the image that a query's square covers; not rescaled to the budget."""
-    return FIRST_SHARE / 2 ** sum(query > limit for limit in HALVINGS)
+    return FIRST_FRACTION / 2 ** sum(query > limit for limit in AREA_HALVED_AFTER)
 
 
 def side(query: int, height: int, width: int, least: int = 1) -> int:

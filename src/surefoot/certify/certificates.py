@@ -14,7 +14,7 @@ class Certificates:
         radii: `[B, A]` float64, in pixel units, rounded down; 0 = nothing is certified.
         sets: `[B, A, O]` the alternatives that the radii speak of.
         samples: `[B]` noise draws used; 0 for deterministic certificates.
-        details: what the claim rests on: method, constants, counts, alpha ledger.
+        details: what the claim rests on: method, constants, counts, error budget.
     """
 
     radii: Tensor

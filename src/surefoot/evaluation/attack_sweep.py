@@ -188,7 +188,7 @@ class AttackSweep:
         self.costs.append({name: asdict(cost) | no_find for name, cost in result.costs.items()})
         return result
 
-    def ledger(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return what the attacks took, by name too, and what the checks on them gave."""
         return {
             "forwards": self.forwards,

@@ -102,12 +102,12 @@ def bracket(
     with locked(folder, owner=state.is_main_process, scratch=(FILE,)):
         shards = Shards(folder, header, {data.name: outcomes}, owner=state.is_main_process)
         state.wait_for_everyone()
-        rows, counterexamples, ledger = _work(job, shards, name)
+        rows, counterexamples, summary = _work(job, shards, name)
         header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
         header["ceiling"] = limit.ceilings(data, guarantee, threat, grid) if limits else []
-        header["certificate"] = ledger.pop("certificate")
+        header["certificate"] = summary.pop("certificate")
         if attack:
-            header["attack"] = {**classifier.describe(), **ledger}
+            header["attack"] = {**classifier.describe(), **summary}
         record = Record(rows, header, counterexamples)
         header["warnings"] += warnings.of_record(record)
         if attack:
@@ -259,8 +259,8 @@ def _shard(job: Job, rows: slice) -> Shard:
     if job.radii and rows.start == 0:  # once an evaluation, whoever works off the first shard
         fall.check_attack(job.radii[-1])
     table = _rows(look, labels, sets, fall, threat, images[0].numel(), rows.start)
-    ledger = {"certificate": look.details, **fall.ledger()}
-    return Shard(table, fall.counterexamples(look.fractions, rows.start), ledger)
+    summary = {"certificate": look.details, **fall.summary()}
+    return Shard(table, fall.counterexamples(look.fractions, rows.start), summary)
 
 
 def _rows(

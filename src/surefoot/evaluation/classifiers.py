@@ -70,11 +70,12 @@ class Plain:
     Args:
         model: maps images to outcomes.
         certificate: "lipschitz" or "none".
-        steps: of each search of `break_guarantee`, or of PGD; AutoAttack has its own.
-        seed: of the random starts.
-        protocol: "margins" (`break_guarantee`) for every guarantee; for `Local` without rejection
-            also AutoAttack ("standard", "plus", "rand", "fast") and "pgd" from a random start.
-        step_size: of "pgd"; None takes 2.5 eps / steps.
+        steps: Steps of each search of `break_guarantee`, or of PGD; AutoAttack has its own.
+        seed: Seed of the random starts.
+        protocol: How the net is attacked: margins (`break_guarantee`) serves every guarantee; for
+            `Local` without rejection also AutoAttack (standard, plus, rand, fast) and pgd from a
+            random start.
+        step_size: Length of a step of pgd; None takes 2.5 eps / steps.
     """
 
     model: Model
@@ -227,13 +228,14 @@ class Smoothed:
 
     Args:
         vote: net and sigma.
-        alpha: level of each certificate and of each confirmed attack.
-        n_select: samples that fix the sets.
-        n_certify: samples that are counted, or the most that a decision takes.
+        alpha: Error probability of each certificate, and of each confirmed attack.
+        n_select: Noise samples that fix the sets.
+        n_certify: Noise samples that are counted, or the most that a decision takes.
         search: effort of the attack.
         seed: of all noise.
         radii: l2 radii to decide, drawing until that is sure; none: the full radius.
-        tolerance: of full radii, see `smoothing.Procedure`.
+        tolerance: Stop drawing for a full radius where more samples could hardly add more than this
+            l2 radius to it; None draws all of them.
     """
 
     vote: Vote
@@ -289,7 +291,7 @@ class Smoothed:
             "alpha": self.alpha,
             "n_select": self.n_select,
             "n_certify": self.n_certify,
-            "ledger": found.details["ledger"],
+            "error_budget": found.details["error_budget"],
             "decided": list(self.radii),
             "rule": self.vote.rule,
             "test": found.details["test"],

@@ -22,7 +22,7 @@ class Shard(NamedTuple):
 
     rows: pd.DataFrame
     counterexamples: dict[str, Tensor]
-    ledger: dict[str, Any]
+    summary: dict[str, Any]
 
 
 Costs = dict[str, dict[str, Any]]
@@ -89,7 +89,7 @@ class Shards:
         write_whole(self.folder / f"{first}.csv", rows)
         write_whole(self.folder / f"{first}.safetensors", tensors)
         # Last, because it says that the shard is complete.
-        whole = {"ledger": shard.ledger, "hash": rows_hash(rows + tensors)}
+        whole = {"summary": shard.summary, "hash": rows_hash(rows + tensors)}
         write_json(whole, self.folder / f"{first}.json")
 
     def read(self, first: int) -> Shard:
@@ -105,18 +105,18 @@ class Shards:
         tensors = (self.folder / f"{first}.safetensors").read_bytes()
         if not isinstance(whole, dict) or whole.get("hash") != rows_hash(rows + tensors):
             raise ValueError("its files do not fit their hash")
-        return Shard(read_rows(rows.decode()), load(tensors), whole["ledger"])
+        return Shard(read_rows(rows.decode()), load(tensors), whole["summary"])
 
     def collect(self, places: range) -> Shard:
         """Join all shards; costs are added, what the certificate rests on is taken from one."""
         parts = [self.read(first) for first in places]
-        ledger = {"certificate": parts[0].ledger["certificate"]}
-        for name in parts[0].ledger:
+        summary = {"certificate": parts[0].summary["certificate"]}
+        for name in parts[0].summary:
             if name not in ("certificate", "costs"):
-                ledger[name] = sum(part.ledger[name] for part in parts)
-        ledger["costs"] = add_costs(part.ledger["costs"] for part in parts)
+                summary[name] = sum(part.summary[name] for part in parts)
+        summary["costs"] = add_costs(part.summary["costs"] for part in parts)
         rows = pd.concat([part.rows for part in parts], ignore_index=True)
-        return Shard(rows, concatenate([part.counterexamples for part in parts]), ledger)
+        return Shard(rows, concatenate([part.counterexamples for part in parts]), summary)
 
     def clear(self) -> None:
         """Remove the store; the record has everything."""

@@ -1,6 +1,6 @@
 """Reasons to doubt an evaluation: each function gives sentences, or an empty list.
 
-Some look at the model before any attack, some at what the attacks left in the ledger and the rows.
+Some look at the model before any attack, some at what the attacks cost and left in the rows.
 What they find stands in `header["warnings"]` and on top of the report. In the manner of the checks
 of AutoAttack (Croce, Hein 2020), which only print. Not here: what an attack notices about itself
 (`attacks.alarms`), and certificates that attacks refute (`fall.Contradiction`, an error).
@@ -60,14 +60,14 @@ def of_record(record: Record) -> list[str]:
     )
 
 
-def of_attack(ledger: Mapping[str, Any], images: int) -> list[str]:
-    """Look at the ledger of all attacks of an evaluation, summed over radii and shards."""
-    costs = {name: Cost(**numbers) for name, numbers in ledger["costs"].items()}
+def of_attack(summary: Mapping[str, Any], images: int) -> list[str]:
+    """Look at the summary of all attacks of an evaluation, summed over radii and shards."""
+    costs = {name: Cost(**numbers) for name, numbers in summary["costs"].items()}
     return [
         *blind_gradients(costs),
         *black_box_wins(costs, images),
-        *grey_stands(ledger["grey"], ledger["grey_stood"]),
-        *missed_again(ledger["retried"], ledger["missed"]),
+        *grey_stands(summary["grey"], summary["grey_stood"]),
+        *missed_again(summary["retried"], summary["missed"]),
     ]
 
 

@@ -73,7 +73,7 @@ def by_class(record: Record) -> pd.DataFrame:
 
 
 def by_attack(record: Record) -> pd.DataFrame | None:
-    """Return one row an attack: what it found and what it took; None without a ledger."""
+    """Return one row an attack: what it found and what it took; None without costs."""
     costs = (record.header.get("attack") or {}).get("costs")
     if not costs:
         return None

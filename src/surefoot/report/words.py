@@ -218,8 +218,8 @@ def _smoothing(certificate: dict[str, Any]) -> str:
         f"most alpha = {certificate['alpha']:g}."
     )
     text += _procedure(certificate)
-    ledger = certificate.get("ledger")
-    return f"{text} Ledger: {str(ledger).rstrip('.')}." if ledger else text
+    budget = certificate.get("error_budget")
+    return f"{text} Error budget: {str(budget).rstrip('.')}." if budget else text
 
 
 def _attack(attack: dict[str, Any] | None) -> str:

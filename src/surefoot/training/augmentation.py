@@ -14,9 +14,9 @@ class Augmentation:
     """Crops, shifts and flips, drawn for each image.
 
     Args:
-        crop: zeros put around the image before a crop of its own size is drawn.
-        shift: move the image by up to so many pixels, fractions included, along both axes.
-        flip: mirror left and right with probability one half.
+        crop: Pad with so many zeros, then crop to the size of the image at a random place.
+        shift: Move the image by up to so many pixels, fractions included, along both axes.
+        flip: Mirror left and right with probability one half.
     """
 
     crop: int = 0

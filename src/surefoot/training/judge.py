@@ -39,12 +39,13 @@ class Judge:
     """How validation images judge an epoch. The best epoch is kept beside the last.
 
     Args:
-        judge_norm: of the validation attack.
-        judge_eps: its radius; 0 judges by clean accuracy and watches for no overfitting.
-        judge_steps: PGD steps of length 2.5 eps / steps.
-        judge_count: attack the first so many validation images; 0 takes all.
-        patience: stop after so many epochs without a better one; 0 never stops.
-        stop_on_collapse: stop when one-step and multi-step accuracy part (they are compared, with a
+        judge_norm: Norm of the validation attack.
+        judge_eps: Radius of the validation attack; 0 judges by clean accuracy and watches for no
+            overfitting.
+        judge_steps: Number of its PGD steps, of length 2.5 eps / steps.
+        judge_count: Attack the first so many validation images; 0 takes all.
+        patience: Stop after so many epochs without a better one; 0 never stops.
+        stop_on_collapse: Stop when one-step and multi-step accuracy part (they are compared, with a
             warning, whenever judge_eps is above 0).
     """
 

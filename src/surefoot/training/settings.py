@@ -14,21 +14,21 @@ class Training:
     """How long and how fast to train.
 
     Args:
-        epochs: passes over the data.
-        batch_size: images a step (over all processes).
-        optimizer: "adam", or "sgd" with Nesterov momentum 0.9.
-        learning_rate: the peak.
-        schedule: "constant"; "triangular" from 0 up to the middle and down to 0; "cosine" to 0;
-            "multistep": a tenth from each milestone on.
+        epochs: Number of passes over the data.
+        batch_size: Images in a step (over all processes).
+        optimizer: Adam, or SGD with Nesterov momentum 0.9.
+        learning_rate: Peak of the learning rate.
+        schedule: Course of the learning rate: constant; triangular, from 0 up to the middle and
+            down to 0; cosine, down to 0; multistep, a tenth from each milestone on.
         weight_decay: L2 coefficient.
-        seed: of order, perturbations and dropout (the initial weights are the caller's).
-        milestones: for "multistep", as fractions of the epochs.
-        label_smoothing: fraction of the label that is spread over all classes.
-        perturb_every: perturb one batch in so many and take the others clean (mixed training).
-        ema: decay of the moving average of the weights, which then is the model; 0 takes none.
-        augmentation: of the training images.
-        weight_attack: adversarial weight perturbation.
-        judge: what the validation images are asked, and when to stop.
+        seed: Seed of order, perturbations and dropout (the initial weights have their own).
+        milestones: Milestones of the schedule multistep, as fractions of the epochs.
+        label_smoothing: Fraction of the label that is spread over all classes.
+        perturb_every: Perturb one batch in so many and take the others clean (mixed training).
+        ema: Decay of the moving average of the weights, which then is the model; 0 takes none.
+        augmentation: Augmentation of the training images.
+        weight_attack: Adversarial weight perturbation.
+        judge: What is measured on the validation images, and when to stop.
     """
 
     epochs: int = 20

@@ -18,8 +18,8 @@ class WeightAttack:
     """Train at the worst weights nearby (AWP).
 
     Args:
-        weight_radius: largest move of a weight tensor, as a fraction of its norm; 0 is off.
-        weight_radius_after: epochs before it begins.
+        weight_radius: Largest move of a weight tensor, as a fraction of its norm; 0 is off.
+        weight_radius_after: Number of epochs before it begins.
     """
 
     weight_radius: float = 0.0

@@ -11,7 +11,7 @@ from surefoot.types import AnyLabels, Images, Labels, Model, Outcomes, checked_l
 
 LOWEST, HIGHEST = 1e-2, 1e2
 """Bounds of the temperature."""
-HALVINGS = 60
+BISECTION_STEPS = 60
 
 
 class Tempered(nn.Module):
@@ -72,7 +72,7 @@ def fit_temperature(logits: Outcomes, labels: AnyLabels) -> float:
     exact, own = logits.double(), labels.unsqueeze(1)
     target = exact.gather(1, own).mean()
     low, high = -math.log(HIGHEST), -math.log(LOWEST)  # of log b
-    for _ in range(HALVINGS):
+    for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
         expected = ((math.exp(middle) * exact).softmax(1) * exact).sum(1).mean()
         low, high = (low, middle) if bool(expected > target) else (middle, high)

@@ -36,14 +36,16 @@ class Vote:
     """A base classifier and the noise N(0, sigma^2 I), added in pixel units and not clipped.
 
     Args:
-        model: maps images to outcomes; its own randomness, if any, must be drawn anew for each row
+        model: Maps images to outcomes; its own randomness, if any, must be drawn anew for each row
             of a batch (`models.border` tries that) and come from torch's global stream.
-        sigma: standard deviation of the noise; 0 leaves the model's own randomness alone.
-        levels: steps of the grid between 0 and 1 on which the pixels sit: 255 for 8-bit images.
+        sigma: Standard deviation of the noise; 0 leaves the model's own randomness alone.
+        levels: Steps of the grid between 0 and 1 on which the pixels sit: 255 for 8-bit images.
             Then every noise sample is rounded to the grid before the model sees it, and on images
             of the grid the noise is drawn as whole numbers, free of rounding
-            (`stats.rounded_normal`). 0: noise as floating point gives it.
-        rule: how counts become an answer; see `Rule`.
+            (`stats.rounded_normal`). 0 takes noise in floating point.
+        rule: How counts become an outcome: the largest one (argmax), or a label only where it has
+            more than half of the probability and "uncertain" elsewhere (majority; needs a model
+            that rejects).
     """
 
     model: Model

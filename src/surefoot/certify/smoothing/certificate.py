@@ -112,11 +112,11 @@ def certify(
 
 def _decided(found: Decisions, grid: list[float], images: Tensor) -> dict[str, object]:
     """Describe what decisions rest on."""
-    ledger = "alpha for all radii together (nested claims), and for each test of a part"
+    budget = "alpha for all radii together (nested claims), and for each test of a part"
     details: dict[str, object] = {"counts": found.counts.to(images.device), "radii": grid}
     if found.accepted is None:
-        return details | {"ledger": ledger}
-    return details | {"ledger": f"{ledger}; with acceptance half", "accepted": found.accepted}
+        return details | {"error_budget": budget}
+    return details | {"error_budget": f"{budget}; with acceptance half", "accepted": found.accepted}
 
 
 def _check(sigma: float, alpha: float, n_select: int, n_certify: int) -> None:

@@ -93,7 +93,7 @@ def radii_from_counts(
         bounds = _some(count, inside, alpha)
     sizes = torch.tensor(bounds.sizes, device=counts.device)
     radii = smoothed_radius(bounds.members, bounds.competitor, sigma, sizes)
-    details: dict[str, object] = {"ledger": bounds.budget}
+    details: dict[str, object] = {"error_budget": bounds.budget}
     if bounds.accepted is not None:
         details["accepted"] = bounds.accepted
     return torch.where(inside.any(2), radii, 0.0), details

@@ -78,9 +78,9 @@ def radii_within(
     drawn = draw_until(
         known, vote, images, sets.shape[2], looks=looks, key=key, batch_size=batch_size
     )
-    fractions = f"{1 - LAST:.2g} of it over the first {len(looks) - 1} of {len(looks)} looks"
+    spent = f"{1 - LAST:.2g} of it over the first {len(looks) - 1} of {len(looks)} looks"
     details: dict[str, object] = {
-        "ledger": f"alpha over all looks ({fractions}); within a look, as without a tolerance",
+        "error_budget": f"alpha over all looks ({spent}); within a look, as without a tolerance",
         "counts": drawn.counts.to(images.device),
     }
     if guarantee.quantifier == "some" and how.rule == "argmax":

@@ -148,7 +148,7 @@ def detect(
         "model_config": getattr(vote.model, "config", None),
         "sigma": vote.sigma,
         **{name: value for name, value in vars(asked).items()},
-        "ledger": "each bound on its own, alpha for each image",
+        "error_budget": "each bound on its own, alpha for each image",
     }
     outcomes = {
         "inside": outcomes_of_all(vote.model, inside),

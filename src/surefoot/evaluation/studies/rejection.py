@@ -109,7 +109,7 @@ def rejection_curve(
         "n_select": n_select,
         "n_certify": n_certify,
         "seed": seed,
-        "ledger": "each radius on its own, alpha for each image",
+        "error_budget": "each radius on its own, alpha for each image",
     }
     shards = Shards(folder, header, {data.name: outcomes_of_all(vote.model, data)})
     places = range(0, len(data), SHARD)

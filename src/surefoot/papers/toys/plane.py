@@ -16,7 +16,7 @@ from surefoot.types import Flags, Labels, Model, PerExample, Points
 Segments = Float64[Tensor, "L 2 2"]
 """Ends of line segments: `[:, 0]` and `[:, 1]` are points."""
 
-HALVINGS, ROWS = 25, 64
+BISECTIONS, ROWS = 25, 64
 CORNERS = ((0, 0), (0, 1), (1, 1), (1, 0))
 """Of a cell of the grid, around; edge e joins corner e to the next."""
 
@@ -89,7 +89,7 @@ def _crossing(model: Model, around: Tensor, kinds: Tensor, edge: Tensor) -> Floa
     one, other = around[row, edge], around[row, (edge + 1) % 4]
     upper = kinds[row, edge].unsqueeze(1)
     inside, outside = torch.where(upper, one, other), torch.where(upper, other, one)
-    return nearest_crossing(inside, outside, lambda points: lead(model, points) > 0, HALVINGS)
+    return nearest_crossing(inside, outside, lambda points: lead(model, points) > 0, BISECTIONS)
 
 
 def distance_to(segments: Segments, points: Points, *, norm: Norm) -> PerExample:

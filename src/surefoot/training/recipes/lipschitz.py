@@ -34,20 +34,20 @@ class GloRo:
     - "annealing": "emma" with a weight $(1 - p_y)^5$, temperature and offset.
 
     Args:
-        guarantee: what is to be certified: local, top-k, relaxed top-K or affinity.
-        eps: l2 radius in pixel units.
-        form: of the loss.
-        eps_course: of r over the training: "constant"; "linear"; "logarithmic", in equal factors
-            up to the middle and then constant.
-        eps_from: r at the start.
-        eps_to: r at the end; a little above 1 leaves room for the certificate.
-        weight: w at the end.
-        weight_from: w at the start, growing linearly to `weight`; None takes `weight`.
-        leniency: fraction of the slack by which another class of the label's own set may lead it,
+        guarantee: What is to be certified: local, top-k, relaxed top-K or affinity.
+        eps: The l2 radius in pixel units.
+        form: Form of the loss.
+        eps_course: Course of r over the training: "constant"; "linear"; "logarithmic", in equal
+            factors up to the middle and then constant.
+        eps_from: Factor r at the start.
+        eps_to: Factor r at the end; a little above 1 leaves room for the certificate.
+        weight: Weight w at the end.
+        weight_from: Weight w at the start, growing linearly to `weight`; None takes `weight`.
+        leniency: Fraction of the slack by which another class of the label's own set may lead it,
             in "emma", "margin" and "annealing"; larger sets, fewer confident mistakes.
-        temperature: of "annealing".
-        offset: of "annealing".
-        power_steps: of the power method, for each layer and step.
+        temperature: Temperature of "annealing".
+        offset: Offset of "annealing".
+        power_steps: Steps of the power method, for each layer and step.
 
     Reference: Leino, Wang, Fredrikson 2021; Leino, Fredrikson 2021; Hu et al. 2023 (emma); Lai et
     al. 2025 (annealing).

@@ -21,13 +21,13 @@ class PGD:
     """Images of highest loss within the threat (Madry et al. 2018).
 
     Args:
-        threat: ball and box.
-        steps: of projected ascent.
-        step_size: length of a step; None takes 2.5 eps / steps.
-        random_start: start at a random point of the ball.
-        objective: what is climbed.
-        ramp: fraction of eps that the middle step grows to; 0 keeps all steps alike.
-        space: the input or a layer.
+        threat: Ball and box.
+        steps: Steps of projected ascent.
+        step_size: Length of a step; None takes 2.5 eps / steps.
+        random_start: Start at a random point of the ball.
+        objective: Loss that is ascended.
+        ramp: Fraction of eps that the middle step grows to; 0 keeps all steps alike.
+        space: Space of the perturbation, the input or a layer.
     """
 
     threat: Threat = field(default_factory=Threat)
@@ -70,18 +70,18 @@ class FAT:
     """Friendly: PGD that stops soon after the label is lost (Zhang et al. 2020).
 
     Args:
-        threat: ball and box.
-        steps: largest number of steps.
-        step_size: length of a step; None takes 2.5 eps / steps.
-        beyond: further steps behind the boundary (tau of the paper).
-        random_start: start at a random point of the ball.
-        space: the input or a layer.
+        threat: Ball and box.
+        steps: Largest number of steps.
+        step_size: Length of a step; None takes 2.5 eps / steps.
+        extra_steps: Further steps behind the boundary (tau of the paper).
+        random_start: Start at a random point of the ball.
+        space: Space of the perturbation, the input or a layer.
     """
 
     threat: Threat = field(default_factory=Threat)
     steps: int = 10
     step_size: float | None = None
-    beyond: int = 1
+    extra_steps: int = 1
     random_start: bool = True
     space: Space = field(default_factory=Space)
 
@@ -97,7 +97,7 @@ class FAT:
             steps=self.steps,
             step_size=length(self.step_size, 2.5, self.threat, self.steps),
             step_counts="until-boundary",
-            beyond=self.beyond,
+            extra_steps=self.extra_steps,
             start="uniform" if self.random_start else "origin",
             space=self.space,
         )
@@ -115,13 +115,13 @@ class TRADES:
     The perturbation climbs the divergence, from a start with noise of deviation 1e-3.
 
     Args:
-        threat: ball and box.
-        steps: of projected ascent.
-        step_size: length of a step; None takes 2.5 eps / steps.
-        weight: of the second term.
-        form: of the second term: the original divergence, or the soft cross-entropy of the authors
-            of UDP (with weight 1 it is the weak baseline of their tables).
-        space: the input or a layer.
+        threat: Ball and box.
+        steps: Steps of projected ascent.
+        step_size: Length of a step; None takes 2.5 eps / steps.
+        weight: Weight of the second term.
+        form: Form of the second term: the original divergence, or the soft cross-entropy of the
+            authors of UDP (with weight 1 it is the weak baseline of their tables).
+        space: Space of the perturbation, the input or a layer.
 
     Reference: Zhang et al. 2019.
     """
@@ -163,8 +163,8 @@ class MART:
     $$ L(x') - \log (1 - \max_{k \ne y} p_k) + w (1 - q_y) \, \mathrm{KL}(q \| p) $$
 
     Args:
-        pgd: the perturbation.
-        weight: of the last term.
+        pgd: Perturbation of the image.
+        weight: Weight of the last term.
     """
 
     pgd: PGD = field(default_factory=PGD)
@@ -191,11 +191,11 @@ class MMA:
     for by bisection the way; unlike the authors' code no eps is carried from epoch to epoch.
 
     Args:
-        threat: eps is the largest margin that is asked for.
-        steps: of projected ascent.
-        step_size: length of a step; None takes 2.5 eps / steps.
-        bisection_steps: of the way back.
-        clean_weight: fraction of the clean loss.
+        threat: Ball and box; eps is the largest margin that is asked for.
+        steps: Steps of projected ascent.
+        step_size: Length of a step; None takes 2.5 eps / steps.
+        bisection_steps: Bisection steps between the image and the wrong point.
+        clean_weight: Fraction of the clean loss.
 
     Reference: Ding et al. 2020.
     """

@@ -15,7 +15,7 @@ class FGSM:
     """One steepest step of length eps from the image (Goodfellow et al. 2015).
 
     Args:
-        threat: ball and box.
+        threat: Ball and box.
     """
 
     threat: Threat = field(default_factory=Threat)
@@ -39,7 +39,7 @@ class RFGSM:
     image.
 
     Args:
-        threat: ball and box.
+        threat: Ball and box.
         step_size: None takes 1.25 eps.
     """
 
@@ -72,8 +72,8 @@ class NFGSM:
     """One steepest step of length eps from a noisy image; the sum is not brought back to the ball.
 
     Args:
-        threat: eps is the length of the step.
-        spread: radius of the uniform noise in units of eps; 0 is FGSM.
+        threat: Ball and box; eps is the length of the step.
+        spread: Radius of the uniform noise in units of eps; 0 is FGSM.
 
     Reference: de Jorge et al. 2022.
     """

@@ -29,7 +29,7 @@ class MaxE:
     r"""Clean images, and a reward for uncertainty: $L(x) - w \, H(p(x))$.
 
     Args:
-        weight: of the entropy, in nats.
+        weight: Weight of the entropy, in nats.
 
     Reference: Pereyra et al. 2017.
     """
@@ -52,7 +52,7 @@ class Noise:
     """Images with Gaussian noise, not clipped: the base classifier of a vote (Cohen et al. 2019).
 
     Args:
-        sigma: standard deviation in pixel units.
+        sigma: Standard deviation in pixel units.
     """
 
     sigma: float = 0.25

@@ -17,7 +17,7 @@ class Alternating:
     of one. All recipes minimise the same loss and differ in their perturbation alone.
 
     Args:
-        recipes: at least two of one kind.
+        recipes: At least two of one kind.
 
     Reference: Tramer, Boneh 2019 (several perturbations); Madaan, Shin, Hwang 2021 (drawn at
     random).

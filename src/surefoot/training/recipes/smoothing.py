@@ -27,10 +27,10 @@ class Consistency:
        + v \, H(\bar p), \quad \bar p = \tfrac{1}{S} \sum_s p_s $$
 
     Args:
-        sigma: standard deviation of the noise in pixel units.
-        samples: S, noise samples of each image.
-        weight: w, of the divergence.
-        entropy_weight: v, of the entropy in nats; above 0 the samples agree on something.
+        sigma: Standard deviation of the noise in pixel units.
+        samples: Number S of noise samples of each image.
+        weight: Weight w of the divergence.
+        entropy_weight: Weight v of the entropy in nats; above 0 the samples agree on something.
     """
 
     sigma: float = 0.25
@@ -66,11 +66,11 @@ class SmoothAdv:
     noise.
 
     Args:
-        threat: ball and box of x', l2 as the certificate.
-        sigma: standard deviation of the noise in pixel units.
-        samples: S, noise samples of each image.
-        steps: of projected ascent.
-        step_size: length of a step; None takes 2 eps / steps.
+        threat: Ball and box of x', l2 as the certificate.
+        sigma: Standard deviation of the noise in pixel units.
+        samples: Number S of noise samples of each image.
+        steps: Steps of projected ascent.
+        step_size: Length of a step; None takes 2 eps / steps.
     """
 
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.25))
@@ -111,12 +111,12 @@ class CATRS:
     chosen in eval mode, and it alone is trained on.
 
     Args:
-        threat: ball and box of x', l2 as the certificate; eps = 0 takes the worst noise as it is.
-        sigma: standard deviation of the noise in pixel units.
-        samples: S, noise samples of each image.
-        weight: w, of the worst case.
-        steps: of projected ascent for each sample.
-        step_size: length of a step; None takes 2 eps / steps.
+        threat: Ball and box of x', l2 as the certificate; eps = 0 takes the worst noise as it is.
+        sigma: Standard deviation of the noise in pixel units.
+        samples: Number S of noise samples of each image.
+        weight: Weight w of the worst case.
+        steps: Steps of projected ascent for each sample.
+        step_size: Length of a step; None takes 2 eps / steps.
     """
 
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.25))
@@ -166,9 +166,9 @@ class NoisyUDP:
     the same noise at each step and in the samples. eps = 0 leaves noise.
 
     Args:
-        udp: the perturbation: of the image, by the entropy.
-        sigma: standard deviation of the noise in pixel units.
-        samples: S, noise samples of each image.
+        udp: Perturbation of the image, by the entropy.
+        sigma: Standard deviation of the noise in pixel units.
+        samples: Number S of noise samples of each image.
     """
 
     udp: UDP = field(default_factory=lambda: UDP(Threat("l2", 0.5), steps=4))

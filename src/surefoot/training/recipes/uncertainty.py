@@ -18,17 +18,17 @@ class UDP:
     """Images of highest uncertainty, reached in a random number of steps (UDP-PGD).
 
     Args:
-        threat: ball and box; it may be far larger than for `PGD`.
-        steps: largest number of steps.
-        step_size: length of a step; None takes eps / steps, so that few reach the surface and the
+        threat: Ball and box; it may be far larger than for `PGD`.
+        steps: Largest number of steps.
+        step_size: Length of a step; None takes eps / steps, so that few reach the surface and the
             mean reach is about eps / 2.
-        step_counts: "uniform" draws {1, ..., steps} for each example (the authors' code),
-            "uniform-below" {1, ..., steps - 1} (the paper), "fixed" takes `steps`.
-        step_rule: "backtracking" halves a step that flips the predicted class (udp-bt).
-        uncertainty: "entropy" (of the mean, for several members), or "mutual-information" of a
-            model with `members`.
-        ramp: fraction of eps that the middle step grows to; 0 keeps all steps alike.
-        space: the input or a layer.
+        step_counts: Number of steps: "uniform" draws {1, ..., steps} for each example (the authors'
+            code), "uniform-below" {1, ..., steps - 1} (the paper), "fixed" takes `steps`.
+        step_rule: Rule of a step: "backtracking" halves one that flips the predicted class.
+        uncertainty: Score that is ascended: "entropy" (of the mean, for several members), or
+            "mutual-information" of a model with `members`.
+        ramp: Fraction of eps that the middle step grows to; 0 keeps all steps alike.
+        space: Space of the perturbation, the input or a layer.
 
     Reference: Pagliardini et al. 2022, Algorithm 1.
     """
@@ -75,8 +75,8 @@ class UDPR:
     r"""Uncertain images beside clean ones: $L(x) + w \, L(x')$.
 
     Args:
-        udp: the perturbation.
-        weight: of the second term.
+        udp: Perturbation of the image.
+        weight: Weight of the second term.
     """
 
     udp: UDP = field(default_factory=UDP)
@@ -101,9 +101,9 @@ class UDPTRADES:
     $$ L(x) + w \, \mathrm{KL}(q \| p) $$
 
     Args:
-        udp: the perturbation.
-        weight: of the second term.
-        form: of the second term, as in `TRADES`.
+        udp: Perturbation of the image.
+        weight: Weight of the second term.
+        form: Form of the second term, as in `TRADES`.
     """
 
     udp: UDP = field(default_factory=UDP)

@@ -293,7 +293,7 @@ def _of_limit() -> list[str]:
                 "seed": SEEDS,
                 "family": ("rectangles", "cubes", "circles"),
                 "constraint": ("none",),
-                "calibrate_to": ("far",),
+                "calibrate-to": ("far",),
             },
         ),
         *(f"limit --data {data}" for data in DATA if data not in ("moons", "{bad}/wide.npz")),

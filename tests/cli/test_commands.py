@@ -146,7 +146,7 @@ def test_a_factory_with_weights_can_be_evaluated(tmp_path, monkeypatch, capsys):
 def test_limit_writes_estimates(tmp_path, capsys):
     main(
         [
-            *("limit", "--data", "digits", "--radii", "0.25", "--pieces", "2"),
+            *("limit", "--data", "digits", "--radii", "0.25", "--components", "2"),
             *("--folder", str(tmp_path)),
         ]
     )

@@ -12,7 +12,7 @@ from surefoot.escape import one_line
 
 COMMANDS = {
     "demo": "train four digit classifiers and show the four answers for each (2 minutes)",
-    "train": "train a net with a recipe: standard, pgd, trades, udp, gloro, ... (sixteen)",
+    "train": "train a net with one of twenty recipes: standard, pgd, trades, udp, gloro, ...",
     "attack": "search for counterexamples: the upper end of the bracket",
     "certify": "prove radii, by Lipschitz constants or by smoothing: the lower end",
     "limit": "estimate how robust any classifier could be on a data set",
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(name: str, arguments: list[str]) -> None:
     import tyro
 
+    from surefoot.cli.help import of_daily_use
+
     module = import_module(f"surefoot.cli.{name.replace('-', '_')}")
     # Flags carry no prefix, and may stand before or behind the name of a recipe.
     style = (
@@ -58,7 +60,12 @@ def _run(name: str, arguments: list[str]) -> None:
         tyro.conf.OmitSubcommandPrefixes,
         tyro.conf.CascadeSubcommandArgs,
     )
-    command = tyro.cli(module.Command, prog=f"surefoot {name}", args=arguments, config=style)
+    kind = module.Command
+    if "--help-all" in arguments:
+        arguments = [one for one in arguments if one != "--help-all"] + ["--help"]
+    elif {"-h", "--help"} & {*arguments}:
+        kind = of_daily_use(kind)
+    command = tyro.cli(kind, prog=f"surefoot {name}", args=arguments, config=style)
     from surefoot.evaluation.attack_sweep import Contradiction
 
     try:
@@ -95,7 +102,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "surefoot COMMAND --help lists the options of a command.",
+            "surefoot COMMAND --help explains the options of daily use, --help-all every one.",
         ]
     )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from surefoot.cli import evaluate
 from surefoot.cli.evaluate import ATTACK, AttackFlags, Threat
@@ -27,6 +28,10 @@ class Command:
             resumes.
     """
 
+    daily: ClassVar = (
+        *("model", "reject", "threshold", "coverage", "data", "count", "guarantee", "norm", "eps"),
+        *("radii", "protocol", "steps", "folder"),
+    )
     subject: Subject
     rows: Rows = field(default_factory=Rows)
     guarantee: GuaranteeOptions = field(default_factory=GuaranteeOptions)

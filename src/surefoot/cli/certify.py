@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from surefoot.cli import evaluate
 from surefoot.cli.evaluate import NOISE, SAMPLES, NoiseFlags, SampleFlags, Threat
@@ -31,6 +31,10 @@ class Command:
         folder: Folder that receives the record and the page; a second call resumes.
     """
 
+    daily: ClassVar = (
+        *("model", "reject", "threshold", "coverage", "data", "count", "guarantee", "norm", "eps"),
+        *("certificate", "sigma", "n_certify", "folder"),
+    )
     subject: Subject
     rows: Rows = field(default_factory=Rows)
     guarantee: GuaranteeOptions = field(default_factory=GuaranteeOptions)

@@ -30,13 +30,13 @@ class Command:
     """Train, attack, certify and bound four classifiers of the bundled digits.
 
     Args:
-        folder: receives report.html, bracket.png, summary.json and a run folder a model; a second
+        folder: Receives report.html, bracket.png, summary.json and a run folder a model; a second
             call goes on where the first was killed.
-        count: test images (500 at most).
-        epochs: of each training; the Lipschitz net takes twice as many of its cheap ones.
-        n_certify: noise samples of each image.
-        sigma: noise of the votes.
-        seed: of everything.
+        count: Test images (500 at most).
+        epochs: Epochs of each training; the Lipschitz net takes twice as many of its cheap ones.
+        n_certify: Noise samples of each image.
+        sigma: Noise of the votes.
+        seed: Seed of everything.
     """
 
     folder: Path = Path("runs/demo")

@@ -19,14 +19,16 @@ class GuaranteeOptions:
     """What must not change inside the ball.
 
     Args:
-        guarantee: which guarantee.
-        k: size for topk and relaxed-topk.
-        groups: for affinity: a JSON file (lists of class indices or names); class names, as in
-            "cat,dog; automobile,truck"; named groups, as in "animals; vehicles"; superclasses:FILE
-            (an .npz with fine, coarse and fine_names; without a file that of cifar100-ood);
-            learned:NAME from the votes of a data set, every two classes confused by 0.03 or more,
-            learned:NAME:0.02 by that much, learned:NAME:4 parted into four. A class in no group
-            stands alone.
+        guarantee: The guarantee: the label (local), the set of the k best labels (topk), one of the
+            sets of up to k best labels (relaxed-topk), the same within a group (affinity), the
+            label or "uncertain" (label-or-uncertain).
+        k: Size of the set, for topk and relaxed-topk.
+        groups: Groups of classes, for affinity: a JSON file (lists of class indices or names);
+            class names, as in "cat,dog; automobile,truck"; named groups, as in "animals; vehicles";
+            superclasses:FILE (an .npz with fine, coarse and fine_names; without a file that of
+            cifar100-ood); learned:NAME from the votes of a data set, every two classes confused by
+            0.03 or more, learned:NAME:0.02 by that much, learned:NAME:4 parted into four. A class
+            in no group stands alone.
     """
 
     guarantee: Literal["local", "topk", "relaxed-topk", "affinity", "label-or-uncertain"] = "local"

@@ -24,18 +24,18 @@ class Command:
     not see the image.
 
     Args:
-        rows: data; without another source it needs soft labels: cifar10h, cifar10n, or an .npz
+        rows: Data; without another source it needs soft labels: cifar10h, cifar10n, or an .npz
             with `probabilities`.
         source: soft-labels; votes: counts of a file, smoothed, corrected, with credible intervals;
             cross-validated: a logistic regression, out of fold.
         votes: .npz file of the source votes, rows in the order of the data.
-        annotators: its arrays: `counts` [N, C], or votes [N] or [N, A] (-1: none).
-        prior: of the Dirichlet law, for each class; 0 takes the likeliest one.
-        folds: of the cross-validation.
-        calibration: of its probabilities.
-        errors: also flag labels that are likely wrong, by the confident joint or pruned by the
+        annotators: Its arrays: `counts` [N, C], or votes [N] or [N, A] (-1: none).
+        prior: Prior of the Dirichlet law, for each class; 0 takes the likeliest one.
+        folds: Folds of the cross-validation.
+        calibration: Calibration of its probabilities.
+        errors: Also flag labels that are likely wrong, by the confident joint or pruned by the
             noise rate (source cross-validated).
-        seed: of folds and draws.
+        seed: Seed of folds and draws.
         output: CSV file to write, one row an image; none by default.
     """
 
@@ -76,8 +76,8 @@ class Command:
         columns, lines = measure(data)
         unsure = columns["label_uncertainty"]
         rows = [("mean", f"{unsure.mean().item():.4f}"), *lines]
-        for share in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
-            rows.append((f"quantile {share:g}", f"{unsure.quantile(share).item():.4f}"))
+        for fraction in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
+            rows.append((f"quantile {fraction:g}", f"{unsure.quantile(fraction).item():.4f}"))
         for risk in (0.02, 0.05, 0.1, 0.2):
             rows.append((f"largest gamma at risk {risk:g}", f"{largest_gamma(unsure, risk):.4f}"))
         table(f"Label uncertainty of {data.name}, {len(data)} images", ("figure", "value"), rows)
@@ -154,14 +154,14 @@ class Command:
         from surefoot.limits.out_of_fold import out_of_fold
 
         images, labels = data.batch(slice(None))
-        shares = out_of_fold(
+        fractions = out_of_fold(
             images, labels, folds=self.folds, calibration=self.calibration, seed=self.seed
         )
-        right = (shares.argmax(1) == labels).double().mean().item()
+        right = (fractions.argmax(1) == labels).double().mean().item()
         lines = [("accuracy out of fold", f"{right:.4f}")]
-        columns = {"label_uncertainty": label_uncertainty(shares, labels)}
+        columns = {"label_uncertainty": label_uncertainty(fractions, labels)}
         if self.errors != "none":
-            columns["likely_wrong"] = label_errors(shares, labels, method=self.errors)
+            columns["likely_wrong"] = label_errors(fractions, labels, method=self.errors)
             lines.append(("labels likely wrong", f"{int(columns['likely_wrong'].sum())}"))
         return columns, lines
 

@@ -4,13 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from surefoot.cli.declared import declared, real
 from surefoot.cli.options import Rows, check_seeds, command_line
-from surefoot.threat import Threat
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from surefoot.limits import Estimate
+    from surefoot.threat import Threat
+else:
+    Threat = declared("surefoot.threat", "Threat")
 
 SPREADS = ("risk", "adversarial_risk", "label_uncertainty")
 
@@ -24,25 +27,25 @@ class Command:
     cannot both be right and robust.
 
     Args:
-        rows: which data; label uncertainty needs human labels (cifar10h, cifar10n, or an .npz with
+        rows: Which data; label uncertainty needs human labels (cifar10h, cifar10n, or an .npz with
             probabilities), else it is 0.
-        threat: norm and headline radius.
-        radii: grid of radii; the headline radius is always in it.
-        risk: least share of errors of the classifiers in question.
-        gamma: least label uncertainty of their error region.
-        family: balls (l2), cubes or rectangles (linf), half-spaces (both). default: balls or cubes;
+        threat: Norm and headline radius.
+        radii: Grid of radii; the headline radius is always in it.
+        risk: Least fraction of errors of the classifiers in question.
+        gamma: Least label uncertainty of their error region.
+        family: Balls (l2), cubes or rectangles (linf), half-spaces (both). default: balls or cubes;
             best: all that fit the norm, the best one chosen on the calibration part.
-        pieces: balls, cubes, rectangles or half-spaces of the region, at most.
-        delta: cover so much more on the search part, that held-out points follow; calibration
+        components: Balls, cubes, rectangles or half-spaces of the region, at most.
+        delta: Cover so much more on the search part, that held-out points follow; calibration
             starts there.
-        constraint: label uncertainty of the union, or of each piece as in the authors' program.
-        reach: what calibration brings up to risk and gamma: the value on the calibration part, or
-            its lower limit.
-        ceiling: prove it, too; minutes for tens of thousands of rows.
-        splits: random splits; more than one also shows mean and standard deviation. The figures of
+        constraint: Label uncertainty of the union, or of each component as in the authors' program.
+        calibrate_to: What calibration brings up to risk and gamma: the value on the calibration
+            part, or its lower limit.
+        ceiling: Prove it, too; minutes for tens of thousands of rows.
+        splits: Random splits; more than one also shows mean and standard deviation. The figures of
             a radius are those of the first.
-        seed: of the first split.
-        folder: receives limit.json.
+        seed: Seed of the first split.
+        folder: Receives limit.json.
     """
 
     rows: Rows = field(default_factory=lambda: Rows(count=0))
@@ -51,10 +54,10 @@ class Command:
     risk: float = 0.05
     gamma: float = 0.0
     family: Literal["default", "best", "balls", "cubes", "rectangles", "half-spaces"] = "default"
-    pieces: int = 5
+    components: int = 5
     delta: float = 0.05
-    constraint: Literal["union", "piece"] = "union"
-    reach: Literal["value", "limit"] = "value"
+    constraint: Literal["union", "component"] = "union"
+    calibrate_to: Literal["value", "limit"] = "value"
     ceiling: bool = True
     splits: int = 1
     seed: int = 0
@@ -72,21 +75,22 @@ class Command:
         from surefoot.guarantees import LabelOrUncertain, Local
         from surefoot.limits import label_uncertainty
 
+        threat = real(self.threat)
         check_seeds(self.seed)
         if not 0 <= self.delta < 1:
             raise ValueError(f"--delta must lie in [0, 1), a measure; found {self.delta:g}")
         data, _ = self.rows.load()
         images, labels = data.batch(slice(None))
-        for doubt in self.threat.doubts(images):
+        for doubt in threat.doubts(images):
             say(f"warning: {doubt}")
         unsure = torch.zeros(len(data))
         if data.probabilities is not None:
             unsure = label_uncertainty(data.probabilities, labels)
         entries, shown = [], []
-        grid = grid_of(self.radii, self.threat)
+        grid = grid_of(self.radii, threat)
         claims = {"local": Local(), "label_or_uncertain": LabelOrUncertain()}
         proven = {
-            name: ceilings(data, claim, self.threat, grid) if self.ceiling else []
+            name: ceilings(data, claim, threat, grid) if self.ceiling else []
             for name, claim in claims.items()
         }
         for radius in grid:
@@ -140,7 +144,15 @@ class Command:
 
         settings: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("risk", "gamma", "pieces", "delta", "constraint", "reach", "seed")
+            for name in (
+                "risk",
+                "gamma",
+                "components",
+                "delta",
+                "constraint",
+                "calibrate_to",
+                "seed",
+            )
         }
         settings |= {"eps": radius, "norm": self.threat.norm}
         if self.family == "best":

@@ -16,23 +16,25 @@ DEFAULT_WIDTH = {"resnet20": 16, "preactresnet18": 16, "liresnet": 64, "lipnext"
 
 @dataclass(frozen=True)
 class Net:
-    """Which net to build.
+    """The net to build.
 
     Args:
-        net: mlp, residual-mlp, lenet, preactresnet18, resnet20; with measured slopes lipschitz-mlp,
-            gloro-mlp, gloro-2c2f to gloro-8c2f, liresnet, lipnext.
-        width: multiplier of lenet and gloro-... (default 1), first channels of a residual net
+        net: Architecture: mlp, residual-mlp, lenet, preactresnet18, resnet20; with measured
+            Lipschitz constants lipschitz-mlp, gloro-mlp, gloro-2c2f to gloro-8c2f, liresnet,
+            lipnext.
+        width: Multiplier of lenet and gloro-... (default 1), first channels of a residual net
             (default 16), channels of liresnet and lipnext (default 64).
-        hidden: widths of the hidden layers of the dense nets.
-        dropout: of preactresnet18.
-        scale: factor on the logits of lipschitz-mlp and lipnext.
-        init_seed: of the initial weights.
-        members: above 1: a deep ensemble of so many such nets.
-        draws: above 0: the mean over so many dropout masks (needs dropout).
-        inducing: above 0: a Gaussian process on features of the net, with so many inducing points
-            (DUE; extra gp; mlp, residual-mlp or lenet).
-        features: their number.
-        bound: largest slope of the layers below a Gaussian process; below 1 for residual-mlp.
+        hidden: Widths of the hidden layers of the dense nets.
+        dropout: Dropout rate of preactresnet18.
+        scale: Factor on the logits of lipschitz-mlp and lipnext.
+        init_seed: Seed of the initial weights.
+        members: Train a deep ensemble of so many such nets, if above 1.
+        draws: Take the mean over so many dropout masks, if above 0 (needs dropout).
+        inducing: Put a Gaussian process with so many inducing points on features of the net, if
+            above 0 (DUE; extra gp; mlp, residual-mlp or lenet).
+        features: Number of these features.
+        bound: Largest Lipschitz constant of the layers below a Gaussian process; below 1 for
+            residual-mlp.
     """
 
     net: Literal[

@@ -3,10 +3,10 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -31,11 +31,14 @@ def check_unused(
         usual: holds the defaults; None takes those of the class.
     """
     for one in fields(options):  # pyright: ignore[reportArgumentType]
-        default = one.default if one.default_factory is MISSING else one.default_factory()
-        if usual is not None:
-            default = getattr(usual, one.name)
+        default = default_of(one) if usual is None else getattr(usual, one.name)
         if one.name in names and getattr(options, one.name) != default:
             raise ValueError(f"{flag(one.name)} has no effect {reason}; leave it out")
+
+
+def default_of(one: Field[Any]) -> Any:
+    """Return the default of a field of a dataclass; MISSING if it has none."""
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
 def flag(name: str) -> str:

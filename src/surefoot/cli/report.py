@@ -11,11 +11,11 @@ class Command:
     """Draw one page, a Markdown summary and a model card from saved records.
 
     Args:
-        folders: run folders with record.csv and record.json; or files, logs of smoothing papers
+        folders: Run folders with record.csv and record.json; or files, logs of smoothing papers
             (idx, label, predict, radius, correct, time, by tabs), which get no model card.
-        output: the page; the summary (.md) goes beside it.
-        title: of the page.
-        log: write the one record as such a log too.
+        output: The page; the summary (.md) goes beside it.
+        title: Title of the page.
+        log: Write the one record as such a log too.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]

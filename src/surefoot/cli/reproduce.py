@@ -15,12 +15,12 @@ class Command:
     """Run an experiment of a paper and compare; without a name, list the experiments.
 
     Args:
-        name: of the experiment.
+        name: Name of the experiment.
         scale: smoke: seconds, to see that it runs; small: minutes on two cores; paper: the
             published settings, for a GPU.
-        folder: receives runs, comparison.csv, experiment.html, pictures and, where classifiers were
+        folder: Receives runs, comparison.csv, experiment.html, pictures and, where classifiers were
             evaluated, report.html; a second call resumes.
-        seed: of initial weights, training and attacks.
+        seed: Seed of initial weights, training and attacks.
     """
 
     name: tyro.conf.Positional[str] = ""
@@ -78,7 +78,7 @@ def _shown(entry: "Published") -> tuple[str, str, str, str]:
     from surefoot.cli.show import percent
     from surefoot.stats import Interval
 
-    if not entry.share:
+    if not entry.fraction:
         return entry.row, entry.figure, "-", f"{entry.ours:.2f}"
     published = "-" if entry.published is None else f"{100 * entry.published:.1f} %"
     ours = percent(Interval(entry.ours, entry.low, entry.high))

@@ -29,7 +29,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def percent(value: Interval | None) -> str:
-    """Write a share with its interval: "93.2 % [90.1, 95.6]"."""
+    """Write a fraction with its interval: "93.2 % [90.1, 95.6]"."""
     if value is None:
         return "-"
     return f"{100 * value.value:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}]"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import tyro
 
@@ -29,17 +29,21 @@ class Command:
     """Train a net; a second call in the same folder goes on where the first was killed.
 
     Args:
-        recipe: where to train, and which loss to take.
-        data: training data: a name, a .npz file, a folder of images by class, or hf:owner/name.
-        folder: receives the model; made if missing.
-        count: use the first so many images; 0 takes all.
-        validation: hold out so many of them, drawn by their own seed, to judge each epoch.
-        validation_seed: of that draw.
-        net: which net.
-        training: how long, how fast, with which options.
-        groups: for the recipe gloro: affinity groups, in the forms of `certify --groups`.
+        recipe: Where the net is trained, and which loss it minimises there.
+        data: Training data: a name, a .npz file, a folder of images by class, or hf:owner/name.
+        folder: Folder that receives the model; it is made if missing.
+        count: Number of images, the first of the data; 0 takes all.
+        validation: Number of images held out to judge each epoch.
+        validation_seed: Seed that draws them.
+        net: The net that is trained.
+        training: How long, how fast, and with which options it is trained.
+        groups: Affinity groups for the recipe gloro, in the forms of `certify --groups`.
     """
 
+    daily: ClassVar = (
+        *("recipe", "data", "folder", "validation", "net", "hidden", "epochs", "batch_size"),
+        *("optimizer", "learning_rate", "schedule", "seed", "judge_eps"),
+    )
     recipe: AnyRecipe
     data: str = "digits"
     folder: Path = Path("runs/model")

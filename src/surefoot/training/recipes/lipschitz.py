@@ -1,4 +1,4 @@
-"""GloRo: training that sees the certificate, for nets whose slope is measured.
+"""GloRo: training that sees the certificate, for nets whose Lipschitz constant is measured.
 
 No perturbation is searched for: the loss looks at the logits, and at how fast they could change.
 """

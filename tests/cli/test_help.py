@@ -1,0 +1,92 @@
+"""Help and typos are answered without heavy imports, from the library's own records."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from importlib import import_module
+from inspect import getdoc
+from typing import get_args
+
+import pytest
+
+from surefoot.cli import COMMANDS, main
+from surefoot.cli.declared import declared, real
+from surefoot.cli.options import Score
+from surefoot.training import RECIPES
+from surefoot.uncertainty.selective import NAMES
+
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "accelerate", "jaxtyping"}
+SCRIPT = """
+import sys
+from surefoot.cli import main
+for flags in (["--help"], ["--help-all"], ["--fly", "high"]):
+    try:
+        main([*sys.argv[1:], *flags])
+    except SystemExit as stop:
+        assert stop.code == (2 if flags[0] == "--fly" else 0), (flags, stop.code)
+print(*sys.modules)
+"""
+RECORDS = [
+    ("surefoot.threat", "Threat", ()),
+    ("surefoot.training.settings", "Training", ()),
+    ("surefoot.evaluation.classifiers", "Plain", ("model", "certificate", "seed")),
+    ("surefoot.evaluation.classifiers", "Smoothed", ("vote", "search", "seed", "radii")),
+    ("surefoot.uncertainty.vote", "Vote", ("model", "sigma")),
+]
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "train gloro", "train pgd"])
+def test_help_and_typos_need_nothing_heavy(name):
+    command = [sys.executable, "-c", SCRIPT, *name.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not HEAVY & set(done.stdout.splitlines()[-1].split())
+    assert "Warning" not in done.stderr
+
+
+@pytest.mark.parametrize(("module", "name", "without"), RECORDS)
+def test_a_declared_record_has_the_fields_of_the_librarys_own(module, name, without):
+    found, own = declared(module, name, without), getattr(import_module(module), name)
+    kept = {one.name: one.default for one in fields(own) if one.name not in without}
+    if without:
+        assert vars(found()) == kept
+    else:
+        assert real(found()) == own()
+    assert getdoc(found) == getdoc(own)
+
+
+def test_every_recipe_is_declared():
+    found = declared("surefoot.training", "RECIPES")
+    assert {name: real(make()) for name, make in found.items()} == {
+        name: make() for name, make in RECIPES.items()
+    }
+
+
+def test_every_score_can_be_named():
+    assert get_args(Score) == ("none", *NAMES, "gloro", "logit-gap")
+
+
+def flags(line, capsys):
+    with pytest.raises(SystemExit):
+        main(line.split())
+    return set(re.findall(r"^\W{1,2}(--[a-z][a-z-]*)", capsys.readouterr().out, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["evaluate", "attack", "certify", "train"])
+def test_help_shows_a_dozen_flags_and_help_all_the_rest(name, capsys):
+    daily, every = flags(f"{name} --help", capsys), flags(f"{name} --help-all", capsys)
+    assert 10 <= len(daily) <= 14
+    assert daily < every
+    assert len(every) > 25
+    assert set(import_module(f"surefoot.cli.{name}").Command.daily) <= {
+        flag.removeprefix("--").replace("-", "_") for flag in daily
+    } | {"recipe"}
+
+
+def test_the_recipes_are_listed_with_one_line_each(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    printed = capsys.readouterr().out
+    for name in RECIPES:
+        assert re.search(rf"• {name} +[A-Z]", printed), name

@@ -132,3 +132,22 @@ def test_help_needs_nothing_heavy():
 def test_attacking_needs_no_plots_or_data_frames():
     loaded = modules_after("import surefoot.attacks, surefoot.guarantees")
     assert not loaded & {"sklearn", "pandas", "matplotlib", "accelerate", "torchvision"}
+
+
+OLD_WORDS = (
+    r"noisy cop(y|ies)|strangers?|rivals?|outsiders?|ledgers?|halvings?|headroom|READINGS|Leading"
+    r"|LEADS|witness(es)?|stands for ever|if fortune smiles|nobody's vote|law_error|max-probability"
+)
+"""Words of our own for what the field has a name for (docs/contributing.md lists both)."""
+
+
+@pytest.mark.parametrize("folder", ["src", "docs", "tests", "examples"])
+def test_the_words_are_those_of_the_field(folder):
+    root = ROOT.parent.parent
+    found = [
+        f"{path.relative_to(root)}: {match.group(0)}"
+        for path in sorted((root / folder).rglob("*"))
+        if path.suffix in (".py", ".md", ".html") and path != Path(__file__)
+        for match in re.finditer(rf"(?<![\w-])({OLD_WORDS})(?![\w-])", path.read_text())
+    ]
+    assert found == []

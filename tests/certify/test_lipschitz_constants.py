@@ -1,4 +1,4 @@
-"""Slopes of layers and nets: above every sampled slope and every Jacobian, refused if unknown."""
+"""Lipschitz constants of layers and nets: above every sampled one and every Jacobian."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ from surefoot.uncertainty import Selective, logit_gap
 
 
 def steepest(model, shape, generator, points=60):
-    """Give the largest slope of each difference of logits over random points: exact gradients."""
+    """Give the largest gradient norm of each difference of logits over random points."""
     model = model.double()
     images = torch.rand(points, *shape, generator=generator).double()
     jacobian = torch.func.vmap(torch.func.jacrev(lambda x: model(x[None])[0]))(images).flatten(2)
@@ -165,10 +165,10 @@ def test_a_flow_added_to_itself_counts_twice(generator):
 
 
 def test_overlapping_windows_count_for_max_pooling():
-    """One pixel leads nine windows: slope 3, not 1."""
+    """One pixel leads nine windows: Lipschitz constant 3, not 1."""
     model = nn.Sequential(nn.MaxPool2d(3, 1), nn.Flatten(), nn.Linear(9, 2)).eval()
     found = measured(model, (1, 5, 5)).layers[0]
-    assert found["slope"] == pytest.approx(3.0)
+    assert found["Lipschitz constant"] == pytest.approx(3.0)
     spike = torch.zeros(1, 1, 5, 5)
     spike[0, 0, 2, 2] = 1.0
     assert model[0](spike).norm().item() == pytest.approx(3.0)
@@ -176,9 +176,11 @@ def test_overlapping_windows_count_for_max_pooling():
 
 def test_disjoint_windows_do_not_count():
     model = nn.Sequential(nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(1, 2)).eval()
-    slopes = {layer["kind"]: layer["slope"] for layer in measured(model, (1, 4, 4)).layers}
-    assert "MaxPool2d" not in slopes or slopes["MaxPool2d"] == pytest.approx(1.0)
-    assert slopes["AvgPool2d"] == pytest.approx(0.5)
+    lipschitz_of = {
+        layer["kind"]: layer["Lipschitz constant"] for layer in measured(model, (1, 4, 4)).layers
+    }
+    assert "MaxPool2d" not in lipschitz_of or lipschitz_of["MaxPool2d"] == pytest.approx(1.0)
+    assert lipschitz_of["AvgPool2d"] == pytest.approx(0.5)
 
 
 def test_groups_take_the_largest_not_the_product():
@@ -186,7 +188,7 @@ def test_groups_take_the_largest_not_the_product():
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([0.5, 0.5, 1.0, 0.5]).view(4, 1, 1, 1))
     found = measured(nn.Sequential(layer, nn.Flatten(), nn.Linear(16, 2)), (4, 2, 2)).layers[0]
-    assert found["slope"] == pytest.approx(1.0)
+    assert found["Lipschitz constant"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
@@ -433,7 +435,7 @@ class First(nn.Module):
     ],
 )
 def test_operations_that_hide_a_slope_are_refused(operation, message):
-    """Each of these was once bounded below its slope, or mixed the images of a batch."""
+    """Each of these was once bounded below its constant, or mixed the images of a batch."""
     with pytest.raises(ValueError, match=message):
         pairwise(First(operation).eval(), (8,))
 
@@ -476,10 +478,10 @@ def test_overwriting_what_nothing_else_reads_is_bounded(generator):
     moved = images + 0.01 * torch.randn(200, 8, generator=generator)
     with torch.no_grad():
         change = model(moved.clone()) - model(images.clone())
-    slopes = (change.unsqueeze(2) - change.unsqueeze(1)).abs() / (moved - images).norm(dim=1)[
+    lipschitz_of = (change.unsqueeze(2) - change.unsqueeze(1)).abs() / (moved - images).norm(dim=1)[
         :, None, None
     ]
-    assert bool((slopes.amax(0) <= bound * (1 + 1e-3)).all())
+    assert bool((lipschitz_of.amax(0) <= bound * (1 + 1e-3)).all())
 
 
 class Loud(nn.Linear):

@@ -1,4 +1,4 @@
-"""Nets of small slope: every layer against its operator, written out as a matrix in float64."""
+"""Nets of small Lipschitz constant: every layer against its operator as a float64 matrix."""
 
 from functools import partial
 
@@ -70,8 +70,8 @@ def test_bounded_nets_keep_their_slope_wherever_training_takes_them(
     one, other = torch.rand(2, 200, *shape, generator=generator)
     with torch.no_grad():
         gap = trunk(one) - trunk(other)
-    slopes = gap.flatten(1).norm(dim=1) / (one - other).flatten(1).norm(dim=1)
-    assert slopes.max().item() <= 1 + 1e-5
+    lipschitz_of = gap.flatten(1).norm(dim=1) / (one - other).flatten(1).norm(dim=1)
+    assert lipschitz_of.max().item() <= 1 + 1e-5
     assert norm_of(trunk, *shape) <= 1 + 1e-9
     assert torch.allclose(last.weight.norm(dim=1), torch.ones(7))
 

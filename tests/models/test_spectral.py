@@ -1,4 +1,4 @@
-"""Bounded layers: slopes by singular values of the whole operator, before and after training."""
+"""Bounded layers: Lipschitz constants by singular values, before and after training."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_a_weight_below_the_bound_is_left_alone():
 
 
 def test_residual_blocks_keep_images_apart(generator):
-    """With a branch of slope c, distances change by factors between 1 - c and 1 + c."""
+    """With a branch of constant c, distances change by factors between 1 - c and 1 + c."""
     torch.manual_seed(0)
     block = ResidualBlock(16)
     bound_layers(block, 0.7)

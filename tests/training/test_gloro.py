@@ -34,7 +34,7 @@ GUARANTEES = [Local(), TopK(2), RelaxedTopK(2), RelaxedTopK(3), Affinity(((0, 1)
 
 def slope_of(layer, shape, steps, vectors=None):
     vectors = WeakKeyDictionary() if vectors is None else vectors
-    return estimate.estimated_slope(layer, shape, vectors, steps)
+    return estimate.estimated_lipschitz(layer, shape, vectors, steps)
 
 
 def operator(layer, shape):

@@ -1,8 +1,9 @@
-"""A dense net of residual blocks: with layers of slope below 1 it neither tears nor collapses.
+"""A dense net of residual blocks: with layers of Lipschitz constant below 1 it neither tears nor
+collapses.
 
-Behrmann et al. 2019: where the branch has slope c < 1, a block changes every distance by a factor
-between 1 - c and 1 + c, so different images stay apart (Liu et al. 2020; van Amersfoort et al.
-2021).
+Behrmann et al. 2019: where the branch has Lipschitz constant c < 1, a block changes every distance
+by a factor between 1 - c and 1 + c, so different images stay apart (Liu et al. 2020; van Amersfoort
+et al. 2021).
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""Layers whose slope is bounded while they are trained: spectral normalisation, exactly.
+"""Layers whose Lipschitz constant is bounded while they are trained: spectral normalisation,
+exactly.
 
 Miyato et al. 2018, in the soft form of Gouk et al. 2021: a weight is scaled down where it exceeds
 the bound, and left alone below. Singular values are computed, not iterated for: the bound holds at
@@ -17,7 +18,7 @@ class Bounded(nn.Module):
     """Scale a weight down to the bound: dense `[out, in]` or convolution `[out, in, h, w]`.
 
     Args:
-        bound: largest slope of the layer, l2.
+        bound: largest Lipschitz constant of the layer, l2.
     """
 
     def __init__(self, bound: float) -> None:
@@ -30,7 +31,8 @@ class Bounded(nn.Module):
 
 
 def slope_bound(weight: Tensor) -> Tensor:
-    r"""Bound the l2 slope of a layer: exact for a dense one, from above for a convolution.
+    r"""Bound the l2 Lipschitz constant of a layer: exact for a dense one, from above for a
+    convolution.
 
     $$ \sqrt{h w} \, \min(\|R\|, \|S\|, \|T\|, \|U\|) $$
     with the kernel as a matrix in four ways: (out, in h w), (out h w, in), (out h, in w) and
@@ -52,12 +54,14 @@ def slope_bound(weight: Tensor) -> Tensor:
 
 
 def bound_layers(net: nn.Module, bound: float) -> None:
-    """Bound the slope of every dense layer and convolution of a net, in place; start at the bound.
+    """Bound the Lipschitz constant of every dense layer and convolution of a net, in place; start
+    at the bound.
 
     Weights become orthogonal: torch's own start loses most of the signal on the way.
 
     Raises:
-        ValueError: a layer with weights of another kind, whose slope would stay unbounded.
+        ValueError: a layer with weights of another kind, whose Lipschitz constant would stay
+            unbounded.
     """
     if not bound > 0:
         raise ValueError(f"`bound` must be above 0; found {bound}")
@@ -65,7 +69,8 @@ def bound_layers(net: nn.Module, bound: float) -> None:
     for layer in [part for part in net.modules() if any(True for _ in part.parameters(False))]:
         if not isinstance(layer, kinds) or getattr(layer, "groups", 1) != 1:
             raise ValueError(
-                f"no bound is known for the slope of {type(layer).__name__}: take a net of dense"
+                f"no bound is known for the Lipschitz constant of {type(layer).__name__}: take"
+                " a net of dense"
                 " layers and convolutions without normalisation (mlp, residual-mlp, lenet)"
             )
         nn.init.orthogonal_(layer.weight, gain=bound)

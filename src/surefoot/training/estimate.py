@@ -1,4 +1,4 @@
-"""Slopes of a net as training sees them: fast, differentiable, and never a claim.
+"""Lipschitz constants of a net as training sees them: fast, differentiable, and never a claim.
 
 A power iteration comes from below: it may shape weights, and must certify nothing
 (`certify.lipschitz.certify` measures afresh). Its vectors are kept from step to step, so one
@@ -64,12 +64,12 @@ def estimated_pairwise(
         memory = _MEMORIES[model] = Memory(epoch, trace(model, shape))
 
     def bound_of(layer: nn.Module, inputs: tuple[int, ...]) -> Tensor | None:
-        return estimated_slope(layer, inputs, memory.vectors, steps)
+        return estimated_lipschitz(layer, inputs, memory.vectors, steps)
 
     return constants_of(memory.graph, bound_of).pairwise
 
 
-def estimated_slope(
+def estimated_lipschitz(
     layer: nn.Module,
     shape: tuple[int, ...],
     vectors: WeakKeyDictionary[nn.Module, Tensor],
@@ -86,7 +86,8 @@ def estimated_slope(
         steps: each one application of W and of its transpose; the first call takes more.
 
     Returns:
-        a scalar, or None for a layer of another kind or padding: its proven slope is taken.
+        a scalar, or None for a layer of another kind or padding: its proven Lipschitz constant is
+        taken.
     """
     apply = _application(layer)
     if apply is None:

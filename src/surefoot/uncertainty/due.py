@@ -1,4 +1,4 @@
-"""DUE: a Gaussian process on the features of a net whose layers have bounded slope.
+"""DUE: a Gaussian process on the features of a net whose layers have bounded Lipschitz constant.
 
 Van Amersfoort, Smith, Jesson, Key, Gal 2021, "On feature collapse and deep kernel learning for
 single forward pass uncertainty". The process is that of `gpytorch` (extra `gp`), imported when a
@@ -19,7 +19,7 @@ from surefoot.types import Images, Labels, Members, Outcomes, PerExample
 from surefoot.uncertainty.members import log_mean, mean_log
 
 LEAST_VARIANCE = 1e-6
-"""Of a latent value: below, its root would have no slope."""
+"""Of a latent value: below, its root would have no Lipschitz constant."""
 
 
 class DUE(nn.Module):
@@ -40,8 +40,8 @@ class DUE(nn.Module):
         classes: logits.
         count: N, the number of training images.
         inducing: number of inducing points.
-        bound: largest slope of each layer, l2; for convolutions an upper bound of it is held there.
-            Below 1 for residual nets.
+        bound: largest Lipschitz constant of each layer, l2; for convolutions an upper bound of it
+            is held there. Below 1 for residual nets.
         draws: S, even.
 
     Raises:

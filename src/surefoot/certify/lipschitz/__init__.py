@@ -1,7 +1,8 @@
 """Lipschitz certificates: `pairwise` constants, and `certify` for every guarantee.
 
 `norms` and `convolution` measure weights, `layers` knows each kind of layer, `graph` reads a net,
-`constants` carries slopes through it and `rounding` errors of execution, `certificate` makes radii.
+`constants` carries Lipschitz constants through it and `rounding` errors of execution, `certificate`
+makes radii.
 """
 
 from surefoot.certify.lipschitz import foreign

@@ -63,7 +63,8 @@ def certify(
         sets: alternatives that were chosen before; None: those of the guarantee at the images.
 
     Returns:
-        certificates; `details` holds the constants, the slopes of the layers and the rounding.
+        certificates; `details` holds the constants, the Lipschitz constants of the layers and the
+        rounding.
 
     Raises:
         ValueError: a layer without a bound, or a guarantee that a rejecting net does not have.
@@ -190,9 +191,9 @@ def _radii(
         # Comparing with the slack rounds, too: each side by a unit of what it adds up.
         unit = 8 * unit_of(lead.logits)
         largest = lead.logits.double().abs().amax(1) + own.amax()
-        # Logits grow by their own slope, which all of them may share: their differences do not.
-        slope = float(constants.slopes[constants.graph.result]) + growth
-        slack, growth = slack + unit * (largest + slack), growth + unit * slope
+        # Logits grow by their own Lipschitz constant, which all may share: differences do not.
+        lipschitz = float(constants.lipschitz_of[constants.graph.result]) + growth
+        slack, growth = slack + unit * (largest + slack), growth + unit * lipschitz
         guarantee, sets = Local(), _labels(sets, classes, guarantee)
     whole = demanded + slack.view(-1, 1, 1)
     radii = guarantee.lipschitz_radii(lead.logits, sets, bounds + growth, whole)

@@ -19,7 +19,7 @@ from surefoot.types import Model, rejects
 from surefoot.uncertainty.logit_margin import LogitMarginSelective
 
 Estimate = Callable[[nn.Module, Shape], Tensor | None]
-"""An estimate of the slope of a layer for inputs of a shape; None keeps the proven bound."""
+"""An estimate of a layer's Lipschitz constant for inputs of a shape; None: the proven bound."""
 
 WRAPPERS = {
     "torch.nn.parallel.data_parallel.DataParallel": "module",
@@ -35,13 +35,13 @@ class Constants(NamedTuple):
 
     Args:
         pairwise: `[C, C]`, bounds on the constants of all differences of logits.
-        slopes: of each node, from the images on.
+        Lipschitz constants: of each node, from the images on.
         bounds: of each step.
         graph: the net as steps.
     """
 
     pairwise: Tensor
-    slopes: dict[str, Tensor]
+    lipschitz_of: dict[str, Tensor]
     bounds: dict[str, Bound]
     graph: Graph
 
@@ -52,10 +52,10 @@ class Constants(NamedTuple):
             {
                 "step": step.name,
                 "kind": step.join if step.layer is None else type(step.layer).__name__,
-                "slope": float(self.bounds[step.name].slope),
+                "Lipschitz constant": float(self.bounds[step.name].lipschitz),
             }
             for step in self.graph.steps
-            if step.join != "chain" or float(self.bounds[step.name].slope) != 1
+            if step.join != "chain" or float(self.bounds[step.name].lipschitz) != 1
         ]
 
 
@@ -74,8 +74,8 @@ def pairwise(
             that answers "uncertain" by leads (`uncertainty.LogitMarginSelective`): those of its
             logits.
         shape: of an image, without the batch; nets of dense layers in a row do not need it.
-        bound_of: for training only: estimates in place of the proven slopes of layers. Gradients
-            flow, and what comes out certifies nothing.
+        bound_of: for training only: estimates in place of the proven Lipschitz constants of layers.
+            Gradients flow, and what comes out certifies nothing.
 
     Returns:
         upper bounds `[C, C]`, float64, 0 on the diagonal, measured afresh from the weights.
@@ -134,23 +134,25 @@ def _check_readable(part: nn.Module, name: str) -> None:
 
 
 def constants_of(graph: Graph, bound_of: Estimate | None = None) -> Constants:
-    """Carry slopes through the steps of a net, from the images to the logits."""
+    """Carry Lipschitz constants through the steps of a net, from the images to the logits."""
     one = torch.ones((), dtype=torch.float64)
-    slopes, bounds = {graph.source: one}, {}
+    lipschitz_of, bounds = {graph.source: one}, {}
     for step in graph.steps:
         found = _bound(step, bound_of)
         bounds[step.name] = found
-        slopes[step.name] = _joined(step, [slopes[name] for name in step.sources]) * found.slope
+        lipschitz_of[step.name] = (
+            _joined(step, [lipschitz_of[name] for name in step.sources]) * found.lipschitz
+        )
         if bound_of is None:
-            slopes[step.name] = slopes[step.name].double().cpu() * (
+            lipschitz_of[step.name] = lipschitz_of[step.name].double().cpu() * (
                 1 + 4 * UNIT * len(step.sources)
             )
             _check_finite(step, found)
-    return Constants(_pairs(graph, slopes, bounds), slopes, bounds, graph)
+    return Constants(_pairs(graph, lipschitz_of, bounds), lipschitz_of, bounds, graph)
 
 
 def _check_finite(step: Step, found: Bound) -> None:
-    numbers = (float(found.slope), found.gain, found.offset, found.peak)
+    numbers = (float(found.lipschitz), found.gain, found.offset, found.peak)
     if not all(math.isfinite(one) and one >= 0 for one in numbers):
         raise ValueError(
             f"the step {step.name} has no finite bound ({max(numbers)}): its weights, statistics or"
@@ -165,25 +167,25 @@ def _bound(step: Step, bound_of: Estimate | None) -> Bound:
     return bound(step.layer, step.shape) if estimate is None else Bound(estimate)
 
 
-def _joined(step: Step, slopes: list[Tensor]) -> Tensor:
+def _joined(step: Step, lipschitz_of: list[Tensor]) -> Tensor:
     if step.join == "chain":
-        return slopes[0]
-    together = torch.stack([slope.double() for slope in slopes])
+        return lipschitz_of[0]
+    together = torch.stack([lipschitz.double() for lipschitz in lipschitz_of])
     return together.sum() if step.join == "sum" else together.square().sum().sqrt()
 
 
-def _pairs(graph: Graph, slopes: dict[str, Tensor], bounds: dict[str, Bound]) -> Tensor:
+def _pairs(graph: Graph, lipschitz_of: dict[str, Tensor], bounds: dict[str, Bound]) -> Tensor:
     """Go back from the logits to the last dense layer, past steps that treat all logits alike."""
     steps = {step.name: step for step in graph.steps}
     factor, name = torch.ones((), dtype=torch.float64), graph.result
     while name in steps:
         step = steps[name]
         if isinstance(step.layer, nn.Linear) and computes_like(step.layer, nn.Linear):
-            constant = factor * slopes[step.sources[0]]
+            constant = factor * lipschitz_of[step.sources[0]]
             return constant * _gaps(step.layer.weight.double()).to(constant.device)
         if not step.alike:
             break
-        factor = factor * bounds[name].slope * (1 + UNIT)
+        factor = factor * bounds[name].lipschitz * (1 + UNIT)
         name = step.sources[0]
     if graph.classes is None:
         raise ValueError(
@@ -191,7 +193,12 @@ def _pairs(graph: Graph, slopes: dict[str, Tensor], bounds: dict[str, Bound]) ->
             " image, and its logits are bounded as a whole"
         )
     apart = 1 - torch.eye(graph.classes, dtype=torch.float64)
-    return slopes[graph.result] * 2**0.5 * (1 + UNIT) * apart.to(slopes[graph.result].device)
+    return (
+        lipschitz_of[graph.result]
+        * 2**0.5
+        * (1 + UNIT)
+        * apart.to(lipschitz_of[graph.result].device)
+    )
 
 
 def _gaps(rows: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def _padded_convolution(layer: Any, shape: Shape | None) -> Bound:
 
 def _times(bound: Bound, factor: float) -> Bound:
     return replace(
-        bound, slope=bound.slope * factor, gain=bound.gain * factor, terms=bound.terms + 3
+        bound, lipschitz=bound.lipschitz * factor, gain=bound.gain * factor, terms=bound.terms + 3
     )
 
 

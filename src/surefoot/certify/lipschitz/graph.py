@@ -1,4 +1,4 @@
-"""A net as a graph of steps with known slopes, read from its code by torch.fx.
+"""A net as a graph of steps with known Lipschitz constants, read from its code by torch.fx.
 
 Layers of a known kind are leaves; everything between them is traced, so hooks and forwards of
 containers are seen as what they compute. Whatever is not known to be Lipschitz is an error.
@@ -483,9 +483,9 @@ def _scaled(call: _Call) -> _Read:
     """Multiply or divide by a constant."""
     first, second = call.operands
     if call.flowing(first) and call.flowing(second):
-        raise call.refused("of two flows, whose slope has no bound")
+        raise call.refused("of two flows, whose Lipschitz constant has no bound")
     if "div" in call.name and not call.flowing(first):
-        raise call.refused("by a flow, whose slope has no bound")
+        raise call.refused("by a flow, whose Lipschitz constant has no bound")
     if call.name.startswith("i"):
         _check_alone(call.node, "multiplication", call.values)
     flow, other = (first, second) if call.flowing(first) else (second, first)
@@ -540,16 +540,16 @@ def _padded(call: _Call) -> _Read:
 
 
 def _mean(call: _Call) -> _Read:
-    r"""Average n features: slope $n^{-1/2}$."""
+    r"""Average n features: Lipschitz constant $n^{-1/2}$."""
     call.limit(3, "dim", "keepdim")
     before = call.values[call.source]
     axes = call.option(1, "dim", None)
     if axes is None or any(axis % before.ndim == 0 for axis in _axes(axes)):
         raise call.refused("over the batch")
     many = math.prod(before.shape[axis] for axis in _axes(axes))
-    slope = many**-0.5 * (1 + 1e-15)
+    lipschitz = many**-0.5 * (1 + 1e-15)
     return _Read(
-        "chain", Bound(slope, gain=slope, terms=many + 1, peak=float(many)), (call.source,)
+        "chain", Bound(lipschitz, gain=lipschitz, terms=many + 1, peak=float(many)), (call.source,)
     )
 
 

@@ -1,4 +1,4 @@
-"""What is known of each kind of layer: its slope, and how its execution rounds.
+"""What is known of each kind of layer: its Lipschitz constant, and how its execution rounds.
 
 A layer counts as of a kind only if it computes exactly what that kind computes (`kinds`): a
 subclass with a method of its own on the way, a hook or a patched instance may compute anything. A
@@ -37,14 +37,14 @@ class Bound:
     $\gamma_n = n u / (1 - n u)$, besides what it makes of an error in its input.
 
     Args:
-        slope: upper bound of the Lipschitz constant, l2.
+        Lipschitz constant: upper bound of the Lipschitz constant, l2.
         gain: g, a bound on the norm of the absolute weights.
         offset: b, a bound on the norm of what is added.
         terms: n, the length of the longest chain of operations behind one output; 0 = exact.
         peak: no number on the way to an output exceeds $\max(1, g, peak) (\|x\| + 1) + b$.
     """
 
-    slope: Tensor | float
+    lipschitz: Tensor | float
     gain: float = 1.0
     offset: float = 0.0
     terms: int = 0
@@ -63,7 +63,8 @@ def register(kind: type[nn.Module], rule: Rule) -> None:
     Args:
         kind: the class; subclasses with a `forward` of their own are not meant.
         rule: gives for a layer and the shape of its input (without the batch) its `Bound`, or its
-            slope alone: its execution is then taken to round like a sum of all its inputs.
+            Lipschitz constant alone: its execution is then taken to round like a sum of all its
+            inputs.
     """
     _RULES[kind] = rule
     remember_kind(kind)
@@ -169,7 +170,7 @@ def convolution(layer: nn.Conv1d | nn.Conv2d, shape: Shape | None) -> Bound:
     weight = layer.weight if layer.weight.ndim == 4 else layer.weight.unsqueeze(2)
     edges = _edges(layer)
     line = len(size) == 1
-    slope = convolution_bound(
+    lipschitz = convolution_bound(
         weight,
         (1, size[0]) if line else (size[0], size[1]),
         stride=(1, *layer.stride) if line else layer.stride,
@@ -188,7 +189,7 @@ def convolution(layer: nn.Conv1d | nn.Conv2d, shape: Shape | None) -> Bound:
             (1, size[0]) if line else (size[0], size[1]), both, layer.padding_mode
         )
     terms = weight[0].numel() + 1
-    return Bound(slope, gain=spread * schur_bound(weight), offset=shift, terms=terms)
+    return Bound(lipschitz, gain=spread * schur_bound(weight), offset=shift, terms=terms)
 
 
 def _edges(layer: nn.Conv1d | nn.Conv2d) -> Any:
@@ -278,26 +279,26 @@ def average(layer: nn.AvgPool2d, shape: Shape | None) -> Bound:
     fraction = 1 / (layer.divisor_override or size[0] * size[1])
     kernel = torch.full((1, 1, *size), fraction, dtype=torch.float64)
     padding = ((edge[0], edge[0]), (edge[1], edge[1]))
-    slope = convolution_bound(kernel, image[-2:], stride=hop, padding=padding)
+    lipschitz = convolution_bound(kernel, image[-2:], stride=hop, padding=padding)
     taps = size[0] * size[1]
-    return Bound(slope, gain=float(slope), terms=taps + 1, peak=float(taps))
+    return Bound(lipschitz, gain=float(lipschitz), terms=taps + 1, peak=float(taps))
 
 
 def adaptive_average(layer: nn.AdaptiveAvgPool2d, shape: Shape | None) -> Bound:
     """Each axis is averaged by a matrix of its own: the norm is the product of theirs."""
     image = _image(layer, shape)
-    slope = 1.0
+    lipschitz = 1.0
     for length, wanted in zip(image[-2:], _pair(layer.output_size), strict=True):
         lines = nn.functional.adaptive_avg_pool1d(
             torch.eye(length, dtype=torch.float64).unsqueeze(1), wanted or length
         )
-        slope *= float(spectral_norm_bound(lines.squeeze(1))) * (1 + UNIT)
+        lipschitz *= float(spectral_norm_bound(lines.squeeze(1))) * (1 + UNIT)
     pixels = image[-1] * image[-2]
-    return Bound(slope, gain=slope, terms=pixels + 1, peak=float(pixels))
+    return Bound(lipschitz, gain=lipschitz, terms=pixels + 1, peak=float(pixels))
 
 
 def _maximum(layer: nn.MaxPool2d, shape: Shape | None) -> Bound:
-    r"""Each output follows one input; a pixel in m windows may lead all m: slope $\sqrt{m}$."""
+    r"""Each output follows one input; a pixel in m windows may lead all m: $\sqrt{m}$."""
     image = _image(layer, shape)
     with torch.no_grad():
         after = layer(torch.zeros(1, *image))
@@ -338,11 +339,13 @@ def _norm(values: Tensor) -> float:
     return torch.linalg.vector_norm(values.detach().double()).item() * (1 + 1e-9)
 
 
-def _fixed(slope: float, terms: int = 0) -> Rule:
+def _fixed(lipschitz: float, terms: int = 0) -> Rule:
     """Return the rule of an activation that acts on each feature, with f(0) at most 1 in size."""
 
     def rule(layer: nn.Module, shape: Shape | None) -> Bound:
-        return Bound(slope, offset=math.prod(shape or (1,)) ** 0.5 if terms else 0.0, terms=terms)
+        return Bound(
+            lipschitz, offset=math.prod(shape or (1,)) ** 0.5 if terms else 0.0, terms=terms
+        )
 
     return rule
 
@@ -384,7 +387,7 @@ EXACT = (
     BetaAbs,
     Shift,
 )
-"""They move, compare or drop features: slope at most 1, nothing to round."""
+"""They move, compare or drop features: Lipschitz constant at most 1, nothing to round."""
 for _kind in EXACT:
     register(_kind, _fixed(1.0))
 register(nn.Linear, _linear)

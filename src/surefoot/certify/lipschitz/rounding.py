@@ -76,8 +76,8 @@ class Execution(fx.Interpreter):
         size = torch.linalg.vector_norm(value.flatten(1), dim=1, dtype=torch.float64)
         self.size[name] = size * (1 + 1e-9)
         if name == self.constants.graph.result:
-            slope = float(self.constants.slopes[name]) + self.growth[name]
-            self._limit(Bound(1.0), self.size[name] + 2 * self.at_image[name], slope)
+            lipschitz = float(self.constants.lipschitz_of[name]) + self.growth[name]
+            self._limit(Bound(1.0), self.size[name] + 2 * self.at_image[name], lipschitz)
         return value
 
     def _check(self, value: Tensor, step: Step, rows: int) -> None:
@@ -95,21 +95,21 @@ class Execution(fx.Interpreter):
             )
 
     def _error(self, step: Step, features: int) -> tuple[Tensor, float]:
-        bound, slopes = self.constants.bounds[step.name], self.constants.slopes
-        slope = float(bound.slope)
+        bound, lipschitz_of = self.constants.bounds[step.name], self.constants.lipschitz_of
+        lipschitz = float(bound.lipschitz)
         errors = [self.at_image[name] for name in step.sources]
         growths = [self.growth[name] for name in step.sources]
         sizes = [self.size[name] + 2 * self.at_image[name] for name in step.sources]
-        spreads = [float(slopes[name]) + self.growth[name] for name in step.sources]
+        spreads = [float(lipschitz_of[name]) + self.growth[name] for name in step.sources]
         if step.join == "stack":
             return _root(torch.stack(errors)), sum(one**2 for one in growths) ** 0.5 * (1 + 1e-12)
         size, spread = sum(sizes), sum(spreads)
         self._limit(bound, size, spread)
         fresh, flushed = gamma(bound.terms, self.unit), SMALLEST * features**0.5
         relative = fresh * bound.gain + flushed * bound.terms**0.5
-        error = slope * sum(errors) + relative * size + fresh * bound.offset
+        error = lipschitz * sum(errors) + relative * size + fresh * bound.offset
         error = error + flushed * (bound.terms + 2)
-        growth = slope * sum(growths) + relative * spread
+        growth = lipschitz * sum(growths) + relative * spread
         return error * (1 + 1e-12), growth * (1 + 1e-12)
 
     def _limit(self, bound: Bound, size: Any, spread: float) -> None:

@@ -1,8 +1,8 @@
 """Nets whose Lipschitz constants are small, or measured while they are trained.
 
-`layers` holds what has no weights and slope 1, `weights` the constraints on weights, the other
-files the nets. What a certificate may claim is measured from the weights in `certify.lipschitz`,
-never taken from here: orthogonal matrices exceed norm 1 by rounding.
+`layers` holds what has no weights and Lipschitz constant 1, `weights` the constraints on weights,
+the other files the nets. What a certificate may claim is measured from the weights in
+`certify.lipschitz`, never taken from here: orthogonal matrices exceed norm 1 by rounding.
 """
 
 from surefoot.models.lipschitz.convolutional import WIDTHS, GloRoNet

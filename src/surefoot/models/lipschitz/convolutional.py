@@ -38,10 +38,10 @@ WIDTHS = {
 class GloRoNet(nn.Sequential):
     """Convolutions and dense layers with MinMax.
 
-    Kernels are 3 x 3, or 4 x 4 with stride 2, padded by 1: the slope of each is measured, that of
-    the net is their product. With `weights` "aol" each layer has slope at most 1 by construction
-    (AOL kernels, orthogonal dense layers, unit rows at the end), and the recipe `standard` trains
-    the net as it does `LipschitzMLP`.
+    Kernels are 3 x 3, or 4 x 4 with stride 2, padded by 1: the Lipschitz constant of each is
+    measured, that of the net is their product. With `weights` "aol" each layer has Lipschitz
+    constant at most 1 by construction (AOL kernels, orthogonal dense layers, unit rows at the end),
+    and the recipe `standard` trains the net as it does `LipschitzMLP`.
 
     Args:
         shape: 2c2f, 4c3f, 6c2f or 8c2f.

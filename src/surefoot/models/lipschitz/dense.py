@@ -16,8 +16,8 @@ from surefoot.models.lipschitz.weights import free_dense, orthogonal_dense, unit
 class LipschitzMLP(nn.Sequential):
     """Orthogonal dense layers with MinMax: before `Scale` every logit is 1-Lipschitz.
 
-    Cross-entropy on scaled logits of a net with bounded slope asks for margins, so the recipe
-    `standard` trains it; a larger `scale` asks for accuracy more than for margin.
+    Cross-entropy on scaled logits of a net with bounded Lipschitz constant asks for margins, so the
+    recipe `standard` trains it; a larger `scale` asks for accuracy more than for margin.
 
     Args:
         inputs: pixels of an image, all planes.
@@ -44,7 +44,8 @@ class LipschitzMLP(nn.Sequential):
 class GloRoMLP(nn.Sequential):
     """Free dense layers with MinMax, orthogonal at the start only: for the recipe `gloro`.
 
-    Its slope is the product of the norms of its weights, which the loss of that recipe sees.
+    Its Lipschitz constant is the product of the norms of its weights, which the loss of that recipe
+    sees.
 
     Args:
         inputs: pixels of an image, all planes.

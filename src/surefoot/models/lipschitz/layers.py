@@ -34,7 +34,7 @@ class Scale(nn.Module):
 class BetaAbs(nn.Module):
     """Take the absolute value of the first channels, and leave the others.
 
-    1-Lipschitz: each channel is, and no channel looks at another; slopes are 1 or -1.
+    1-Lipschitz: each channel is, and no channel looks at another; Lipschitz constants are 1 or -1.
 
     Args:
         fraction: of the channels that are folded, in [0, 1].
@@ -80,7 +80,7 @@ class NormPool(nn.Module):
     """Pool each channel to its l2 norm over the image.
 
     1-Lipschitz: a norm changes by at most the norm of the change, channel by channel. A mean over
-    n pixels has slope 1 / sqrt(n) and would lose that much of the margin.
+    n pixels has Lipschitz constant 1 / sqrt(n) and would lose that much of the margin.
     """
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A net without convolutions: channels are mixed by rotations, and pixels meet by shifts.
 
-Every layer has slope 1 or less, whatever its parameters: the recipe `standard` trains the net. In
-the style of LipNeXt (2026), by its abstract; the arrangement is ours.
+Every layer has Lipschitz constant 1 or less, whatever its parameters: the recipe `standard` trains
+the net. In the style of LipNeXt (2026), by its abstract; the arrangement is ours.
 """
 
 from torch import nn
@@ -12,7 +12,8 @@ from surefoot.models.lipschitz.weights import Cayley, unit_dense
 
 
 class LipNeXtBlock(nn.Sequential):
-    """Shift groups of channels by a pixel, rotate the channels, fold some: slopes 1, 1 and 1.
+    """Shift groups of channels by a pixel, rotate the channels, fold some: Lipschitz constants 1, 1
+    and 1.
 
     Args:
         planes: channels.

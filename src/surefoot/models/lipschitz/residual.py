@@ -16,8 +16,8 @@ from surefoot.models.lipschitz.weights import (
 class LiResNetBlock(nn.Sequential):
     """A convolution with the kernel identity + scale * gain * W, then MinMax.
 
-    The slope is the norm of the merged kernel, which is what the layer's `weight` gives. It is not
-    bounded by construction: the recipe `gloro` keeps it small.
+    The Lipschitz constant is the norm of the merged kernel, which is what the layer's `weight`
+    gives. It is not bounded by construction: the recipe `gloro` keeps it small.
 
     Args:
         planes: channels, even.

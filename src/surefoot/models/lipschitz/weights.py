@@ -13,8 +13,8 @@ from torch.nn.utils.parametrize import register_parametrization
 class UnitRows(nn.Module):
     r"""Divide each row by its norm: $w_c / \|w_c\|$, so no class gets ahead by its length alone.
 
-    The last layer of a certified net: every logit has slope 1 in the features (Singla, Singla,
-    Feizi 2022; Hu et al. 2023).
+    The last layer of a certified net: every logit has Lipschitz constant 1 in the features (Singla,
+    Singla, Feizi 2022; Hu et al. 2023).
     """
 
     def forward(self, weight: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from surefoot.cli import main
-from surefoot.cli.options import Rows, Subject
+from surefoot.cli.options import Rows
+from surefoot.cli.subject import Subject
 from surefoot.uncertainty import Selective, Tempered
 
 
@@ -39,6 +40,18 @@ def test_a_threshold_for_noisy_copies_accepts_more(net, capsys):
     noisy = opened(net, reject="margin", coverage=0.8, threshold_sigma=0.3)
     assert noisy.threshold > clean.threshold
     assert re.findall(r"accepts (80\.\d%) of 440", capsys.readouterr().out) == ["80.0%"] * 2
+
+
+def test_a_threshold_is_chosen_under_the_noise_of_the_classifier(net, tmp_path, capsys):
+    clean = opened(net, reject="entropy", coverage=0.8).threshold
+    noisy = opened(net, reject="entropy", coverage=0.8, threshold_sigma=0.3).threshold
+    capsys.readouterr()
+    shared = f"certify --model {net} --count 60 --reject entropy --coverage 0.8 --n-certify 100"
+    for flags, threshold in (("", noisy), ("--threshold-sigma 0", clean)):
+        out = tmp_path / f"{threshold}"
+        main(f"{shared} --sigma 0.3 {flags} --folder {out}".split())
+        assert f"threshold {threshold:.4g} accepts" in capsys.readouterr().out
+    assert noisy > clean
 
 
 def test_a_threshold_of_the_largest_radius_under_noise(net, capsys):

@@ -7,7 +7,8 @@ from typing import ClassVar
 from surefoot.cli import evaluate
 from surefoot.cli.evaluate import ATTACK, AttackFlags, Threat
 from surefoot.cli.guarantee import GuaranteeOptions
-from surefoot.cli.options import Rows, Subject
+from surefoot.cli.options import Rows
+from surefoot.cli.subject import Subject
 
 
 @dataclass(frozen=True)

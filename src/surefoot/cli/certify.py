@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 from surefoot.cli import evaluate
 from surefoot.cli.evaluate import NOISE, SAMPLES, NoiseFlags, SampleFlags, Threat
 from surefoot.cli.guarantee import GuaranteeOptions
-from surefoot.cli.options import Rows, Seed, Subject
+from surefoot.cli.options import Rows, Seed
+from surefoot.cli.subject import Subject
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ class Command:
     """List the data sets, describe one, or fetch one into SUREFOOT_DATA (the network is used).
 
     Args:
-        action: List, show or fetch.
+        action: What to do: list, show or fetch.
         name: Name of the data set, for show and fetch.
-        split: For show.
+        split: Part of the data set, for show.
     """
 
     action: tyro.conf.Positional[Literal["list", "show", "fetch"]] = "list"

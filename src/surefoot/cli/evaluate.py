@@ -9,12 +9,12 @@ from surefoot.cli.guarantee import GuaranteeOptions
 from surefoot.cli.options import (
     Rows,
     Seed,
-    Subject,
     check_seeds,
     check_unused,
     command_line,
 )
 from surefoot.cli.say import say
+from surefoot.cli.subject import Subject
 
 CLASSIFIERS = "surefoot.evaluation.classifiers"
 ATTACK: Any = declared(CLASSIFIERS, "Plain", without=("model", "certificate", "seed"))()

@@ -24,15 +24,15 @@ class Command:
     not see the image.
 
     Args:
-        rows: Data; without another source it needs soft labels: cifar10h, cifar10n, or an .npz
-            with `probabilities`.
-        source: soft-labels; votes: counts of a file, smoothed, corrected, with credible intervals;
-            cross-validated: a logistic regression, out of fold.
-        votes: .npz file of the source votes, rows in the order of the data.
-        annotators: Its arrays: `counts` [N, C], or votes [N] or [N, A] (-1: none).
-        prior: Prior of the Dirichlet law, for each class; 0 takes the likeliest one.
-        folds: Folds of the cross-validation.
-        calibration: Calibration of its probabilities.
+        rows: The images; without another source they need soft labels: cifar10h, cifar10n, or an
+            .npz with `probabilities`.
+        source: Where p comes from: soft-labels; votes, the counts of a file, smoothed, corrected,
+            with credible intervals; cross-validated, a logistic regression, out of fold.
+        votes: The .npz file of the source votes, rows in the order of the data.
+        annotators: Arrays of that file: `counts` [N, C], or votes [N] or [N, A] (-1: none).
+        prior: Prior of the Dirichlet distribution, for each class; 0 takes the likeliest one.
+        folds: Number of folds of the cross-validation.
+        calibration: How its probabilities are calibrated.
         errors: Also flag labels that are likely wrong, by the confident joint or pruned by the
             noise rate (source cross-validated).
         seed: Seed of folds and draws.

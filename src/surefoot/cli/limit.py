@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from surefoot.cli.declared import declared, real
 from surefoot.cli.options import Rows, check_seeds, command_line
@@ -27,27 +27,33 @@ class Command:
     cannot both be right and robust.
 
     Args:
-        rows: Which data; label uncertainty needs human labels (cifar10h, cifar10n, or an .npz with
+        rows: The images; label uncertainty needs human labels (cifar10h, cifar10n, or an .npz with
             probabilities), else it is 0.
-        threat: Norm and headline radius.
+        threat: The ball around each image.
         radii: Grid of radii; the headline radius is always in it.
-        risk: Least fraction of errors of the classifiers in question.
-        gamma: Least label uncertainty of their error region.
-        family: Balls (l2), cubes or rectangles (linf), half-spaces (both). default: balls or cubes;
-            best: all that fit the norm, the best one chosen on the calibration part.
-        components: Balls, cubes, rectangles or half-spaces of the region, at most.
+        risk: Least measure of the error region: the error rate of the classifiers in question.
+        gamma: Least label uncertainty of the error region.
+        family: Shape of the components of the region: balls (l2), cubes or rectangles (linf),
+            half-spaces (both); default is balls or cubes; best takes all that fit the norm and
+            chooses on the calibration part.
+        components: Number of components of the region, at most.
         delta: Cover so much more on the search part, that held-out points follow; calibration
             starts there.
-        constraint: Label uncertainty of the union, or of each component as in the authors' program.
-        calibrate_to: What calibration brings up to risk and gamma: the value on the calibration
-            part, or its lower limit.
-        ceiling: Prove it, too; minutes for tens of thousands of rows.
-        splits: Random splits; more than one also shows mean and standard deviation. The figures of
-            a radius are those of the first.
+        constraint: Hold the label uncertainty of the union above gamma, or that of each component
+            as in the authors' program.
+        calibrate_to: Bring the value on the calibration part up to risk and gamma, or its lower
+            limit.
+        ceiling: Prove the ceiling of these rows, too; it takes minutes for tens of thousands.
+        splits: Number of random splits; more than one also shows mean and standard deviation. The
+            numbers of a radius are those of the first.
         seed: Seed of the first split.
-        folder: Receives limit.json.
+        folder: Folder that receives limit.json.
     """
 
+    daily: ClassVar = (
+        *("data", "count", "norm", "eps", "radii", "risk", "gamma", "family", "components"),
+        *("splits", "ceiling", "seed", "folder"),
+    )
     rows: Rows = field(default_factory=lambda: Rows(count=0))
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.5))
     radii: tuple[float, ...] = ()

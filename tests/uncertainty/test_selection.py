@@ -8,9 +8,13 @@ from scipy import stats as scipy_stats
 from torch import nn
 
 from surefoot.uncertainty import (
+    by_coverage,
+    by_risk,
+    fit_temperature,
     grid_for,
     noisy,
     score_of,
+    tempered,
     threshold_at_coverage,
     threshold_at_risk,
 )
@@ -141,3 +145,28 @@ def test_noise_depends_on_image_and_seed_alone(generator):
     assert noisy(images, 0.0) is images
     with pytest.raises(ValueError, match="sigma"):
         noisy(images, -1.0)
+
+
+class Slope(nn.Module):
+    """Two logits, as far apart as the first pixel is bright."""
+
+    def forward(self, images):
+        bright = images.flatten(1)[:, :1]
+        return torch.cat([4 * bright, torch.zeros_like(bright)], 1)
+
+
+def test_choices_of_a_model_are_those_of_its_scores():
+    images = torch.rand(90, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    labels = (images[:, 0, 0, 0] < 0.2).long()
+    scores = score_of(Slope(), images, "entropy")
+    threshold, accepted = by_coverage(Slope(), images, "entropy", 0.7)
+    assert threshold == threshold_at_coverage(scores, 0.7)
+    assert accepted == pytest.approx(0.7)
+    noisy_threshold, _ = by_coverage(Slope(), images, "entropy", 0.7, sigma=1.0)
+    assert noisy_threshold != threshold
+    found = by_risk(Slope(), images, labels, "entropy", 0.2)
+    grid = grid_for(scores[:30], 0.2, count=60)
+    assert found == threshold_at_risk(scores[30:], labels[30:].bool(), 0.2, grid=grid)
+    assert found.threshold is not None
+    fitted = tempered(Slope(), images, labels)
+    assert fitted.temperature == fit_temperature(Slope()(images[:30]), labels[:30])

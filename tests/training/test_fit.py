@@ -67,7 +67,7 @@ LEARNERS = [
     UDPTRADES(UDP_3, weight=1.0),
     Consistency(0.1, weight=1.0),
     SmoothAdv(Threat("l2", 0.25), 0.1),
-    CATRS(Threat("l2", 0.25), 0.1, copies=2),
+    CATRS(Threat("l2", 0.25), 0.1, samples=2),
     NoisyUDP(UDP(Threat("l2", 0.25), steps=3), 0.1),
 ]
 

@@ -987,19 +987,26 @@ FLIPS = {
 }
 
 
-@pytest.mark.parametrize("name", FLIPS)
-def test_what_reads_the_last_bits_has_no_certificate_beyond_the_truth(name):
-    """On the grid of 8-bit pixels noise is drawn exactly, and no last bit tells where x was."""
+def flip_breaks(name: str) -> tuple[bool, bool]:
+    """Certify a net that reads the last bits, on the grid; return (certified, broken)."""
     model, pixels = Whole(FLIPS[name]), torch.full((1, 1, 8, 8), 48 / 255)
     how = smoothing.Procedure(levels=255)
     found = smoothing.certify(model, pixels, guarantee=Local(), sigma=0.25, n_certify=2000, how=how)
     assert 0 < found.details["tv_error"] < 1e-6
     vote, search = Vote(model, 0.25, 255), VoteSearch(n_confirm=2000, alpha=1e-6)
+    broken = False
     for step in (1 / 255, -1 / 255, 2.0**-26, -(2.0**-26)):
         there = pixels + step
         inside = (there.double() - pixels.double()).norm() < found.radius
-        fails = vote_fails(vote, there, found.sets, Local(), search, 1)
-        assert not bool(inside & fails)
+        broken |= bool(inside & vote_fails(vote, there, found.sets, Local(), search, 1))
+    return bool(found.radius > 0), broken
+
+
+@pytest.mark.parametrize("name", FLIPS)
+def test_what_reads_the_last_bits_has_no_certificate_beyond_the_truth(name):
+    """On the grid of 8-bit pixels noise is drawn exactly, and no last bit tells where x was."""
+    assert not flip_breaks(name)[1]
     # With floating noise the same claim rests on an assumption, and says so.
+    model, pixels = Whole(FLIPS[name]), torch.full((1, 1, 8, 8), 48 / 255)
     floating = smoothing.certify(model, pixels, guarantee=Local(), sigma=0.25, n_certify=100)
     assert floating.details["tv_error"] is None

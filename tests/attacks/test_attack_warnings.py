@@ -1,4 +1,4 @@
-"""Alarms of attacks: each with a case that must set it off and one that must not."""
+"""Warnings of attacks: each with a case that must set it off and one that must not."""
 
 import pytest
 import torch
@@ -62,13 +62,13 @@ class Masked(nn.Module):
         return torch.where(hidden, logits.detach(), logits)
 
 
-@pytest.mark.parametrize(("fraction", "alarms"), [(1.1, 1), (-0.1, 0)])
-def test_results_carry_their_alarms(fraction, alarms):
+@pytest.mark.parametrize(("fraction", "warnings"), [(1.1, 1), (-0.1, 0)])
+def test_results_carry_their_warnings(fraction, warnings):
     images = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     result = break_guarantee(
         Masked(fraction), images, guarantee=Local(), threat=Threat("linf", 0.05), steps=5
     )
-    assert len(result.alarms) == alarms
+    assert len(result.warnings) == warnings
 
 
 def test_square_beats_only_what_has_had_its_turn():

@@ -452,10 +452,10 @@ def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path
     bracket(classifier, digits, folder=tmp_path, **(arguments | {"radii": RADII[:1]}))
     assert worked == [0, 50, 50, 0, 50]
     assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "counterexamples.safetensors",
         "outcomes.safetensors",
         "record.csv",
         "record.json",
-        "counterexamples.safetensors",
     ]
 
 
@@ -587,7 +587,9 @@ class Undecided(nn.Module):
 def test_a_set_with_uncertain_does_not_say_that_a_label_surely_wins(guarantee, radii):
     images = torch.zeros(40, 1, 1, 2)
     images[:, 0, 0, 1] = torch.linspace(0, 1, 40)
-    found = Smoothed(Vote(Undecided(), 1.0), n_certify=2000, radii=radii).look(images, guarantee)
+    found = Smoothed(Vote(Undecided(), 1.0), n_certify=2000, radii=radii).clean_outputs(
+        images, guarantee
+    )
     assert found.radii is not None
     assert (found.radii > 0).any(1).double().mean() > 0.8
     assert not bool(found.accepted.any())

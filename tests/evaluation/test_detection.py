@@ -114,18 +114,18 @@ def test_on_a_line_the_bounds_of_vote_shares_are_tight():
         assert (gap < 0.02).all()
 
 
-def test_one_alarm_for_each_broken_order(found):
+def test_one_warning_for_each_broken_order(found):
     rows = found.rows.copy()
     rows.loc[rows["inside"], "worst_mean"] = 0.0
     rows.loc[~rows["inside"], "worst_mean"] = 1.0
     rows.loc[3, "contradicted"] = True
-    alarms = detection.alarms(Detection(rows, found.header))
-    assert len(alarms) == 3
-    assert "mean at radius 0.1: AUROC 1.0000, guaranteed, above" in alarms[0]
-    assert "1 of 240 rows" in alarms[2]
+    found_broken = detection.broken_orders(Detection(rows, found.header))
+    assert len(found_broken) == 3
+    assert "mean at radius 0.1: AUROC 1.0000, guaranteed, above" in found_broken[0]
+    assert "1 of 240 rows" in found_broken[2]
     rows = found.rows.assign(attacked_unsure=(~found.rows["inside"]).astype(float))
-    alarms = detection.alarms(Detection(rows, found.header))
-    assert "above the clean, " in alarms[0]
+    found_broken = detection.broken_orders(Detection(rows, found.header))
+    assert "above the clean, " in found_broken[0]
 
 
 def test_a_bootstrap_interval_holds_the_truth_about_as_often_as_it_says():

@@ -1,4 +1,4 @@
-"""Alarms of evaluations: each with a model that must set it off and one that must not."""
+"""Warnings of evaluations: each with a model that must set it off and one that must not."""
 
 import copy
 import importlib
@@ -62,7 +62,7 @@ def any_says(words, found):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_an_honest_net_sets_off_no_alarm(norm):
+def test_an_honest_net_gives_no_warning(norm):
     scale = 1 if norm == "linf" else 4
     record = evaluate(
         Plain(brightness(), steps=10),
@@ -79,7 +79,7 @@ def test_an_honest_net_sets_off_no_alarm(norm):
     assert summary["grey_stood"] == 0
 
 
-def test_an_honest_vote_sets_off_no_alarm():
+def test_an_honest_vote_gives_no_warning():
     classifier = Smoothed(Vote(brightness(), 0.02), n_certify=2000, search=QUICK)
     record = evaluate(classifier, flat_data(100), radii=[0.01], eps=0.05)
     summary = record.header["attack"]
@@ -99,7 +99,7 @@ class Softmax(nn.Module):
         return self.net(images).softmax(1)
 
 
-def test_probabilities_are_an_alarm_and_the_figures_those_of_the_model():
+def test_probabilities_give_a_warning_and_the_figures_those_of_the_model():
     data = flat_data(40)
     logits = evaluate(Plain(brightness(), steps=10), data)
     fractions = evaluate(Plain(Softmax(brightness()), steps=10), data)
@@ -215,7 +215,7 @@ def test_a_single_radius_has_nothing_to_try_again():
 @pytest.mark.parametrize(
     ("retried", "missed", "said"), [(0, 0, 0), (5, 2, 0), (5, 3, 1), (32, 3, 0), (32, 4, 1)]
 )
-def test_two_misses_or_a_tenth_are_no_alarm(retried, missed, said):
+def test_two_misses_or_a_tenth_give_no_warning(retried, missed, said):
     assert len(evaluation_warnings.missed_again(retried, missed)) == said
 
 

@@ -111,11 +111,11 @@ def test_steps_of_calibration_by_hand():
         asked.append(goal)
         return "region"
 
-    def look(region):
+    def measured(region):
         fraction = interval(round(800 * 0.1 * (1 + asked[-1].delta)), 1000, 0.05)
         return Measures(fraction, fraction, interval(1, 2, 0.05))
 
-    end = calibrated.__wrapped__(fit, goal, look, "value")
+    end = calibrated.__wrapped__(fit, goal, measured, "value")
     assert end.measures.risk.value >= 0.1
     assert [g.delta for g in asked] == pytest.approx([0.0, 0.25])
 
@@ -197,9 +197,9 @@ def test_an_empty_region_is_furthest_from_the_goal():
     def fit(asked):
         return "empty" if asked.components == 2 else "short"
 
-    def look(region):
+    def measured(region):
         held, reached = counts[region], counts[region] + 10
         return Measures(interval(held, 1000), interval(reached, 1000), interval(1, 2))
 
-    found = calibrated(fit, goal, look, "value")
+    found = calibrated(fit, goal, measured, "value")
     assert found.region == "short"

@@ -88,7 +88,7 @@ def test_infeasible_limit_is_not_drawn():
     assert not any("estimated" in text for text in texts(bracket_chart(make_record(limit=[entry]))))
 
 
-def test_contradictory_chart_raises_the_alarm():
+def test_contradictory_chart_is_marked():
     record = make_record(count=40)
     wrong = Record(record.rows.assign(certified=1.0), record.header)
     assert "certified exceeds attacked" in bracket_chart(wrong).get_title(loc="left")

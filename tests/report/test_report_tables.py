@@ -21,10 +21,10 @@ from surefoot.guarantees import Affinity, LabelOrUncertain, RelaxedTopK, TopK
 from surefoot.report import headline, model_card, write_markdown
 from surefoot.report.tables import (
     accepted_right_only,
-    alarms,
     by_attack,
     by_class,
     by_radius,
+    soundness_errors,
     to_markdown,
     warnings_of,
 )
@@ -106,18 +106,18 @@ def test_radii_read_as_multiples_of_one_level_where_they_are(radius, norm, text)
     assert radius_text(radius, norm) == text
 
 
-def test_contradiction_is_an_alarm_with_data_set_indices():
+def test_contradiction_is_an_error_with_data_set_indices():
     record = make_record(count=40)
-    assert alarms(record) == []
+    assert soundness_errors(record) == []
     wrong = Record(record.rows.assign(certified=1.0), record.header)
     broken = metrics.contradictions(wrong)
-    found = alarms(wrong)
+    found = soundness_errors(wrong)
     assert f"{len(broken)} examples are certified" in found[0]
     assert str(wrong.rows["index"][broken[0]]) in found[0]
     assert any("at radius 0.5 the certified share" in text for text in found)
 
 
-def test_alarms_come_before_stored_warnings():
+def test_soundness_errors_come_before_stored_warnings():
     record = make_record(count=40, warnings=["the attack may be weak"])
     wrong = Record(record.rows.assign(certified=1.0), record.header)
     assert warnings_of([wrong])[-1] == "gloro: the attack may be weak"

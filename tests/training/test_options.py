@@ -358,7 +358,7 @@ def test_catastrophic_overfitting_is_logged_warned_of_once_and_may_stop(
         (0.9, 0.4, 0.28),  # low, but the two go together
     ],
 )
-def test_no_false_alarm(last):
+def test_no_false_warning(last):
     names = (judge_module.CLEAN, judge_module.ONE_STEP, judge_module.ATTACKED)
     log = [dict(zip(names, figures, strict=True)) for figures in (*COLLAPSE[:2], last)]
     assert not judge_module.collapsed(log)

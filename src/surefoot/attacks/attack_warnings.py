@@ -2,7 +2,7 @@
 
 An attack that fails says little; one that fails for these reasons says nothing. The checks act on
 what the search has seen anyway and cost no passes. Checks on a model before any attack, and on
-whole records, are in `evaluation.alarms`.
+whole records, are in `evaluation.warnings`.
 """
 
 from collections.abc import Mapping

@@ -26,7 +26,7 @@ class AttackResult:
         counterexamples: `[B, A, ...]`, one counterexample for each broken alternative.
         broken: `[B, A]`.
         costs: the same for each attack, by name; "checks" holds what no attack asked for.
-        alarms: reasons to doubt that what stands is robust.
+        warnings: reasons to doubt that what stands is robust.
     """
 
     images: Tensor
@@ -38,7 +38,7 @@ class AttackResult:
     counterexamples: Tensor
     broken: Tensor
     costs: dict[str, Cost] = field(default_factory=dict)
-    alarms: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def legal(threat: Threat, images: Images, origins: Images) -> Tensor:

@@ -76,7 +76,7 @@ def _run(name: str, arguments: list[str]) -> None:
     except (ValueError, OSError, ImportError, OverflowError, RecursionError) as error:
         _fail(str(error))
     except Contradiction as error:
-        print(f"surefoot: SOUNDNESS ALARM: {error}", file=sys.stderr)
+        print(f"surefoot: SOUNDNESS ERROR: {error}", file=sys.stderr)
         raise SystemExit(3) from error
 
 

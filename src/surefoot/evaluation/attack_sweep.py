@@ -154,7 +154,7 @@ class AttackSweep:
             # Counted and not certified: grey lies off the grid of whole-number noise.
             outcomes = by.vote.answers(by.fractions(grey))
         else:
-            outcomes = by.look(grey, self.guarantee).outcomes
+            outcomes = by.clean_outputs(grey, self.guarantee).outcomes
         sets = self.sets[:count]
         fails = self.guarantee.margins(outcomes.expand(len(sets), -1), sets) < -lead
         sets = sets & fails.unsqueeze(2)

@@ -235,14 +235,14 @@ def _shard(job: Job, rows: slice) -> Shard:
     images = checked_images(images, threat.low, threat.high)
     device = device_of(classifier.net)
     images, labels = images.to(device), labels.to(device)
-    look = classifier.look(images, guarantee)
-    right = containing(look.sets, labels)
-    sets = guarantee.right(look.sets, labels, look.outcomes)
-    sets = sets & (guarantee.margins(look.outcomes, sets) > 0).unsqueeze(2)
+    outputs = classifier.clean_outputs(images, guarantee)
+    right = containing(outputs.sets, labels)
+    sets = guarantee.right(outputs.sets, labels, outputs.outcomes)
+    sets = sets & (guarantee.margins(outputs.outcomes, sets) > 0).unsqueeze(2)
     certified = None
-    if look.radii is not None:
-        certified = torch.where(right.any(2) & sets.any(2), look.radii, 0.0)
-    fall = AttackSweep(
+    if outputs.radii is not None:
+        certified = torch.where(right.any(2) & sets.any(2), outputs.radii, 0.0)
+    sweep = AttackSweep(
         classifier,
         images,
         sets,
@@ -254,39 +254,39 @@ def _shard(job: Job, rows: slice) -> Shard:
     )
     for radius in job.radii:
         if radius > 0:
-            fall.attack(radius)
-    fall.approach()
+            sweep.attack(radius)
+    sweep.approach()
     if job.radii and rows.start == 0:  # once an evaluation, whoever works off the first shard
-        fall.check_attack(job.radii[-1])
-    table = _rows(look, labels, sets, fall, threat, images[0].numel(), rows.start)
-    summary = {"certificate": look.details, **fall.summary()}
-    return Shard(table, fall.counterexamples(look.fractions, rows.start), summary)
+        sweep.check_attack(job.radii[-1])
+    table = _rows(outputs, labels, sets, sweep, threat, images[0].numel(), rows.start)
+    summary = {"certificate": outputs.details, **sweep.summary()}
+    return Shard(table, sweep.counterexamples(outputs.fractions, rows.start), summary)
 
 
 def _rows(
-    look: CleanOutputs,
+    outputs: CleanOutputs,
     labels: Labels,
     sets: Sets,
-    fall: AttackSweep,
+    sweep: AttackSweep,
     threat: Threat,
     dimension: int,
     first: int,
 ) -> pd.DataFrame:
     scale = Threat(threat.norm, 1.0).l2_radius(dimension)
-    selective = fall.classifier.rejects
-    names = look.outcomes[:, :-1] if selective else look.outcomes
+    selective = sweep.classifier.rejects
+    names = outputs.outcomes[:, :-1] if selective else outputs.outcomes
     best = names.nan_to_num(-torch.inf).argmax(1)
-    wins = label_wins(look.outcomes, selective)
+    wins = label_wins(outputs.outcomes, selective)
     clean = sets.any(2).any(1)
-    if fall.certified is None:
+    if sweep.certified is None:
         certified = torch.full((len(labels),), torch.nan, dtype=torch.float64)
         carrier = sets.any(2).float().argmax(1)
     else:
-        certified = _in_norm(fall.certified.amax(1), scale)
+        certified = _in_norm(sweep.certified.amax(1), scale)
         carrier = torch.where(
-            certified > 0, fall.certified.argmax(1), sets.any(2).float().argmax(1)
+            certified > 0, sweep.certified.argmax(1), sets.any(2).float().argmax(1)
         )
-    proven = _radii_of_all(look, labels, sets, fall)
+    proven = _radii_of_all(outputs, labels, sets, sweep)
     if proven is not None:
         proven = _in_norm(proven, scale)
     carried = sets[torch.arange(len(labels), device=sets.device), carrier]
@@ -296,18 +296,18 @@ def _rows(
             "label": labels.cpu().numpy(),
             "prediction": best.cpu().numpy(),
             "accepted": wins.cpu().numpy(),
-            "certified_accepted": (wins & look.accepted).cpu().numpy(),
-            "score": look.score.double().cpu().numpy(),
+            "certified_accepted": (wins & outputs.accepted).cpu().numpy(),
+            "score": outputs.score.double().cpu().numpy(),
             "set": [join_set(members) for members in carried],
             "set_size": carried.sum(1).cpu().numpy(),
-            "sets": join_sets(look.sets.cpu()),
+            "sets": join_sets(outputs.sets.cpu()),
             "radii": join_radii(proven, len(labels)),
             "clean": clean.cpu().numpy(),
             "certified": certified.cpu().numpy(),
-            "attacked": fall.radius.cpu().numpy(),
-            "nearest": fall.nearest.cpu().numpy(),
-            "attack": fall.by,
-            "samples": look.samples.cpu().numpy(),
+            "attacked": sweep.radius.cpu().numpy(),
+            "nearest": sweep.nearest.cpu().numpy(),
+            "attack": sweep.by,
+            "samples": outputs.samples.cpu().numpy(),
         }
     )
 
@@ -318,13 +318,13 @@ def _in_norm(radii: Tensor, scale: float) -> Tensor:
 
 
 def _radii_of_all(
-    look: CleanOutputs, labels: Labels, sets: Sets, fall: AttackSweep
+    outputs: CleanOutputs, labels: Labels, sets: Sets, sweep: AttackSweep
 ) -> Tensor | None:
     """Return l2 radii of all alternatives; where a contradiction was settled, the weaker one."""
-    if look.radii is None or fall.certified is None:
+    if outputs.radii is None or sweep.certified is None:
         return None
-    judged = containing(look.sets, labels).any(2) & sets.any(2)
-    return torch.where(judged, fall.certified, look.radii)
+    judged = containing(outputs.sets, labels).any(2) & sets.any(2)
+    return torch.where(judged, sweep.certified, outputs.radii)
 
 
 def _header(

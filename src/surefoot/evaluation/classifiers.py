@@ -120,7 +120,7 @@ class Plain:
         """Return whether the last outcome means "uncertain"."""
         return rejects(self.model)
 
-    def look(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
+    def clean_outputs(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
         """Run the net, and the Lipschitz certificate."""
         with torch.no_grad(), frozen(self.model):
             outcomes = outcomes_of(self.model, images)
@@ -267,7 +267,7 @@ class Smoothed:
         """Return whether the last outcome means "uncertain"."""
         return self.vote.rejects
 
-    def look(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
+    def clean_outputs(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
         """Count the vote, and certify from the same counts."""
         if self.vote.sigma == 0:
             return self._count(images, guarantee)

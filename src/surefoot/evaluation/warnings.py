@@ -3,7 +3,7 @@
 Some look at the model before any attack, some at what the attacks cost and left in the rows.
 What they find stands in `header["warnings"]` and on top of the report. In the manner of the checks
 of AutoAttack (Croce, Hein 2020), which only print. Not here: what an attack notices about itself
-(`attacks.alarms`), and certificates that attacks refute (`fall.Contradiction`, an error).
+(`attacks.attack_warnings`), and certificates that attacks refute (`Contradiction`, an error).
 """
 
 from collections.abc import Mapping

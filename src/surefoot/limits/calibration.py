@@ -42,7 +42,7 @@ class _Trial(NamedTuple):
 
 
 def calibrated(
-    fit: Fit, goal: Goal, look: Callable[[Region], Measures], calibrate_to: CalibrateTo
+    fit: Fit, goal: Goal, measured: Callable[[Region], Measures], calibrate_to: CalibrateTo
 ) -> Attempt | None:
     """Try `goal.components`, half as many, ... one; give the least expansion that reaches the goal.
 
@@ -52,7 +52,7 @@ def calibrated(
     trials = [
         trial
         for components in _halves(goal.components)
-        for trial in _raise(fit, replace(goal, components=components), goal, look, calibrate_to)
+        for trial in _raise(fit, replace(goal, components=components), goal, measured, calibrate_to)
     ]
     best = max(trials, key=lambda one: (one.closeness, -one.adversarial_risk), default=None)
     return None if best is None else best.attempt
@@ -65,14 +65,18 @@ def _halves(components: int) -> Iterator[int]:
 
 
 def _raise(
-    fit: Fit, asked: Goal, goal: Goal, look: Callable[[Region], Measures], calibrate_to: CalibrateTo
+    fit: Fit,
+    asked: Goal,
+    goal: Goal,
+    measured: Callable[[Region], Measures],
+    calibrate_to: CalibrateTo,
 ) -> Iterator[_Trial]:
     """Raise delta and gamma by what is missing, until nothing is or the search finds no more."""
     for _ in range(ROUNDS):
         region = fit(asked)
         if region is None:
             return
-        found = look(region)
+        found = measured(region)
         short, certain = _missing(found, goal, calibrate_to)
         closeness = 0.0 if math.isinf(short) else min(1.0, 1 / short)
         if goal.gamma > 0:

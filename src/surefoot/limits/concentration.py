@@ -155,24 +155,24 @@ def concentration(
     parts = split(len(points), search, calibrate, report, seed)
     flat, uncertainty = points.flatten(1), uncertainty.to(points.device).double()
 
-    def look(region: Region, rows: Rows) -> Measures:
+    def measured(region: Region, rows: Rows) -> Measures:
         return measure(region, flat[rows], uncertainty[rows], eps, seed)
 
     ceiling = largest_gamma(uncertainty[parts.search], risk)
     found = None
     if gamma <= ceiling:
         fit = FAMILIES[family].prepare(flat[parts.search], uncertainty[parts.search], goal, seed)
-        found = _find(fit, goal, look, parts, calibrate_to)
+        found = _find(fit, goal, measured, parts, calibrate_to)
     if found is None:
         return Estimate(feasible=False, valid=False, largest_gamma=ceiling)
     region, asked, checked = found
-    new = look(region, parts.report)
+    new = measured(region, parts.report)
     return Estimate(
         feasible=True,
         valid=new.certainly_reaches(risk, gamma),
         largest_gamma=ceiling,
         **vars(new),
-        search=look(region, parts.search),
+        search=measured(region, parts.search),
         region=region,
         calibrate=checked,
         calibrated=_verdict(checked, risk, gamma),
@@ -185,14 +185,14 @@ def concentration(
 def _find(
     fit: Fit,
     goal: Goal,
-    look: Callable[[Region, Rows], Measures],
+    measured: Callable[[Region, Rows], Measures],
     parts: Parts,
     calibrate_to: CalibrateTo,
 ) -> Attempt | None:
     """Search with or without calibration; the report part is not touched."""
     rows = parts.calibrate
     if rows is not None:
-        return calibrated(fit, goal, lambda region: look(region, rows), calibrate_to)
+        return calibrated(fit, goal, lambda region: measured(region, rows), calibrate_to)
     region = fit(goal)
     return None if region is None else Attempt(region, goal, None)
 

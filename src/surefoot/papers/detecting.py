@@ -160,7 +160,7 @@ def _sentences(name: str, found: Detection, seed: int) -> list[str]:
         f" {NAMES['mean']} {under['mean']:.1f}. {_best_guarantee(found)}"
     )
     first = [text + attacked]
-    return first + [f"ALARM, {name}: {alarm}" for alarm in found.header["warnings"]]
+    return first + [f"WARNING, {name}: {text}" for text in found.header["warnings"]]
 
 
 def _best_guarantee(found: Detection) -> str:

@@ -76,7 +76,7 @@ def _draw(
     ax.set_xlabel(f"radius ({unit(record)})", fontsize=9)
     style.title(ax, title or f"{record.header['name']}: {record.header['guarantee']['name']}")
     if curves.certified is not None and bool((curves.certified > curves.attacked).any()):
-        _raise_alarm(ax)
+        _mark_soundness_error(ax)
 
 
 def _draw_certified(curves: Steps, ax: "matplotlib.axes.Axes") -> None:
@@ -253,10 +253,10 @@ def _tick_radii(record: Record, ax: "matplotlib.axes.Axes") -> None:
         ax.set_xticks([0, *radii], ["0", *names])
 
 
-def _raise_alarm(ax: "matplotlib.axes.Axes") -> None:
+def _mark_soundness_error(ax: "matplotlib.axes.Axes") -> None:
     text = f"{ax.get_title(loc='left')}: certified exceeds attacked"
-    style.title(ax, text, style.ALARM)
-    ax.spines[["left", "bottom"]].set_color(style.ALARM)
+    style.title(ax, text, style.WRONG)
+    ax.spines[["left", "bottom"]].set_color(style.WRONG)
 
 
 def _share_name(record: Record) -> str:

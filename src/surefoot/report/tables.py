@@ -148,7 +148,7 @@ def accepted_right_only(record: Record) -> Record:
     return replace(record, rows=rows, header=header)
 
 
-def alarms(record: Record) -> list[str]:
+def soundness_errors(record: Record) -> list[str]:
     """Return where a certificate and an attack of a record cannot both be right."""
     name, found = record.header["name"], []
     broken = record.rows.loc[contradictions(record), "index"].tolist()
@@ -170,13 +170,13 @@ def alarms(record: Record) -> list[str]:
 
 
 def warnings_of(records: Sequence[Record]) -> list[str]:
-    """Collect the alarms of all records, then the warnings that they hold."""
+    """Collect the soundness errors of all records, then the warnings that they hold."""
     said = [
         f"{record.header['name']}: {text}"
         for record in records
         for text in record.header.get("warnings") or []
     ]
-    return [text for record in records for text in alarms(record)] + said
+    return [text for record in records for text in soundness_errors(record)] + said
 
 
 def to_markdown(frame: pd.DataFrame) -> str:

@@ -167,7 +167,7 @@ def detect(
     rows = pd.concat([shards.read(number).rows for number in range(len(places))])
     rows = rows.sort_values(["radius", "inside", "index"], kind="stable", ignore_index=True)
     found = Detection(rows, header | {"identity": identity(header)})
-    found = Detection(rows, found.header | {"warnings": alarms(found)})
+    found = Detection(rows, found.header | {"warnings": broken_orders(found)})
     if folder is not None:
         keep_outcomes(folder, outcomes)
         found.save(folder)
@@ -397,7 +397,7 @@ def summary(found: Detection) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def alarms(found: Detection) -> list[str]:
+def broken_orders(found: Detection) -> list[str]:
     """Return where guaranteed <= adversarial <= clean fails, and where an attack refutes a bound.
 
     The adversarial figure is counted: with few samples it may fall below the guaranteed one by

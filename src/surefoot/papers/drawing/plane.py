@@ -101,10 +101,10 @@ def _in_units(panel: Panel) -> np.ndarray:
     return (panel.data.images.numpy() - 0.5) / UNIT
 
 
-def _map(ax: "matplotlib.axes.Axes", values: np.ndarray, **look: Any) -> Any:
+def _map(ax: "matplotlib.axes.Axes", values: np.ndarray, **marked: Any) -> Any:
     # The outermost centres lie on the rim of the box: half a cell sticks out.
     edge = 0.5 / UNIT * (1 + 1 / (len(values) - 1))
-    return ax.imshow(values, origin="lower", extent=(-edge, edge, -edge, edge), **look)
+    return ax.imshow(values, origin="lower", extent=(-edge, edge, -edge, edge), **marked)
 
 
 def _regions(ax: "matplotlib.axes.Axes", panel: Panel) -> None:
@@ -131,16 +131,21 @@ def _tightest(ax: "matplotlib.axes.Axes", panel: Panel) -> None:
 
     points, margins = _in_units(panel), panel.margins.numpy()
     wrong = points[margins < 0]
-    ax.scatter(*wrong.T, s=22, marker="x", color=style.ALARM, linewidths=1.1, zorder=4)
+    ax.scatter(*wrong.T, s=22, marker="x", color=style.WRONG, linewidths=1.1, zorder=4)
     least = int(margins.argmin())
     (x, y), reach = points[least], abs(float(margins[least])) / UNIT
     if len(wrong) or not np.isfinite(reach):
         return
-    look: dict[str, Any] = {"fill": False, "edgecolor": style.ALARM, "linewidth": 1.4, "zorder": 5}
+    marked: dict[str, Any] = {
+        "fill": False,
+        "edgecolor": style.WRONG,
+        "linewidth": 1.4,
+        "zorder": 5,
+    }
     ball = (
-        Circle((x, y), reach, **look)
+        Circle((x, y), reach, **marked)
         if panel.norm == "l2"
-        else Rectangle((x - reach, y - reach), 2 * reach, 2 * reach, **look)
+        else Rectangle((x - reach, y - reach), 2 * reach, 2 * reach, **marked)
     )
     ax.add_patch(ball)
 

@@ -110,7 +110,9 @@ class FAT:
 
 @dataclass(frozen=True)
 class TRADES:
-    r"""Right at the image, unchanged in its neighbourhood: $L(x) + w \, \mathrm{KL}(q \| p)$.
+    r"""Right at the image, unchanged in its neighbourhood.
+
+    $$ L(x) + w \, \mathrm{KL}(q \| p) $$
 
     The perturbation climbs the divergence, from a start with noise of deviation 1e-3.
 

@@ -26,7 +26,9 @@ class Standard:
 
 @dataclass(frozen=True)
 class MaxE:
-    r"""Clean images, and a reward for uncertainty: $L(x) - w \, H(p(x))$.
+    r"""Clean images, and a reward for uncertainty.
+
+    $$ L(x) - w \, H(p(x)) $$
 
     Args:
         weight: Weight of the entropy, in nats.

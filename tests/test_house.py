@@ -138,7 +138,7 @@ OLD_WORDS = (
     r"noisy cop(y|ies)|strangers?|rivals?|outsiders?|ledgers?|halvings?|headroom|READINGS|Leading"
     r"|LEADS|witness(es)?|stands for ever|if fortune smiles|nobody's vote|law_error|max-probability"
 )
-"""Words of our own for what the field has a name for (docs/contributing.md lists both)."""
+"""Words of our own for what the field has a name for."""
 
 
 @pytest.mark.parametrize("folder", ["src", "docs", "tests", "examples"])
@@ -151,3 +151,34 @@ def test_the_words_are_those_of_the_field(folder):
         for match in re.finditer(rf"(?<![\w-])({OLD_WORDS})(?![\w-])", path.read_text())
     ]
     assert found == []
+
+
+FOLDERS = (".", "src/**", "tests/**", "benchmarks")
+
+
+def resolves(name):
+    found = surefoot
+    for depth, part in enumerate(name.split("."), 1):
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(".".join(["surefoot", *name.split(".")[:depth]]))
+            except ImportError:
+                return False
+        found = getattr(found, part)
+    return True
+
+
+def test_names_in_docs_and_docstrings_exist():
+    root = ROOT.parent.parent
+    packages = "|".join(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists())
+    texts = [root / "README.md", *(root / "docs").glob("*.md"), *FILES]
+    missing = []
+    for path in texts:
+        text = path.read_text()
+        dotted = re.findall(rf"`(?:surefoot\.)?((?:{packages})(?:\.\w+)+)", text)
+        dotted = {name for name in dotted if not name.endswith((".html", ".md"))}
+        missing += [f"{path.name}: {name}" for name in dotted if not resolves(name)]
+        for name in re.findall(r"`([\w/]+\.py)`", text):
+            if not any(next(root.glob(f"{folder}/{name}"), None) for folder in FOLDERS):
+                missing.append(f"{path.name}: {name}")
+    assert missing == []

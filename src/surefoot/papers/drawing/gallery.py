@@ -24,7 +24,7 @@ def perturbation_gallery(found: Gallery) -> "matplotlib.figure.Figure":
     Changes share one scale in each picture; blue is darker, red lighter, or colours around grey.
 
     Args:
-        found: of `evaluation.gallery.gallery`.
+        found: of `papers.gallery.gallery`.
     """
     names, count = list(found.images), len(found.data)
     changes = {name: found.images[name] - found.images["image"] for name in names[1:]}

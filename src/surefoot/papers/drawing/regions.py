@@ -27,7 +27,7 @@ def region_grid(regions: Sequence[Region]) -> "matplotlib.figure.Figure":
     Rejected places are grey; the thin line is where the best class changes.
 
     Args:
-        regions: of `evaluation.regions.region`; the window is that of the points of the first.
+        regions: of `papers.regions.region`; the window is that of the points of the first.
     """
     if not regions:
         raise ValueError("expected at least one region; found none")

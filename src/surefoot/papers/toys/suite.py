@@ -264,7 +264,7 @@ class Panel:
 
 
 def panels(cells: Iterable[Cell], *, seed: int = 0, updates: int = 0) -> list[Panel]:
-    """Train a net a cell and give what `report.boundary_grid` and `oscillation_grid` draw.
+    """Train a net for each cell: what `boundary_grid` and `oscillation_grid` draw.
 
     Args:
         cells: toys and recipes.

@@ -92,7 +92,7 @@ def test_passes_are_charged_to_the_attack_that_makes_them(case):
     model = Counted(net)
     with model.charging("first") as cost:
         model(images)
-        model.slope(lambda out, rows: out[:, 0], images, torch.arange(11))
+        model.evaluate(lambda out, rows: out[:, 0], images, torch.arange(11))
     model(images[:2])
     assert (cost.forwards, cost.backwards, cost.blind) == (22, 11, 0)
     assert model.costs["checks"].forwards == 2
@@ -103,7 +103,7 @@ def test_passes_are_charged_to_the_attack_that_makes_them(case):
 def test_gradients_of_no_use_are_counted(case):
     _, images, _ = case
     flat = Counted(lambda x: x.flatten(1)[:, :2] * torch.tensor([[0.0], [1.0], [torch.nan]]))
-    flat.slope(lambda out, rows: out[:, 0], images[:3], torch.arange(3))
+    flat.evaluate(lambda out, rows: out[:, 0], images[:3], torch.arange(3))
     assert flat.costs["checks"].blind == 2
 
 

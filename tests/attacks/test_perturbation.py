@@ -176,7 +176,7 @@ def test_the_divergence_has_no_slope_at_the_clean_point_so_that_start_is_refused
     (flat,) = torch.autograd.grad(kl_divergence(model(start), clean).sum(), start)
     (steep,) = torch.autograd.grad(entropy(model(start)).sum(), start)
     assert flat.abs().mean() < 1e-4 * steep.abs().mean()
-    with pytest.raises(ValueError, match=r"slope zero at the origin.*uniform"):
+    with pytest.raises(ValueError, match=r"gradient zero at the origin.*uniform"):
         Perturbation(objective="kl")
 
 

@@ -7,7 +7,7 @@ from torch.nn.functional import conv2d
 
 from surefoot.models import ResidualMLP, build
 from surefoot.models.residual import ResidualBlock
-from surefoot.models.spectral import bound_layers, slope_bound
+from surefoot.models.spectral import bound_layers, norm_bound
 
 
 def norm_of(layer, shape):
@@ -27,11 +27,11 @@ def test_the_bound_of_a_convolution_holds_and_is_not_idle(stride, planes):
     torch.manual_seed(0)
     layer = nn.Conv2d(*planes, 3, stride, padding=1)
     exact = norm_of(layer, (planes[0], 8, 8))
-    bound = slope_bound(layer.weight.double()).item()
+    bound = norm_bound(layer.weight.double()).item()
     assert exact <= bound * (1 + 1e-9) <= 3.1 * exact
     peak = nn.Conv2d(1, 1, 3, padding=1)
     nn.init.constant_(peak.weight, 1.0)  # for a box the bound is reached on large images
-    assert slope_bound(peak.weight).item() == pytest.approx(9.0, rel=1e-5)
+    assert norm_bound(peak.weight).item() == pytest.approx(9.0, rel=1e-5)
     assert 8.5 < norm_of(peak, (1, 24, 24)) < 9.0
 
 

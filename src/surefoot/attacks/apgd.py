@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.attacks.counted import Counted, Objective, Slope
+from surefoot.attacks.counted import Counted, Evaluated, Objective
 from surefoot.attacks.draws import ByExample, Draws, directions
 from surefoot.attacks.objectives import objective_of, wrong
 from surefoot.models.frozen import frozen
@@ -126,7 +126,7 @@ def search(
     it was not halved there and the best value has not risen since.
     """
     rows = torch.arange(len(start), device=start.device)
-    state = _State(model.slope(objective, start, rows), start, threat)
+    state = _State(model.evaluate(objective, start, rows), start, threat)
     result, success = start.clone(), torch.zeros_like(rows, dtype=torch.bool)
     judged = set(checkpoints(steps))
     for step in range(steps + 1):
@@ -140,7 +140,7 @@ def search(
         if step in judged:
             state.judge()
         state.move(origins[rows], threat, MOMENTUM if step > 0 else 1.0)
-        state.arrive(model.slope(objective, state.images, rows))
+        state.arrive(model.evaluate(objective, state.images, rows))
     result[rows] = state.best
     return Found(result, success)
 
@@ -148,9 +148,9 @@ def search(
 class _State:
     """Everything the ascent remembers for each example that is still in the batch."""
 
-    def __init__(self, slope: Slope, images: Images, threat: Threat) -> None:
+    def __init__(self, evaluated: Evaluated, images: Images, threat: Threat) -> None:
         self.images, self.previous, self.best = images.clone(), images.clone(), images.clone()
-        self.gradient, self.value, self.outcomes = slope
+        self.gradient, self.value, self.outcomes = evaluated
         self.best_gradient, self.best_value = self.gradient.clone(), self.value.clone()
         self.best_value_judged = self.value.clone()
         # As in AutoAttack: the loss before the first step counts as 0, whatever it was.
@@ -176,9 +176,9 @@ class _State:
         mixed = self.images + momentum * (target - self.images) + (1 - momentum) * drift
         self.images = threat.project(mixed, origins)
 
-    def arrive(self, slope: Slope) -> None:
+    def arrive(self, evaluated: Evaluated) -> None:
         """Take note of gradient and value at the new point."""
-        self.gradient, self.value, self.outcomes = slope
+        self.gradient, self.value, self.outcomes = evaluated
         better = self.value > self.best_value
         pixels = spread(better, self.images)
         self.best = torch.where(pixels, self.images, self.best)

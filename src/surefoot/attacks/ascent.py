@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from surefoot.attacks.counted import Slope
+from surefoot.attacks.counted import Evaluated
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Labels
 
-Climb = Callable[[Tensor, Tensor], Slope]
-"""(points `[b, ...]`, rows `[b]` they belong to) -> slope of the objective there."""
+Climb = Callable[[Tensor, Tensor], Evaluated]
+"""(points `[b, ...]`, rows `[b]` they belong to) -> the objective and its gradient there."""
 
 
 class Steepest:
@@ -23,9 +23,9 @@ class Steepest:
     def __init__(self, origins: Images, threat: Threat) -> None:
         self.origins, self.threat = origins, threat
 
-    def move(self, here: Images, slope: Slope, rows: Tensor, step_size: float) -> Images:
+    def move(self, here: Images, evaluated: Evaluated, rows: Tensor, step_size: float) -> Images:
         """Take the step."""
-        moved = here + step_size * self.threat.steepest(slope.gradient)
+        moved = here + step_size * self.threat.steepest(evaluated.gradient)
         return self.threat.project(moved, self.origins[rows])
 
     def finish(self, images: Images, climb: Climb) -> Images:
@@ -46,11 +46,11 @@ class Backtracking:
         self.fractions = torch.ones(len(start), device=start.device, dtype=start.dtype)
         self.classes = torch.full((len(start),), -1, device=start.device)
 
-    def move(self, here: Images, slope: Slope, rows: Tensor, step_size: float) -> Images:
+    def move(self, here: Images, evaluated: Evaluated, rows: Tensor, step_size: float) -> Images:
         """Take back the last step where it flipped the class; then go on from what is kept."""
-        flipped = self._flipped(slope, rows)
+        flipped = self._flipped(evaluated, rows)
         back = spread(flipped, here)
-        heading = self.threat.steepest(slope.gradient)
+        heading = self.threat.steepest(evaluated.gradient)
         self.kept[rows] = torch.where(back, self.kept[rows], here)
         self.headings[rows] = torch.where(back, self.headings[rows], heading)
         self.fractions[rows] *= torch.where(flipped, 0.5, 1.0).to(here)
@@ -65,8 +65,8 @@ class Backtracking:
         flipped = self._flipped(climb(images, rows), rows)
         return torch.where(spread(flipped, images), self.kept, images)
 
-    def _flipped(self, slope: Slope, rows: Tensor) -> Tensor:
-        found = predicted(slope.outcomes)
+    def _flipped(self, evaluated: Evaluated, rows: Tensor) -> Tensor:
+        found = predicted(evaluated.outcomes)
         known = self.classes[rows]
         self.classes[rows] = torch.where(known < 0, found, known)
         return (known >= 0) & (found != known)
@@ -83,7 +83,7 @@ def ascend(
     *,
     counts: Tensor,
     step_sizes: Sequence[float],
-    crossed: Callable[[Slope, Tensor], Tensor] | None = None,
+    crossed: Callable[[Evaluated, Tensor], Tensor] | None = None,
     extra_steps: int = 0,
 ) -> Images:
     """Climb from `start`, example i for at most `counts[i]` steps; finished ones leave the batch.
@@ -111,10 +111,10 @@ def ascend(
         if len(rows) == 0:
             break
         here = images[rows]
-        slope = climb(here, rows)
-        moved = rule.move(here, slope, rows, step_size)
+        evaluated = climb(here, rows)
+        moved = rule.move(here, evaluated, rows, step_size)
         if crossed is not None:
-            over = crossed(slope, rows)
+            over = crossed(evaluated, rows)
             done = over & (patience[rows] == 0)
             patience[rows] -= over.to(patience)
             counts[rows[done]] = index

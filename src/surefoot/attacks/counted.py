@@ -21,7 +21,7 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 """(outcomes `[b, O]`, rows `[b]` they belong to) -> what to maximise `[b]`."""
 
 
-class Slope(NamedTuple):
+class Evaluated(NamedTuple):
     """Where an objective goes from here."""
 
     gradient: Images
@@ -56,8 +56,8 @@ class Counted:
         whole: send each batch in one pass; else large batches go in several on the CPU.
         raw: `model` is a function of ours, whose result is no outcomes; else it goes through the
             border (`models.border.outcomes_of`).
-        draws: passes that a slope is averaged over, for models that answer at random; its outcomes
-            are then the fractions of their votes.
+        draws: passes that a gradient is averaged over, for models that answer at random; its
+            outcomes are then the fractions of their votes.
     """
 
     def __init__(
@@ -96,22 +96,22 @@ class Counted:
         with torch.no_grad():
             return torch.cat([self._run(part) for part in images.chunk(self._passes(images))])
 
-    def slope(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
-        """Return the gradient of the objective with respect to the images, and to nothing else."""
+    def evaluate(self, objective: Objective, images: Tensor, rows: Tensor) -> Evaluated:
+        """Return the objective, its gradient (for the images only), and the outcomes."""
         count = self._passes(images)
         parts = zip(images.chunk(count), rows.chunk(count), strict=True)
-        slopes = [self._averaged(objective, *part) for part in parts]
-        return slopes[0] if len(slopes) == 1 else Slope(*map(torch.cat, zip(*slopes, strict=True)))
+        found = [self._averaged(objective, *part) for part in parts]
+        return found[0] if len(found) == 1 else Evaluated(*map(torch.cat, zip(*found, strict=True)))
 
-    def _averaged(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
+    def _averaged(self, objective: Objective, images: Tensor, rows: Tensor) -> Evaluated:
         if self.draws == 1:
-            return self._slope(objective, images, rows)
-        found = [self._slope(objective, images, rows) for _ in range(self.draws)]
+            return self._evaluate(objective, images, rows)
+        found = [self._evaluate(objective, images, rows) for _ in range(self.draws)]
         gradient, value, _ = (torch.stack(one).mean(0) for one in zip(*found, strict=True))
-        votes = torch.stack([votes_of(slope.outcomes) for slope in found]).mean(0)
-        return Slope(gradient, value, votes)
+        votes = torch.stack([votes_of(evaluated.outcomes) for evaluated in found]).mean(0)
+        return Evaluated(gradient, value, votes)
 
-    def _slope(self, objective: Objective, images: Tensor, rows: Tensor) -> Slope:
+    def _evaluate(self, objective: Objective, images: Tensor, rows: Tensor) -> Evaluated:
         images = images.detach().requires_grad_()
         self._cost.forwards += len(images)
         self._cost.backwards += len(images)
@@ -131,7 +131,7 @@ class Counted:
             )
         size = gradient.flatten(1).abs().amax(1)
         self._cost.blind += int((~(size > 0) | size.isinf()).sum())
-        return Slope(gradient, value.detach(), outcomes.detach())
+        return Evaluated(gradient, value.detach(), outcomes.detach())
 
     def _passes(self, images: Tensor) -> int:
         if self.whole or images.device.type != "cpu" or len(images) == 0:

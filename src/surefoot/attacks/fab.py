@@ -45,8 +45,8 @@ def towards(model: Counted, labels: Labels, targets: Labels) -> Linearise:
             competitor, own = outcomes.gather(1, pair).unbind(1)
             return competitor - own
 
-        slope = model.slope(lead, images, rows)
-        return Plane(slope.value, slope.gradient.flatten(1))
+        evaluated = model.evaluate(lead, images, rows)
+        return Plane(evaluated.value, evaluated.gradient.flatten(1))
 
     return plane
 

@@ -88,10 +88,10 @@ def _climb(
     images, best = origins, origins
     best_value = torch.full((len(origins),), -torch.inf, device=origins.device)
     for _ in range(steps + 1):
-        slope = smooth.slope(lambda means, _: sign * means.squeeze(1), images, rows)
-        better = slope.value > best_value  # the first is the original: it wins ties
+        evaluated = smooth.evaluate(lambda means, _: sign * means.squeeze(1), images, rows)
+        better = evaluated.value > best_value  # the first is the original: it wins ties
         best = torch.where(spread(better, images), images, best)
-        best_value = torch.fmax(best_value, slope.value)
-        step = 2.5 * threat.reach / steps * threat.steepest(slope.gradient)
+        best_value = torch.fmax(best_value, evaluated.value)
+        step = 2.5 * threat.reach / steps * threat.steepest(evaluated.gradient)
         images = threat.project(images + step, origins)
     return best

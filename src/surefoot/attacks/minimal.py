@@ -59,10 +59,12 @@ def ddn(
         labels = checked_labels(labels, images, counted(images[:1]).shape[1])
         for step in range(steps):
             here = images + offset
-            slope = counted.slope(lambda out, own: cross_entropy(out, labels[own]), here, rows)
-            missed = wrong(slope.outcomes, labels)
+            evaluated = counted.evaluate(
+                lambda out, own: cross_entropy(out, labels[own]), here, rows
+            )
+            missed = wrong(evaluated.outcomes, labels)
             keep.note(here, missed)
-            offset = offset + _cosine(step, steps, 1.0, 0.01) * ball.steepest(slope.gradient)
+            offset = offset + _cosine(step, steps, 1.0, 0.01) * ball.steepest(evaluated.gradient)
             budget = torch.where(missed, budget * (1 - factor), budget * (1 + factor))
             budget = torch.minimum(budget, limit)
             length = _length(offset, "l2").clamp(min=1e-12)
@@ -113,19 +115,19 @@ def fmn(
         labels = checked_labels(labels, images, counted(images[:1]).shape[1])
         for step in range(steps):
             here = images + offset
-            slope = counted.slope(lambda out, own: margin(out, labels[own]), here, rows)
-            missed = wrong(slope.outcomes, labels)
+            evaluated = counted.evaluate(lambda out, own: margin(out, labels[own]), here, rows)
+            missed = wrong(evaluated.outcomes, labels)
             keep.note(here, missed)
-            steep = torch.linalg.vector_norm(slope.gradient.flatten(1), ord=dual, dim=1)
+            steep = torch.linalg.vector_norm(evaluated.gradient.flatten(1), ord=dual, dim=1)
             rate = _cosine(step, steps, 0.05, 0.001)
-            linear = _length(offset, norm) + slope.value.abs() / steep.clamp(min=1e-12)
+            linear = _length(offset, norm) + evaluated.value.abs() / steep.clamp(min=1e-12)
             # A little farther: exactly on a straight boundary nothing is found, nor ever left.
             linear = linear * (1 + rate)
             shrunk = torch.minimum(budget * (1 - rate), keep.distance.to(budget))
             grown = torch.where(keep.distance.isfinite(), budget * (1 + rate), linear)
             budget = torch.where(missed, shrunk, grown)
             size = _cosine(step, steps, 1.0, 0.01)
-            offset = offset + size * climb.steepest(slope.gradient)
+            offset = offset + size * climb.steepest(evaluated.gradient)
             offset = _shrink(offset, budget, norm)
             offset = (images + offset).clamp(low, high) - images
         keep.note(images + offset, wrong(counted(images + offset), labels))

@@ -53,7 +53,7 @@ def entropy(outcomes: Outcomes, labels: Labels | None = None) -> PerExample:
 def kl_divergence(outcomes: Outcomes, clean: Outcomes) -> PerExample:
     r"""Return how far the answer has moved from the clean one, $\sum_c q_c (\log q_c - \log p_c)$.
 
-    q belongs to `clean`, p to `outcomes`. The slope is zero where both agree: start elsewhere.
+    q belongs to `clean`, p to `outcomes`. The gradient is zero where both agree: start elsewhere.
     """
     reference = clean.log_softmax(1)
     return (reference.exp() * (reference - outcomes.log_softmax(1))).sum(1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from surefoot.attacks.ascent import Backtracking, Climb, Steepest, ascend, counts_of, predicted
-from surefoot.attacks.counted import Counted, Objective, Slope
+from surefoot.attacks.counted import Counted, Evaluated, Objective
 from surefoot.attacks.latent import Head, Point, Shift, Space, in_units_of, open_layer
 from surefoot.attacks.objectives import (
     entropy,
@@ -88,7 +88,7 @@ class Perturbation:
             )
         if self.objective == "kl" and self.start == "origin":
             raise ValueError(
-                "the divergence from the clean answer has slope zero at the origin, where it is"
+                "the divergence from the clean outputs has gradient zero at the origin, where it is"
                 ' least: give `start` "uniform" or "normal"'
             )
         if self.objective not in ("kl", "mutual-information"):
@@ -251,7 +251,7 @@ def _start(how: Perturbation, origins: Images, generator: torch.Generator | None
 
 
 def _climb(head: Head, objective: Objective, whole: bool) -> Climb:
-    return lambda here, rows: Counted(lambda z: head(z, rows), whole=whole, raw=True).slope(
+    return lambda here, rows: Counted(lambda z: head(z, rows), whole=whole, raw=True).evaluate(
         objective, here, rows
     )
 
@@ -289,9 +289,9 @@ def _asked(model: Model, how: Perturbation) -> Callable[[Tensor], Tensor]:
     return lambda images: members(images).movedim(0, 2)
 
 
-def _lost(labels: Labels | None, images: Images) -> Callable[[Slope, Tensor], Tensor]:
+def _lost(labels: Labels | None, images: Images) -> Callable[[Evaluated, Tensor], Tensor]:
     known = _needed(labels, images, "until-boundary")
-    return lambda slope, rows: predicted(slope.outcomes) != known[rows]
+    return lambda evaluated, rows: predicted(evaluated.outcomes) != known[rows]
 
 
 def _needed(labels: Labels | None, images: Images, what: str) -> Labels:

@@ -173,13 +173,13 @@ def _climb(
     images, best = origins, origins
     best_value = torch.full((len(origins),), -torch.inf, device=origins.device)
     for _ in range(how.steps + 1):
-        slope = smooth.slope(
+        evaluated = smooth.evaluate(
             lambda outcomes, _: -guarantee.margins(outcomes, sets).squeeze(1), images, rows
         )
-        better = slope.value > best_value
+        better = evaluated.value > best_value
         best = torch.where(spread(better, images), images, best)
-        best_value = torch.maximum(best_value, slope.value)
-        step = 2.5 * threat.reach / how.steps * threat.steepest(slope.gradient)
+        best_value = torch.maximum(best_value, evaluated.value)
+        step = 2.5 * threat.reach / how.steps * threat.steepest(evaluated.gradient)
         images = threat.project(images + step, origins)
     cost.forwards += how.draws * smooth.forwards
     cost.backwards += how.draws * smooth.backwards

@@ -27,10 +27,10 @@ class Bounded(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the scaled weight."""
-        return weight * (self.bound / slope_bound(weight).clamp(min=self.bound))
+        return weight * (self.bound / norm_bound(weight).clamp(min=self.bound))
 
 
-def slope_bound(weight: Tensor) -> Tensor:
+def norm_bound(weight: Tensor) -> Tensor:
     r"""Bound the l2 Lipschitz constant of a layer: exact for a dense one, from above for a
     convolution.
 

@@ -1,8 +1,8 @@
 """Training: one loop, recipes as small records.
 
 `loop` runs, `settings` say how long and with which options, `recipe` says what a recipe is,
-`recipes` holds them, `losses` and `margins` are functions of outcomes, `estimate` measures slopes;
-`weights`, `augmentation`, `optimizers` and `judge` hold one option each.
+`recipes` holds them, `losses` and `margins` are functions of outcomes, `estimate` measures
+Lipschitz constants; `weights`, `augmentation`, `optimizers` and `judge` hold one option each.
 """
 
 from surefoot.training.augmentation import Augmentation

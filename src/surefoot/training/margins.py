@@ -82,7 +82,8 @@ def annealed(outcomes: Outcomes, labels: Labels, temperature: float, offset: flo
     already.
 
     $$ T (1 - p_y)^5 \, L((f - o \, e_y) / T) $$
-    with p the softmax of the same logits. It spends slope on the examples that can still be won.
+    with p the softmax of the same logits. It spends the gradient on the
+    examples that can still be won.
 
     Reference: Lai et al. 2025 (logit annealing).
     """

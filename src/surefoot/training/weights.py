@@ -55,12 +55,14 @@ def pushed(model: nn.Module, loss: Callable[[], Tensor], radius: float) -> Itera
         yield
         return
     with kept(list(model.buffers())):
-        slopes = torch.autograd.grad(loss(), moved, allow_unused=True)
+        gradients = torch.autograd.grad(loss(), moved, allow_unused=True)
     with kept(moved):
         with torch.no_grad():
-            for weight, slope in zip(moved, slopes, strict=True):
-                if slope is not None:
-                    weight.add_(slope * (radius * weight.norm() / slope.norm().clamp(min=1e-20)))
+            for weight, gradient in zip(moved, gradients, strict=True):
+                if gradient is not None:
+                    weight.add_(
+                        gradient * (radius * weight.norm() / gradient.norm().clamp(min=1e-20))
+                    )
         yield
 
 

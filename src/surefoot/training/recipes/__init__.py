@@ -1,9 +1,9 @@
 """Recipes: small frozen records, one a method; each says where to train and which loss to take.
 
 `plain` does not search, `one_step` takes one gradient, `loss_driven` climbs the loss,
-`uncertainty` climbs the uncertainty, `smoothing` sees several noise samples, `lipschitz` looks at
-slopes, `several` lets recipes take turns. Searches run in eval mode with gradients for the images
-only.
+`uncertainty` climbs the uncertainty, `smoothing` sees several noise samples, `lipschitz` uses
+Lipschitz constants, `several` lets recipes take turns. Searches run in eval mode with gradients
+for the images only.
 """
 
 from collections.abc import Callable

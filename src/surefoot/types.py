@@ -11,6 +11,7 @@ Shared arguments:
     generator: source of all randomness; the global stream is never touched.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -48,13 +49,18 @@ def checked_images(images: Tensor, low: float = 0.0, high: float = 1.0) -> Image
     Raises:
         ValueError: no non-empty floating-point batch `[B, ...]`, or a value outside `[low, high]`.
     """
-    if images.ndim < 2 or not images.is_floating_point() or len(images) == 0:
+    if images.ndim < 2 or not images.is_floating_point() or images.numel() == 0:
         raise ValueError(
             f"`images` must be a non-empty float batch [B, ...]; found shape {tuple(images.shape)},"
             f" {images.dtype}. Convert uint8 with images / 255; one image needs images[None]."
         )
     smallest, largest = (value.item() for value in torch.aminmax(images))
     if not (smallest >= low and largest <= high):
+        if not (math.isfinite(smallest) and math.isfinite(largest)):
+            raise ValueError(
+                "`images` must be finite; found a NaN or an infinity. Find its rows with"
+                " ~images.flatten(1).isfinite().all(1) and drop them, or correct how they are read"
+            )
         near = smallest >= low - RANGE_TOLERANCE and largest <= high + RANGE_TOLERANCE
         digits = ".9g" if near else ".6g"
         cause = (
@@ -85,9 +91,15 @@ def checked_labels(labels: Tensor, images: Tensor, classes: int | None = None) -
     wanted = f"`labels` must be one integer{within} for each of {len(images)} images"
     found = f"found shape {tuple(labels.shape)}, {labels.dtype}"
     if labels.ndim == 2 and len(labels) == len(images) and labels.shape[1] > 1:
-        raise ValueError(f"{wanted}; {found}: one-hot rows? Pass labels.argmax(1).")
+        raise ValueError(f"{wanted}; {found}: one-hot rows? Pass labels.int().argmax(1).")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"{wanted}; {found}. Whole numbers convert with labels.long().")
+        whole = not labels.is_complex() and bool((labels == labels.long()).all())
+        cause = (
+            "Whole numbers convert with labels.long()."
+            if whole
+            else "Votes or probabilities? Pass the class of each image."
+        )
+        raise ValueError(f"{wanted}; {found}. {cause}")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels.squeeze(1)
     if labels.shape != images.shape[:1]:

@@ -14,7 +14,7 @@ from surefoot.evaluation.studies.rejection import rejection_curve
 from surefoot.guarantees import Local
 from surefoot.report.words import grounds
 from surefoot.threat import Threat
-from surefoot.uncertainty import Tempered
+from surefoot.uncertainty import Selective, Tempered
 from surefoot.uncertainty.vote import Vote
 
 HOW = {"guarantee": Local(), "threat": Threat("l2", 0.05), "limits": False}
@@ -120,7 +120,7 @@ def test_spelling_names_and_other_machines_do_not_start_anew(tmp_path, monkeypat
     assert worked == [0]
     # Arithmetic of another machine: a part in a million.
     net.layer.weight.data.mul_(1 + 1e-6)
-    module, hashed = importlib.import_module("surefoot.evaluation.bracket"), first.header["model"]
+    module, hashed = importlib.import_module("surefoot.evaluation.stored"), first.header["model"]
     monkeypatch.setattr(module, "fingerprint", lambda model: hashed["hash"])
     how = HOW | {"folder": str(tmp_path), "command": "two", "name": "another"}
     again = bracket(Plain(net, steps=3), some(), **how)
@@ -178,3 +178,76 @@ def test_rows_that_repeat_an_image_are_listed_and_not_counted_twice():
     text = " ".join(grounds(record).values())
     # Of 30 images at alpha .001 one may be false with probability 3 %: 30 hold, not 90 less one.
     assert "at least 30 of these 30 different images hold" in text
+
+
+class Quantised(nn.Module):
+    """Rounds to a grid that all images lie on, so that clean outcomes do not show it."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels, self.calls = levels, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return 8 * ((x * self.levels).round() / self.levels if self.levels else x)[:, :3]
+
+
+def test_attributes_that_no_clean_row_shows_are_part_of_the_model(tmp_path):
+    data = some()
+    data = Data("grid", (data.images * 4).round() / 4, data.labels, data.classes)
+    how = HOW | {"threat": Threat("l2", 0.2)}
+
+    def attacked(levels, folder):
+        found = bracket(Plain(Quantised(levels).eval(), steps=3), data, folder=folder, **how)
+        return found.rows["attacked"].tolist()
+
+    first, other = attacked(4, tmp_path), attacked(0, tmp_path)
+    assert other == attacked(0, None)
+    assert other != first
+
+
+def test_functions_are_told_apart_by_their_code(tmp_path):
+    data = some()
+
+    def scaled(by):
+        return lambda x: by * x[:, :3]
+
+    names = [
+        bracket(Plain(scaled(by), steps=1), data, folder=tmp_path, **HOW).header["identity"]
+        for by in (1.0, 1.0, 1 + 1e-6)
+    ]
+    assert names[0] == names[1] != names[2]
+
+
+def test_a_counter_of_calls_does_not_forbid_to_read_back(tmp_path, monkeypatch):
+    module, worked = importlib.import_module("surefoot.evaluation.bracket"), []
+    original = module._shard
+    monkeypatch.setattr(
+        module, "_shard", lambda job, rows: worked.append(rows.start) or original(job, rows)
+    )
+    model = Quantised(0).eval()
+    for _ in range(2):
+        bracket(Plain(model, steps=1), some(), folder=tmp_path, **HOW)
+    assert worked == [0]
+
+
+def test_a_threshold_beside_large_logits_is_part_of_the_model(tmp_path):
+    model = nn.Linear(6, 3).eval()
+    with torch.no_grad():
+        model.weight.copy_(80 * torch.eye(3, 6))
+
+    def accepted(threshold, folder):
+        model_ = Selective(model, "entropy", threshold)
+        return bracket(Plain(model_, steps=1), some(), folder=folder, **HOW).rows["clean"].sum()
+
+    first, other = accepted(1e-12, tmp_path), accepted(1e-4, tmp_path)
+    assert other == accepted(1e-4, None)
+    assert other > first
+
+
+@pytest.mark.parametrize("config", [{"lr": 0.1}, ["a"], "resnet", object(), {("a", 1): 2}])
+def test_a_config_of_others_is_no_obstacle(config):
+    model = nn.Linear(6, 3).eval()
+    model.config = config
+    found = bracket(Plain(model, steps=1), some(), **HOW)
+    assert found.header["model"]["name"] == "Linear"

@@ -229,3 +229,17 @@ def test_labels_of_any_integer_type_are_the_same(kind, generator):
 def test_what_is_no_label_is_named(labels):
     with pytest.raises(ValueError, match="`labels` must be one integer"):
         conflict_bound(torch.zeros(2, 1), labels, eps=0.1, norm="l2")
+
+
+@pytest.mark.parametrize("norm", ["L2", "2", "l1"])
+def test_another_norm_is_named(norm):
+    points, labels = torch.tensor([[0.0, 0.0], [0.9, 0.9]]), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="norm"):
+        conflict_bound.__wrapped__(points, labels, eps=0.6, norm=norm)  # without the type check
+
+
+def test_integer_points_are_named_and_the_advice_helps():
+    points, labels = torch.tensor([[0, 0], [9, 9]], dtype=torch.uint8), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match=r"points\.double\(\)"):
+        conflict_bound.__wrapped__(points, labels, eps=6.0, norm="linf")
+    assert conflict_bound(points.double(), labels, eps=6.0, norm="linf").conflicts == 1

@@ -379,3 +379,50 @@ def test_honest_models_pass(seed):
         dropping = nn.Sequential(nn.Flatten(), nn.Linear(9, 20), nn.Dropout(0.5), nn.Linear(20, 3))
     assert behaviour(MCDropout(dropping.eval()), images(seed=seed)) == (True, "")
     assert behaviour(mlp(), images(1)) == (False, "")
+
+
+class Masked(nn.Module):
+    """A class that is masked by a large number, beside one draw a call or the mean of the batch."""
+
+    def __init__(self, mask: float, random: bool) -> None:
+        super().__init__()
+        self.mask, self.random = mask, random
+
+    def forward(self, x):
+        x = x.flatten(1)
+        own = torch.randn(()).expand(len(x)) if self.random else (x - x.mean(0)).sum(1)
+        return torch.stack([torch.full_like(own, 0.25), own, torch.full_like(own, self.mask)], 1)
+
+
+@pytest.mark.parametrize("mask", [-10.0, -1e3, -1e4, -1e9, -torch.inf])
+@pytest.mark.parametrize("random", [True, False])
+def test_a_masked_class_hides_nothing(mask, random):
+    assert behaviour(Masked(mask, random), images(8)).problem
+    with pytest.raises(ValueError, match="no certificate"):
+        smoothing.certify(
+            Masked(mask, random), images(8), guarantee=Local(), sigma=0.25, n_certify=100
+        )
+
+
+class OnceACall(nn.Module):
+    """Sampled weights without a bias, which a black image does not show."""
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return torch.cat([torch.full((len(x), 1), 0.1), x @ torch.randn(x.shape[1], 1)], 1)
+
+
+def test_shared_draws_are_found_behind_a_first_image_that_shows_none():
+    batch = images(8)
+    batch[0] = 0
+    assert "share random draws" in behaviour(OnceACall(), batch).problem
+
+
+def test_a_logit_near_zero_is_no_dependence():
+    net = nn.Linear(9, 3).double().eval()
+    with torch.no_grad():
+        net.weight[0] *= 1e-6
+        net.bias[0] = 0
+        net.weight[1:] *= 100
+    assert behaviour(nn.Sequential(nn.Flatten(), net.float()), images(8)).problem == ""
+    assert behaviour(nn.Sequential(nn.Flatten(), net), images(1)).problem == ""

@@ -170,3 +170,35 @@ def test_choices_of_a_model_are_those_of_its_scores():
     assert found.threshold is not None
     fitted = tempered(Slope(), images, labels)
     assert fitted.temperature == fit_temperature(Slope()(images[:30]), labels[:30])
+
+
+class Caching(nn.Module):
+    """Keeps a tensor of its first pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.kept = nn.Linear(4, 3), None
+
+    def forward(self, x):
+        if self.kept is None:
+            self.kept = torch.ones(4) * 2
+        return self.inner(x * self.kept)
+
+
+def test_a_model_stays_usable_after_its_threshold_was_chosen():
+    model, images = Caching().eval(), torch.rand(30, 4)
+    by_coverage(model, images, "entropy", 0.8)
+    model(images).sum().backward()
+    assert model.inner.weight.grad is not None
+
+
+def test_labels_of_by_risk_are_those_of_the_border():
+    net, images = nn.Linear(4, 2).eval(), torch.rand(60, 4)
+    labels = net(images).argmax(1)
+    flat = by_risk(net, images, labels, "entropy", 0.3)
+    assert by_risk(net, images, labels.unsqueeze(1), "entropy", 0.3) == flat
+    for wrong in (labels[:30], nn.functional.one_hot(labels), labels - 100, labels.float() + 0.5):
+        with pytest.raises(ValueError, match="labels"):
+            by_risk(net, images, wrong, "entropy", 0.3)
+    with pytest.raises(ValueError, match="3 images"):
+        tempered(net, images[:2], labels[:2])

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from surefoot.cli import evaluate
 from surefoot.cli.evaluate import ATTACK, AttackFlags, Threat
@@ -29,7 +28,7 @@ class Command:
             resumes.
     """
 
-    daily: ClassVar = (
+    daily = (
         *("model", "reject", "threshold", "coverage", "data", "count", "guarantee", "norm", "eps"),
         *("radii", "protocol", "steps", "folder"),
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from surefoot.cli import evaluate
 from surefoot.cli.evaluate import NOISE, SAMPLES, NoiseFlags, SampleFlags, Threat
@@ -32,7 +32,7 @@ class Command:
         folder: Folder that receives the record and the page; a second call resumes.
     """
 
-    daily: ClassVar = (
+    daily = (
         *("model", "reject", "threshold", "coverage", "data", "count", "guarantee", "norm", "eps"),
         *("certificate", "sigma", "n_certify", "folder"),
     )

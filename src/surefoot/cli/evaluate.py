@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from surefoot.cli.declared import declared, real
 from surefoot.cli.guarantee import GuaranteeOptions
@@ -58,7 +58,7 @@ class Command:
             report.html and report.md; a second call goes on where the first was killed.
     """
 
-    daily: ClassVar = (
+    daily = (
         *("model", "reject", "threshold", "coverage", "data", "count", "guarantee", "norm", "eps"),
         *("radii", "certificate", "sigma", "folder"),
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from surefoot.cli.declared import declared, real
 from surefoot.cli.options import Rows, check_seeds, command_line
@@ -50,7 +50,7 @@ class Command:
         folder: Folder that receives limit.json.
     """
 
-    daily: ClassVar = (
+    daily = (
         *("data", "count", "norm", "eps", "radii", "risk", "gamma", "family", "components"),
         *("splits", "ceiling", "seed", "folder"),
     )

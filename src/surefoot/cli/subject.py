@@ -1,5 +1,6 @@
 """The model that a command is about, and how its threshold is chosen."""
 
+import math
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -149,6 +150,11 @@ class Subject:
         from surefoot.uncertainty import logit_gap
 
         assert self.threshold is not None
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(
+                f"--threshold must be finite and at least 0 for {self.reject}; found"
+                f" {self.threshold}"
+            )
         images, _ = data.batch(slice(0, 1))
         if self.reject == "gloro":
             return gloro(model, self.threshold, tuple(images.shape[1:])).eval()
@@ -219,7 +225,13 @@ def check_classes(folder: Path, data: "Data") -> None:
         return
     trained_on = read_config(folder).get("data")
     names = trained_on.get("classes") if isinstance(trained_on, dict) else None
-    known, found = [str(name) for name in names or ()], list(data.classes)
+    listed = isinstance(names, list) and all(isinstance(one, str) for one in names)
+    if names is not None and not listed:
+        raise ValueError(
+            f"{folder}/config.json: the names of the classes must be a list of strings; found"
+            f" {names!r}. The file was changed: take it from a copy, or train the model again"
+        )
+    known, found = names or [], list(data.classes)
     unnamed = [str(index) for index in range(max(len(known), len(found)))]
     if not known or known == unnamed[: len(known)] or found == unnamed[: len(found)]:
         return

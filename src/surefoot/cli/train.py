@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -40,7 +40,7 @@ class Command:
         groups: Affinity groups for the recipe gloro, in the forms of `certify --groups`.
     """
 
-    daily: ClassVar = (
+    daily = (
         *("recipe", "data", "folder", "validation", "net", "hidden", "epochs", "batch_size"),
         *("optimizer", "learning_rate", "schedule", "seed", "judge_eps"),
     )

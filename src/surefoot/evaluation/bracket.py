@@ -4,7 +4,6 @@ Examples are worked off in shards. A shard is written as soon as it is done, so 
 where it stood, and several processes (`accelerate launch`) share the work.
 """
 
-import json
 import math
 import platform
 import sys
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import PartialState
-from torch import Tensor, nn
+from torch import Tensor
 
 from surefoot import __version__
 from surefoot.data import Data
@@ -30,6 +29,7 @@ from surefoot.evaluation.shards import Shard, Shards
 from surefoot.evaluation.stored import (
     FILE,
     identity,
+    identity_of,
     keep_outcomes,
     outcomes_of_all,
     repeats,
@@ -38,7 +38,6 @@ from surefoot.evaluation.stored import (
 from surefoot.evaluation.warnings import try_model
 from surefoot.files import locked
 from surefoot.guarantees import Guarantee, containing
-from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of
 from surefoot.progress import note, reach, track
 from surefoot.threat import Threat
@@ -337,8 +336,7 @@ def _header(
         "schema": SCHEMA,
         "model": {
             "name": _net_name(model),
-            "hash": fingerprint(model) if isinstance(model, nn.Module) else None,
-            "config": json.loads(json.dumps(getattr(model, "config", None), default=str)),
+            **identity_of(model, data),
             "classifier": "base" if isinstance(classifier, Plain) else "vote",
         },
         "data": {
@@ -367,4 +365,5 @@ def _header(
 
 def _net_name(model: Model) -> str:
     config = getattr(model, "config", None)
-    return config["name"] if config else type(model).__name__
+    name = config.get("name") if isinstance(config, dict) else None
+    return name if isinstance(name, str) else type(model).__name__

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from surefoot.data import Data
 from surefoot.files import write_whole
-from surefoot.models.border import LOWEST, outcomes_of
+from surefoot.models.border import close, outcomes_of
 from surefoot.models.frozen import device_of, frozen
+from surefoot.models.io import fingerprint
 from surefoot.streams import keys, own_randomness
 from surefoot.types import Model
 
@@ -35,6 +36,27 @@ def identity(header: dict[str, Any]) -> str:
     kept = {name: value for name, value in header.items() if name not in NOT_IDENTITY}
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def identity_of(model: Model, data: Data) -> dict[str, Any]:
+    """Return what tells a model from another: weights, configuration, attributes.
+
+    Attributes are the numbers, strings and flags of every module (thresholds, factors), by name,
+    without those that a pass changes (counters). They matter too where the outcomes of these rows
+    are the same: a quantiser whose grid the data lie on.
+    """
+    config = getattr(model, "config", None)
+    ours = isinstance(config, dict) and all(isinstance(key, str) for key in config)
+    before = _attributes(model)
+    outcomes_of_all(model, data.first(min(8, len(data))))
+    after = _attributes(model)
+    kept = sorted(key for key, value in before.items() if after.get(key) == value)
+    text = json.dumps([[key, before[key]] for key in kept])
+    return {
+        "hash": fingerprint(model) if isinstance(model, nn.Module) else None,
+        "config": json.loads(json.dumps(config, default=_kind)) if ours else None,
+        "attributes": hashlib.blake2b(text.encode(), digest_size=8).hexdigest(),
+    }
 
 
 def outcomes_of_all(model: Model, data: Data) -> Tensor:
@@ -77,11 +99,37 @@ def repeats(data: Data) -> list[int]:
     return found
 
 
+def _kind(value: object) -> str:
+    return type(value).__name__  # its text may hold an address, which changes
+
+
+def _attributes(model: Model) -> dict[str, str]:
+    """Return the plain values of every module, or of a function, as text."""
+    if isinstance(model, nn.Module):
+        parts: dict[str, Any] = dict(model.named_modules())
+    else:
+        parts = {"": model}
+    found = {}
+    for place, part in parts.items():
+        found[place] = f"{type(part).__module__}.{type(part).__qualname__}"
+        values = {name: value for name, value in vars(part).items() if name[:1] != "_"}
+        code, cells = getattr(part, "__code__", None), getattr(part, "__closure__", None) or ()
+        if code is not None:
+            values["code"] = code.co_code.hex()
+            values |= {f"constant {i}": one for i, one in enumerate(code.co_consts)}
+            values |= {f"closure {i}": one.cell_contents for i, one in enumerate(cells)}
+        for name, value in values.items():
+            if name != "training" and _plain(value):
+                found[f"{place}.{name}"] = repr(value)
+    return found
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _alike(stored: Tensor, now: Tensor) -> bool:
-    if stored.shape != now.shape:
-        return False
-    usual = stored[stored.isfinite() & (stored > LOWEST / 2)].abs()
-    size = usual.mean().item() if usual.numel() else 0.0
-    return torch.allclose(
-        stored, now, rtol=TOLERANCE, atol=TOLERANCE * size + 1e-12, equal_nan=True
-    )
+    same_shape = stored.shape == now.shape
+    return same_shape and close(stored.double(), now.double(), TOLERANCE)

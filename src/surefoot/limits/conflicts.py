@@ -96,7 +96,7 @@ def conflict_bound(
     guarantee = Local() if guarantee is None else guarantee
     check_guarantee(guarantee)
     hard = labels.ndim == 1 or labels.shape == (len(points), 1)
-    _check(points, labels, eps, hard=hard)
+    _check(points, labels, eps, norm, hard=hard)
     if guarantee.conflict_distance is None:
         return Ceiling(1.0, False, 0)
     reach = guarantee.conflict_distance * eps
@@ -128,11 +128,18 @@ def _overlap(points: Tensor, norm: Norm) -> float:
     return unit * (points.shape[1] ** 0.5 if norm == "l2" else 1.0)
 
 
-def _check(points: Tensor, labels: Tensor, eps: float, *, hard: bool) -> None:
+def _check(points: Tensor, labels: Tensor, eps: float, norm: str, *, hard: bool) -> None:
     if points.ndim < 2 or len(points) == 0 or len(labels) != len(points):
         raise ValueError(
             f"need points [N, ...] and as many labels; found shapes {tuple(points.shape)} and"
             f" {tuple(labels.shape)}"
+        )
+    if norm not in ("l2", "linf"):
+        raise ValueError(f'`norm` must be "l2" or "linf"; found {norm!r}')
+    if not points.is_floating_point():
+        raise ValueError(
+            f"`points` must be floating point; found {points.dtype}. Pass points.double(), and eps"
+            " in the same units"
         )
     if not bool(points.isfinite().all()):
         raise ValueError("`points` must be finite; found a NaN or an infinity")

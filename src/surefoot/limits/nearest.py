@@ -69,6 +69,8 @@ def nearest_other_class(points: Points, labels: Labels, *, norm: Norm) -> Neares
         >>> found.distance.tolist(), found.index.tolist()
         ([3.0, 2.0, 2.0], [2, 2, 1])
     """
+    if norm not in ("l2", "linf"):
+        raise ValueError(f'`norm` must be "l2" or "linf"; found {norm!r}')
     if len(points) != len(labels) or bool((labels == labels[:1]).all()):
         raise ValueError(
             f"need one label a point and two classes; found {len(points)} points,"

@@ -53,7 +53,8 @@ def dtype_of(model: Model) -> torch.dtype:
 
 def first_weight(model: Model) -> torch.Tensor | None:
     """Return the first floating-point weight of a module; None for any other callable."""
-    inner = getattr(model, "model", model)  # a counted or wrapped model is where its net is
+    # A counted or wrapped model is where its net is.
+    inner = model if isinstance(model, nn.Module) else getattr(model, "model", model)
     if isinstance(inner, nn.Module):
         for weight in inner.parameters():
             if weight.is_floating_point():

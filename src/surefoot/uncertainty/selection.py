@@ -15,7 +15,16 @@ from torch import Tensor
 from surefoot.models.frozen import device_of, frozen
 from surefoot.stats import upper_bound
 from surefoot.streams import keys, normal
-from surefoot.types import Flags, Images, Labels, Model, Outcomes, PerExample
+from surefoot.types import (
+    AnyLabels,
+    Flags,
+    Images,
+    Labels,
+    Model,
+    Outcomes,
+    PerExample,
+    checked_labels,
+)
 from surefoot.uncertainty.selective import scored
 from surefoot.uncertainty.temperature import Tempered, fit_temperature
 
@@ -45,7 +54,7 @@ def by_coverage(
 def by_risk(
     model: Model,
     images: Images,
-    labels: Labels,
+    labels: AnyLabels,
     score: str,
     risk: float,
     *,
@@ -65,6 +74,7 @@ def by_risk(
         alpha: probability of a threshold whose risk is larger.
         sigma: noise that the classifier will see.
     """
+    images, labels = _checked(images, labels)
     first = len(images) // 3
     _, scores = _scored(model, images[:first], score, sigma)
     grid = grid_for(scores, risk, count=len(images) - first, alpha=alpha)
@@ -73,7 +83,7 @@ def by_risk(
     return threshold_at_risk(scores, wrong, risk, grid=grid, alpha=alpha)
 
 
-def tempered(model: Model, images: Images, labels: Labels, *, sigma: float = 0.0) -> Tempered:
+def tempered(model: Model, images: Images, labels: AnyLabels, *, sigma: float = 0.0) -> Tempered:
     """Return the model with the temperature that fits the first third of the images best.
 
     So `by_risk` may test on the others of the same images.
@@ -84,6 +94,7 @@ def tempered(model: Model, images: Images, labels: Labels, *, sigma: float = 0.0
         labels: of these images.
         sigma: noise that the classifier will see.
     """
+    images, labels = _checked(images, labels)
     first = len(images) // 3
     logits, _ = _scored(model, images[:first], "energy", sigma)
     return Tempered(model, fit_temperature(logits, labels[:first]))
@@ -215,9 +226,15 @@ def _check(risk: float, alpha: float) -> None:
         raise ValueError(f"need `risk` and `alpha` strictly in (0, 1); found {risk}, {alpha}")
 
 
+def _checked(images: Images, labels: AnyLabels) -> tuple[Images, Labels]:
+    if len(images) < 3:
+        raise ValueError(f"need 3 images or more, a third for the grid; found {len(images)}")
+    return images, checked_labels(labels, images)
+
+
 def _scored(model: Model, images: Images, score: str, sigma: float) -> tuple[Outcomes, PerExample]:
     """Return logits and scores, of noisy images, in eval mode and without gradients."""
     images = noisy(images, sigma)
-    with torch.inference_mode(), frozen(model):
+    with torch.no_grad(), frozen(model):
         logits, scores = scored(model, images.to(device_of(model)), score)
     return logits.cpu(), scores.cpu()

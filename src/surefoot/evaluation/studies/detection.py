@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
-from torch import Tensor, nn
+from torch import Tensor
 
 from surefoot.attacks import lower_score, push_mean_score, raise_score
 from surefoot.certify import smoothing
@@ -42,12 +42,12 @@ from surefoot.evaluation.record import read_rows
 from surefoot.evaluation.shards import Shard, Shards
 from surefoot.evaluation.stored import (
     identity,
+    identity_of,
     keep_outcomes,
     outcomes_of_all,
     same_outcomes,
 )
 from surefoot.files import write_csv, write_json
-from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of
 from surefoot.progress import track
 from surefoot.stats import Interval, lower_bound, upper_bound
@@ -144,8 +144,7 @@ def detect(
     header = {
         "inside": _named(inside),
         "outside": _named(outside),
-        "model": fingerprint(vote.model) if isinstance(vote.model, nn.Module) else None,
-        "model_config": getattr(vote.model, "config", None),
+        "model": identity_of(vote.model, inside),
         "sigma": vote.sigma,
         **{name: value for name, value in vars(asked).items()},
         "error_budget": "each bound on its own, alpha for each image",

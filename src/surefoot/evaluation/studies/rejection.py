@@ -18,15 +18,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from surefoot.certify import smoothing
 from surefoot.data import Data
 from surefoot.evaluation.metrics import fraction
 from surefoot.evaluation.shards import Shard, Shards
-from surefoot.evaluation.stored import identity, outcomes_of_all
+from surefoot.evaluation.stored import identity, identity_of, outcomes_of_all
 from surefoot.files import write_csv, write_json
-from surefoot.models import fingerprint
 from surefoot.models.frozen import device_of
 from surefoot.progress import track
 from surefoot.stats import Interval
@@ -99,8 +97,7 @@ def rejection_curve(
     """
     header = {
         "data": {"name": data.name, "hash": data.fingerprint(), "count": len(data)},
-        "model": fingerprint(vote.model) if isinstance(vote.model, nn.Module) else None,
-        "model_config": getattr(vote.model, "config", None),
+        "model": identity_of(vote.model, data),
         "sigma": vote.sigma,
         "levels": vote.levels,
         "score": score,

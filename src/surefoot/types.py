@@ -58,8 +58,9 @@ def checked_images(images: Tensor, low: float = 0.0, high: float = 1.0) -> Image
     if not (smallest >= low and largest <= high):
         if not (math.isfinite(smallest) and math.isfinite(largest)):
             raise ValueError(
-                "`images` must be finite; found a NaN or an infinity. Find its rows with"
-                " ~images.flatten(1).isfinite().all(1) and drop them, or correct how they are read"
+                f"`images` must lie in [{low:g}, {high:g}]; found a NaN or an infinity. Find"
+                " its rows with ~images.flatten(1).isfinite().all(1) and drop them, or correct how"
+                " they are read"
             )
         near = smallest >= low - RANGE_TOLERANCE and largest <= high + RANGE_TOLERANCE
         digits = ".9g" if near else ".6g"

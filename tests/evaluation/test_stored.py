@@ -8,7 +8,7 @@ from torch import nn
 
 from surefoot.data import Data
 from surefoot.evaluation import Plain, Smoothed, bracket
-from surefoot.evaluation.stored import repeats, same_outcomes
+from surefoot.evaluation.stored import identity_of, repeats, same_outcomes
 from surefoot.evaluation.studies.detection import Asked, detect
 from surefoot.evaluation.studies.rejection import rejection_curve
 from surefoot.guarantees import Local
@@ -251,3 +251,10 @@ def test_a_config_of_others_is_no_obstacle(config):
     model.config = config
     found = bracket(Plain(model, steps=1), some(), **HOW)
     assert found.header["model"]["name"] == "Linear"
+
+
+def test_callables_without_attributes_have_an_identity():
+    data = some(30)
+    names = [identity_of(model, data)["attributes"] for model in (torch.sin, nn.Linear(6, 3))]
+    assert names[0] != names[1]
+    assert identity_of(torch.sin, data)["hash"] is None

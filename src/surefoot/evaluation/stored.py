@@ -112,7 +112,9 @@ def _attributes(model: Model) -> dict[str, str]:
     found = {}
     for place, part in parts.items():
         found[place] = f"{type(part).__module__}.{type(part).__qualname__}"
-        values = {name: value for name, value in vars(part).items() if name[:1] != "_"}
+        values = {
+            name: value for name, value in getattr(part, "__dict__", {}).items() if name[:1] != "_"
+        }
         code, cells = getattr(part, "__code__", None), getattr(part, "__closure__", None) or ()
         if code is not None:
             values["code"] = code.co_code.hex()

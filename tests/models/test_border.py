@@ -426,3 +426,15 @@ def test_a_logit_near_zero_is_no_dependence():
         net.weight[1:] *= 100
     assert behaviour(nn.Sequential(nn.Flatten(), net.float()), images(8)).problem == ""
     assert behaviour(nn.Sequential(nn.Flatten(), net), images(1)).problem == ""
+
+
+class Drowned(nn.Module):
+    """One draw a call in one column; loud noise of each row's own in another."""
+
+    def forward(self, x):
+        own = 100 * torch.randn(len(x))
+        return torch.stack([own, torch.randn(()).expand(len(x)), own * 0], 1)
+
+
+def test_own_noise_of_one_class_hides_nothing_in_another():
+    assert "share random draws" in behaviour(Drowned(), images(8)).problem

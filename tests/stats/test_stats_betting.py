@@ -80,3 +80,11 @@ def test_binomial_bounds_hold_for_tiny_levels(alpha):
             assert (1 - high) ** size <= mpf(alpha)
             high = mpf(upper_bound(torch.tensor([size - 1.0]), size, alpha).item())
             assert 1 - high**size <= mpf(alpha)
+
+
+@pytest.mark.parametrize("values", [[5.0, 7.0], [0.5, -0.1], [0.5, math.nan]])
+def test_values_outside_the_range_are_named(values):
+    with pytest.raises(ValueError, match="values in"):
+        mean_interval(np.array(values))
+    with pytest.raises(ValueError, match="low < high"):
+        mean_interval(np.array([1.0]), low=1.0, high=1.0)

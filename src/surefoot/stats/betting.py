@@ -14,6 +14,8 @@ from surefoot.stats.binomial import Interval
 MOST = 0.75
 """Part of the capital that a bet may lose at most."""
 BISECTIONS = 60
+ROUNDING = 1e-9
+"""What arithmetic may add to a value at the end of its range."""
 
 
 def mean_lower_bound(values: np.ndarray, alpha: float) -> float:
@@ -55,10 +57,19 @@ def mean_interval(
     """Return the mean of independent values in [low, high] with its betting interval.
 
     Each side has alpha / 2. Without values the mean is NaN and the interval is [low, high].
+
+    Raises:
+        ValueError: a NaN or a value outside [low, high], or no range.
     """
     if len(values) == 0:
         return Interval(math.nan, low, high)
-    scaled = np.clip((np.asarray(values, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
+    width = high - low if high > low else np.nan
+    scaled = (np.asarray(values, dtype=np.float64) - low) / width
+    if not bool(np.all((scaled >= -ROUNDING) & (scaled <= 1 + ROUNDING))):
+        raise ValueError(
+            f"need values in [low, high], low < high; found another in [{low}, {high}]"
+        )
+    scaled = np.clip(scaled, 0.0, 1.0)
     mean = float(np.mean(values))
     least = low + (high - low) * mean_lower_bound(scaled, alpha / 2)
     most = high - (high - low) * mean_lower_bound(1 - scaled, alpha / 2)

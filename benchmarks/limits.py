@@ -35,7 +35,9 @@ from torch import Tensor
 from surefoot.data import load
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
 from surefoot.limits import Estimate, concentration, conflict_bound, label_uncertainty
-from surefoot.limits.regions import Balls, HalfSpaces, Region
+from surefoot.limits.balls import Balls
+from surefoot.limits.half_spaces import HalfSpaces
+from surefoot.limits.regions import Region
 
 Case = Literal[
     "speed",

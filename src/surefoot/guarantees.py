@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from surefoot.stats import bisection
 from surefoot.types import Labels, Model, Outcomes, Pairwise, PerAlternative, Sets, rejects
 
 Quantifier = Literal["every", "some"]
@@ -341,11 +342,11 @@ def tolerated_shift(probability: Tensor, competitor: Tensor, size: Tensor | int 
     searchable = (many > 1) & high.isfinite() & (high > 0)
     if bool(searchable.any()):
         bracket = torch.where(searchable, high, 0.0)
-        for _ in range(60):
-            middle = (low + bracket) / 2
-            ahead = log_cdf(lead - middle) > many.log() + log_cdf(chase + middle)
-            low = torch.where(ahead, middle, low)
-            bracket = torch.where(ahead, bracket, middle)
+
+        def ahead(shift: Tensor) -> Tensor:
+            return log_cdf(lead - shift) > many.log() + log_cdf(chase + shift)
+
+        low, _ = bisection(low, bracket, ahead, 60)
     shift = torch.where(many > 1, torch.where(competitor > 0, low, torch.inf), (lead - chase) / 2)
     # Phi^-1 is good to about 1e-15 of its size; the sum of the sizes bounds the error of both.
     error = 1e-14 * (1 + lead.abs() + chase.abs())

@@ -9,7 +9,7 @@ import torch
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.limits import conflict_bound
 from surefoot.limits import conflicts as room
-from surefoot.limits.pairs import close_pairs
+from surefoot.limits.neighbours import close_pairs
 
 
 def distances(points, norm):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from surefoot.limits import best_concentration, concentration, repeated
+from surefoot.limits import concentration, repeated
 from surefoot.limits.calibration import calibrated
 from surefoot.limits.goal import Goal
 from surefoot.limits.measures import Measures
@@ -104,7 +104,7 @@ def test_parts_may_not_overlap():
 
 def test_steps_of_calibration_by_hand():
     """A search that reaches 80 % of what it is asked for out of sample."""
-    goal = Goal(0.1, 0.0, 0.1, "l2", 1, 0.0, "union")
+    goal = Goal(0.1, 0.0, 0.1, "l2", components=1, delta=0.0)
     asked = []
 
     def fit(goal):
@@ -115,7 +115,7 @@ def test_steps_of_calibration_by_hand():
         fraction = interval(round(800 * 0.1 * (1 + asked[-1].delta)), 1000, 0.05)
         return Measures(fraction, fraction, interval(1, 2, 0.05))
 
-    end = calibrated.__wrapped__(fit, goal, measured, "value")
+    end = calibrated.__wrapped__(fit, goal, measured)
     assert end.measures.risk.value >= 0.1
     assert [g.delta for g in asked] == pytest.approx([0.0, 0.25])
 
@@ -166,21 +166,20 @@ def test_repeated_splits():
 def test_best_family_is_the_one_that_fits_the_cloud():
     points, unsure = cloud(1000, 10)
     points[:, 0] *= 4  # half-spaces across the long side
-    name, found = best_concentration(points, unsure, **SETTINGS)
-    assert name == "half-spaces"
+    best = SETTINGS | {"family": "best"}
+    found = concentration(points, unsure, **best)
+    assert found.family == "half-spaces"
     every = {
         family: concentration(points, unsure, family=family, **SETTINGS)
         for family in ("balls", "half-spaces")
     }
-    assert found.risk == every[name].risk
+    assert found.risk == every["half-spaces"].risk
     least = min(one.calibrate.adversarial_risk.value for one in every.values())
     assert found.calibrate.adversarial_risk.value == least
-    assert best_concentration(points, unsure, **(SETTINGS | {"gamma": 1.9})) is None
-    linf = SETTINGS | {"norm": "linf", "components": 1}
-    name, _ = best_concentration(points, unsure, families=["rectangles"], **linf)
-    assert name == "rectangles"
+    none = concentration(points, unsure, **(best | {"gamma": 1.9}))
+    assert (none.family, none.feasible) == ("none", False)
     with pytest.raises(ValueError, match="`calibrate`"):
-        best_concentration(points, unsure, search=torch.arange(20), **SETTINGS)
+        concentration(points, unsure, search=torch.arange(20), **best)
 
 
 def test_families_and_norms():
@@ -201,5 +200,5 @@ def test_an_empty_region_is_furthest_from_the_goal():
         held, reached = counts[region], counts[region] + 10
         return Measures(interval(held, 1000), interval(reached, 1000), interval(1, 2))
 
-    found = calibrated(fit, goal, measured, "value")
+    found = calibrated(fit, goal, measured)
     assert found.region == "short"

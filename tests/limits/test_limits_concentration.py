@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from surefoot.limits import Estimate, concentration, label_uncertainty
+from surefoot.limits.balls import GAP, prepare
 from surefoot.limits.goal import Goal
-from surefoot.limits.search.balls import GAP, prepare
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_infeasible_gamma_is_a_clean_answer(digits):
             constraint="component",
             search=search,
         )
-        assert found == Estimate(False, False, found.largest_gamma)
+        assert found == Estimate("balls", False, False, found.largest_gamma)
         assert found.largest_gamma == pytest.approx(1.2176, abs=1e-4)
         assert found.robustness is None
 
@@ -149,7 +149,15 @@ def test_search_agrees_with_plain_loops(metric, components, ties):
         points, uncertainty = gaussian(24, 3, seed)
         if ties:
             points = (2 * points).round() / 2
-        goal = Goal(0.25, 0.4 * (seed % 2), 0.4, metric, components, 0.1, "component")
+        goal = Goal(
+            0.25,
+            0.4 * (seed % 2),
+            0.4,
+            metric,
+            components=components,
+            delta=0.1,
+            constraint="component",
+        )
         expected = plain_greedy(points, uncertainty, goal)
         found = prepare(points, uncertainty, goal)(goal)
         assert (found is None) == (expected is None)

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from surefoot.limits import concentration
 from surefoot.limits.goal import Goal
-from surefoot.limits.search.half_spaces import prepare
+from surefoot.limits.half_spaces import prepare
 from surefoot.streams import generator
 
 
@@ -46,8 +46,8 @@ def test_on_a_line_the_best_end_is_found(gamma, ties):
         if ties:
             values = (2 * values).round() / 2
         unsure = torch.rand(60, generator=torch.Generator().manual_seed(seed)).double()
-        aim = goal(gamma=gamma)
-        region = prepare(values, unsure, aim, seed)(aim)
+        aim = goal(gamma=gamma, seed=seed)
+        region = prepare(values, unsure, aim)(aim)
         # With a gamma one half of the points only teaches: judge on the other.
         seen = torch.arange(60)
         if gamma > 0:

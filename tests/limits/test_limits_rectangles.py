@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from surefoot.limits import concentration
-from surefoot.limits.search.rectangles import _clusters, _rarity
+from surefoot.limits.rectangles import _clusters, _rarity
 
 SETTINGS = {"risk": 0.08, "gamma": 0.0, "eps": 0.2, "norm": "linf", "family": "rectangles"}
 

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from surefoot.limits.regions import Balls, HalfSpaces, Rectangles
-from surefoot.limits.regions.balls import ROWS
+from surefoot.limits.balls import Balls
+from surefoot.limits.half_spaces import HalfSpaces
+from surefoot.limits.rectangles import Rectangles
+from surefoot.limits.regions import ROWS
 
 GRID = torch.cartesian_prod(*[torch.arange(-4, 4.01, 0.125, dtype=torch.float64)] * 2)
 

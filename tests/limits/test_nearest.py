@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import pairwise_distances
 
 from surefoot import load
-from surefoot.limits import nearest, nearest_other_class
+from surefoot.limits import nearest_other_class, neighbours
 
 METRICS = {"l2": "euclidean", "linf": "chebyshev"}
 
@@ -89,13 +89,13 @@ def test_a_rare_class_is_found_though_all_likely_pairs_are_of_the_own_class(gene
 def test_few_pairs_are_measured_in_l2(monkeypatch, generator):
     """The bound on rounding leaves hardly more than the winners."""
     sizes = []
-    measured = nearest._measured
+    measured = neighbours._measured
 
     def counting(points, pairs, length):
         sizes.append(len(pairs[0]))
         return measured(points, pairs, length)
 
-    monkeypatch.setattr(nearest, "_measured", counting)
+    monkeypatch.setattr(neighbours, "_measured", counting)
     points = torch.rand(1500, 300, generator=generator)
     nearest_other_class(points, torch.arange(1500) % 5, norm="l2")
     assert 1500 <= sum(sizes) < 1.2 * 1500

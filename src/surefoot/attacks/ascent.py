@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from surefoot.attacks.counted import Evaluated
+from surefoot.stats import bisection
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Labels
 
@@ -139,11 +140,11 @@ def nearest_crossing(
         bisection_steps: number of passes.
     """
     low = torch.zeros(len(found), device=found.device, dtype=found.dtype)
-    high = torch.ones_like(low)
-    for _ in range(bisection_steps):
-        middle = (low + high) / 2
-        beyond = wrong(origins + spread(middle, found) * (found - origins))
-        low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
+
+    def right(part: Tensor) -> Tensor:
+        return ~wrong(origins + spread(part, found) * (found - origins))
+
+    _, high = bisection(low, torch.ones_like(low), right, bisection_steps)
     return origins + spread(high, found) * (found - origins)
 
 

@@ -2,20 +2,24 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from surefoot.cli.declared import declared, real
 from surefoot.cli.options import Rows, check_seeds, command_line
 
+GOAL: Any = declared("surefoot.limits.goal", "Goal", without=("eps", "norm"))(risk=0.05, gamma=0.0)
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from surefoot.data import Data
     from surefoot.limits import Estimate
+    from surefoot.limits.goal import Goal
     from surefoot.threat import Threat
 else:
-    Threat = declared("surefoot.threat", "Threat")
+    Threat, Goal = declared("surefoot.threat", "Threat"), type(GOAL)
 
 SPREADS = ("risk", "adversarial_risk", "label_uncertainty")
+Entries = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -31,22 +35,10 @@ class Command:
             probabilities), else it is 0.
         threat: The ball around each image.
         radii: Grid of radii; the headline radius is always in it.
-        risk: Least measure of the error region: the error rate of the classifiers in question.
-        gamma: Least label uncertainty of the error region.
-        family: Shape of the components of the region: balls (l2), cubes or rectangles (linf),
-            half-spaces (both); default is balls or cubes; best takes all that fit the norm and
-            chooses on the calibration part.
-        components: Number of components of the region, at most.
-        delta: Cover so much more on the search part, that held-out points follow; calibration
-            starts there.
-        constraint: Hold the label uncertainty of the union above gamma, or that of each component
-            as in the authors' program.
-        calibrate_to: Bring the value on the calibration part up to risk and gamma, or its lower
-            limit.
+        goal: The error region, and how it is searched for.
         ceiling: Prove the ceiling of these rows, too; it takes minutes for tens of thousands.
         splits: Number of random splits; more than one also shows mean and standard deviation. The
             numbers of a radius are those of the first.
-        seed: Seed of the first split.
         folder: Folder that receives limit.json.
     """
 
@@ -57,136 +49,128 @@ class Command:
     rows: Rows = field(default_factory=lambda: Rows(count=0))
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.5))
     radii: tuple[float, ...] = ()
-    risk: float = 0.05
-    gamma: float = 0.0
-    family: Literal["default", "best", "balls", "cubes", "rectangles", "half-spaces"] = "default"
-    components: int = 5
-    delta: float = 0.05
-    constraint: Literal["union", "component"] = "union"
-    calibrate_to: Literal["value", "limit"] = "value"
+    goal: Goal = GOAL
     ceiling: bool = True
     splits: int = 1
-    seed: int = 0
     folder: Path = Path("runs/limit")
 
     def run(self) -> None:
         """Estimate, write, show."""
-        import torch
-
         from surefoot.cli.say import say
-        from surefoot.cli.show import percent, table
         from surefoot.evaluation.bracket import grid_of
-        from surefoot.evaluation.limit import ceilings
         from surefoot.files import write_json
-        from surefoot.guarantees import LabelOrUncertain, Local
-        from surefoot.limits import label_uncertainty
 
-        threat = real(self.threat)
-        check_seeds(self.seed)
-        if not 0 <= self.delta < 1:
-            raise ValueError(f"--delta must lie in [0, 1), a measure; found {self.delta:g}")
+        check_seeds(self.goal.seed)
+        if not 0 <= self.goal.delta < 1:
+            raise ValueError(f"--delta must lie in [0, 1), a measure; found {self.goal.delta:g}")
         data, _ = self.rows.load()
-        images, labels = data.batch(slice(None))
-        for doubt in threat.doubts(images):
+        threat: Any = real(self.threat)
+        for doubt in threat.doubts(data.batch(slice(None))[0]):
             say(f"warning: {doubt}")
-        unsure = torch.zeros(len(data))
-        if data.probabilities is not None:
-            unsure = label_uncertainty(data.probabilities, labels)
-        entries, shown = [], []
         grid = grid_of(self.radii, threat)
-        claims = {"local": Local(), "label_or_uncertain": LabelOrUncertain()}
-        proven = {
-            name: ceilings(data, claim, threat, grid) if self.ceiling else []
-            for name, claim in claims.items()
-        }
-        for radius in grid:
-            family, found, spread = self._estimate(images.flatten(1), unsure, radius)
-            entries.append({"radius": radius, "family": family, **_as_entry(found), **spread})
-            shown.append(
-                (
-                    f"{radius:g}",
-                    family,
-                    percent(found.robustness),
-                    percent(found.risk),
-                    found.calibrated,
-                    "valid" if found.valid else "not valid" if found.feasible else "infeasible",
-                )
-            )
+        proven = self._prove(data, grid)
+        estimates = self._estimate(data, grid)
         self.folder.mkdir(parents=True, exist_ok=True)
         header = {"command": command_line(), "data": data.name, "hash": data.fingerprint()}
-        found = {"estimates": entries, "ceilings": proven}
+        found = {"estimates": estimates, "ceilings": proven}
         write_json({**header, **found}, self.folder / "limit.json")
-        title = f"Estimated limit of {data.name}, risk >= {self.risk:g}, gamma >= {self.gamma:g}"
+        self._show_estimates(data, estimates)
+        if self.ceiling:
+            self._show_ceilings(data, proven)
+        say(f"limit: {self.folder / 'limit.json'}")
+
+    def _prove(self, data: "Data", grid: list[float]) -> dict[str, Entries]:
+        from surefoot.evaluation.limit import ceilings
+        from surefoot.guarantees import LabelOrUncertain, Local
+
+        threat: Any = real(self.threat)
+        guarantees = {"local": Local(), "label_or_uncertain": LabelOrUncertain()}
+        return {
+            name: ceilings(data, guarantee, threat, grid) if self.ceiling else []
+            for name, guarantee in guarantees.items()
+        }
+
+    def _estimate(self, data: "Data", grid: list[float]) -> Entries:
+        from surefoot.limits import concentration, uncertainty_of
+
+        points, unsure, entries = data.batch(slice(None))[0].flatten(1), uncertainty_of(data), []
+        for radius in grid:
+            settings = {**vars(self.goal), "eps": radius, "norm": self.threat.norm}
+            found = concentration(points, unsure, **settings)
+            spread = self._repeat(points, unsure, settings | {"family": found.family})
+            entries.append({"radius": radius, **_as_entry(found), **spread})
+        return entries
+
+    def _repeat(
+        self, points: "Tensor", unsure: "Tensor", settings: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return mean and standard deviation over splits, all with the family of the first."""
+        from surefoot.limits import repeated
+
+        if self.splits == 1 or settings["family"] == "none":
+            return {}
+        many = repeated(points, unsure, splits=self.splits, **settings)
+        spreads = {f"{name}_over_splits": getattr(many, name)._asdict() for name in SPREADS}
+        return {"splits": self.splits, "valid_splits": many.valid, **spreads}
+
+    def _show_estimates(self, data: "Data", entries: Entries) -> None:
+        from surefoot.cli.show import percent, table
+        from surefoot.stats import Interval
+
+        def interval(found: dict[str, float] | None) -> str:
+            return percent(Interval(**found) if found else None)
+
+        wanted = f"risk >= {self.goal.risk:g}, gamma >= {self.goal.gamma:g}"
         names = ("robustness (estimate)", "held-out risk", "calibrated", "status")
-        table(title, (f"{self.threat.norm} radius", "family", *names), shown)
+        table(
+            f"Estimated limit of {data.name}, {wanted}",
+            (f"{self.threat.norm} radius", "family", *names),
+            [
+                (
+                    f"{entry['radius']:g}",
+                    entry["family"],
+                    interval(entry["robustness"]),
+                    interval(entry["risk"]),
+                    entry["calibrated"],
+                    _status(entry),
+                )
+                for entry in entries
+            ],
+        )
         for entry in entries:
             if "splits" in entry:
                 mean, sd = entry["adversarial_risk_over_splits"].values()
                 print(
-                    f"radius {entry['radius']:g}: robustness {_share(1 - mean)} +- {_share(sd)}"
+                    f"radius {entry['radius']:g}: robustness {_percent(1 - mean)} +- {_percent(sd)}"
                     f" over {entry['splits']} splits, valid in {entry['valid_splits']:.0%}"
                 )
         print("An estimate from one found region, not a proof; see docs/limits.md.")
-        if self.ceiling:
-            table(
-                f"Proven for these {len(data)} rows: no classifier is right and robust on more",
-                (f"{self.threat.norm} radius", "local", "accepted and right, or uncertain"),
-                [_proven(*pair) for pair in zip(*proven.values(), strict=True)],
-            )
-        say(f"figures: {self.folder / 'limit.json'}")
 
-    def _estimate(
-        self, points: "Tensor", unsure: "Tensor", radius: float
-    ) -> tuple[str, "Estimate", dict[str, Any]]:
-        """Give the family, the estimate of the first split, and what all splits say."""
-        from surefoot.limits import (
-            Estimate,
-            best_concentration,
-            concentration,
-            largest_gamma,
-            repeated,
+    def _show_ceilings(self, data: "Data", proven: dict[str, Entries]) -> None:
+        from surefoot.cli.show import table
+
+        table(
+            f"Proven for these {len(data)} rows: no classifier is right and robust on more",
+            (f"{self.threat.norm} radius", "local", "accepted and right, or uncertain"),
+            [
+                (f"{local['radius']:g}", _ceiling(local), _ceiling(uncertain))
+                for local, uncertain in zip(*proven.values(), strict=True)
+            ],
         )
-        from surefoot.limits.families import choose
-
-        settings: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                "risk",
-                "gamma",
-                "components",
-                "delta",
-                "constraint",
-                "calibrate_to",
-                "seed",
-            )
-        }
-        settings |= {"eps": radius, "norm": self.threat.norm}
-        if self.family == "best":
-            best = best_concentration(points, unsure, **settings)
-            if best is None:
-                return "none", Estimate(False, False, largest_gamma(unsure, self.risk)), {}
-            family, found = best
-        else:
-            given = None if self.family == "default" else self.family
-            family = choose(given, self.threat.norm)
-            found = concentration(points, unsure, family=family, **settings)
-        if self.splits == 1:
-            return family, found, {}
-        many = repeated(points, unsure, splits=self.splits, family=family, **settings)
-        spreads = {f"{name}_over_splits": getattr(many, name)._asdict() for name in SPREADS}
-        return family, found, {"splits": self.splits, "valid_splits": many.valid, **spreads}
 
 
-def _proven(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, str, str]:
-    """Write the ceilings of a radius, and what people leave of the first."""
-    text = f"{_share(one['value'])} ({one['conflicts']:,} conflicts)"
-    if "agreement" in one:
-        text += f", agreement with an annotator {_share(one['agreement'])}"
-    return (
-        f"{one['radius']:g}",
-        text,
-        f"{_share(other['value'])} ({other['conflicts']:,} conflicts)",
-    )
+def _status(entry: dict[str, Any]) -> str:
+    if not entry["feasible"]:
+        return "infeasible"
+    return "valid" if entry["valid"] else "not valid"
+
+
+def _ceiling(entry: dict[str, Any]) -> str:
+    """Write a ceiling, and what annotators leave of it."""
+    text = f"{_percent(entry['value'])} ({entry['conflicts']:,} conflicts)"
+    if "agreement" in entry:
+        text += f", agreement with an annotator {_percent(entry['agreement'])}"
+    return text
 
 
 def _as_entry(found: "Estimate") -> dict[str, Any]:
@@ -204,5 +188,5 @@ def _as_entry(found: "Estimate") -> dict[str, Any]:
     return entry | {"robustness": as_json(found.robustness)}
 
 
-def _share(value: float) -> str:
+def _percent(value: float) -> str:
     return f"{100 * value:.2f} %"

@@ -14,6 +14,7 @@ from surefoot.evaluation.classifiers import Classifier, Plain, Smoothed
 from surefoot.evaluation.shards import Costs, add_costs
 from surefoot.files import write_whole
 from surefoot.guarantees import Guarantee
+from surefoot.stats import bisection
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Sets
 
@@ -104,12 +105,13 @@ class AttackSweep:
         rows = torch.tensor([row for row, _ in places], device=self.images.device)
         ways = torch.stack([self.found[place] for place in places]) - self.images[rows]
         sets = torch.stack([self.sets[place] for place in places]).unsqueeze(1)
+
+        def holds(part: Tensor) -> Tensor:
+            there = self.images[rows] + spread(part, ways) * ways
+            return ~self.classifier.breaks(there, sets, self.guarantee)
+
         low, high = torch.zeros(len(rows)).to(ways), torch.ones(len(rows)).to(ways)
-        for _ in range(self.classifier.bisection_steps):
-            middle = (low + high) / 2
-            there = self.images[rows] + spread(middle, ways) * ways
-            fails = self.classifier.breaks(there, sets, self.guarantee)
-            low, high = torch.where(fails, low, middle), torch.where(fails, middle, high)
+        _, high = bisection(low, high, holds, self.classifier.bisection_steps)
         there = self.images[rows] + spread(high, ways) * ways
         lengths = self.threat.distance(there, self.images[rows])
         for place, (row, alternative) in enumerate(places):

@@ -16,7 +16,7 @@ import torch
 
 from surefoot.data import Data
 from surefoot.guarantees import Guarantee
-from surefoot.limits import concentration, conflict_bound, label_uncertainty
+from surefoot.limits import concentration, conflict_bound, uncertainty_of
 from surefoot.stats import Interval
 from surefoot.streams import generator
 from surefoot.threat import Threat
@@ -36,11 +36,8 @@ def estimates(
     """
     if guarantee.conflict_distance is None or len(rows) < 20:
         return []
-    images, labels = data.batch(slice(None))
-    points = images.flatten(1)
-    unsure = torch.zeros(len(points))
-    if data.probabilities is not None:
-        unsure = label_uncertainty(data.probabilities, labels)
+    points = data.batch(slice(None))[0].flatten(1)
+    unsure = uncertainty_of(data)
     order = torch.randperm(len(points), generator=generator(0, len(points)))
     search, report = order[: len(order) // 2], order[len(order) // 2 :]
     wrong = ~torch.from_numpy(rows["clean"].to_numpy().copy())

@@ -1,4 +1,4 @@
-"""What no classifier could beat on this data: limits of robustness.
+"""What no classifier can exceed on these data: limits of robustness.
 
 `concentration` searches a region of given measure and label uncertainty whose expansion is small:
 an estimate for the distribution, never a proof. `label_uncertainty` measures how far people
@@ -8,20 +8,20 @@ disagree about the points. `nearest_other_class` measures how far classes lie ap
 
 from surefoot.limits.concentration import Estimate, concentration
 from surefoot.limits.conflicts import Ceiling, conflict_bound
-from surefoot.limits.label_uncertainty import label_uncertainty, largest_gamma
-from surefoot.limits.nearest import Nearest, nearest_other_class
-from surefoot.limits.several import Repeated, best_concentration, repeated
+from surefoot.limits.label_uncertainty import label_uncertainty, largest_gamma, uncertainty_of
+from surefoot.limits.neighbours import Nearest, nearest_other_class
+from surefoot.limits.repeated import Repeated, repeated
 
 __all__ = [
     "Ceiling",
     "Estimate",
     "Nearest",
     "Repeated",
-    "best_concentration",
     "concentration",
     "conflict_bound",
     "label_uncertainty",
     "largest_gamma",
     "nearest_other_class",
     "repeated",
+    "uncertainty_of",
 ]

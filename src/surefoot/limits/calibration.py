@@ -6,13 +6,11 @@ Not here: the part that reports; it is never looked at.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from surefoot.limits.goal import Fit, Goal
+from surefoot.limits.goal import Goal
 from surefoot.limits.measures import Measures
-from surefoot.limits.regions import Region
-
-CalibrateTo = Literal["value", "limit"]
+from surefoot.limits.regions import Fit, Region
 
 ROUNDS = 12
 """Searches at most, for each number of components."""
@@ -24,7 +22,7 @@ UNSEEN = 2.0
 """The factor where no calibration point lies in the region, so that none can be computed."""
 
 MOST = 4.0
-"""Covers beyond this many times the risk are given up."""
+"""Covers above this many times the risk are given up."""
 
 
 class Attempt(NamedTuple):
@@ -41,18 +39,16 @@ class _Trial(NamedTuple):
     adversarial_risk: float
 
 
-def calibrated(
-    fit: Fit, goal: Goal, measured: Callable[[Region], Measures], calibrate_to: CalibrateTo
-) -> Attempt | None:
-    """Try `goal.components`, half as many, ... one; give the least expansion that reaches the goal.
+def calibrated(fit: Fit, goal: Goal, measured: Callable[[Region], Measures]) -> Attempt | None:
+    """Try `goal.components`, half as many, ... one; return the least expansion that does.
 
-    Every figure that counts is of the calibration part. If none reaches it: the one that comes
+    Every measure that counts is of the calibration part. If none reaches it: the one that comes
     closest to risk and gamma. None: the search found nothing.
     """
     trials = [
         trial
         for components in _halves(goal.components)
-        for trial in _raise(fit, replace(goal, components=components), goal, measured, calibrate_to)
+        for trial in _raise(fit, replace(goal, components=components), goal, measured)
     ]
     best = max(trials, key=lambda one: (one.closeness, -one.adversarial_risk), default=None)
     return None if best is None else best.attempt
@@ -65,11 +61,7 @@ def _halves(components: int) -> Iterator[int]:
 
 
 def _raise(
-    fit: Fit,
-    asked: Goal,
-    goal: Goal,
-    measured: Callable[[Region], Measures],
-    calibrate_to: CalibrateTo,
+    fit: Fit, asked: Goal, goal: Goal, measured: Callable[[Region], Measures]
 ) -> Iterator[_Trial]:
     """Raise delta and gamma by what is missing, until nothing is or the search finds no more."""
     for _ in range(ROUNDS):
@@ -77,7 +69,7 @@ def _raise(
         if region is None:
             return
         found = measured(region)
-        short, certain = _missing(found, goal, calibrate_to)
+        short, certain = _missing(found, goal)
         closeness = 0.0 if math.isinf(short) else min(1.0, 1 / short)
         if goal.gamma > 0:
             closeness *= min(1.0, 1 - certain / goal.gamma)
@@ -92,9 +84,9 @@ def _raise(
         asked = replace(asked, delta=cover - 1, gamma=gamma)
 
 
-def _missing(found: Measures, goal: Goal, calibrate_to: CalibrateTo) -> tuple[float, float]:
+def _missing(found: Measures, goal: Goal) -> tuple[float, float]:
     """Return by which factor the risk falls short, and how much label uncertainty is missing."""
-    value = "low" if calibrate_to == "limit" else "value"
+    value = "low" if goal.calibrate_to == "limit" else "value"
     risk, gamma = getattr(found.risk, value), getattr(found.label_uncertainty, value)
     short = goal.risk / risk if risk > 0 else math.inf
     if goal.gamma == 0:

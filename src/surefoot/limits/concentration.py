@@ -6,20 +6,21 @@ proven ceilings for given rows.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from surefoot.limits.calibration import Attempt, CalibrateTo, calibrated
-from surefoot.limits.families import FAMILIES, Family, choose
-from surefoot.limits.goal import Fit, Goal
+from surefoot.limits.calibration import Attempt, calibrated
+from surefoot.limits.families import FAMILIES, choose, fitting
+from surefoot.limits.goal import Goal
 from surefoot.limits.label_uncertainty import largest_gamma
 from surefoot.limits.measures import Measures, measure
-from surefoot.limits.parts import Parts, Rows, split
-from surefoot.limits.regions import Region
+from surefoot.limits.regions import Fit, Region
+from surefoot.limits.split import Parts, Rows, split
 from surefoot.stats import Interval
+from surefoot.types import Points
 
 PerPoint = Float[Tensor, "N"]
 
@@ -29,8 +30,9 @@ class Estimate:
     """An estimate of the concentration of the data, never a proof; see `concentration`.
 
     Attributes:
+        family: of the region; "none" where the family "best" found none.
         feasible: a region with enough risk and label uncertainty on the search part was found;
-            otherwise every other field but `largest_gamma` is None, False or "none".
+            otherwise every later field but `largest_gamma` is None, False or "none".
         valid: feasible, and on the report part the lower limits of risk and of label uncertainty
             reach the `risk` and the `gamma` asked for.
         largest_gamma: no subset of the search part of measure `risk` has more label uncertainty.
@@ -42,12 +44,13 @@ class Estimate:
         calibrate: the same three on the part that `delta`, `components` and the demanded gamma were
             chosen on.
         calibrated: "none": no part for it; "missed": no attempt reached `risk` and `gamma` there;
-            "value": the figures of `calibrate` reach them; "limit": their lower limits do.
+            "value": the values of `calibrate` reach them; "limit": their lower limits do.
         delta: the one used.
         components: the number used, as the search was asked.
         gamma: the label uncertainty that the search was asked for, at least the one demanded.
     """
 
+    family: str
     feasible: bool
     valid: bool
     largest_gamma: float
@@ -75,19 +78,10 @@ def concentration(
     points: Float[Tensor, "N ..."],
     uncertainty: PerPoint,
     *,
-    risk: float,
-    gamma: float,
-    eps: float,
-    norm: Literal["l2", "linf"],
-    family: Family | None = None,
-    components: int = 5,
-    delta: float = 0.05,
-    constraint: Literal["union", "component"] = "union",
-    calibrate_to: CalibrateTo = "value",
     search: Rows | np.ndarray | None = None,
     calibrate: Rows | np.ndarray | None = None,
     report: Rows | np.ndarray | None = None,
-    seed: int = 0,
+    **settings: Any,
 ) -> Estimate:
     r"""Estimate how robust a classifier with this much error and human uncertainty could be.
 
@@ -104,7 +98,7 @@ def concentration(
     an ESTIMATE of the limit, not a proof that no classifier is more robust; it approaches the
     limit only as points and components grow without end. An error counts where the PERTURBED point
     is misjudged (against its own truth), unlike an attack that compares with the label of the clean
-    point. Where the held-out risk falls short of `risk` (`valid` is False) the figure flatters:
+    point. Where the held-out risk falls short of `risk` (`valid` is False) the estimate flatters:
     give a calibration part, or calibrate_to="limit".
 
     Holds if: the points are independent draws; the parts share no point.
@@ -112,70 +106,70 @@ def concentration(
     Args:
         points: floating point, any shape a point; flattened.
         uncertainty: label uncertainty of each point, in [0, 2].
-        risk: least measure of the region, in (0, 1).
-        gamma: least mean label uncertainty of the region; 0 asks for nothing.
-        eps: size of the expansion, in the units of the points.
-        norm: "l2" or "linf".
-        family: "balls" (l2) or "cubes" (linf) around points; "rectangles" (linf): the complement of
-            rectangles around the dense part, whose expansion is bounded from above; "half-spaces"
-            (both). None takes balls or cubes.
-        components: at most this many balls, cubes, rectangles or half-spaces. Calibration also
-            tries a half, a quarter, ... one.
-        delta: the search part is covered to risk * (1 + delta), so that held-out points follow;
-            calibration starts there and raises it up to a cover of four times the risk.
-        constraint: "union": the mean over ALL covered points stays at `gamma` or above after every
-            component, so the region obeys as the definition asks, and a component may use what
-            earlier ones can spare; balls also try "component" and keep the smaller expansion.
-            "component": each component obeys alone, as in the authors' program; stricter. The
-            complement of rectangles is one component.
-        calibrate_to: what calibration must bring up to `risk` and `gamma`: "value", the figures of
-            the calibration part, as published figures do, or "limit", their lower 95 % limits, so
-            that the report part is hardly ever below.
         search: rows that choose the region.
         calibrate: rows that calibrate. Parts: if none is given, a seeded half, a quarter and a
             quarter. Only `calibrate`: the rest in two halves. Without it, but one of search or
             report given: the other is the rest, and nothing is calibrated.
         report: rows that measure the region.
-        seed: of the split, of what searches draw, and of the bootstrap, >= 0.
+        settings: the fields of `Goal`: risk, gamma, eps and norm; family, components, delta,
+            constraint, calibrate_to and seed.
 
     Returns:
         An `Estimate`. `feasible` False says that the search found no region: `gamma` is above or
-        close to `largest_gamma`, or many points are equal (then raise `delta`).
+        close to `largest_gamma`, or many points are equal (then raise `delta`); of the family
+        "best": no family reached the goal on the calibration part.
 
     Raises:
         ValueError: NaN or infinite points, shapes or ranges that do not fit, a family without a
-            closed form for the norm, parts that overlap or are too small.
+            closed form for the norm, parts that overlap or are too small; the family "best" without
+            a calibration part.
 
     Reference: Zhang, Evans, ICLR 2022, arXiv 2107.03250; Mahloujifar et al., NeurIPS 2019,
     arXiv 1905.12202, Theorem 2.4, Algorithms 1 and 2.
     """
-    goal = Goal(risk, gamma, eps, norm, components, delta, constraint)
-    family = choose(family, norm)
+    goal = Goal(**settings)
+    best = goal.family == "best"
+    families = fitting(goal.norm) if best else [choose(goal.family, goal.norm)]
     _check_points(points, uncertainty)
-    parts = split(len(points), search, calibrate, report, seed)
+    parts = split(len(points), search, calibrate, report, goal.seed)
+    if best and parts.calibrate is None:
+        raise ValueError("the best family is chosen on `calibrate`: give it, or no part at all")
     flat, uncertainty = points.flatten(1), uncertainty.to(points.device).double()
+    found = [_of_family(name, flat, uncertainty, goal, parts) for name in families]
+    if not best:
+        return found[0]
+    good = [estimate for estimate in found if estimate.calibrated in ("value", "limit")]
+    if not good:
+        return Estimate("none", False, False, found[0].largest_gamma)
+    return min(good, key=_calibrated_risk)
 
+
+def _of_family(
+    family: str, points: Points, uncertainty: Tensor, goal: Goal, parts: Parts
+) -> Estimate:
     def measured(region: Region, rows: Rows) -> Measures:
-        return measure(region, flat[rows], uncertainty[rows], eps, seed)
+        return measure(region, points[rows], uncertainty[rows], goal.eps, goal.seed)
 
-    ceiling = largest_gamma(uncertainty[parts.search], risk)
+    ceiling = largest_gamma(uncertainty[parts.search], goal.risk)
     found = None
-    if gamma <= ceiling:
-        fit = FAMILIES[family].prepare(flat[parts.search], uncertainty[parts.search], goal, seed)
-        found = _find(fit, goal, measured, parts, calibrate_to)
+    if goal.gamma <= ceiling:
+        prepare = FAMILIES[family].prepare
+        fit = prepare(points[parts.search], uncertainty[parts.search], goal)
+        found = _find(fit, goal, measured, parts.calibrate)
     if found is None:
-        return Estimate(feasible=False, valid=False, largest_gamma=ceiling)
+        return Estimate(family, False, False, ceiling)
     region, asked, checked = found
     new = measured(region, parts.report)
     return Estimate(
+        family=family,
         feasible=True,
-        valid=new.certainly_reaches(risk, gamma),
+        valid=new.certainly_reaches(goal.risk, goal.gamma),
         largest_gamma=ceiling,
         **vars(new),
         search=measured(region, parts.search),
         region=region,
         calibrate=checked,
-        calibrated=_verdict(checked, risk, gamma),
+        calibrated=_verdict(checked, goal),
         delta=asked.delta,
         components=asked.components,
         gamma=asked.gamma,
@@ -183,28 +177,26 @@ def concentration(
 
 
 def _find(
-    fit: Fit,
-    goal: Goal,
-    measured: Callable[[Region, Rows], Measures],
-    parts: Parts,
-    calibrate_to: CalibrateTo,
+    fit: Fit, goal: Goal, measured: Callable[[Region, Rows], Measures], calibrate: Rows | None
 ) -> Attempt | None:
     """Search with or without calibration; the report part is not touched."""
-    rows = parts.calibrate
-    if rows is not None:
-        return calibrated(fit, goal, lambda region: measured(region, rows), calibrate_to)
+    if calibrate is not None:
+        return calibrated(fit, goal, lambda region: measured(region, calibrate))
     region = fit(goal)
     return None if region is None else Attempt(region, goal, None)
 
 
-def _verdict(
-    checked: Measures | None, risk: float, gamma: float
-) -> Literal["none", "missed", "value", "limit"]:
+def _verdict(checked: Measures | None, goal: Goal) -> Literal["none", "missed", "value", "limit"]:
     if checked is None:
         return "none"
-    if checked.certainly_reaches(risk, gamma):
+    if checked.certainly_reaches(goal.risk, goal.gamma):
         return "limit"
-    return "value" if checked.reaches(risk, gamma) else "missed"
+    return "value" if checked.reaches(goal.risk, goal.gamma) else "missed"
+
+
+def _calibrated_risk(estimate: Estimate) -> float:
+    assert estimate.calibrate is not None
+    return estimate.calibrate.adversarial_risk.value
 
 
 def _check_points(points: Tensor, uncertainty: Tensor) -> None:

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components, maximum_bipartite_matchin
 from torch import Tensor
 
 from surefoot.guarantees import Guarantee, Local, check_guarantee
-from surefoot.limits.pairs import close_pairs
+from surefoot.limits.neighbours import close_pairs
 from surefoot.threat import Norm
 from surefoot.types import checked_labels
 

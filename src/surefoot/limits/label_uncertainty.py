@@ -6,9 +6,11 @@ where the probabilities come from (votes, annotators, a cross-validated model).
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from surefoot.data import Data
 from surefoot.types import AnyLabels, PerExample, checked_labels
 
 ROW_TOLERANCE = 1e-3
@@ -45,6 +47,13 @@ def label_uncertainty(probabilities: Float[Tensor, "B C"], labels: AnyLabels) ->
     own = probabilities.gather(1, chosen).squeeze(1)
     runner_up = probabilities.scatter(1, chosen, -1.0).amax(1)
     return (1 - own + runner_up).clamp(0, 2)
+
+
+def uncertainty_of(data: Data) -> PerExample:
+    """Return the label uncertainty of each row of a data set; 0 where it has no human labels."""
+    if data.probabilities is None:
+        return torch.zeros(len(data))
+    return label_uncertainty(data.probabilities, data.labels)
 
 
 def largest_gamma(uncertainty: PerExample, risk: float) -> float:

@@ -15,7 +15,7 @@ from surefoot.evaluation.limit import as_json
 from surefoot.evaluation.stored import identity
 from surefoot.files import write_json
 from surefoot.limits import Estimate, concentration
-from surefoot.limits.parts import Rows
+from surefoot.limits.split import Rows
 from surefoot.progress import track
 from surefoot.streams import generator
 from surefoot.types import PerExample, Points

@@ -8,6 +8,7 @@ from surefoot.stats.binomial import (
     lower_bound,
     upper_bound,
 )
+from surefoot.stats.bisection import bisection
 from surefoot.stats.discrete import rounded_normal, tv_error
 from surefoot.stats.sequential import Boundary, crossing, group_sequential, looks_of
 
@@ -15,6 +16,7 @@ __all__ = [
     "Boundary",
     "Interval",
     "binomial_p_value",
+    "bisection",
     "crossing",
     "group_sequential",
     "interval",

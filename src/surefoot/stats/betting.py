@@ -8,8 +8,10 @@ distribution; a bootstrap of three values does not.
 import math
 
 import numpy as np
+from torch import Tensor
 
 from surefoot.stats.binomial import Interval
+from surefoot.stats.bisection import bisection
 
 MOST = 0.75
 """Part of the capital that a bet may lose at most."""
@@ -24,8 +26,8 @@ def mean_lower_bound(values: np.ndarray, alpha: float) -> float:
     $$ \inf \{ m : \max_t \prod_{s \le t} (1 + \lambda_s(m) (x_s - m)) < 1 / \alpha \}, \quad
        \lambda_s(m) = \min(\lambda_s, c / m) $$
     with bets $\lambda_s$ that depend on the values before $x_s$ alone. For the true mean the
-    product is a non-negative martingale of mean 1 (Ville). It falls in m, so bisection finds the
-    end, on the safe side.
+    product is a non-negative martingale of mean 1 (Ville). It decreases in m, so bisection finds
+    the end, on the safe side.
 
     Args:
         values: `[n]`, independent and of one distribution, in [0, 1], in an order that does not
@@ -40,15 +42,13 @@ def mean_lower_bound(values: np.ndarray, alpha: float) -> float:
     if len(values) == 0:
         return 0.0
     bets = _bets(values, alpha)
-    low, high = 0.0, float(values.max())
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        # A margin of 1e-9 in the log covers the rounding of the sum for a million values.
-        if middle > 0 and _log_capital(values, bets, middle) >= math.log(1 / alpha) + 1e-9:
-            low = middle
-        else:
-            high = middle
-    return low
+    # A margin of 1e-9 in the log covers the rounding of the sum for a million values.
+    enough = math.log(1 / alpha) + 1e-9
+
+    def refuted(mean: Tensor) -> bool:
+        return bool(mean > 0) and _log_capital(values, bets, mean.item()) >= enough
+
+    return bisection(0.0, float(values.max()), refuted, BISECTIONS)[0].item()
 
 
 def mean_interval(

@@ -8,6 +8,7 @@ second, non-binding rule gives up where the fraction is certainly too small to b
 (an e-process, Robbins 1970): it may cost power, never soundness.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -135,14 +136,15 @@ def _misses(draws: int, chance: float) -> tuple[np.ndarray, int, float]:
 
 def _hopeless(worth: float, draws: int) -> int:
     """Return the most successes that refute every share from `worth` on, by an e-process."""
-    low, high = -1, int(worth * draws)  # `low` refutes (or is none), `high` + 1 does not
-    while low < high:
-        middle = (low + high + 1) // 2
-        if log_evidence_below(middle, draws, worth) >= -np.log(FUTILITY):
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    needed = -np.log(FUTILITY)
+    return (
+        bisect_left(
+            range(int(worth * draws) + 1),
+            True,
+            key=lambda successes: log_evidence_below(successes, draws, worth) < needed,
+        )
+        - 1
+    )
 
 
 def log_evidence_below(successes: int, draws: int, null: float) -> float:

@@ -5,8 +5,9 @@ Guo, Pleiss, Sun, Weinberger 2017. No label changes; scores do, and with them wh
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 
+from surefoot.stats import bisection
 from surefoot.types import AnyLabels, Images, Labels, Model, Outcomes, checked_labels, rejects
 
 LOWEST, HIGHEST = 1e-2, 1e2
@@ -25,8 +26,7 @@ class Tempered(nn.Module):
         ValueError: the model rejects by itself (temper the net inside), or another temperature.
 
     Example:
-        >>> import torch
-        >>> Tempered(nn.Identity(), 2.0)(torch.tensor([[4.0, 0.0]]))
+        >>>         >>> Tempered(nn.Identity(), 2.0)(torch.tensor([[4.0, 0.0]]))
         tensor([[2., 0.]])
     """
 
@@ -53,11 +53,10 @@ def fit_temperature(logits: Outcomes, labels: AnyLabels) -> float:
     r"""Return the temperature in [0.01, 100] at which validation images are likeliest.
 
     With $b = 1 / T$ the mean loss $\frac{1}{N} \sum_n \log \sum_c e^{b f_{nc}} - b f_{n y_n}$ is
-    convex in b: a log-sum-exp of linear functions, and a linear one. Its slope, the mean of
-    $E_p f - f_y$ at b, rises, so bisection an interval at whose middle the slope's sign says where
-    to go on converges to the minimum, or to an end of the interval if that is where it lies: 100 if
-    the logits say less than nothing, 0.01 if all labels are right. 60 bisection_steps of log b are
-    exact to rounding. The loss never ends above that of T = 1.
+    convex in b. Its derivative, the mean of $E_p f - f_y$ at b, increases, so bisection by its sign
+    converges to the minimum, or to an end of the interval: 100 if the logits are worse than
+    chance, 0.01 if all labels are right. 60 steps in log b are exact to rounding. The loss never
+    ends above that of T = 1.
 
     Args:
         logits: of validation images, `[B, C]`, finite.
@@ -71,11 +70,11 @@ def fit_temperature(logits: Outcomes, labels: AnyLabels) -> float:
     labels = checked_labels(labels, logits, logits.shape[1])
     exact, own = logits.double(), labels.unsqueeze(1)
     target = exact.gather(1, own).mean()
-    low, high = -math.log(HIGHEST), -math.log(LOWEST)  # of log b
-    for _ in range(BISECTION_STEPS):
-        middle = (low + high) / 2
-        expected = ((math.exp(middle) * exact).softmax(1) * exact).sum(1).mean()
-        low, high = (low, middle) if bool(expected > target) else (middle, high)
+
+    def too_small(log_b: Tensor) -> Tensor:
+        return ((math.exp(log_b) * exact).softmax(1) * exact).sum(1).mean() <= target
+
+    low, high = bisection(-math.log(HIGHEST), -math.log(LOWEST), too_small, BISECTION_STEPS)
     found = math.exp(-(low + high) / 2)
     return found if loss_at(logits, labels, found) < loss_at(logits, labels, 1.0) else 1.0
 

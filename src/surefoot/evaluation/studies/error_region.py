@@ -16,8 +16,8 @@ from surefoot.data import Data
 from surefoot.evaluation.metrics import fraction
 from surefoot.evaluation.record import Record
 from surefoot.limits import label_uncertainty
-from surefoot.limits.distances import euclidean
 from surefoot.limits.measures import uncertainty_interval
+from surefoot.limits.neighbours import euclidean
 from surefoot.stats import Interval
 from surefoot.streams import generator
 from surefoot.types import Flags, PerExample, Points

@@ -1,16 +1,15 @@
-"""Several estimates: over families, to take the best; over splits, to see how they scatter."""
+"""Estimates over several random splits, to see how they scatter."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
 from surefoot.limits.concentration import Estimate, PerPoint, concentration
-from surefoot.limits.families import Family, fitting
 
 
 class Spread(NamedTuple):
@@ -42,51 +41,6 @@ class Repeated:
     label_uncertainty: Spread
 
 
-def best_concentration(
-    points: Float[Tensor, "N ..."],
-    uncertainty: PerPoint,
-    *,
-    norm: Literal["l2", "linf"],
-    families: Sequence[Family] | None = None,
-    **settings: Any,
-) -> tuple[Family, Estimate] | None:
-    """Estimate with several families on the same parts; take the least adversarial risk.
-
-    The choice is made on the calibration part, among the families that reached the goal there; the
-    estimate's figures are of the report part, which had no say.
-
-    Args:
-        points: as for `concentration`.
-        uncertainty: as for `concentration`.
-        norm: "l2" or "linf".
-        families: which to try. Default: all that have a closed form for the norm.
-        settings: of `concentration`, with a calibration part or with no part given.
-
-    Returns:
-        The name of the family and its estimate; None if no family reached the goal.
-
-    Raises:
-        ValueError: as `concentration`; no calibration part.
-    """
-    given = settings.get("search"), settings.get("report")
-    if settings.get("calibrate") is None and any(part is not None for part in given):
-        raise ValueError("the best family is chosen on `calibrate`: give it, or no part at all")
-    names: Sequence[Family] = families or fitting(norm)
-    found: dict[Family, Estimate] = {
-        name: concentration(points, uncertainty, norm=norm, family=name, **settings)
-        for name in names
-    }
-    good: dict[float, Family] = {
-        estimate.calibrate.adversarial_risk.value: name
-        for name, estimate in found.items()
-        if estimate.calibrate is not None and estimate.calibrated in ("value", "limit")
-    }
-    if not good:
-        return None
-    winner = good[min(good)]
-    return winner, found[winner]
-
-
 def repeated(
     points: Float[Tensor, "N ..."],
     uncertainty: PerPoint,
@@ -105,7 +59,7 @@ def repeated(
         uncertainty: as for `concentration`.
         splits: how many.
         seed: of the first.
-        settings: of `concentration`, without `search` and `report`.
+        settings: of `concentration`, without parts.
 
     Raises:
         ValueError: as `concentration`; fewer than one split; parts given.

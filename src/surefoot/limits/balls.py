@@ -1,7 +1,8 @@
-"""Greedy search for a union of balls that covers a fraction of the points and expands little.
+"""Unions of norm balls, and a greedy search for one that covers much and expands little.
 
-Mahloujifar, Zhang, Mahmoody, Evans, NeurIPS 2019, Algorithm 2, with the label uncertainty of Zhang,
-Evans, ICLR 2022. A heuristic: the best union may be better than the one found.
+A ball in l2 is the family "balls", a ball in linf the family "cubes". The search: Mahloujifar,
+Zhang, Mahmoody, Evans, NeurIPS 2019, Algorithm 2, with the label uncertainty of Zhang, Evans, ICLR
+2022. A heuristic: the best union may be better than the one found.
 
 Shape letters: N points, each also a centre, B of them at once; W nearest neighbours that can lie on
 the border of a ball.
@@ -9,20 +10,30 @@ the border of a ball.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from surefoot.limits.distances import chebyshev, euclidean
-from surefoot.limits.goal import ROUNDING, Fit, Goal
-from surefoot.limits.regions import Balls
+from surefoot.limits.goal import ROUNDING, Goal
+from surefoot.limits.neighbours import chebyshev, euclidean
+from surefoot.limits.regions import (
+    IMPOSSIBLE,
+    Covered,
+    Fit,
+    Inside,
+    by_blocks,
+    least_expanded,
+    running_sums,
+    sorted_rows,
+)
 from surefoot.progress import track
+from surefoot.types import Points
 
 GAP = 1e-6
-"""A ball ends this much before the next neighbour: the largest room for unseen points."""
+"""A ball ends this much before the next neighbour, as large as it can be."""
 
 ENTRIES = 2**21
 """Numbers held at once in each temporary."""
@@ -30,10 +41,43 @@ ENTRIES = 2**21
 SINGLE = 2.0
 """Coordinates up to this size differ by less than GAP / 2 between float32 and float64."""
 
-ROOM = 2
-"""Neighbours kept, in units of the first budget: calibration may ask for more than that."""
+WIDER = 2
+"""Neighbours kept, in units of the first budget: calibration may raise it."""
 
-IMPOSSIBLE = torch.iinfo(torch.int32).max
+
+@dataclass(frozen=True)
+class Balls:
+    r"""The union of closed balls around `centres`.
+
+    $$ E = \bigcup_t \{x : \lVert x - u_t \rVert \le r_t\} $$
+
+    Attributes:
+        centres: float64, flat points.
+        radii: one for each centre.
+        norm: "l2" (balls) or "linf" (cubes).
+    """
+
+    centres: Float[Tensor, "T D"]
+    radii: Float[Tensor, " T"]
+    norm: Literal["l2", "linf"]
+
+    def contains(self, points: Points) -> Inside:
+        """Return which points lie in the region; distances in float64, a NaN lies outside."""
+        return by_blocks(self._inside, points)
+
+    def expand(self, eps: float) -> "Balls":
+        r"""Return all points within `eps` of the region, exactly.
+
+        $$ \mathrm{Ball}(u, r)_\varepsilon = \mathrm{Ball}(u, r + \varepsilon) $$
+        """
+        return replace(self, radii=self.radii + eps)
+
+    def _inside(self, block: Tensor) -> Tensor:
+        order = 2 if self.norm == "l2" else torch.inf
+        inside = torch.zeros(len(block), dtype=torch.bool, device=block.device)
+        for centre, radius in zip(self.centres, self.radii, strict=True):
+            inside |= torch.linalg.vector_norm(block.double() - centre, order, dim=1) <= radius
+        return inside
 
 
 class _Metric(NamedTuple):
@@ -66,31 +110,23 @@ class _Candidate(NamedTuple):
     radius: float
 
 
-@dataclass(frozen=True)
-class _Progress:
-    """The components found so far, and what they leave open."""
-
-    uncertainty: Tensor  # [N]
-    uncovered: Tensor  # [N]
-    unexpanded: Tensor  # [N]
+@dataclass(frozen=True, kw_only=True)
+class _Covered(Covered):
     gone: Tensor  # [N, W + 1], expanded points by the first ball whose expansion holds them
-    components: tuple[_Candidate, ...] = ()
-
-    @property
-    def covered(self) -> int:
-        return int((~self.uncovered).sum())
-
-    @property
-    def expanded(self) -> int:
-        return int((~self.unexpanded).sum())
-
-    def spare(self, gamma: float) -> float:
-        """Return the sum of label uncertainty above `gamma` that the next component may use up."""
-        return (self.uncertainty[~self.uncovered] - gamma).sum().item()
 
 
-def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> Fit:
-    r"""Measure and sort all neighbours once; give the greedy search for balls (l2) or cubes (linf).
+@dataclass(frozen=True)
+class _Search:
+    """The points, and what is known of them before the first ball."""
+
+    points: Tensor  # [N, D]
+    uncertainty: Tensor  # [N]
+    metric: _Metric
+    tables: _Tables
+
+
+def prepare(points: Tensor, uncertainty: Tensor, goal: Goal) -> Fit:
+    r"""Measure and sort all neighbours once; return the greedy search for balls or cubes.
 
     It covers a fraction `goal.risk` of the points by balls, each the cheapest next to those before
     it:
@@ -98,30 +134,23 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
     |\mathrm{Ball}(u, r) \setminus E| $$
     over the centres u among the points and the radii r that add between ceil(left / components
     left) and `left` new points, where `left` completes risk * (1 + delta). Ties: the first centre,
-    then the smallest ball. Memory: 24 N W bytes, W = 2 risk (1 + delta) N; no N x N table. Needs no
-    `seed`.
+    then the smallest ball. Memory: 24 N W bytes, W = 2 risk (1 + delta) N; no N x N table.
     """
-    del seed  # every centre is tried
     metric = _metric(points, goal.norm)
-    width = min(ROOM * goal.budget(len(points)) + 1, len(points))
-    tables = _tables(metric, width, goal.eps)
+    width = min(WIDER * goal.budget(len(points)) + 1, len(points))
+    search = _Search(points, uncertainty, metric, _tables(metric, width, goal.eps))
 
     def fit(goal: Goal) -> Balls | None:
-        nonlocal tables
-        asked = min(goal.budget(len(points)) + 1, len(points))
-        if asked > tables.near.shape[1]:
-            tables = _tables(metric, min(2 * asked, len(points)), goal.eps)
+        nonlocal search
+        needed = min(goal.budget(len(points)) + 1, len(points))
+        if needed > search.tables.near.shape[1]:
+            wider = _tables(metric, min(2 * needed, len(points)), goal.eps)
+            search = replace(search, tables=wider)
         # A region that obeys component by component obeys as a union too: keep the better of both.
         both = goal.constraint == "union" and goal.gamma > 0
-        tried = [
-            _cover(points, uncertainty, goal, metric, tables, fraction)
-            for fraction in ((True, False) if both else (False,))
-        ]
-        reached = [end for end in tried if end.covered >= goal.needed(len(points))]
-        if not reached:
-            return None
-        best = min(reached, key=lambda end: end.expanded)
-        return _region(best.components, points, goal)
+        tried = [_cover(search, goal, shared) for shared in ((True, False) if both else (False,))]
+        best = least_expanded(tried, goal.needed(len(points)))
+        return best and _region(best.components, points, goal)
 
     return fit
 
@@ -135,57 +164,46 @@ def _metric(points: Tensor, norm: str) -> _Metric:
     return _Metric(norm, centred, centred.T.contiguous(), centred.new_zeros(len(centred)))
 
 
-def _cover(
-    points: Tensor,
-    uncertainty: Tensor,
-    goal: Goal,
-    metric: _Metric,
-    tables: _Tables,
-    fraction: bool,
-) -> _Progress:
-    """Add components until the budget is met; a component may use what earlier ones spare."""
-    everything = torch.ones(len(points), dtype=torch.bool, device=points.device)
-    count, width = tables.near.shape
-    gone = torch.zeros(count, width + 1, dtype=torch.int32, device=points.device)
-    progress = _Progress(uncertainty, everything, everything, gone)
-    for pieces_left in range(goal.components, 0, -1):
-        left = goal.budget(len(points)) - progress.covered
+def _cover(search: _Search, goal: Goal, shared: bool) -> _Covered:
+    """Add components until the budget is met; if `shared`, one may use what earlier ones spare."""
+    count, width = search.tables.near.shape
+    everything = torch.ones(count, dtype=torch.bool, device=search.points.device)
+    gone = torch.zeros(count, width + 1, dtype=torch.int32, device=search.points.device)
+    progress = _Covered(everything, everything, gone=gone)
+    for components_left in range(goal.components, 0, -1):
+        left = goal.budget(count) - progress.covered
         # One point is not worth a component of its own, unless the risk needs it.
-        if left <= 1 and progress.covered >= goal.needed(len(points)):
+        if left <= 1 and progress.covered >= goal.needed(count):
             break
-        sizes = math.ceil(left / pieces_left), left
-        spare = progress.spare(goal.gamma) if fraction else 0.0
+        sizes = math.ceil(left / components_left), left
+        over = search.uncertainty - goal.gamma
+        spare = over[~progress.uncovered].sum().item() if shared else 0.0
         candidates = [
-            _cheapest(tables, block, sizes, progress, goal, spare)
+            _cheapest(search, block, sizes, progress, goal, spare)
             for block in _blocks(count, width)
         ]
         best = min(candidates, key=lambda candidate: candidate.cost)
         if best.cost == IMPOSSIBLE:
             break
-        progress = _add(progress, best, points, metric, tables, goal)
+        progress = _add(search, progress, best, goal)
     return progress
 
 
-def _add(
-    progress: _Progress,
-    component: _Candidate,
-    points: Tensor,
-    metric: _Metric,
-    tables: _Tables,
-    goal: Goal,
-) -> _Progress:
+def _add(search: _Search, progress: _Covered, component: _Candidate, goal: Goal) -> _Covered:
     """Take the component; what it expands to counts no more for any ball."""
+    points = search.points
     region = _region((component,), points, goal)
-    uncovered = progress.uncovered & ~region.contains(points)
     fresh = progress.unexpanded & region.expand(goal.eps).contains(points)
-    ends, gone = tables.border + (goal.eps - GAP), progress.gone
+    ends, gone = search.tables.border + (goal.eps - GAP), progress.gone
     for rows in fresh.nonzero().squeeze(1).split(max(1, ENTRIES // len(points))):
-        apart = metric.to_all(rows).T.contiguous()
+        apart = search.metric.to_all(rows).T.contiguous()
         first = torch.searchsorted(ends, apart)
         gone.scatter_add_(1, first, torch.ones_like(first, dtype=torch.int32))
-    components = (*progress.components, component)
-    return _Progress(
-        progress.uncertainty, uncovered, progress.unexpanded & ~fresh, gone, components
+    return _Covered(
+        progress.uncovered & ~region.contains(points),
+        progress.unexpanded & ~fresh,
+        (*progress.components, component),
+        gone=gone,
     )
 
 
@@ -215,31 +233,24 @@ def _tables(metric: _Metric, width: int, eps: float) -> _Tables:
 
 def _table(distances: Tensor, width: int, eps: float) -> _Tables:
     near = distances.topk(width, largest=False).indices.int()
-    ordered = _sorted(distances)
+    ordered = sorted_rows(distances)
     border = ordered[:, :width].contiguous()
     inside = torch.searchsorted(border, border - GAP, right=True, out_int32=True)
     reached = torch.searchsorted(ordered, border + (eps - GAP), right=True, out_int32=True)
     return _Tables(border, near, inside, reached)
 
 
-def _sorted(distances: Tensor) -> Tensor:
-    """Sort each row; numpy's sort is several times as fast as torch's on a CPU."""
-    if distances.device.type == "cpu":
-        return torch.from_numpy(np.sort(distances.numpy(), axis=1))
-    return distances.sort(1).values
-
-
 def _cheapest(
-    tables: _Tables,
+    search: _Search,
     block: slice,
     sizes: tuple[int, int],
-    progress: _Progress,
+    progress: _Covered,
     goal: Goal,
     spare: float,
 ) -> _Candidate:
     """Try all balls of these centres that add a size in range; the first of the cheapest wins."""
-    border, near, inside, reached = (table[block] for table in tables)
-    new = _running(progress.uncovered.int(), near)
+    border, near, inside, reached = (table[block] for table in search.tables)
+    new = running_sums(progress.uncovered.int(), near)
     places = inside + (new.shape[1] * torch.arange(len(new), device=new.device)).int().unsqueeze(1)
     gained = new.flatten().index_select(0, places.flatten()).view(inside.shape)
     grown = reached - progress.gone[block, :-1].cumsum(1, dtype=torch.int32)
@@ -247,16 +258,10 @@ def _cheapest(
     allowed = (new[:, 1:] > new[:, :-1]) & (gained > 0)
     allowed &= (new[:, :-1] >= sizes[0]) & (new[:, :-1] <= sizes[1])
     if goal.gamma > 0:
-        excess = _running((progress.uncertainty - goal.gamma) * progress.uncovered, near)
+        excess = running_sums((search.uncertainty - goal.gamma) * progress.uncovered, near)
         slack = ROUNDING * len(progress.uncovered)
         allowed &= excess.gather(1, inside.long()) + spare >= -slack
     cost = (grown - gained).masked_fill(~allowed, IMPOSSIBLE)
     row, column = divmod(int(cost.argmin()), cost.shape[1])
     radius = border[row, column].double().item() - GAP
     return _Candidate(int(cost[row, column]), block.start + row, radius)
-
-
-def _running(values: Tensor, order: Tensor) -> Tensor:
-    """Sum `values` [N] along each row of `order` [B, M]; column j holds the sum of the first j."""
-    ordered = values.index_select(0, order.flatten()).view(order.shape)
-    return torch.nn.functional.pad(ordered.cumsum(1, dtype=values.dtype), (1, 0))

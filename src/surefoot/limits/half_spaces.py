@@ -1,5 +1,4 @@
-"""Search for a half-space, or a union of them, that holds a fraction of the points and expands
-little.
+"""Half-spaces and unions of them, and a search for one that holds much and expands little.
 
 After Prescott, Zhang, Evans, 2021; the label uncertainty is ours. A heuristic: the best normal may
 be another.
@@ -10,17 +9,26 @@ Shape letters: N points, M directions, D coordinates.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from surefoot.limits.goal import ROUNDING, Fit, Goal
-from surefoot.limits.regions import HalfSpaces
-from surefoot.limits.regions.half_spaces import DUAL
+from surefoot.limits.goal import ROUNDING, Goal
+from surefoot.limits.regions import (
+    IMPOSSIBLE,
+    Covered,
+    Fit,
+    Inside,
+    by_blocks,
+    least_expanded,
+    running_sums,
+    sorted_rows,
+)
 from surefoot.progress import track
 from surefoot.streams import generator
+from surefoot.types import Points
 
 EXPONENTS = (
     *(1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0),
@@ -41,9 +49,43 @@ ROWS = 2048
 """Directions, or points, held at once in temporaries."""
 
 SLACK = 1e-12
-"""Half-spaces end this much (relatively) beyond their outermost point: round-off of products."""
+"""Half-spaces end this much (relatively) behind their outermost point: round-off of products."""
 
-IMPOSSIBLE = torch.iinfo(torch.int32).max
+DUAL = {"l2": 2.0, "linf": 1.0}
+"""How far w moves w.x within a ball of radius one: by its dual norm."""
+
+
+@dataclass(frozen=True)
+class HalfSpaces:
+    r"""The union of closed half-spaces.
+
+    $$ E = \bigcup_t \{x : w_t \cdot x \le b_t\} $$
+
+    Attributes:
+        normals: float64, one w a row.
+        offsets: one b for each normal.
+        norm: of the expansion.
+    """
+
+    normals: Float[Tensor, "T D"]
+    offsets: Float[Tensor, " T"]
+    norm: Literal["l2", "linf"]
+
+    def contains(self, points: Points) -> Inside:
+        """Return which points lie in the region; products in float64, a NaN lies outside."""
+        return by_blocks(self._inside, points)
+
+    def expand(self, eps: float) -> "HalfSpaces":
+        r"""Return all points within `eps` of the region, exactly.
+
+        $$ \{w \cdot x \le b\}_\varepsilon = \{w \cdot x \le b + \varepsilon \lVert w \rVert_q\} $$
+        q = 2 for l2, 1 for linf.
+        """
+        lengths = torch.linalg.vector_norm(self.normals, DUAL[self.norm], dim=1)
+        return replace(self, offsets=self.offsets + eps * lengths)
+
+    def _inside(self, block: Tensor) -> Tensor:
+        return (block.double() @ self.normals.T <= self.offsets).any(1)
 
 
 class _Lines(NamedTuple):
@@ -56,25 +98,8 @@ class _Lines(NamedTuple):
     whole: Tensor  # [M, N], no equal value comes after
 
 
-@dataclass(frozen=True)
-class _Progress:
-    """The components found so far, and what they leave open."""
-
-    uncovered: Tensor  # [N]
-    unexpanded: Tensor  # [N]
-    components: tuple[tuple[int, int], ...] = ()  # line, place of the outermost point
-
-    @property
-    def covered(self) -> int:
-        return int((~self.uncovered).sum())
-
-    @property
-    def expanded(self) -> int:
-        return int((~self.unexpanded).sum())
-
-
-def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> Fit:
-    r"""Choose promising directions once; give the search along them.
+def prepare(points: Tensor, uncertainty: Tensor, goal: Goal) -> Fit:
+    r"""Choose promising directions once; return the search along them.
 
     Directions v: all principal components, the ridge regressions of label uncertainty, the
     coordinate axes; of each, sign(v) |v|^e for the exponents above, from both sides. A half-space
@@ -90,11 +115,11 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
     """
     learn = judge = torch.arange(len(points), device=points.device)
     if goal.gamma > 0 and len(points) >= 4:
-        order = torch.randperm(len(points), generator=generator(seed, 3)).to(points.device)
+        order = torch.randperm(len(points), generator=generator(goal.seed, 3)).to(points.device)
         learn, judge = order.tensor_split(2)
     sources = _sources(points, uncertainty, learn, goal.norm)
     points, uncertainty = points[judge], uncertainty[judge]
-    few = torch.randperm(len(points), generator=generator(seed, 2))[:SCREEN].to(points.device)
+    few = torch.randperm(len(points), generator=generator(goal.seed, 2))[:SCREEN].to(points.device)
     best = _Best(goal)
     for normals in track(sources, "directions", len(EXPONENTS) + 1):
         for block in normals.split(ROWS):
@@ -107,10 +132,8 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal, seed: int = 0) -> F
             _cover(lines, uncertainty, replace(goal, components=components))
             for components in sorted({1, goal.components})
         ]
-        reached = [end for end in tried if end.covered >= goal.needed(len(points))]
-        if not reached:
-            return None
-        return _region(min(reached, key=lambda end: end.expanded), lines, goal)
+        best = least_expanded(tried, goal.needed(len(points)))
+        return best and _region(best, lines, goal)
 
     return fit
 
@@ -142,12 +165,12 @@ def _covariance(points: Tensor) -> Tensor:
 
 def _regressions(points: Tensor, uncertainty: Tensor, covariance: Tensor) -> Tensor:
     """Regress label uncertainty on the coordinates, with several ridges; none if it is constant."""
-    slope = (points - points.mean(0)).T @ (uncertainty - uncertainty.mean()).to(points.dtype)
-    if not float(slope.abs().amax()) > ROUNDING:
+    covariation = (points - points.mean(0)).T @ (uncertainty - uncertainty.mean()).to(points.dtype)
+    if not float(covariation.abs().amax()) > ROUNDING:
         return points.new_zeros(0, points.shape[1])
     unit = covariance.diagonal().mean()
-    ones = torch.eye(len(slope), dtype=points.dtype, device=points.device)
-    found = [torch.linalg.solve(covariance + ridge * unit * ones, slope) for ridge in RIDGES]
+    ones = torch.eye(len(covariation), dtype=points.dtype, device=points.device)
+    found = [torch.linalg.solve(covariance + ridge * unit * ones, covariation) for ridge in RIDGES]
     return torch.stack(found)
 
 
@@ -182,13 +205,15 @@ def _costs(projected: Tensor, uncertainty: Tensor, goal: Goal) -> Tensor:
     budget = goal.budget(projected.shape[1])
     if goal.gamma > 0:
         values, order = projected.sort(1)
-        allowed = _prefix(uncertainty - goal.gamma, order)[:, 1:] >= -ROUNDING * len(uncertainty)
+        allowed = running_sums(uncertainty - goal.gamma, order)[:, 1:] >= -ROUNDING * len(
+            uncertainty
+        )
         allowed &= _whole(values)
         allowed[:, : budget - 1] = False
         place = allowed.byte().argmax(1, keepdim=True)
         possible = allowed.any(1)
     else:
-        values = _sorted(projected)
+        values = sorted_rows(projected)
         place = torch.full((len(values), 1), budget - 1, device=values.device)
         possible = torch.ones(len(values), dtype=torch.bool, device=values.device)
     ends = values.gather(1, place) + goal.eps
@@ -209,16 +234,16 @@ def _whole(values: Tensor) -> Tensor:
     return torch.nn.functional.pad(apart, (0, 1), value=True)
 
 
-def _cover(lines: _Lines, uncertainty: Tensor, goal: Goal) -> _Progress:
+def _cover(lines: _Lines, uncertainty: Tensor, goal: Goal) -> Covered:
     """Add half-spaces until the budget is met."""
     count = lines.order.shape[1]
     everything = torch.ones(count, dtype=torch.bool, device=uncertainty.device)
-    progress = _Progress(everything, everything)
-    for pieces_left in range(goal.components, 0, -1):
+    progress = Covered(everything, everything)
+    for components_left in range(goal.components, 0, -1):
         left = goal.budget(count) - progress.covered
         if left <= 0:
             break
-        sizes = math.ceil(left / pieces_left), left if pieces_left > 1 else count
+        sizes = math.ceil(left / components_left), left if components_left > 1 else count
         best = _cheapest(lines, sizes, progress, uncertainty, goal)
         if best is None:
             break
@@ -227,15 +252,15 @@ def _cover(lines: _Lines, uncertainty: Tensor, goal: Goal) -> _Progress:
 
 
 def _cheapest(
-    lines: _Lines, sizes: tuple[int, int], progress: _Progress, uncertainty: Tensor, goal: Goal
+    lines: _Lines, sizes: tuple[int, int], progress: Covered, uncertainty: Tensor, goal: Goal
 ) -> tuple[int, int] | None:
     """Try all ends along all lines; the first of the cheapest wins."""
-    new = _prefix(progress.uncovered.int(), lines.order)[:, 1:]
-    grown = _prefix(progress.unexpanded.int(), lines.order).gather(1, lines.reached.long())
+    new = running_sums(progress.uncovered.int(), lines.order)[:, 1:]
+    grown = running_sums(progress.unexpanded.int(), lines.order).gather(1, lines.reached.long())
     allowed = lines.whole & (new >= sizes[0]) & (new <= sizes[1])
     if goal.gamma > 0:
         over = uncertainty - goal.gamma
-        excess = _prefix(over * progress.uncovered, lines.order)[:, 1:]
+        excess = running_sums(over * progress.uncovered, lines.order)[:, 1:]
         spare = over[~progress.uncovered].sum() if goal.constraint == "union" else 0.0
         allowed &= excess + spare >= -ROUNDING * len(uncertainty)
     last = sizes[1] == lines.order.shape[1]
@@ -244,30 +269,17 @@ def _cheapest(
     return (line, place) if int(cost[line, place]) < IMPOSSIBLE else None
 
 
-def _add(progress: _Progress, component: tuple[int, int], lines: _Lines) -> _Progress:
+def _add(progress: Covered, component: tuple[int, int], lines: _Lines) -> Covered:
     line, place = component
     order = lines.order[line].long()
     uncovered, unexpanded = progress.uncovered.clone(), progress.unexpanded.clone()
     uncovered[order[: place + 1]] = False
     unexpanded[order[: int(lines.reached[line, place])]] = False
-    return _Progress(uncovered, unexpanded, (*progress.components, component))
+    return Covered(uncovered, unexpanded, (*progress.components, component))
 
 
-def _region(progress: _Progress, lines: _Lines, goal: Goal) -> HalfSpaces:
+def _region(progress: Covered, lines: _Lines, goal: Goal) -> HalfSpaces:
     chosen, places = (torch.tensor(side) for side in zip(*progress.components, strict=True))
     # Other sizes of batch round a product otherwise; the outermost point must stay inside.
     ends = lines.values[chosen, places]
     return HalfSpaces(lines.normals[chosen], ends + SLACK * (1 + ends.abs()), goal.norm)
-
-
-def _prefix(values: Tensor, order: Tensor) -> Tensor:
-    """Sum `values` [N] along each line of `order` [M, N]; column j holds the sum of the first j."""
-    ordered = values.index_select(0, order.flatten()).view(order.shape)
-    return torch.nn.functional.pad(ordered.cumsum(1, dtype=values.dtype), (1, 0))
-
-
-def _sorted(values: Tensor) -> Tensor:
-    """Sort each row; numpy's sort is many times as fast as torch's on a CPU."""
-    if values.device.type == "cpu":
-        return torch.from_numpy(np.sort(values.numpy(), axis=1))
-    return values.sort(1).values

@@ -1,1 +1,0 @@
-"""How a region of each family is found; one file a family."""

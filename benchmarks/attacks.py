@@ -22,7 +22,7 @@ from torch import nn
 from surefoot import Threat, Training, __version__, fit, load
 from surefoot.attacks import autoattack
 from surefoot.data import Data
-from surefoot.training import PGD, UDP, Standard
+from surefoot.training import make_recipe
 
 RESULTS = Path(__file__).parent / "results" / "attacks.jsonl"
 NORMS = {"linf": "Linf", "l2": "L2"}
@@ -57,9 +57,9 @@ CASES = {
     "mnist-adv": {"linf": 0.3, "l2": 2.0},
 }
 RECIPES = {
-    "standard": (Standard(), 15),
-    "pgd": (PGD(Threat("linf", 0.2), steps=10), 40),
-    "udp": (UDP(Threat("linf", 0.4), steps=10), 40),
+    "standard": (make_recipe("standard"), 15),
+    "pgd": (make_recipe("pgd", threat=Threat("linf", 0.2), steps=10), 40),
+    "udp": (make_recipe("udp", threat=Threat("linf", 0.4), steps=10), 40),
 }
 
 

@@ -35,7 +35,7 @@ from surefoot.data import load
 from surefoot.guarantees import Local
 from surefoot.models import build
 from surefoot.streams import normal
-from surefoot.training import Noise, Training, fit
+from surefoot.training import Training, fit, make_recipe
 from surefoot.uncertainty.vote import Vote
 
 SIGMA, BATCH = 0.25, 500
@@ -127,7 +127,7 @@ def art(net: nn.Module, images: torch.Tensor, draws: int) -> Callable[[], object
 def lenet(options: Options) -> None:
     """Decide three radii for 1,000 images."""
     net, train = build("lenet"), load("fashion-mnist", "train").first(10_000)
-    fit(net, train, Noise(SIGMA), options.folder, training=Training(epochs=5))
+    fit(net, train, make_recipe("noise", sigma=SIGMA), options.folder, training=Training(epochs=5))
     images, labels = load("fashion-mnist").first(1_000).batch(slice(None))
     radii = (0.25, 0.5, 0.75) if options.far else (0.125, 0.25, 0.5)
     most = 100_000 if options.far else 10_000

@@ -28,7 +28,7 @@ from surefoot.data import Data
 from surefoot.data.blended import blended
 from surefoot.data.toys import CRESCENT_UNIT, crescents
 from surefoot.guarantees import Guarantee
-from surefoot.training import PRESETS, GloRo, Recipe, Standard
+from surefoot.training import PRESETS, Recipe, make_recipe
 from surefoot.training.recipes import described
 
 TEST = 540
@@ -81,27 +81,63 @@ CRESCENTS_TARGET = {"relaxed": 0.99, "strict": 0.98}
 ORTHOGONAL = DIGITS | {"scale": 4.0}
 FREE = {"name": "gloro-mlp", "inputs": 64, "hidden": (128, 128)}
 CASES = {
-    "digits-0.141": Case(digits, Local(), 0.141, DIGITS, GloRo(eps=0.141), SMALL, {"local": 0.94}),
-    "digits-0.5": Case(digits, Local(), 0.5, DIGITS, GloRo(eps=0.5), SMALL, {"local": 0.70}),
+    "digits-0.141": Case(
+        digits, Local(), 0.141, DIGITS, make_recipe("gloro", eps=0.141), SMALL, {"local": 0.94}
+    ),
+    "digits-0.5": Case(
+        digits, Local(), 0.5, DIGITS, make_recipe("gloro", eps=0.5), SMALL, {"local": 0.70}
+    ),
     "digits-0.5-free": Case(
-        digits, Local(), 0.5, FREE, GloRo(eps=0.5, form="emma"), SMALL, {"local": 0.70}
+        digits,
+        Local(),
+        0.5,
+        FREE,
+        make_recipe("gloro", eps=0.5, form="emma"),
+        SMALL,
+        {"local": 0.70},
     ),
     "digits-0.5-standard": Case(
-        digits, Local(), 0.5, ORTHOGONAL, Standard(), SMALL, {"local": 0.70}
+        digits, Local(), 0.5, ORTHOGONAL, make_recipe("standard"), SMALL, {"local": 0.70}
     ),
     "blended-0.25": Case(
-        blends, PAIRS, 0.25, DIGITS, GloRo(PAIRS, eps=0.25, eps_to=1.3), SMALL, BLENDED_TARGET
+        blends,
+        PAIRS,
+        0.25,
+        DIGITS,
+        make_recipe("gloro", guarantee=PAIRS, eps=0.25, eps_to=1.3),
+        SMALL,
+        BLENDED_TARGET,
     ),
     "blended-0.25-local": Case(
-        blends, PAIRS, 0.25, DIGITS, GloRo(eps=0.25, eps_to=1.3), SMALL, BLENDED_TARGET
+        blends,
+        PAIRS,
+        0.25,
+        DIGITS,
+        make_recipe("gloro", eps=0.25, eps_to=1.3),
+        SMALL,
+        BLENDED_TARGET,
     ),
     "crescents-0.2": Case(
-        arcs, PAIRS, NEAR, CRESCENTS, GloRo(PAIRS, eps=NEAR, leniency=1.0), PLANE, CRESCENTS_TARGET
+        arcs,
+        PAIRS,
+        NEAR,
+        CRESCENTS,
+        make_recipe("gloro", guarantee=PAIRS, eps=NEAR, leniency=1.0),
+        PLANE,
+        CRESCENTS_TARGET,
     ),
     "crescents-0.2-wide": Case(
-        arcs, PAIRS, NEAR, WIDE, GloRo(PAIRS, eps=NEAR), PLANE, CRESCENTS_TARGET
+        arcs,
+        PAIRS,
+        NEAR,
+        WIDE,
+        make_recipe("gloro", guarantee=PAIRS, eps=NEAR),
+        PLANE,
+        CRESCENTS_TARGET,
     ),
-    "crescents-0.2-local": Case(arcs, PAIRS, NEAR, WIDE, GloRo(eps=NEAR), PLANE, CRESCENTS_TARGET),
+    "crescents-0.2-local": Case(
+        arcs, PAIRS, NEAR, WIDE, make_recipe("gloro", eps=NEAR), PLANE, CRESCENTS_TARGET
+    ),
 }
 """Names without an addition are what we ship; the others show what its parts are worth: free
 layers, no certified loss, no leniency, training for the label alone."""

@@ -24,7 +24,7 @@ from surefoot.attacks import break_sets
 from surefoot.certify import lipschitz, smoothing
 from surefoot.guarantees import Guarantee, LabelOrUncertain
 from surefoot.progress import track
-from surefoot.training import Standard
+from surefoot.training import make_recipe
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "certify"))
 import test_adversarial_models as adversarial
@@ -67,7 +67,13 @@ def nets_of(folder: Path) -> list[tuple[nn.Module, Guarantee]]:
         torch.manual_seed(0)
         model = build(**net)
         training = Training(epochs=30, batch_size=64, learning_rate=3e-3)
-        fit(model, load("digits", "train"), Standard(), folder / name, training=training)
+        fit(
+            model,
+            load("digits", "train"),
+            make_recipe("standard"),
+            folder / name,
+            training=training,
+        )
         model = model.eval().requires_grad_(False)
         selective = lipschitz.gloro(model, REJECT_AT, (1, 8, 8)).requires_grad_(False)
         found += [(model, guarantee) for guarantee in GUARANTEES]

@@ -28,7 +28,7 @@ from surefoot.data.toys import UNIT
 from surefoot.limits import nearest_other_class
 from surefoot.papers.toys import BESIDE, SUITE, Cell, Stack, fit_together, randomised_aucs, run
 from surefoot.threat import Norm
-from surefoot.training import PGD, UDP, Recipe, Standard
+from surefoot.training import Recipe, make_recipe
 
 CHECKED = 128
 
@@ -164,9 +164,9 @@ def bias(options: Options) -> None:
     sets = {"lms-5-50d": (1, *[5] * 49), "ms-5-7": (5, 7)}
     threat = Threat("linf", 0.3 * UNIT)
     recipes: dict[str, Recipe] = {
-        "standard": Standard(),
-        "pgd": PGD(threat, steps=10, random_start=False),
-        "udp": UDP(threat, steps=10),
+        "standard": make_recipe("standard"),
+        "pgd": make_recipe("pgd", threat=threat, steps=10, start="origin"),
+        "udp": make_recipe("udp", threat=threat, steps=10),
     }
     for name, kinds in sets.items():
         first = torch.arange(len(kinds)) == 0

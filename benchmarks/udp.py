@@ -25,7 +25,7 @@ from torch import nn
 
 from surefoot import Threat, Training, __version__, build, fit, load, pgd, udp
 from surefoot.data import Data
-from surefoot.training import PGD, TRADES, UDP, Standard
+from surefoot.training import make_recipe
 
 RESULTS = Path(__file__).parent / "results" / "udp.jsonl"
 
@@ -93,7 +93,13 @@ def loop(options: Options) -> list[dict]:
     data = load(options.data, "train").first(options.count)
     model = net_of(options)
     with tempfile.TemporaryDirectory() as folder:
-        fit(model, data, Standard(), folder, training=Training(epochs=2, batch_size=128))
+        fit(
+            model,
+            data,
+            make_recipe("standard"),
+            folder,
+            training=Training(epochs=2, batch_size=128),
+        )
     images, labels = data.batch(slice(0, options.batch_size))
     rows = []
     for method, eps in (("udp", options.eps), ("pgd", 0.4 * options.eps)):
@@ -203,12 +209,12 @@ def trainers(options: Options) -> list[dict]:
     eps = 0.4 * options.eps
     how = {"steps": options.steps, "step_size": eps / options.steps}
     cases = {
-        "pgd": (PGD(Threat("linf", eps), **how), "pgd"),
-        "trades": (TRADES(Threat("linf", eps), **how), "trades"),
-        "udp": (UDP(Threat("linf", options.eps), steps=options.steps), "pgd"),
+        "pgd": (make_recipe("pgd", threat=Threat("linf", eps), **how), "pgd"),
+        "trades": (make_recipe("trades", threat=Threat("linf", eps), **how), "trades"),
+        "udp": (make_recipe("udp", threat=Threat("linf", options.eps), steps=options.steps), "pgd"),
     }
     rows, known = [], {}
-    our_epoch(Standard(), options, data)  # imports and caches
+    our_epoch(make_recipe("standard"), options, data)  # imports and caches
     for name, (recipe, peer) in cases.items():
         _, seconds = timed(lambda recipe=recipe: our_epoch(recipe, options, data))
         if peer not in known:

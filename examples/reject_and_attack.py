@@ -21,7 +21,7 @@ from surefoot import (
     fit,
     load,
 )
-from surefoot.training import PGD
+from surefoot.training import make_recipe
 from surefoot.uncertainty import accepted, entropy, threshold_at_coverage
 
 QUICK = os.environ.get("SUREFOOT_QUICK") == "1"
@@ -33,7 +33,13 @@ train, held_out = load("digits", "train").split(1000, seed=0)
 torch.manual_seed(0)
 net = build("mlp", inputs=64)
 training = Training(epochs=EPOCHS, batch_size=64, learning_rate=3e-3)
-fit(net, train, PGD(THREAT, steps=5), Path("runs/reject_and_attack"), training=training)
+fit(
+    net,
+    train,
+    make_recipe("pgd", threat=THREAT, steps=5),
+    Path("runs/reject_and_attack"),
+    training=training,
+)
 with torch.inference_mode():
     scores = entropy(net(held_out.batch(slice(None))[0]))
 images, labels = load("digits").batch(slice(0, COUNT))

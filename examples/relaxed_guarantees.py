@@ -22,7 +22,7 @@ from surefoot import (
     load,
 )
 from surefoot.evaluation import metrics
-from surefoot.training import Standard
+from surefoot.training import make_recipe
 
 QUICK = os.environ.get("SUREFOOT_QUICK") == "1"
 EPOCHS, COUNT = (5, 60) if QUICK else (30, 500)
@@ -32,7 +32,13 @@ RADII = (0.25, 0.5, 0.75)
 torch.manual_seed(0)
 net = build("lipschitz-mlp", inputs=64)
 training = Training(epochs=EPOCHS, batch_size=64, learning_rate=1e-2)
-fit(net, load("digits", "train"), Standard(), Path("runs/relaxed_guarantees"), training=training)
+fit(
+    net,
+    load("digits", "train"),
+    make_recipe("standard"),
+    Path("runs/relaxed_guarantees"),
+    training=training,
+)
 test = load("digits").first(COUNT)
 
 # %% One net, four guarantees; every digit is in a group of digits that look alike

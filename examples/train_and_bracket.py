@@ -13,7 +13,7 @@ import torch
 from surefoot import Local, Plain, Smoothed, Threat, Training, Vote, bracket, build, fit, load
 from surefoot.evaluation import metrics
 from surefoot.report import write_page
-from surefoot.training import UDP, Standard
+from surefoot.training import make_recipe
 
 QUICK = os.environ.get("SUREFOOT_QUICK") == "1"
 EPOCHS, COUNT, N_CERTIFY = (3, 20, 500) if QUICK else (20, 100, 2000)
@@ -25,11 +25,17 @@ train, test = load("digits", "train"), load("digits").first(COUNT)
 torch.manual_seed(0)
 udp_net = build("mlp", inputs=64)
 training = Training(epochs=EPOCHS, batch_size=64, learning_rate=3e-3)
-fit(udp_net, train, UDP(Threat("l2", 1.0), steps=10), FOLDER / "udp", training=training)
+fit(
+    udp_net,
+    train,
+    make_recipe("udp", threat=Threat("l2", 1.0), steps=10),
+    FOLDER / "udp",
+    training=training,
+)
 
 smooth_net = build("lipschitz-mlp", inputs=64)
 training = Training(epochs=2 * EPOCHS, batch_size=64, learning_rate=1e-2)
-fit(smooth_net, train, Standard(), FOLDER / "lipschitz", training=training)
+fit(smooth_net, train, make_recipe("standard"), FOLDER / "lipschitz", training=training)
 
 # %% Attack, certify and bound
 rows = {

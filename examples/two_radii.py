@@ -12,7 +12,7 @@ import torch
 
 from surefoot import LabelOrUncertain, Local, Selective, Training, build, fit, load
 from surefoot.certify import smoothing
-from surefoot.training import Noise
+from surefoot.training import make_recipe
 
 QUICK = os.environ.get("SUREFOOT_QUICK") == "1"
 EPOCHS, COUNT, N_CERTIFY = (3, 20, 500) if QUICK else (20, 100, 2000)
@@ -22,7 +22,13 @@ SIGMA, RADIUS = 0.25, 0.4
 torch.manual_seed(0)
 net = build("mlp", inputs=64)
 training = Training(epochs=EPOCHS, batch_size=64, learning_rate=3e-3)
-fit(net, load("digits", "train"), Noise(SIGMA), Path("runs/two_radii"), training=training)
+fit(
+    net,
+    load("digits", "train"),
+    make_recipe("noise", sigma=SIGMA),
+    Path("runs/two_radii"),
+    training=training,
+)
 images, labels = load("digits").batch(slice(0, COUNT))
 
 

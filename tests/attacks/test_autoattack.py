@@ -9,7 +9,7 @@ from oracles import Linear, random_linear
 from surefoot.attacks import apgd, autoattack, ddn, fab, fmn, square, union
 from surefoot.attacks.autoattack import VERSIONS
 from surefoot.attacks.hyperplane import to_hyperplane
-from surefoot.attacks.objectives import dlr, margin, targeted_dlr
+from surefoot.attacks.objectives import cw, dlr, targeted_dlr
 from surefoot.attacks.square import area, bump, side
 from surefoot.models import build
 from surefoot.threat import Threat
@@ -24,7 +24,7 @@ def test_difference_of_logits_ratio():
     assert dlr(logits, zero).item() == pytest.approx(-0.8)
     assert dlr(logits, one).item() == pytest.approx(0.8)
     assert targeted_dlr(logits, zero, two).item() == pytest.approx(-0.943396, abs=1e-6)
-    assert torch.equal(dlr(logits[:, :2], zero), margin(logits[:, :2], zero))
+    assert torch.equal(dlr(logits[:, :2], zero), cw(logits[:, :2], zero))
     assert targeted_dlr(logits[:, :3], zero, two).item() == pytest.approx(-2.5)
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from surefoot.attacks import udp
 from surefoot.attacks.ascent import counts_of, nearest_crossing, predicted
-from surefoot.attacks.latent import Shift, Space, answer, cut_behind
+from surefoot.attacks.latent import Shift, Space, cut_behind, evaluate
 from surefoot.attacks.objectives import entropy, kl_divergence, mutual_information
 from surefoot.attacks.perturbation import Perturbation, perturb
 from surefoot.models import LeNet, Normalize, PreActResNet18, build
@@ -156,7 +156,7 @@ def test_a_ramp_rises_to_its_peak_and_falls():
     assert how.step_sizes == pytest.approx([0.05, 0.15, 0.25, 0.15, 0.05])
     flat = Perturbation(Threat("linf", 0.5), steps=3, step_size=0.3, ramp=0.5)
     assert flat.step_sizes == pytest.approx([0.3] * 3)  # never below the step size
-    assert walk(3, objective="margin", step_size=0.02, ramp=0.1) == pytest.approx(0.34, abs=1e-6)
+    assert walk(3, objective="cw", step_size=0.02, ramp=0.1) == pytest.approx(0.34, abs=1e-6)
 
 
 def test_the_nearest_crossing_lies_behind_the_boundary_within_a_halving():
@@ -266,7 +266,7 @@ def test_moving_an_identity_layer_is_moving_the_image(norm, objective, rule, mod
     assert isinstance(shift, Shift)
     assert shift.offset.abs().max() > 0.01
     assert torch.allclose(images + shift.offset, found, atol=1e-5)
-    assert torch.allclose(answer(wrapped, wrapped, shift), model(found), atol=1e-4)
+    assert torch.allclose(evaluate(wrapped, wrapped, shift), model(found), atol=1e-4)
 
 
 class Plain(nn.Module):
@@ -318,7 +318,7 @@ def test_a_shift_adds_to_one_layer_and_leaves_no_hook(model, images):
     shift = Shift(images, "1", offset)
     front, back = nn.Sequential(*list(model)[:2]), nn.Sequential(*list(model)[2:])
     expected = back(front(images) + offset)
-    assert torch.allclose(answer(model, model, shift), expected, atol=1e-5)
+    assert torch.allclose(evaluate(model, model, shift), expected, atol=1e-5)
     assert all(not module._forward_hooks for module in model.modules())
 
 
@@ -335,10 +335,10 @@ def test_mutual_information_at_a_layer(images):
     [
         ({"space": Space("nowhere")}, r"`layer` must be one of 0, 1.*'nowhere'"),
         ({"objective": "mutual-information"}, r"members\(images\)"),
-        ({"objective": "anger"}, "cross-entropy, margin"),
+        ({"objective": "anger"}, "cross-entropy, cw"),
         ({"steps": 1, "step_counts": "uniform-below"}, "steps >= 2"),
         ({"extra_steps": -1}, "extra_steps >= 0"),
-        ({"objective": "margin", "labels": None}, "needs `labels`"),
+        ({"objective": "cw", "labels": None}, "needs `labels`"),
         ({"objective": "entropy", "step_counts": "until-boundary", "labels": None}, "`labels`"),
     ],
 )

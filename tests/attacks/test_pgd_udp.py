@@ -8,7 +8,7 @@ from oracles import Linear, random_linear
 from torch import nn
 
 from surefoot.attacks import apgd, fgsm, pgd, udp
-from surefoot.attacks.objectives import cross_entropy, entropy, margin
+from surefoot.attacks.objectives import cross_entropy, cw, entropy
 from surefoot.models import PreActResNet18, build
 from surefoot.threat import Threat
 
@@ -41,7 +41,7 @@ def test_one_step_on_a_linear_model_is_the_worst_case(norm, generator):
     direction = normal.sign() if norm == "linf" else normal / normal.norm()
     assert torch.allclose(found, images + 0.1 * sign * direction, atol=1e-6)
     again = pgd(model, images, labels, threat=threat, steps=10, step_size=0.03)
-    assert torch.allclose(margin(model(again), labels), margin(model(found), labels), atol=1e-6)
+    assert torch.allclose(cw(model(again), labels), cw(model(found), labels), atol=1e-6)
 
 
 def test_pgd_is_its_update_rule_step_by_step(model, images):
@@ -147,7 +147,7 @@ def test_restarts_keep_the_best_for_each_example(model, images, generator):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"objective": "anger"}, "cross-entropy, margin, dlr, entropy"),
+        ({"objective": "anger"}, "cross-entropy, cw, dlr, entropy"),
         ({"steps": 0}, "steps >= 1"),
         ({"step_size": 0.0}, "step_size > 0"),
         ({"images": torch.full((32, 1, 8, 8), 1.5)}, r"must lie in \[0, 1\]"),

@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from surefoot.cli import COMMANDS, main
-from surefoot.cli.declared import declared, real
+from surefoot.cli.declared import declared, narrowed, real
 from surefoot.cli.subject import Score
 from surefoot.training import RECIPES
 from surefoot.uncertainty.selective import NAMES
@@ -57,10 +57,13 @@ def test_a_declared_record_has_the_fields_of_the_librarys_own(module, name, with
 
 
 def test_every_recipe_is_declared():
-    found = declared("surefoot.training", "RECIPES")
-    assert {name: real(make()) for name, make in found.items()} == {
-        name: make() for name, make in RECIPES.items()
-    }
+    found = declared("surefoot.training.recipes", "RECIPES")
+    assert {name: real(one) for name, one in found.items()} == RECIPES
+
+
+def test_a_narrowed_recipe_has_no_choice_of_perturbation_and_is_the_same():
+    for name, one in declared("surefoot.training.recipes", "RECIPES").items():
+        assert real(narrowed(one, ("perturbation", "loss", "noisy"))) == RECIPES[name]
 
 
 def test_every_score_can_be_named():

@@ -19,7 +19,7 @@ from surefoot.evaluation.attack_sweep import AttackSweep
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build, open_model
 from surefoot.threat import Threat
-from surefoot.training import Standard, Training, fit
+from surefoot.training import Training, fit, make_recipe
 from surefoot.uncertainty import Selective, entropy
 from surefoot.uncertainty.vote import Vote
 
@@ -43,7 +43,7 @@ def smooth_net(tmp_path_factory):
     model = build("lipschitz-mlp", inputs=64, hidden=(32,))
     folder = tmp_path_factory.mktemp("net")
     training = Training(epochs=15, batch_size=64, learning_rate=1e-2)
-    fit(model, load("digits", "train"), Standard(), folder, training=training)
+    fit(model, load("digits", "train"), make_recipe("standard"), folder, training=training)
     return model
 
 

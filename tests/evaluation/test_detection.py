@@ -12,7 +12,7 @@ from surefoot.data import Data, load
 from surefoot.evaluation.studies import detection
 from surefoot.evaluation.studies.detection import ESTIMATORS, Asked, Detection, detect, figures
 from surefoot.models import build
-from surefoot.training import Noise, Training, fit
+from surefoot.training import Training, fit, make_recipe
 from surefoot.uncertainty.vote import Vote
 
 ASKED = Asked(threshold=0.4, radii=(0.1, 0.4), n_certify=300, steps=5, draws=4)
@@ -25,7 +25,7 @@ def net(tmp_path_factory):
     model = build("mlp", inputs=64, hidden=(64,), classes=10)
     training = Training(epochs=10, batch_size=64, learning_rate=3e-3)
     folder = tmp_path_factory.mktemp("net")
-    fit(model, load("digits", "train"), Noise(0.25), folder, training=training)
+    fit(model, load("digits", "train"), make_recipe("noise", sigma=0.25), folder, training=training)
     return model.eval()
 
 

@@ -12,7 +12,7 @@ from surefoot.evaluation import Plain, Smoothed, bracket, metrics
 from surefoot.guarantees import LabelOrUncertain, Local, TopK
 from surefoot.models import build
 from surefoot.threat import Threat
-from surefoot.training import Standard, Training, fit
+from surefoot.training import Training, fit, make_recipe
 from surefoot.uncertainty import MCDropout, Selective
 from surefoot.uncertainty.vote import Vote
 
@@ -31,7 +31,13 @@ def dropping(tmp_path_factory):
     net = nn.Sequential(build("mlp", inputs=64, hidden=(64,), classes=32), nn.Dropout(0.3))
     net = nn.Sequential(*net, nn.ReLU(), nn.Linear(32, 10))
     training = Training(epochs=12, batch_size=64, learning_rate=3e-3)
-    fit(net, load("digits", "train"), Standard(), tmp_path_factory.mktemp("net"), training=training)
+    fit(
+        net,
+        load("digits", "train"),
+        make_recipe("standard"),
+        tmp_path_factory.mktemp("net"),
+        training=training,
+    )
     return net.eval()
 
 

@@ -11,7 +11,7 @@ from surefoot.evaluation.studies import rejection
 from surefoot.evaluation.studies.rejection import ESTIMATORS, Rejection, rejection_curve
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.models import build
-from surefoot.training import Noise, Training, fit
+from surefoot.training import Training, fit, make_recipe
 from surefoot.uncertainty import Selective
 from surefoot.uncertainty.vote import Vote
 
@@ -25,7 +25,7 @@ def net(tmp_path_factory):
     fit(
         model,
         load("digits", "train"),
-        Noise(0.5),
+        make_recipe("noise", sigma=0.5),
         tmp_path_factory.mktemp("net"),
         training=training,
     )

@@ -17,7 +17,7 @@ from surefoot.papers.gloro.ambiguous import CONFUSED, FASHION_GROUPS, FASHION_NA
 from surefoot.papers.gloro.seed import SUPERCLASSES
 from surefoot.papers.regions import Region, region
 from surefoot.papers.sets import checked, compare, worth
-from surefoot.training import Standard
+from surefoot.training import make_recipe
 
 EPS = 0.5
 
@@ -56,7 +56,7 @@ def test_relaxation_helps_only_by_a_sure_gain_in_strict_accuracy():
 
 
 def test_table_has_the_same_columns_for_one_label_and_for_sets():
-    row = Row("RT2", Standard(), {"VRA relaxed": 0.9})
+    row = Row("RT2", make_recipe("standard"), {"VRA relaxed": 0.9})
     lines = {line.figure: line for line in compare(row, planted("RT2", 50, 30, 10, 10), EPS)}
     names = ["top-1", "VRA local", "VRA strict", "VRA relaxed", "attacked", "rejected", "mean set"]
     assert list(lines) == names

@@ -11,7 +11,7 @@ from surefoot.attacks.perturbation import Perturbation, perturb_images
 from surefoot.data.toys import UNIT, two_distance
 from surefoot.papers.toys import SUITE, TOYS, Cell, Stack, fit_together, run, train
 from surefoot.papers.toys.suite import recipe_of
-from surefoot.training import PGD, TRADES, UDP, UDPR, Standard
+from surefoot.training import Trades, make_recipe
 
 WIDTHS = (2, 16, 16, 2)
 
@@ -84,9 +84,9 @@ def test_rows_that_stop_early_stop_where_their_own_net_says(generator):
 
 THREAT = Threat("linf", 0.3 * UNIT)
 RECIPES = {
-    "standard": Standard(),
-    "pgd": PGD(THREAT, steps=4, random_start=False),
-    "udpr": UDPR(UDP(THREAT, steps=4, step_counts="fixed")),
+    "standard": make_recipe("standard"),
+    "pgd": make_recipe("pgd", threat=THREAT, steps=4, start="origin"),
+    "udpr": make_recipe("udpr", threat=THREAT, steps=4, step_counts="fixed"),
 }
 
 
@@ -107,12 +107,12 @@ def test_nets_train_as_if_alone(recipe):
 def test_every_cell_of_the_suite_has_a_recipe_that_a_stack_can_use():
     assert {cell.toy for cell in SUITE} <= set(TOYS)
     for cell in SUITE:
-        assert getattr(recipe_of(cell), "random_start", False) is False
+        assert getattr(recipe_of(cell).perturbation, "start", "origin") != "uniform"
     trades = recipe_of(Cell("lms-5", "trades", 0.3))
-    assert isinstance(trades, TRADES)
-    assert trades.threat == Threat("l2", 0.3 * UNIT)
-    assert trades.step_size == pytest.approx(0.03 * UNIT)
-    with pytest.raises(ValueError, match="found 'mixup'"):
+    assert isinstance(trades.loss, Trades)
+    assert trades.perturbation.threat == Threat("l2", 0.3 * UNIT)
+    assert trades.perturbation.step_size == pytest.approx(0.03 * UNIT)
+    with pytest.raises(ValueError, match="no recipe 'mixup'"):
         recipe_of(Cell("lms-5", "mixup"))
 
 

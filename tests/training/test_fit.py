@@ -12,63 +12,44 @@ from surefoot.models import build
 from surefoot.models import load as load_model
 from surefoot.threat import Threat
 from surefoot.training import (
-    CATRS,
-    FAT,
-    FGSM,
-    MART,
-    MMA,
-    NFGSM,
-    PGD,
     RECIPES,
-    RFGSM,
-    TRADES,
-    UDP,
-    UDPR,
-    UDPTRADES,
     Augmentation,
-    Consistency,
     Judge,
-    MaxE,
-    Noise,
-    NoisyUDP,
-    SmoothAdv,
-    Standard,
     Training,
     WeightAttack,
     accuracy,
     fit,
-    name_of,
+    make_recipe,
 )
 from surefoot.training import loop as loop_module
 
 THREAT = Threat("l2", 0.5)
 SPACE = Space("2", "absolute")
-PGD_2, UDP_3 = PGD(THREAT, steps=2), UDP(THREAT, steps=3)
 LEARNERS = [
-    Standard(),
-    Noise(0.1),
-    MaxE(0.1),
-    FGSM(Threat("linf", 0.05)),
-    RFGSM(Threat("linf", 0.05)),
-    NFGSM(Threat("linf", 0.05)),
-    PGD_2,
-    PGD(THREAT, steps=2, space=SPACE),
-    FAT(THREAT, steps=3),
-    TRADES(THREAT, steps=2, weight=1.0),
-    TRADES(THREAT, steps=2, weight=1.0, form="soft-cross-entropy"),
-    TRADES(THREAT, steps=2, weight=1.0, space=SPACE),
-    MART(PGD_2, weight=1.0),
-    MMA(THREAT, steps=3),
-    UDP_3,
-    UDP(THREAT, steps=3, step_rule="backtracking"),
-    UDP(THREAT, steps=3, space=SPACE),
-    UDPR(UDP_3),
-    UDPR(UDP(THREAT, steps=3, space=SPACE)),
-    UDPTRADES(UDP_3, weight=1.0),
-    Consistency(0.1, weight=1.0),
-    SmoothAdv(Threat("l2", 0.25), 0.1),
-    CATRS(Threat("l2", 0.25), 0.1, samples=2),
-    NoisyUDP(UDP(Threat("l2", 0.25), steps=3), 0.1),
+    make_recipe("standard"),
+    make_recipe("noise", sigma=0.1),
+    make_recipe("maxe", weight=0.1),
+    make_recipe("fgsm", threat=Threat("linf", 0.05)),
+    make_recipe("r-fgsm", threat=Threat("linf", 0.05)),
+    make_recipe("n-fgsm", threat=Threat("linf", 0.05)),
+    make_recipe("pgd", threat=THREAT, steps=2),
+    make_recipe("pgd", threat=THREAT, steps=2, space=SPACE),
+    make_recipe("fat", threat=THREAT, steps=3),
+    make_recipe("trades", threat=THREAT, steps=2, weight=1.0),
+    make_recipe("trades", threat=THREAT, steps=2, weight=1.0, form="soft-cross-entropy"),
+    make_recipe("trades", threat=THREAT, steps=2, weight=1.0, space=SPACE),
+    make_recipe("mart", threat=THREAT, steps=2, weight=1.0),
+    make_recipe("mma", threat=THREAT, steps=3),
+    make_recipe("udp", threat=THREAT, steps=3),
+    make_recipe("udp", threat=THREAT, steps=3, step_rule="backtracking"),
+    make_recipe("udp", threat=THREAT, steps=3, space=SPACE),
+    make_recipe("udpr", threat=THREAT, steps=3),
+    make_recipe("udpr", threat=THREAT, steps=3, space=SPACE),
+    make_recipe("udp-trades", threat=THREAT, steps=3, weight=1.0),
+    make_recipe("consistency", sigma=0.1, weight=1.0),
+    make_recipe("smooth-adv", threat=Threat("l2", 0.25), sigma=0.1),
+    make_recipe("cat-rs", threat=Threat("l2", 0.25), sigma=0.1, samples=2),
+    make_recipe("noisy-udp", threat=Threat("l2", 0.25), steps=3, sigma=0.1),
 ]
 
 
@@ -87,7 +68,7 @@ def dropout_net():
     return build("preactresnet18", planes=1, width=2, dropout=0.3)
 
 
-@pytest.mark.parametrize("recipe", LEARNERS, ids=lambda recipe: name_of(recipe))
+@pytest.mark.parametrize("recipe", LEARNERS, ids=lambda recipe: recipe.name)
 def test_every_recipe_learns_and_leaves_a_loadable_run(recipe, digits, tmp_path):
     training = Training(epochs=12, batch_size=32, learning_rate=5e-3)
     model = net(hidden=(64,))
@@ -99,12 +80,19 @@ def test_every_recipe_learns_and_leaves_a_loadable_run(recipe, digits, tmp_path)
     assert log[-1]["loss"] < log[0]["loss"]
     assert accuracy(load_model(folder), digits) == log[-1]["validation_accuracy"] > 0.8
     config = json.loads((folder / "config.json").read_text())
-    assert config["recipe"]["name"] == name_of(recipe)
+    assert config["recipe"]["name"] == recipe.name
 
 
-def test_every_name_makes_a_recipe_that_knows_its_name():
-    for name, make in RECIPES.items():
-        assert name_of(make()) == {"udp-bt": "udp"}.get(name, name)
+def test_every_recipe_knows_its_name():
+    for name, recipe in RECIPES.items():
+        assert recipe.name == make_recipe(name).name == name
+
+
+def test_an_unknown_recipe_or_option_is_named():
+    with pytest.raises(ValueError, match="no recipe 'pdg'; there are standard, maxe"):
+        make_recipe("pdg")
+    with pytest.raises(ValueError, match=r"udpr has .*weight.*; found wait"):
+        make_recipe("udpr", steps=3, wait=2)
 
 
 class Killed(BaseException):
@@ -116,7 +104,7 @@ class Killed(BaseException):
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(
     make, optimizer, digits, tmp_path, monkeypatch
 ):
-    data, recipe = digits.first(64), UDP(THREAT, steps=2)
+    data, recipe = digits.first(64), make_recipe("udp", threat=THREAT, steps=2)
     training = Training(epochs=3, batch_size=20, optimizer=optimizer, learning_rate=1e-2)
     whole = fit(make(), data, recipe, tmp_path / "whole", training=training)
 
@@ -174,7 +162,7 @@ EVERYTHING = Training(
 
 def test_a_killed_run_with_every_option_ends_with_the_same_bits(digits, tmp_path, monkeypatch):
     def run(folder):
-        recipe = UDPTRADES(UDP(THREAT, steps=2))
+        recipe = make_recipe("udp-trades", threat=THREAT, steps=2)
         data, validation = digits.first(64), digits.first(40)
         return fit(dropout_net(), data, recipe, folder, training=EVERYTHING, validation=validation)
 
@@ -184,7 +172,7 @@ def test_a_killed_run_with_every_option_ends_with_the_same_bits(digits, tmp_path
     assert len(list(whole.rglob("model.safetensors"))) == 2
     plain = replace(EVERYTHING, judge=Judge())
     other = fit(
-        dropout_net(), digits.first(64), Standard(), tmp_path / "other", training=plain
+        dropout_net(), digits.first(64), make_recipe("standard"), tmp_path / "other", training=plain
     )  # the options do something
     files = [path / "model.safetensors" for path in (whole, other)]
     assert files[0].read_bytes() != files[1].read_bytes()
@@ -192,15 +180,21 @@ def test_a_killed_run_with_every_option_ends_with_the_same_bits(digits, tmp_path
 
 def test_a_finished_run_is_not_repeated(digits, tmp_path, monkeypatch):
     training = Training(epochs=1)
-    fit(net(), digits, Standard(), tmp_path, training=training)
+    fit(net(), digits, make_recipe("standard"), tmp_path, training=training)
     monkeypatch.setattr(loop_module, "_step", None)
-    fit(net(), digits, Standard(), tmp_path, training=training)
+    fit(net(), digits, make_recipe("standard"), tmp_path, training=training)
 
 
 def test_training_leaves_the_global_stream_alone(digits, tmp_path):
     model = dropout_net()
     before = torch.get_rng_state()
-    fit(model, digits.first(20), Noise(0.1), tmp_path, training=Training(epochs=1))
+    fit(
+        model,
+        digits.first(20),
+        make_recipe("noise", sigma=0.1),
+        tmp_path,
+        training=Training(epochs=1),
+    )
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -210,7 +204,9 @@ def test_attack_steps_inside_training_change_neither_statistics_nor_gradients(di
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for recipe in LEARNERS:
         point = recipe.perturb(model, images, labels, torch.Generator().manual_seed(0))
-        if isinstance(recipe, PGD | FAT | TRADES | UDP | UDPR) and isinstance(point, torch.Tensor):
+        if recipe.name in ("pgd", "fat", "trades", "udp", "udpr") and isinstance(
+            point, torch.Tensor
+        ):
             assert not torch.equal(point, images)
             assert bool(THREAT.inside(point, images).all())
     assert model.training
@@ -219,17 +215,17 @@ def test_attack_steps_inside_training_change_neither_statistics_nor_gradients(di
 
 
 def test_another_run_in_the_folder_is_refused_and_kept(digits, tmp_path):
-    fit(net(), digits, Standard(), tmp_path, training=Training(epochs=1))
+    fit(net(), digits, make_recipe("standard"), tmp_path, training=Training(epochs=1))
     before = (tmp_path / "model.safetensors").read_bytes()
     with pytest.raises(ValueError, match="state of another run"):
-        fit(net(), digits, Noise(), tmp_path, training=Training(epochs=1))
+        fit(net(), digits, make_recipe("noise"), tmp_path, training=Training(epochs=1))
     assert (tmp_path / "model.safetensors").read_bytes() == before
 
 
 def test_a_damaged_state_is_named(digits, tmp_path):
     (tmp_path / "state.safetensors").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"damaged.*delete it"):
-        fit(net(), digits, Standard(), tmp_path, training=Training(epochs=1))
+        fit(net(), digits, make_recipe("standard"), tmp_path, training=Training(epochs=1))
 
 
 def test_a_loss_that_explodes_stops_the_run_before_a_model_is_written(digits, tmp_path):
@@ -237,7 +233,7 @@ def test_a_loss_that_explodes_stops_the_run_before_a_model_is_written(digits, tm
         fit(
             net(),
             digits,
-            Standard(),
+            make_recipe("standard"),
             tmp_path,
             training=Training(epochs=3, learning_rate=1e30, optimizer="sgd"),
         )
@@ -247,7 +243,13 @@ def test_a_loss_that_explodes_stops_the_run_before_a_model_is_written(digits, tm
 def test_two_passes_of_one_batch_leave_the_statistics_of_both(digits, tmp_path):
     """TRADES asks for the clean and the perturbed answers in one step, in train mode."""
     model = dropout_net()
-    fit(model, digits.first(20), TRADES(THREAT, steps=1), tmp_path, training=Training(epochs=1))
+    fit(
+        model,
+        digits.first(20),
+        make_recipe("trades", threat=THREAT, steps=1),
+        tmp_path,
+        training=Training(epochs=1),
+    )
     counts = [value for name, value in model.state_dict().items() if "num_batches" in name]
     assert counts
     assert all(value.item() == 2 for value in counts)
@@ -274,7 +276,7 @@ class Batched(torch.nn.Sequential):
 def test_a_last_batch_of_one_does_not_stop_batch_normalisation(count, tmp_path):
     data = load("digits", "train").first(count)
     training = Training(epochs=1, batch_size=32)
-    folder = fit(Batched(), data, Standard(), tmp_path / "run", training=training)
+    folder = fit(Batched(), data, make_recipe("standard"), tmp_path / "run", training=training)
     assert (folder / "model.safetensors").exists()
 
 
@@ -291,7 +293,7 @@ def test_weights_that_are_not_finite_are_named_before_a_folder_is_made(value, di
     model = net()
     model[1].weight.data[0, 0] = value
     with pytest.raises(ValueError, match=r"NaN or infinite \(1.weight; 1 in all\)"):
-        fit(model, digits, Standard(), tmp_path / "run")
+        fit(model, digits, make_recipe("standard"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -301,7 +303,7 @@ def test_a_run_that_ends_in_weights_that_are_not_finite_is_an_error(digits, tmp_
     for weight in model.parameters():
         weight.register_hook(lambda gradient: gradient * 1e30)
     with pytest.raises(ValueError, match="epoch 1 ended with weights that are NaN or infinite"):
-        fit(model, digits, Standard(), tmp_path / "run", training=training)
+        fit(model, digits, make_recipe("standard"), tmp_path / "run", training=training)
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
@@ -323,5 +325,5 @@ def test_a_model_that_cannot_be_trained_is_named_before_a_folder_is_made(
     model = net()
     model.register_forward_hook(lambda module, inputs, logits: change(logits))
     with pytest.raises(ValueError, match=message):
-        fit(model, digits, Standard(), tmp_path / "run")
+        fit(model, digits, make_recipe("standard"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

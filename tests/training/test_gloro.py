@@ -16,8 +16,8 @@ from surefoot.data.toys import CRESCENT_UNIT
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build
 from surefoot.models import load as load_model
-from surefoot.training import GloRo, Outputs, Training, estimate, fit, margins
-from surefoot.training.recipe import criterion_of
+from surefoot.training import GloRo, Outputs, Training, fit, gloro, lipschitz_estimate, make_recipe
+from surefoot.training.outputs import criterion_of
 
 with torch.random.fork_rng():
     torch.manual_seed(0)
@@ -34,7 +34,7 @@ GUARANTEES = [Local(), TopK(2), RelaxedTopK(2), RelaxedTopK(3), Affinity(((0, 1)
 
 def slope_of(layer, shape, steps, vectors=None):
     vectors = WeakKeyDictionary() if vectors is None else vectors
-    return estimate.estimated_lipschitz(layer, shape, vectors, steps)
+    return lipschitz_estimate.estimated_lipschitz(layer, shape, vectors, steps)
 
 
 def operator(layer, shape):
@@ -75,7 +75,7 @@ def test_vectors_are_kept_from_step_to_step():
 def test_constants_of_a_net_come_near_the_proven_ones_from_below():
     torch.manual_seed(0)
     model = build("gloro-2c2f", size=8, width=0.5)
-    found = estimate.estimated_pairwise(model, (1, 8, 8), epoch=0, steps=200)
+    found = lipschitz_estimate.estimated_pairwise(model, (1, 8, 8), epoch=0, steps=200)
     proven = pairwise(model, (1, 8, 8))
     assert bool((found <= proven * (1 + 1e-5)).all())
     assert torch.allclose(found.double(), proven, rtol=0.02)
@@ -89,7 +89,7 @@ def test_a_new_epoch_forgets_what_the_last_one_knew():
         torch.nn.init.normal_(weight)  # orthogonal ones leave nothing to iterate for
 
     def asked(epoch):
-        return estimate.estimated_pairwise(model, (6,), epoch=epoch, steps=1)
+        return lipschitz_estimate.estimated_pairwise(model, (6,), epoch=epoch, steps=1)
 
     first, second = asked(0), asked(0)
     assert not torch.equal(first, second)
@@ -104,7 +104,7 @@ def slack_of(classes, generator, size=0.3):
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 def test_bottom_is_on_top_exactly_where_no_set_leads_by_its_slack(guarantee, generator):
     logits, slack = torch.randn(300, 5, generator=generator), slack_of(5, generator, 0.5)
-    outcomes = margins.with_bottom(logits, guarantee, slack)
+    outcomes = gloro.with_bottom(logits, guarantee, slack)
     assert torch.equal(outcomes[:, :-1], logits)
     groups = getattr(guarantee, "groups", None)
     for row, said in zip(logits, outcomes.argmax(1) == 5, strict=True):
@@ -121,9 +121,9 @@ def test_bottom_is_on_top_exactly_where_no_set_leads_by_its_slack(guarantee, gen
 
 def test_ties_and_classes_in_no_group_get_a_finite_bottom_above_all():
     slack = torch.ones(3, 3).fill_diagonal_(0)
-    tied = margins.with_bottom(torch.zeros(1, 3), RelaxedTopK(2), slack)
+    tied = gloro.with_bottom(torch.zeros(1, 3), RelaxedTopK(2), slack)
     assert tied.tolist() == [[0.0, 0.0, 0.0, 1.0]]
-    lost = margins.with_bottom(torch.tensor([[0.0, 5.0, 0.0]]), Affinity(((0, 2),)), slack)
+    lost = gloro.with_bottom(torch.tensor([[0.0, 5.0, 0.0]]), Affinity(((0, 2),)), slack)
     assert lost.tolist() == [[0.0, 5.0, 0.0, 6.0]]
 
 
@@ -131,14 +131,14 @@ def test_doubt_is_the_divergence_of_the_two_answers(generator):
     outcomes = torch.randn(20, 5, generator=generator, dtype=torch.float64)
     without = pad(outcomes[:, :-1].softmax(1), (0, 1))
     expected = kl_div(outcomes.log_softmax(1), without, reduction="none").sum(1)
-    assert torch.allclose(margins.doubt(outcomes), expected)
+    assert torch.allclose(gloro.rejection_divergence(outcomes), expected)
 
 
 def test_local_handicap_is_that_of_emma(generator):
     logits, slack = torch.randn(40, 5, generator=generator), slack_of(5, generator)
     labels = torch.randint(5, (40,), generator=generator)
     for whole in (True, False):
-        found = margins.handicapped(logits, labels, Local(), slack, whole=whole)
+        found = gloro.shifted_logits(logits, labels, Local(), slack, whole=whole)
         for row, label, said in zip(logits, labels.tolist(), found, strict=True):
             for i in range(5):
                 fraction = 1.0
@@ -151,7 +151,7 @@ def test_local_handicap_is_that_of_emma(generator):
 def test_a_handicap_over_sets_is_lost_exactly_where_the_set_is_not_certified(generator):
     logits, slack = torch.randn(300, 5, generator=generator), slack_of(5, generator, 0.4)
     labels = logits.topk(2).indices[torch.arange(300), torch.arange(300) % 2]
-    found = margins.handicapped(logits, labels, RelaxedTopK(2), slack, whole=True)
+    found = gloro.shifted_logits(logits, labels, RelaxedTopK(2), slack, whole=True)
     seen = set()
     for row, label, said in zip(logits, labels.tolist(), found, strict=True):
         choices = [{row.argmax().item()}, set(row.topk(2).indices.tolist())]
@@ -171,14 +171,14 @@ def test_a_handicap_over_sets_is_lost_exactly_where_the_set_is_not_certified(gen
 
 def test_a_label_outside_all_best_sets_stands_alone():
     logits, slack = torch.tensor([[3.0, 2.0, 1.0]]), torch.ones(3, 3).fill_diagonal_(0)
-    found = margins.handicapped(logits, torch.tensor([2]), RelaxedTopK(2), slack, whole=True)
+    found = gloro.shifted_logits(logits, torch.tensor([2]), RelaxedTopK(2), slack, whole=True)
     assert found.tolist() == [[4.0, 3.0, 1.0]]
 
 
 def test_leniency_lowers_only_the_other_members_of_the_set():
     logits, slack = torch.tensor([[3.0, 2.9, 1.0]]), torch.ones(3, 3).fill_diagonal_(0)
     strict, lenient = (
-        margins.handicapped(logits, torch.tensor([1]), RelaxedTopK(2), slack, leniency=fraction)
+        gloro.shifted_logits(logits, torch.tensor([1]), RelaxedTopK(2), slack, leniency=fraction)
         for fraction in (0.0, 0.5)
     )
     assert torch.allclose(lenient - strict, torch.tensor([[-0.5, 0.0, 0.0]]))
@@ -192,7 +192,7 @@ def test_annealing_weighs_cross_entropy_by_what_is_left_to_win(generator):
     lowered[rows, labels] -= 2.0
     fraction = (lowered / 0.75).softmax(1)[rows, labels]
     plain = cross_entropy(lowered / 0.75, labels, reduction="none")
-    found = margins.annealed(outcomes, labels, 0.75, 2.0)
+    found = gloro.annealed(outcomes, labels, 0.75, 2.0)
     assert torch.allclose(found, 0.75 * (1 - fraction) ** 5 * plain, rtol=1e-4)
 
 
@@ -210,13 +210,13 @@ def test_courses_of_eps_and_weight():
 
 def test_arguments_that_make_no_sense_are_refused():
     with pytest.raises(Exception, match="LabelOrUncertain"):  # by the type, where types are checked
-        GloRo(guarantee=LabelOrUncertain())
+        make_recipe("gloro", guarantee=LabelOrUncertain())
     with pytest.raises(ValueError, match="above 0"):
-        GloRo(eps=0.0)
+        make_recipe("gloro", eps=0.0)
     images, labels = torch.rand(2, 3), torch.tensor([0, 1])
     answers = Outputs(lambda at: at, images, images, labels, criterion_of(lambda at: at, 0.0))
     with pytest.raises(ValueError, match="stack"):
-        GloRo().loss(answers)
+        make_recipe("gloro").loss(answers)
 
 
 def certified(model, data, guarantee, eps):
@@ -232,7 +232,7 @@ def test_every_loss_certifies_more_than_the_start(form, tmp_path):
     data = load("digits", "train").first(300)
     model = build("gloro-mlp", inputs=64, hidden=(32,))
     training = Training(epochs=8, batch_size=40, learning_rate=5e-3)
-    fit(model, data, GloRo(eps=0.25, form=form), tmp_path, training=training)
+    fit(model, data, make_recipe("gloro", eps=0.25, form=form), tmp_path, training=training)
     assert certified(load_model(tmp_path), data, Local(), 0.25) > 0.6
 
 
@@ -241,7 +241,7 @@ def test_sets_are_certified_where_labels_are_ambiguous(tmp_path):
     model = build(
         "lipschitz-mlp", inputs=2, hidden=(32, 32), classes=4, scale=100.0, unit_rows=True
     )
-    recipe = GloRo(RelaxedTopK(2), eps=0.2 * CRESCENT_UNIT)
+    recipe = make_recipe("gloro", guarantee=RelaxedTopK(2), eps=0.2 * CRESCENT_UNIT)
     training = Training(epochs=20, batch_size=40, learning_rate=5e-3)
     fit(model, load("crescents", "train"), recipe, tmp_path, training=training)
     test, eps = load("crescents"), 0.2 * CRESCENT_UNIT
@@ -255,7 +255,10 @@ def test_a_killed_run_ends_with_the_same_bits(name, tmp_path, monkeypatch):
     data = load("digits", "train").first(64)
     arguments = {"gloro-mlp": {"inputs": 64, "hidden": (8,)}, "gloro-2c2f": {"size": 8}}
     arguments["liresnet"] = {"planes": 1, "size": 8, "width": 4, "depth": 2, "neck": 8}
-    recipe, training = GloRo(eps_course="logarithmic"), Training(epochs=3, batch_size=16)
+    recipe, training = (
+        make_recipe("gloro", eps_course="logarithmic"),
+        Training(epochs=3, batch_size=16),
+    )
 
     def net():
         torch.manual_seed(0)
@@ -286,5 +289,5 @@ def test_the_command_line_takes_a_guarantee(tmp_path, capsys):
     )
     assert "model:" in capsys.readouterr().out
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["recipe"]["guarantee"] == {"name": "RelaxedTopK", "k": 2}
+    assert config["recipe"]["loss"]["guarantee"] == {"name": "RelaxedTopK", "k": 2}
     assert config["training"]["augmentation"]["shift"] == 0.25

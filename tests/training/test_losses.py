@@ -7,18 +7,8 @@ import torch
 
 from surefoot.models import build
 from surefoot.threat import Threat
-from surefoot.training import (
-    MART,
-    MMA,
-    TRADES,
-    UDPR,
-    UDPTRADES,
-    MaxE,
-    Outputs,
-    Standard,
-    losses,
-)
-from surefoot.training.recipe import criterion_of
+from surefoot.training import Outputs, losses, make_recipe
+from surefoot.training.outputs import criterion_of
 
 CLEAN = torch.tensor([[0.5, 0.25, 0.25]]).log()
 PERTURBED = torch.tensor([[0.25, 0.25, 0.5]]).log() + 3.0  # logits are free up to a constant
@@ -37,19 +27,19 @@ KL = 0.5 * math.log(0.5 / 0.25) + 0.25 * math.log(0.25 / 0.5)  # of the clean fr
 SOFT = -(0.5 * math.log(0.25) + 0.25 * math.log(0.25) + 0.25 * math.log(0.5))
 ENTROPY = 0.5 * math.log(2) + 0.5 * math.log(4)
 CASES = [
-    (Standard(), math.log(4)),
-    (MaxE(0.5), math.log(2) - 0.5 * ENTROPY),
-    (UDPR(weight=2.0), math.log(2) + 2 * math.log(4)),
-    (TRADES(weight=6.0), math.log(2) + 6 * KL),
-    (TRADES(weight=1.0, form="soft-cross-entropy"), math.log(2) + SOFT),
-    (UDPTRADES(weight=3.0), math.log(2) + 3 * KL),
+    (make_recipe("standard"), math.log(4)),
+    (make_recipe("maxe", weight=0.5), math.log(2) - 0.5 * ENTROPY),
+    (make_recipe("udpr", weight=2.0), math.log(2) + 2 * math.log(4)),
+    (make_recipe("trades", weight=6.0), math.log(2) + 6 * KL),
+    (make_recipe("trades", weight=1.0, form="soft-cross-entropy"), math.log(2) + SOFT),
+    (make_recipe("udp-trades", weight=3.0), math.log(2) + 3 * KL),
     # the strongest wrong class of the perturbed answer has one half
-    (MART(weight=5.0), math.log(4) + math.log(2) + 5 * 0.5 * KL),
-    (MMA(clean_weight=0.25), 0.25 * math.log(2) + 0.75 * math.log(4)),
+    (make_recipe("mart", weight=5.0), math.log(4) + math.log(2) + 5 * 0.5 * KL),
+    (make_recipe("mma", clean_weight=0.25), 0.25 * math.log(2) + 0.75 * math.log(4)),
 ]
 
 
-@pytest.mark.parametrize(("recipe", "value"), CASES, ids=lambda case: type(case).__name__)
+@pytest.mark.parametrize(("recipe", "value"), CASES, ids=lambda case: getattr(case, "name", ""))
 def test_losses_by_hand(recipe, value):
     assert recipe.loss(answers()).item() == pytest.approx(value, rel=1e-5)
 
@@ -61,7 +51,7 @@ def test_mma_counts_wrong_images_and_found_boundaries_alone():
     images, point = torch.zeros(3, 1), torch.tensor([[1.0], [0.0], [0.0]])
     given = {id(images): clean, id(point): near}
     labels = torch.zeros(3, dtype=torch.long)
-    found = MMA(clean_weight=1 / 3).loss(
+    found = make_recipe("mma", clean_weight=1 / 3).loss(
         Outputs(lambda at: given[id(at)], images, point, labels, criterion_of(lambda at: at, 0.0))
     )
     right, wrong = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
@@ -88,7 +78,7 @@ def test_trades_pulls_at_both_answers():
 
 
 def test_label_smoothing_spreads_the_label():
-    found = Standard().loss(answers(smoothing=0.3)).item()
+    found = make_recipe("standard").loss(answers(smoothing=0.3)).item()
     spread = (math.log(4) + math.log(4) + math.log(2)) / 3
     assert found == pytest.approx(0.7 * math.log(4) + 0.3 * spread, rel=1e-5)
 
@@ -108,7 +98,7 @@ def test_mma_moves_to_the_boundary_and_leaves_the_rest():
         model[1].weight.copy_(torch.tensor([[-1.0], [1.0]]))
         model[1].bias.copy_(torch.tensor([0.4, -0.4]))
     images = torch.tensor([[0.3], [0.1], [0.5]])
-    recipe = MMA(Threat("linf", 0.2), steps=5, bisection_steps=16)
+    recipe = make_recipe("mma", threat=Threat("linf", 0.2), steps=5, bisection_steps=16)
     point = recipe.perturb(
         model, images, torch.zeros(3, dtype=torch.long), torch.Generator().manual_seed(0)
     )

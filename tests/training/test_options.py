@@ -16,18 +16,16 @@ from surefoot.models import PreActResNet18, build
 from surefoot.models import load as load_model
 from surefoot.threat import Threat
 from surefoot.training import (
-    FGSM,
-    PGD,
     PRESETS,
     Augmentation,
     CatastrophicOverfitting,
     Judge,
-    Standard,
     Training,
     WeightAttack,
     accuracy,
     attacked_accuracy,
     fit,
+    make_recipe,
 )
 from surefoot.training import judge as judge_module
 from surefoot.training import loop as loop_module
@@ -69,7 +67,7 @@ def test_the_rate_reaches_the_optimiser_step_by_step(digits, tmp_path, monkeypat
 
     monkeypatch.setattr(loop_module, "_step", watched)
     training = Training(epochs=2, batch_size=10, learning_rate=0.1, schedule="triangular")
-    fit(net(), digits.first(20), Standard(), tmp_path, training=training)
+    fit(net(), digits.first(20), make_recipe("standard"), tmp_path, training=training)
     assert seen == pytest.approx([0.0001, 0.05, 0.1, 0.05])
 
 
@@ -127,7 +125,7 @@ def test_the_gradient_of_a_step_is_taken_at_the_pushed_weights(digits, tmp_path)
         weight_attack=WeightAttack(0.2),
     )
     data = digits.first(20)
-    fit(model, data, Standard(), tmp_path, training=training)
+    fit(model, data, make_recipe("standard"), tmp_path, training=training)
     images, labels = data.batch(slice(None))
     start = by_hand[1].weight.detach().clone()
     (slope,) = torch.autograd.grad(cross_entropy(by_hand(images), labels), by_hand[1].weight)
@@ -167,7 +165,7 @@ def test_the_model_of_a_run_is_the_average(digits, tmp_path):
     """A decay of almost 1 behind the warm-up: compare with an average kept by hand."""
     data, training = digits.first(60), Training(epochs=2, batch_size=20, ema=0.999)
     model = net()
-    fit(model, data, Standard(), tmp_path / "ema", training=training)
+    fit(model, data, make_recipe("standard"), tmp_path / "ema", training=training)
     raw = net()
     mean, count = copy_of(raw), 0
     original = loop_module._step
@@ -182,7 +180,7 @@ def test_the_model_of_a_run_is_the_average(digits, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop_module, "_step", kept)
         plain = Training(epochs=2, batch_size=20)
-        fit(raw, data, Standard(), tmp_path / "raw", training=plain)
+        fit(raw, data, make_recipe("standard"), tmp_path / "raw", training=plain)
     saved = load_model(tmp_path / "ema").state_dict()
     for name, value in model.state_dict().items():
         assert torch.allclose(value, mean[name], atol=1e-7)
@@ -227,7 +225,14 @@ def test_nothing_is_drawn_without_augmentation_and_validation_is_never_augmented
     assert Augmentation().apply(images, draw) is images
     assert torch.equal(draw.get_state(), torch.Generator().manual_seed(1).get_state())
     training = Training(epochs=1, augmentation=Augmentation(crop=2, flip=True))
-    fit(net(), digits.first(20), Standard(), tmp_path, training=training, validation=digits)
+    fit(
+        net(),
+        digits.first(20),
+        make_recipe("standard"),
+        tmp_path,
+        training=training,
+        validation=digits,
+    )
     assert seen == [digits]
 
 
@@ -245,12 +250,18 @@ def test_mixed_training_perturbs_every_second_batch(digits, tmp_path, monkeypatc
         loop_module,
         "_step",
         lambda run, progress, recipe, *rest: (
-            seen.append(type(recipe)) or original(run, progress, recipe, *rest)
+            seen.append(recipe.name) or original(run, progress, recipe, *rest)
         ),
     )
     training = Training(epochs=1, batch_size=10, perturb_every=2)
-    fit(net(), digits.first(40), PGD(Threat("l2", 0.1), 1), tmp_path, training=training)
-    assert seen == [PGD, Standard, PGD, Standard]
+    fit(
+        net(),
+        digits.first(40),
+        make_recipe("pgd", threat=Threat("l2", 0.1), steps=1),
+        tmp_path,
+        training=training,
+    )
+    assert seen == ["pgd", "standard", "pgd", "standard"]
 
 
 # --- the judge -----------------------------------------------------------------------------------
@@ -312,7 +323,7 @@ def test_best_and_last_weights_are_kept(digits, tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop_module, "_epoch", watched)
     training = Training(epochs=4, batch_size=20, judge=Judge("l2", 0.1))
-    folder = fit(net(), data, Standard(), tmp_path, training=training, validation=data)
+    folder = fit(net(), data, make_recipe("standard"), tmp_path, training=training, validation=data)
     for weights, run in ((seen[1], folder / "best"), (seen[3], folder)):
         found = load_model(run).state_dict()
         assert all(torch.equal(found[name], value) for name, value in weights.items())
@@ -325,7 +336,7 @@ def test_patience_ends_a_run_for_good(digits, tmp_path, monkeypatch):
     training = Training(epochs=5, judge=Judge("l2", 0.1, patience=2))
 
     def run():
-        fit(net(), data, Standard(), tmp_path, training=training, validation=data)
+        fit(net(), data, make_recipe("standard"), tmp_path, training=training, validation=data)
         return len((tmp_path / "log.jsonl").read_text().splitlines())
 
     assert run() == 4
@@ -343,7 +354,7 @@ def test_catastrophic_overfitting_is_logged_warned_of_once_and_may_stop(
     data = digits.first(20)
     training = Training(epochs=4, judge=Judge("l2", 0.1, stop_on_collapse=stop))
     with pytest.warns(CatastrophicOverfitting, match=r"epoch 3.*95.0%.*10.0%") as caught:
-        fit(net(), data, Standard(), tmp_path, training=training, validation=data)
+        fit(net(), data, make_recipe("standard"), tmp_path, training=training, validation=data)
     assert len(caught) == 1
     log = (tmp_path / "log.jsonl").read_text().splitlines()
     assert len(log) == epochs
@@ -374,7 +385,7 @@ def test_a_gentle_run_is_judged_without_a_warning(digits, tmp_path):
     training = Training(epochs=5, batch_size=25, learning_rate=1e-2, judge=Judge("l2", 0.2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        recipe = FGSM(Threat("l2", 0.2))
+        recipe = make_recipe("fgsm", threat=Threat("l2", 0.2))
         fit(net(), digits, recipe, tmp_path, training=training, validation=digits)
     assert accuracy(load_model(tmp_path / "best"), digits) > 0.5
 
@@ -399,4 +410,10 @@ def test_impossible_options_are_refused(make, message):
 
 def test_a_judge_without_images_is_refused(digits, tmp_path):
     with pytest.raises(ValueError, match="need validation images"):
-        fit(net(), digits, Standard(), tmp_path, training=Training(judge=Judge(patience=1)))
+        fit(
+            net(),
+            digits,
+            make_recipe("standard"),
+            tmp_path,
+            training=Training(judge=Judge(patience=1)),
+        )

@@ -8,18 +8,7 @@ import torch
 from surefoot.cli import main
 from surefoot.models import build
 from surefoot.threat import Threat
-from surefoot.training import (
-    FAT,
-    FGSM,
-    MART,
-    NFGSM,
-    PGD,
-    RECIPES,
-    RFGSM,
-    UDP,
-    UDPR,
-    UDPTRADES,
-)
+from surefoot.training import RECIPES, make_recipe
 
 THREAT = Threat("linf", 0.1)
 
@@ -40,13 +29,41 @@ def perturbed(recipe, model, images):
 
 
 SAME = [
-    ("n-fgsm without noise", NFGSM(THREAT, spread=0.0), FGSM(THREAT)),
-    ("pgd of one full step", PGD(THREAT, 1, 0.1, random_start=False), FGSM(THREAT)),
-    ("r-fgsm", RFGSM(THREAT), PGD(THREAT, 1, 0.125)),
-    ("mart", MART(PGD(THREAT, 3)), PGD(THREAT, 3)),
-    ("friendly with endless patience", FAT(THREAT, 3, extra_steps=99), PGD(THREAT, 3)),
-    ("udpr", UDPR(UDP(THREAT, 3)), UDP(THREAT, 3)),
-    ("udp-trades", UDPTRADES(UDP(THREAT, 3)), UDP(THREAT, 3)),
+    (
+        "n-fgsm without noise",
+        make_recipe("n-fgsm", threat=THREAT, spread=0.0),
+        make_recipe("fgsm", threat=THREAT),
+    ),
+    (
+        "pgd of one full step",
+        make_recipe("pgd", threat=THREAT, steps=1, step_size=0.1, start="origin"),
+        make_recipe("fgsm", threat=THREAT),
+    ),
+    (
+        "r-fgsm",
+        make_recipe("r-fgsm", threat=THREAT),
+        make_recipe("pgd", threat=THREAT, steps=1, step_size=0.125),
+    ),
+    (
+        "mart",
+        make_recipe("mart", threat=THREAT, steps=3),
+        make_recipe("pgd", threat=THREAT, steps=3),
+    ),
+    (
+        "friendly with endless patience",
+        make_recipe("fat", threat=THREAT, steps=3, extra_steps=99),
+        make_recipe("pgd", threat=THREAT, steps=3),
+    ),
+    (
+        "udpr",
+        make_recipe("udpr", threat=THREAT, steps=3),
+        make_recipe("udp", threat=THREAT, steps=3),
+    ),
+    (
+        "udp-trades",
+        make_recipe("udp-trades", threat=THREAT, steps=3),
+        make_recipe("udp", threat=THREAT, steps=3),
+    ),
 ]
 
 
@@ -58,7 +75,7 @@ def test_special_cases_give_the_same_images(one, other, model, images):
 
 
 def test_n_fgsm_leaves_the_ball_but_not_by_more_than_its_noise(model, images):
-    found = perturbed(NFGSM(THREAT, spread=2.0), model, images)
+    found = perturbed(make_recipe("n-fgsm", threat=THREAT, spread=2.0), model, images)
     distance = THREAT.distance(found, images)
     assert bool((distance > THREAT.eps).all())
     assert bool((distance <= 3 * THREAT.eps + 1e-6).all())
@@ -68,8 +85,14 @@ def test_n_fgsm_leaves_the_ball_but_not_by_more_than_its_noise(model, images):
 def test_friendly_images_are_just_behind_the_boundary_and_pgd_goes_on(model, images):
     far = Threat("linf", 0.5)
     labels = model(images).argmax(1)
-    friendly = perturbed(FAT(far, 40, 0.0125, extra_steps=0, random_start=False), model, images)
-    fierce = perturbed(PGD(far, 40, 0.0125, random_start=False), model, images)
+    friendly = perturbed(
+        make_recipe("fat", threat=far, steps=40, step_size=0.0125, extra_steps=0, start="origin"),
+        model,
+        images,
+    )
+    fierce = perturbed(
+        make_recipe("pgd", threat=far, steps=40, step_size=0.0125, start="origin"), model, images
+    )
     lead = [
         (model(x).gather(1, labels[:, None])[:, 0] - model(x).amax(1)) for x in (friendly, fierce)
     ]
@@ -87,9 +110,9 @@ def test_every_recipe_trains_from_the_command_line(name, tmp_path, capsys):
     )
     assert "model:" in capsys.readouterr().out
     config = json.loads((tmp_path / "net" / "config.json").read_text())
-    assert config["recipe"]["name"] == {"udp-bt": "udp"}.get(name, name)
+    assert config["recipe"]["name"] == name
     if name == "udp-bt":
-        assert config["recipe"]["step_rule"] == "backtracking"
+        assert config["recipe"]["perturbation"]["step_rule"] == "backtracking"
 
 
 def test_every_option_has_a_flag(tmp_path, capsys):
@@ -117,7 +140,11 @@ def test_every_option_has_a_flag(tmp_path, capsys):
     )
     assert "best epoch:" in capsys.readouterr().out
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["recipe"]["udp"]["space"] == {"layer": "5", "unit": "typical"}
+    assert config["recipe"]["perturbation"]["space"] == {
+        "name": "Space",
+        "layer": "5",
+        "unit": "typical",
+    }
     assert config["data"]["count"] == 48
     last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert {"validation_accuracy", "validation_attacked_accuracy"} <= set(last)

@@ -9,7 +9,7 @@ import torch
 from surefoot.data import load
 from surefoot.models import build
 from surefoot.models import load as load_model
-from surefoot.training import TRADES, Standard, Training, fit
+from surefoot.training import Training, fit, make_recipe
 from surefoot.uncertainty import DUE, mutual_information
 
 needs_gp = pytest.mark.skipif(
@@ -33,7 +33,9 @@ def run(moons, tmp_path_factory):
     model = make()
     model.place(moons.batch(slice(None))[0])
     training = Training(epochs=15, batch_size=50, learning_rate=1e-2)
-    return fit(model, moons, Standard(), tmp_path_factory.mktemp("due"), training=training)
+    return fit(
+        model, moons, make_recipe("standard"), tmp_path_factory.mktemp("due"), training=training
+    )
 
 
 @needs_gp
@@ -139,7 +141,13 @@ def test_it_trains_on_two_points_at_once_the_same_each_time(moons, tmp_path):
         model = make(count=60)
         model.place(moons.batch(slice(0, 60))[0])
         training = Training(epochs=2, batch_size=30, ema=0.9, learning_rate=1e-2)
-        return fit(model, moons.first(60), TRADES(steps=2), tmp_path / folder, training=training)
+        return fit(
+            model,
+            moons.first(60),
+            make_recipe("trades", steps=2),
+            tmp_path / folder,
+            training=training,
+        )
 
     files = [once(folder) / "model.safetensors" for folder in "ab"]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -13,7 +13,7 @@ from surefoot.data import load
 from surefoot.models import build
 from surefoot.models import load as load_model
 from surefoot.threat import Threat
-from surefoot.training import UDP, Standard, Training, fit
+from surefoot.training import Training, fit, make_recipe
 from surefoot.training import loop as loop_module
 from surefoot.uncertainty import (
     SCORES,
@@ -85,10 +85,10 @@ def test_training_side_by_side_is_training_each_alone(digits, tmp_path):
     """Without coupling by perturbations Adam gives each member what it gives it alone."""
     training = Training(epochs=2, batch_size=40, learning_rate=3e-3)
     together, alone = small(3), small(3).nets
-    fit(together, digits, Standard(), tmp_path / "all", training=training)
+    fit(together, digits, make_recipe("standard"), tmp_path / "all", training=training)
     images, _ = digits.batch(slice(None))
     for index, net in enumerate(alone):
-        fit(net, digits, Standard(), tmp_path / str(index), training=training)
+        fit(net, digits, make_recipe("standard"), tmp_path / str(index), training=training)
         assert torch.allclose(net(images), together.nets[index](images), atol=2e-3)
     with torch.no_grad():
         spread = together.members(images).std(0)
@@ -111,7 +111,7 @@ class Killed(Exception):
 
 
 def test_a_run_that_was_killed_gives_the_same_ensemble(digits, tmp_path, monkeypatch):
-    recipe = UDP(Threat("linf", 0.2), steps=2, uncertainty="mutual-information")
+    recipe = make_recipe("udp", threat=Threat("linf", 0.2), steps=2, objective="mutual-information")
     training = Training(epochs=3, batch_size=60)
 
     def run(folder):

@@ -14,7 +14,7 @@ from surefoot.evaluation import Plain, bracket, metrics
 from surefoot.guarantees import LabelOrUncertain, Local, TopK
 from surefoot.models import build
 from surefoot.threat import Threat
-from surefoot.training import UDP, Training, fit
+from surefoot.training import Training, fit, make_recipe
 from surefoot.uncertainty import (
     PROCESS_SCORES,
     DropoutEnsemble,
@@ -56,7 +56,10 @@ def model(request, tmp_path_factory):
     data = few_classes("train", 300)
     epochs = 15 if request.param == "due" else 5
     training = Training(epochs=epochs, batch_size=50, learning_rate=1e-2)
-    net, recipe = make(request.param, data), UDP(Threat("linf", 0.05), steps=2)
+    net, recipe = (
+        make(request.param, data),
+        make_recipe("udp", threat=Threat("linf", 0.05), steps=2),
+    )
     fit(net, data, recipe, tmp_path_factory.mktemp(request.param), training=training)
     return net
 

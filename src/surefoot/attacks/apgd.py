@@ -50,7 +50,7 @@ def apgd(
         labels: true labels.
         threat: ball and box.
         steps: iterations of one search.
-        objective: "cross-entropy", "margin", "dlr" or "entropy".
+        objective: "cross-entropy", "cw", "dlr" or "entropy".
         restarts: searches from different random points, until one succeeds.
         seed: of the random starts; results do not depend on the batch.
 

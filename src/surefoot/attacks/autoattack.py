@@ -18,7 +18,7 @@ from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients
 from surefoot.attacks.counted import Counted
 from surefoot.attacks.draws import ByBatch, ByExample, Draws
 from surefoot.attacks.fab import MOST_TARGETS, fab_search, fab_start, nearest, towards
-from surefoot.attacks.objectives import cross_entropy, dlr, margin, targeted_dlr, wrong
+from surefoot.attacks.objectives import cross_entropy, cw, dlr, targeted_dlr, wrong
 from surefoot.attacks.result import AttackResult
 from surefoot.attacks.square import square_search
 from surefoot.attacks.vote import CHOOSE, VoteSearch, vote_fails
@@ -81,7 +81,7 @@ def autoattack(
 ) -> AttackResult:
     """Run AutoAttack; every counterexample is projected into the threat and checked again.
 
-    Works for any number of classes: below 3 (targeted: 4) the margin stands in for the difference
+    Works for any number of classes: below 3 (targeted: 4) `cw` stands in for the difference
     of logits ratio, and there are min(9, C - 1) targets. What an attack leaves standing is cut into
     full batches anew for the next search.
 
@@ -260,7 +260,7 @@ def _apgd(part: Part, rows: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) ->
 
 def _clearly_wrong(votes: Tensor, labels: Labels) -> Flags:
     """Return where another class leads by so many votes that a fresh vote should agree."""
-    return (margin(votes, labels) >= CLEAR_LEAD) | ~votes.isfinite().all(1)
+    return (cw(votes, labels) >= CLEAR_LEAD) | ~votes.isfinite().all(1)
 
 
 def _fab(part: Part, rows: Tensor, targets: Tensor | None, restart: int) -> Found:

@@ -1,8 +1,8 @@
-"""Perturb what a named layer gives out, instead of the image.
+"""Perturb the output of a named layer instead of the image.
 
 Pagliardini et al. 2022, section 5.1.2: with E the layers up to the named one and C the rest, the
 offset d is added to E(x). There is no image box in that space. The offset lives inside a `Shift`,
-which `answer` passes through any model, also while its weights are trained.
+which `evaluate` passes through any model, also while its weights are trained.
 """
 
 from collections.abc import Callable, Iterator
@@ -51,24 +51,24 @@ class Shift:
 
 
 Point = Tensor | Shift
-"""Where the model is asked: images, or images with shifted features."""
+"""Where the model is evaluated: images, or images with shifted features."""
 
 
-def answer(ask: Model, model: Model, point: Point) -> Any:
+def evaluate(called: Model, model: Model, point: Point) -> Any:
     """Evaluate at a point.
 
     Args:
-        ask: what is called: the model, or a wrapper of it (`accelerate`).
+        called: what is called: the model, or a wrapper of it (`accelerate`).
         model: the module that holds the layer.
         point: images, or a shift.
     """
     if isinstance(point, Tensor):
-        return ask(point)
+        return called(point)
     with _hooked(layer_of(model, point.layer), lambda features: features + point.offset):
-        return ask(point.images)
+        return called(point.images)
 
 
-def open_layer(model: Model, layer: str, images: Images, ask: Model) -> tuple[Tensor, Head]:
+def open_layer(model: Model, layer: str, images: Images, called: Model) -> tuple[Tensor, Head]:
     """Return the features of the images at a layer, and the rest of the model as a function of
     them.
 
@@ -79,23 +79,23 @@ def open_layer(model: Model, layer: str, images: Images, ask: Model) -> tuple[Te
         model: holds the layer.
         layer: its name.
         images: `[B, ...]`.
-        ask: what maps images to outcomes: the model, or its `members`.
+        called: what maps images to outcomes: the model, or its `members`.
     """
     module = layer_of(model, layer)
-    cut = cut_behind(model, layer) if ask is model else None
+    cut = cut_behind(model, layer) if called is model else None
     with torch.no_grad():
         if cut is not None:
             front, back = cut
             return front(images), lambda features, rows: back(features)
         seen: list[Tensor] = []
         with _hooked(module, lambda features: seen.append(features)):
-            ask(images)
+            called(images)
     if not seen:
         raise ValueError(f"the layer {layer!r} is not used when the model runs")
 
     def rest(features: Tensor, rows: Tensor) -> Tensor:
         with _hooked(module, lambda _: features):
-            return ask(images[rows])
+            return called(images[rows])
 
     return seen[-1], rest
 
@@ -106,7 +106,7 @@ def in_units_of(features: Tensor, threat: Threat, unit: str) -> tuple[Threat, fl
     if unit == "typical":
         factor = threat.distance(features, torch.zeros_like(features)).mean().item()
     eps = threat.eps * factor
-    # A box that nobody reaches; not an infinite one, whose rounding unit would be infinite.
+    # A box beyond all features; not an infinite one, whose rounding unit would be infinite.
     wall = features.abs().amax().item() + 2 * eps + 1.0
     return replace(threat, eps=eps, low=-wall, high=wall), factor
 
@@ -140,7 +140,7 @@ def layer_of(model: Model, layer: str) -> nn.Module:
 
 @contextmanager
 def _hooked(module: nn.Module, change: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """Let a function see, and replace, what a module gives out."""
+    """Let a function see, and replace, the output of a module."""
     handle = module.register_forward_hook(partial(_changed, change))
     try:
         yield

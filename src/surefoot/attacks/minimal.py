@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from surefoot.attacks.counted import Counted
-from surefoot.attacks.objectives import cross_entropy, margin, wrong
+from surefoot.attacks.objectives import cross_entropy, cw, wrong
 from surefoot.models.frozen import frozen
 from surefoot.threat import Norm, Threat, spread
 from surefoot.types import AnyLabels, Images, Model, checked_images, checked_labels
@@ -115,7 +115,7 @@ def fmn(
         labels = checked_labels(labels, images, counted(images[:1]).shape[1])
         for step in range(steps):
             here = images + offset
-            evaluated = counted.evaluate(lambda out, own: margin(out, labels[own]), here, rows)
+            evaluated = counted.evaluate(lambda out, own: cw(out, labels[own]), here, rows)
             missed = wrong(evaluated.outcomes, labels)
             keep.note(here, missed)
             steep = torch.linalg.vector_norm(evaluated.gradient.flatten(1), ord=dual, dim=1)

@@ -12,7 +12,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from surefoot.attacks.ascent import Backtracking, Climb, Steepest, ascend, counts_of, predicted
+from surefoot.attacks.ascent import (
+    Backtracking,
+    Climb,
+    Steepest,
+    ascend,
+    counts_of,
+    nearest_crossing,
+    predicted,
+)
 from surefoot.attacks.counted import Counted, Evaluated, Objective
 from surefoot.attacks.latent import Head, Point, Shift, Space, in_units_of, open_layer
 from surefoot.attacks.objectives import (
@@ -20,10 +28,11 @@ from surefoot.attacks.objectives import (
     kl_divergence,
     mutual_information,
     objective_of,
+    wrong,
 )
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
-from surefoot.threat import Threat
+from surefoot.threat import Threat, spread
 from surefoot.types import (
     AnyLabels,
     Images,
@@ -48,44 +57,59 @@ class Perturbation:
     """One way to move an example.
 
     Args:
-        threat: ball and box.
-        objective: what is climbed: "cross-entropy", "margin", "dlr" (with labels); "entropy"; "kl",
-            the divergence from the clean answer; "mutual-information" between outcome and member,
+        threat: Ball and box; eps 0 leaves the images.
+        objective: What is ascended: "cross-entropy", "cw" or "dlr" of the label; "entropy"; "kl",
+            the divergence from the clean outputs; "mutual-information" between outcome and member,
             of a model with `members(images) -> [M, B, C]`.
-        steps: largest number of steps.
-        step_size: length of a step, in pixel units or in those of the space.
-        step_rule: "backtracking" takes a step back where it flips the predicted class, and halves
-            the following steps of that example.
-        step_counts: "fixed"; "uniform" on {1, ..., steps} for each example; "uniform-below" on {1,
-            ..., steps - 1}; "until-boundary" stops where the label is lost.
-        extra_steps: further steps behind the boundary, for "until-boundary".
-        start: "uniform" in the ball, or "normal" with a deviation of 1e-3.
-        ramp: if above 0, steps grow towards the middle step, up to this fraction of eps, and shrink
-            again.
-        space: the input or a layer.
+        steps: Largest number of steps.
+        step_size: Length of a step, in pixel units or in those of the space; None takes
+            relative_step eps / steps.
+        step_rule: Rule of a step: "backtracking" takes a step back where it flips the predicted
+            class, and halves the following steps of that example.
+        step_counts: Number of steps of each example: "fixed" takes `steps`; "uniform" draws
+            {1, ..., steps}, "uniform-below" {1, ..., steps - 1}; "until-boundary" stops where the
+            label is lost.
+        extra_steps: Further steps behind the boundary, for "until-boundary".
+        start: First point: "origin"; "uniform" in the ball; "normal" with a deviation of 1e-3.
+        ramp: Fraction of eps that the middle step grows to; 0 keeps all steps alike.
+        space: Space of the perturbation, the input or a layer.
+        relative_step: Length of all steps together in units of eps, where step_size is None.
+        spread: Radius in units of eps of uniform noise that moves the origin first (N-FGSM).
+        bisection_steps: Steps that bisect the way back to the boundary (MMA); an image that is
+            not newly wrong then stays as it was. 0 keeps the point reached.
     """
 
     threat: Threat = field(default_factory=Threat)
     objective: str = "cross-entropy"
     steps: int = 10
-    step_size: float = 2 / 255
+    step_size: float | None = None
     step_rule: StepRule = "steepest"
     step_counts: StepCounts = "fixed"
     extra_steps: int = 0
     start: Start = "origin"
     ramp: float = 0.0
     space: Space = field(default_factory=Space)
+    relative_step: float = 2.5
+    spread: float = 0.0
+    bisection_steps: int = 0
 
     def __post_init__(self) -> None:
         least = 2 if self.step_counts == "uniform-below" else 1
-        if self.steps < least or not self.step_size > 0:
+        given = (self.relative_step if self.step_size is None else self.step_size) > 0
+        if self.steps < least or not given:
             raise ValueError(
-                f"need steps >= {least} and step_size > 0; found {self.steps}, {self.step_size}"
+                f"need steps >= {least}, step_size > 0 and relative_step > 0; found {self.steps},"
+                f" {self.step_size} and {self.relative_step}"
             )
-        if self.extra_steps < 0 or self.ramp < 0:
+        if not (self.extra_steps >= 0 and self.ramp >= 0 and self.bisection_steps >= 0):
             raise ValueError(
-                f"need extra_steps >= 0 and ramp >= 0; found {self.extra_steps}, {self.ramp}"
+                "need extra_steps >= 0, ramp >= 0 and bisection_steps >= 0; found"
+                f" {self.extra_steps}, {self.ramp} and {self.bisection_steps}"
             )
+        if not 0 <= self.spread < float("inf"):
+            raise ValueError(f"`spread` must be finite and at least 0; found {self.spread}")
+        if self.space.layer and (self.spread or self.bisection_steps):
+            raise ValueError("`spread` and `bisection_steps` are for images, not for a layer")
         if self.objective == "kl" and self.start == "origin":
             raise ValueError(
                 "the divergence from the clean outputs has gradient zero at the origin, where it is"
@@ -95,12 +119,27 @@ class Perturbation:
             objective_of(self.objective)
 
     @property
+    def length(self) -> float:
+        """Return the length of a step."""
+        if self.step_size is None:
+            return self.relative_step * self.threat.reach / self.steps
+        return self.step_size
+
+    @property
     def step_sizes(self) -> list[float]:
         """Return the length of every step."""
-        peak = max(self.ramp * self.threat.eps, self.step_size)
+        peak = max(self.ramp * self.threat.eps, self.length)
         last = max(self.steps - 1, 1)
         rises = [1 - abs(2 * index / last - 1) for index in range(self.steps)]
-        return [self.step_size + (peak - self.step_size) * rise for rise in rises]
+        return [self.length + (peak - self.length) * rise for rise in rises]
+
+    def move(
+        self, model: Model, images: Images, labels: Labels, generator: torch.Generator
+    ) -> Point:
+        """Return the perturbed examples, as a recipe of `training` trains on them."""
+        if self.threat.eps == 0:
+            return images
+        return perturb(model, images, labels, self, generator=generator)
 
 
 def perturb(
@@ -140,13 +179,19 @@ def perturb_images(
 ) -> Images:
     """Move images within the threat: `perturb` in the space of the input."""
     images = how.threat.origins(images)
+    if how.spread:
+        wide = replace(how.threat, eps=how.spread * how.threat.eps)
+        images = wide.random_point(images, generator)
     with frozen(model):
-        ask = _asked(model, how)
-        # Members answer for the batch they were opened with.
+        evaluate = _evaluated(model, how)
+        # Members are evaluated on the batch they were opened with.
         whole = how.objective == "mutual-information"
-        return _search(
-            model, images, images, labels, how, lambda z, _: ask(z), generator, whole=whole
+        found = _search(
+            model, images, images, labels, how, lambda z, _: evaluate(z), generator, whole=whole
         )
+        if how.bisection_steps:
+            found = _at_boundary(model, images, found, labels, how.bisection_steps)
+        return found
 
 
 def perturb_noisy(
@@ -158,7 +203,7 @@ def perturb_noisy(
     *,
     generator: torch.Generator | None = None,
 ) -> Images:
-    r"""Move images within the threat by what the mean over noise samples of them says.
+    r"""Move images within the threat by the mean outputs over noise samples of them.
 
     The objective is that of $\log \tfrac{1}{S} \sum_s \mathrm{softmax}(f(x + e_s))$ with the same
     noise at every step: for the cross-entropy the loss of SmoothAdv (Salman et al. 2019), for
@@ -176,12 +221,7 @@ def perturb_noisy(
         images inside the threat, without the noise.
     """
     images = how.threat.origins(images)
-    if how.space.layer or how.objective in ("kl", "mutual-information"):
-        raise ValueError(
-            "under noise only images are moved, by an objective of the mean outcomes:"
-            f" cross-entropy, margin, dlr or entropy; found {how.objective!r} and the layer"
-            f" {how.space.layer!r}"
-        )
+    check_under_noise(how)
     with frozen(model):
         vote = Vote(model, 1.0)
         return _search(
@@ -196,6 +236,16 @@ def perturb_noisy(
         )
 
 
+def check_under_noise(how: Perturbation) -> None:
+    """Raise unless images are moved by the mean outcomes over noise."""
+    parts = {"bisection_steps": how.bisection_steps, "layer": how.space.layer, "spread": how.spread}
+    if any(parts.values()) or how.objective in ("kl", "mutual-information"):
+        raise ValueError(
+            "under noise only images are moved, by an objective of the mean outcomes:"
+            f" cross-entropy, cw, dlr or entropy; found {how.objective!r} and {parts}"
+        )
+
+
 def perturb_features(
     model: Model,
     images: Images,
@@ -204,12 +254,12 @@ def perturb_features(
     *,
     generator: torch.Generator | None = None,
 ) -> Shift:
-    """Move what the layer `how.space.layer` gives out: `perturb` in that space."""
+    """Move the output of the layer `how.space.layer`: `perturb` in that space."""
     images = checked_images(images, how.threat.low, how.threat.high)  # eps is one of features
     with frozen(model):
-        origins, head = open_layer(model, how.space.layer, images, _asked(model, how))
+        origins, head = open_layer(model, how.space.layer, images, _evaluated(model, how))
         threat, factor = in_units_of(origins, how.threat, how.space.unit)
-        scaled = replace(how, threat=threat, step_size=how.step_size * factor)
+        scaled = replace(how, threat=threat, step_size=how.length * factor)
         found = _search(model, images, origins, labels, scaled, head, generator, whole=True)
     return Shift(images, how.space.layer, found - origins)
 
@@ -276,7 +326,7 @@ def _objective(name: str, model: Model, images: Images, labels: Labels | None) -
     return with_labels
 
 
-def _asked(model: Model, how: Perturbation) -> Callable[[Tensor], Tensor]:
+def _evaluated(model: Model, how: Perturbation) -> Callable[[Tensor], Tensor]:
     """Return the model, or its members as one model with outcomes `[B, C, M]`."""
     if how.objective != "mutual-information":
         return model if how.space.layer else partial(outcomes_of, model)
@@ -287,6 +337,20 @@ def _asked(model: Model, how: Perturbation) -> Callable[[Tensor], Tensor]:
             f" an ensemble or MC dropout; {type(model).__name__} has none. Use entropy."
         )
     return lambda images: members(images).movedim(0, 2)
+
+
+def _at_boundary(
+    model: Model, images: Images, found: Images, labels: Labels | None, bisection_steps: int
+) -> Images:
+    """Return the nearest wrong point on the way to each newly wrong one; other images as given."""
+    known = _needed(labels, images, "bisection_steps")
+
+    def lost(points: Images) -> Tensor:
+        return wrong(outcomes_of(model, points), known)
+
+    with torch.no_grad():
+        near = nearest_crossing(found, images, lost, bisection_steps)
+        return torch.where(spread(lost(found) & ~lost(images), images), near, images)
 
 
 def _lost(labels: Labels | None, images: Images) -> Callable[[Evaluated, Tensor], Tensor]:

@@ -42,7 +42,7 @@ def pgd(
         threat: ball and box.
         steps: number of steps; `steps * step_size >= 2 eps` reaches the whole ball.
         step_size: length of a step in pixel units.
-        objective: "cross-entropy", "margin", "dlr" or "entropy".
+        objective: "cross-entropy", "cw", "dlr" or "entropy".
         random_start: start at a uniform point of the ball; restarts after the first always do.
         restarts: searches; the one with the highest final objective is kept, for each example.
         generator: source of the random starts.

@@ -12,7 +12,7 @@ from torch import Tensor
 from surefoot.attacks.apgd import Found
 from surefoot.attacks.counted import Counted
 from surefoot.attacks.draws import ByExample, Draws
-from surefoot.attacks.objectives import margin, wrong
+from surefoot.attacks.objectives import cw, wrong
 from surefoot.models.frozen import frozen
 from surefoot.progress import track
 from surefoot.threat import Threat, spread
@@ -73,7 +73,7 @@ def square_search(
 
 def _lead(outcomes: Tensor, labels: Labels) -> Tensor:
     """Return the lead of the label; an undefined outcome is never right."""
-    return (-margin(outcomes, labels)).nan_to_num(nan=-torch.inf)
+    return (-cw(outcomes, labels)).nan_to_num(nan=-torch.inf)
 
 
 def _signs(uniform: Tensor) -> Tensor:

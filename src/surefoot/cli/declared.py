@@ -7,11 +7,13 @@ values. So no field is written down twice.
 """
 
 import ast
-from dataclasses import fields, make_dataclass
+from dataclasses import field, fields, is_dataclass, make_dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +42,26 @@ def real(value: Any) -> Any:
         return value
     kind: Any = getattr(import_module(home), type(value).__name__)
     return kind(**{part.name: real(getattr(value, part.name)) for part in fields(value)})
+
+
+def narrowed(record: Any, parts: tuple[str, ...]) -> Any:
+    """Return a record whose `parts` are of the classes that they have in it, without those of None.
+
+    So a part that may be one of several records becomes a group of flags, not a choice; the name of
+    the record is no flag.
+    """
+    kept = []
+    for one in fields(record):
+        value, kind = getattr(record, one.name), one.type
+        if one.name in parts:
+            value = narrowed(value, parts) if is_dataclass(value) else value
+            kind = type(value)
+        elif one.name == "name":
+            kind = Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress]
+        if value is not None or one.name not in parts:
+            kept.append((one.name, kind, field(default=value)))
+    own = {"__doc__": type(record).__doc__, "home": record.home}
+    return make_dataclass(type(record).__name__, kept, frozen=True, namespace=own)()
 
 
 @cache

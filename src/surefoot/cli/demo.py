@@ -74,14 +74,20 @@ class Command:
         from surefoot.report import comparison_chart, write_markdown, write_page
         from surefoot.report.style import to_png
         from surefoot.threat import Threat
-        from surefoot.training import PGD, UDP, Standard
+        from surefoot.training import make_recipe
 
         threat = Threat("l2", EPS)
         records = [
-            self._row("standard", PLAIN, Standard(), self.epochs, 3e-3),
-            self._row("pgd", PLAIN, PGD(threat, steps=7), self.epochs, 3e-3),
-            self._row("udp", PLAIN, UDP(Threat("l2", 2 * EPS), steps=10), self.epochs, 3e-3),
-            self._row("lipschitz", SMOOTH, Standard(), 2 * self.epochs, 1e-2),
+            self._row("standard", PLAIN, make_recipe("standard"), self.epochs, 3e-3),
+            self._row("pgd", PLAIN, make_recipe("pgd", threat=threat, steps=7), self.epochs, 3e-3),
+            self._row(
+                "udp",
+                PLAIN,
+                make_recipe("udp", threat=Threat("l2", 2 * EPS), steps=10),
+                self.epochs,
+                3e-3,
+            ),
+            self._row("lipschitz", SMOOTH, make_recipe("standard"), 2 * self.epochs, 1e-2),
         ]
         page = write_page(records, self.folder / "report.html", title="surefoot demo: digits")
         write_markdown(records, self.folder / "report.md")

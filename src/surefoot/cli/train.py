@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from surefoot.cli.declared import declared, real
+from surefoot.cli.declared import declared, narrowed, real
 from surefoot.cli.guarantee import read_groups
 from surefoot.cli.net import Net
 from surefoot.cli.options import check_seeds, check_unused
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from surefoot.training import Recipe, Training
 
     AnyRecipe = Recipe
-else:  # one subcommand a recipe; the flags are the fields of its record
+else:  # one subcommand a recipe; the flags are the fields of its perturbation and its loss
     Training = declared("surefoot.training.settings", "Training")
-    recipes = {name: make() for name, make in declared("surefoot.training", "RECIPES").items()}
+    recipes = declared("surefoot.training.recipes", "RECIPES")
+    table = declared("surefoot.training.recipes", "TABLE")
     AnyRecipe = tyro.extras.subcommand_type_from_defaults(
-        recipes, {name: recipe.__doc__.partition("\n")[0] for name, recipe in recipes.items()}
+        {name: narrowed(one, ("perturbation", "loss", "noisy")) for name, one in recipes.items()},
+        {name: line for name, (line, *_) in table.items()},
     )
 
 
@@ -93,6 +95,7 @@ class Command:
         from surefoot.guarantees import Affinity
         from surefoot.training import GloRo
 
-        if not isinstance(recipe, GloRo):
+        if not isinstance(recipe.loss, GloRo):
             raise ValueError("--groups is for the recipe gloro: its guarantee becomes affinity")
-        return replace(recipe, guarantee=Affinity(read_groups(self.groups, classes)))
+        guarantee = Affinity(read_groups(self.groups, classes))
+        return replace(recipe, loss=replace(recipe.loss, guarantee=guarantee))

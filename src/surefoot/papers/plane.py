@@ -21,7 +21,7 @@ from surefoot.papers.experiment import (
 from surefoot.papers.toys import Cell, Panel, Row
 from surefoot.progress import track
 from surefoot.streams import own_randomness
-from surefoot.training import Recipe, Standard, Training, fit
+from surefoot.training import Recipe, Training, fit, make_recipe
 from surefoot.uncertainty.due import DUE
 
 FIGURES = {"accuracy": "accuracy", "ratio": "smallest margin", "efficiency": "margin efficiency"}
@@ -92,7 +92,7 @@ def gaussian_process(
     """
     points = load(data, "train")
     process = _process(points, width, seed)
-    fit(process, points, Standard(), folder / "standard", training=training)
+    fit(process, points, make_recipe("standard"), folder / "standard", training=training)
     panels = [_panel("standard", process, points)]
     for name, recipe in recipes.items():
         other = _process(points, width, seed)

@@ -1,73 +1,57 @@
-"""Training: one loop, recipes as small records.
+"""Training: one loop; a recipe is a perturbation and a loss.
 
-`loop` runs, `settings` say how long and with which options, `recipe` says what a recipe is,
-`recipes` holds them, `losses` and `margins` are functions of outcomes, `estimate` measures
-Lipschitz constants; `weights`, `augmentation`, `optimizers` and `judge` hold one option each.
+`loop` runs, `settings` say how long and with which options, `recipes` holds the table of named
+recipes, `noise` perturbations with noise, `losses` and `gloro` losses as functions of `outputs`,
+`lipschitz_estimate` measures Lipschitz constants; `weights`, `augmentation`, `optimizers` and
+`judge` hold one option each.
 """
 
+from surefoot.attacks.perturbation import Perturbation
 from surefoot.training.augmentation import Augmentation
+from surefoot.training.gloro import GloRo
 from surefoot.training.judge import CatastrophicOverfitting, Judge, accuracy, attacked_accuracy
 from surefoot.training.loop import fit
-from surefoot.training.recipe import Outputs, Recipe
-from surefoot.training.recipes import (
-    CATRS,
-    FAT,
-    FGSM,
-    MART,
-    MMA,
-    NFGSM,
-    PGD,
-    RECIPES,
-    RFGSM,
-    TRADES,
-    UDP,
-    UDPR,
-    UDPTRADES,
-    Alternating,
+from surefoot.training.losses import (
+    CleanToo,
+    ConfidenceAware,
     Consistency,
-    GloRo,
-    MaxE,
-    Noise,
-    NoisyUDP,
-    SmoothAdv,
-    Standard,
-    name_of,
+    CrossEntropy,
+    Mart,
+    MaxMargin,
+    RewardedEntropy,
+    Trades,
 )
+from surefoot.training.noise import Alternating, Noisy, WorstNoise
+from surefoot.training.outputs import Outputs
+from surefoot.training.recipes import RECIPES, Recipe, make_recipe
 from surefoot.training.settings import PRESETS, Training
 from surefoot.training.weights import WeightAttack
 
 __all__ = [
-    "CATRS",
-    "FAT",
-    "FGSM",
-    "MART",
-    "MMA",
-    "NFGSM",
-    "PGD",
     "PRESETS",
     "RECIPES",
-    "RFGSM",
-    "TRADES",
-    "UDP",
-    "UDPR",
-    "UDPTRADES",
     "Alternating",
     "Augmentation",
     "CatastrophicOverfitting",
+    "CleanToo",
+    "ConfidenceAware",
     "Consistency",
+    "CrossEntropy",
     "GloRo",
     "Judge",
-    "MaxE",
-    "Noise",
-    "NoisyUDP",
+    "Mart",
+    "MaxMargin",
+    "Noisy",
     "Outputs",
+    "Perturbation",
     "Recipe",
-    "SmoothAdv",
-    "Standard",
+    "RewardedEntropy",
+    "Trades",
     "Training",
     "WeightAttack",
+    "WorstNoise",
     "accuracy",
     "attacked_accuracy",
     "fit",
-    "name_of",
+    "make_recipe",
 ]

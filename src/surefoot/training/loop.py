@@ -19,7 +19,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from surefoot.attacks.latent import answer
+from surefoot.attacks.latent import evaluate
 from surefoot.data import Data
 from surefoot.files import locked, write_whole
 from surefoot.models import save
@@ -30,8 +30,8 @@ from surefoot.streams import generator
 from surefoot.training import state
 from surefoot.training.judge import best_epoch, collapsed, warn_of
 from surefoot.training.optimizers import optimizer_of, rate
-from surefoot.training.recipe import Outputs, Recipe, criterion_of
-from surefoot.training.recipes import Standard, described, name_of
+from surefoot.training.outputs import Outputs, criterion_of
+from surefoot.training.recipes import RECIPES, Recipe, described
 from surefoot.training.settings import Training
 from surefoot.training.state import Progress
 from surefoot.training.weights import average, copy_of, holding, pushed
@@ -90,7 +90,7 @@ def fit(
         run = _Run(accelerator, wrapped, data, recipe, training)
         epochs = range(len(progress.log), training.epochs)
         reach(len(progress.log), training.epochs, "epochs")
-        for epoch in track(epochs, f"train {name_of(recipe)}", len(epochs)):
+        for epoch in track(epochs, f"train {recipe.name}", len(epochs)):
             if training.judge.stops(progress.log):
                 break
             _epoch(run, progress, validation, epoch)
@@ -152,9 +152,9 @@ def _batches(model: nn.Module, order: Tensor, size: int, processes: int) -> list
 
 
 def _described(model: nn.Module, data: Data, recipe: Recipe, training: Training) -> dict[str, Any]:
-    """Say in JSON what is trained; a state belongs to exactly one such description."""
+    """Describe in JSON what is trained; a state belongs to exactly one such description."""
     return {
-        "recipe": described(recipe),
+        "recipe": described(recipe) | {"name": recipe.name},
         "training": asdict(training),
         "data": {"name": data.name, "hash": data.fingerprint(), "count": len(data)},
         "net": getattr(model, "config", None),
@@ -213,7 +213,7 @@ def _pass(run: _Run, progress: Progress, epoch: int) -> dict[str, float]:
             done = (epoch + index / len(batches)) / training.epochs
             for group in progress.optimizer.param_groups:
                 group["lr"] = training.learning_rate * rate(training, done)
-            recipe = run.recipe if index % training.perturb_every == 0 else Standard()
+            recipe = run.recipe if index % training.perturb_every == 0 else RECIPES["standard"]
             loss, hits = _step(run, progress, recipe, (images, labels), stream, epoch, done)
             if progress.average is not None:
                 steps = epoch * len(batches) + index
@@ -237,22 +237,23 @@ def _step(
     epoch: int,
     done: float,
 ) -> tuple[float, float]:
-    """Perturb a batch and take one step of the optimiser; give the loss and the right answers."""
+    """Perturb a batch, take one step of the optimiser, return the loss and the number right."""
     model, (images, labels) = progress.model, batch
     images = run.training.augmentation.apply(images, stream)
     point = recipe.perturb(model, images, labels, stream)
     criterion = criterion_of(model, run.training.label_smoothing)
 
-    def answers_of(ask: nn.Module) -> Outputs:
-        said = partial(answer, ask, model)
-        return Outputs(said, images, point, labels, criterion, model, epoch, done)
+    def outputs_of(called: nn.Module) -> Outputs:
+        return Outputs(
+            partial(evaluate, called, model), images, point, labels, criterion, model, epoch, done
+        )
 
     model.train()
     progress.optimizer.zero_grad()
     radius = run.training.weight_attack.radius(epoch)
-    with pushed(model, lambda: recipe.loss(answers_of(model)).mean(), radius):
-        answers = answers_of(run.wrapped)
-        loss = recipe.loss(answers).mean()
+    with pushed(model, lambda: recipe.loss(outputs_of(model)).mean(), radius):
+        outputs = outputs_of(run.wrapped)
+        loss = recipe.loss(outputs).mean()
         run.accelerator.backward(loss)
     progress.optimizer.step()
-    return loss.item(), answers.right.double().mean(0).sum().item()
+    return loss.item(), outputs.right.double().mean(0).sum().item()

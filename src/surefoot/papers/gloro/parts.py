@@ -6,7 +6,7 @@ from typing import Any
 from surefoot.guarantees import Affinity, Guarantee, Local, RelaxedTopK, TopK
 from surefoot.papers.experiment import Row, Setting
 from surefoot.papers.sets import Net
-from surefoot.training import GloRo, Training
+from surefoot.training import Training, make_recipe
 
 SMOKE = Setting(
     data="blended-digits",
@@ -39,7 +39,7 @@ def net(
     **options: Any,
 ) -> Net:
     """Return a net that is trained for what is certified; `options` are those of `GloRo`."""
-    recipe = GloRo(guarantee, eps=eps, **options)
+    recipe = make_recipe("gloro", guarantee=guarantee, eps=eps, **options)
     return Net(Row(name, recipe, published or {}), guarantee, also or {})
 
 

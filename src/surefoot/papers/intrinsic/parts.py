@@ -5,7 +5,7 @@ from dataclasses import replace
 from surefoot.papers.experiment import Row, Setting
 from surefoot.papers.subjects import Subject
 from surefoot.threat import Threat
-from surefoot.training import PGD, Augmentation, Standard, Training
+from surefoot.training import Augmentation, Training, make_recipe
 
 LINF = Threat("linf", 8 / 255)
 NEAR = Threat("linf", 0.1)
@@ -21,8 +21,10 @@ DENSE = Setting(
     steps=5,
 )
 SMOKE = (
-    Subject("standard", Row("MLP", Standard()), DENSE),
-    Subject("adversarially trained", Row("MLP, PGD", PGD(NEAR, steps=3)), DENSE),
+    Subject("standard", Row("MLP", make_recipe("standard")), DENSE),
+    Subject(
+        "adversarially trained", Row("MLP, PGD", make_recipe("pgd", threat=NEAR, steps=3)), DENSE
+    ),
 )
 AUGMENTED = Augmentation(crop=4, flip=True)
 CIFAR = Setting(
@@ -45,11 +47,13 @@ THIRD = replace(
     net={"name": "resnet20", "normalize": (MEAN, DEVIATION)},
     start="models/resnet20_cifar10_akamaster.safetensors",
 )
-BORROWED = Row("ResNet-20 (third party)", Standard())
+BORROWED = Row("ResNet-20 (third party)", make_recipe("standard"))
 PAPER = (
     Subject("standard", BORROWED, THIRD, borrowed=True),
-    Subject("standard", Row("PreActResNet-18", Standard()), CIFAR),
-    Subject("adversarially trained", Row("PreActResNet-18, PGD", PGD(LINF)), CIFAR),
+    Subject("standard", Row("PreActResNet-18", make_recipe("standard")), CIFAR),
+    Subject(
+        "adversarially trained", Row("PreActResNet-18, PGD", make_recipe("pgd", threat=LINF)), CIFAR
+    ),
 )
 QUICK = {"test": 300, "protocol": "pgd", "steps": 20}
 SHORT = replace(
@@ -61,6 +65,8 @@ SHORT = replace(
 )
 SMALL = (
     Subject("standard", BORROWED, replace(THIRD, **QUICK), borrowed=True),
-    Subject("standard", Row("LeNet", Standard()), SHORT),
-    Subject("adversarially trained", Row("LeNet, PGD", PGD(LINF, steps=3)), SHORT),
+    Subject("standard", Row("LeNet", make_recipe("standard")), SHORT),
+    Subject(
+        "adversarially trained", Row("LeNet, PGD", make_recipe("pgd", threat=LINF, steps=3)), SHORT
+    ),
 )

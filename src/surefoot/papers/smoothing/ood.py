@@ -13,7 +13,7 @@ from surefoot.papers.smoothing.rejection import (
     SMOKE,
     nets,
 )
-from surefoot.training import Noise
+from surefoot.training import make_recipe
 
 ASKED = (
     "The seed's abstract says that smoothed uncertainty helps; its data sets and scores were not at"
@@ -34,7 +34,7 @@ EXPERIMENTS = {
         scales=at_scales(
             detecting,
             {"smoke": SMOKE},
-            rows=(Row("MLP", Noise(0.25)),),
+            rows=(Row("MLP", make_recipe("noise", sigma=0.25)),),
             outside={"shuffled": "shuffled:digits"},
             scores=("entropy",),
             **QUICK,
@@ -42,7 +42,7 @@ EXPERIMENTS = {
         | at_scales(
             detecting,
             {"small": DIGITS, "paper": DIGITS},
-            rows=(Row("MLP", Noise(0.25)),),
+            rows=(Row("MLP", make_recipe("noise", sigma=0.25)),),
             outside={"shuffled": "shuffled:digits"},
             scores=SCORES,
             sigma=0.25,
@@ -56,7 +56,7 @@ EXPERIMENTS = {
         scales=at_scales(
             detecting,
             {"smoke": SMOKE},
-            rows=(Row("LeNet", Noise(0.25), net=DENSE),),
+            rows=(Row("LeNet", make_recipe("noise", sigma=0.25), net=DENSE),),
             outside={"MNIST": "shuffled:digits"},
             scores=("entropy",),
             **QUICK,
@@ -89,7 +89,7 @@ EXPERIMENTS = {
         scales=at_scales(
             detecting,
             {"smoke": SMOKE},
-            rows=(Row("LeNet", Noise(0.25), net=DENSE),),
+            rows=(Row("LeNet", make_recipe("noise", sigma=0.25), net=DENSE),),
             outside={"Fashion-MNIST": "shuffled:digits"},
             scores=("entropy",),
             **QUICK,
@@ -124,7 +124,7 @@ EXPERIMENTS = {
         scales=at_scales(
             detecting,
             {"smoke": SMOKE},
-            rows=(Row("ResNet-20", Noise(0.25), net=DENSE),),
+            rows=(Row("ResNet-20", make_recipe("noise", sigma=0.25), net=DENSE),),
             outside={"CIFAR-100": "shuffled:digits"},
             scores=("entropy",),
             **QUICK,
@@ -132,7 +132,7 @@ EXPERIMENTS = {
         | at_scales(
             detecting,
             {"small": replace(CIFAR_SMALL, test=100)},
-            rows=(Row("ResNet-20", Noise(0.25)),),
+            rows=(Row("ResNet-20", make_recipe("noise", sigma=0.25)),),
             outside={"CIFAR-100": "cifar100-ood"},
             scores=("entropy",),
             sigma=0.25,
@@ -144,7 +144,7 @@ EXPERIMENTS = {
         | at_scales(
             detecting,
             {"paper": CIFAR},
-            rows=(Row("ResNet-20", Noise(0.25)),),
+            rows=(Row("ResNet-20", make_recipe("noise", sigma=0.25)),),
             outside={"CIFAR-100": "cifar100-ood"},
             scores=SCORES,
             sigma=0.25,

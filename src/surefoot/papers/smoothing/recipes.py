@@ -7,16 +7,7 @@ from surefoot.papers.experiment import Experiment, Row, at_scales
 from surefoot.papers.smoothing.rejection import CIFAR, FASHION, QUICK, SMOKE
 from surefoot.papers.voting import voting
 from surefoot.threat import Threat
-from surefoot.training import (
-    CATRS,
-    UDP,
-    Consistency,
-    Noise,
-    NoisyUDP,
-    Recipe,
-    SmoothAdv,
-    Training,
-)
+from surefoot.training import Recipe, Training, make_recipe
 
 COHEN = {"certified 0.25": 0.612, "certified 0.5": 0.422, "certified 0.75": 0.251}
 SMOOTHADV = {"certified 0.25": 0.656, "certified 0.5": 0.57, "certified 0.75": 0.475}
@@ -29,11 +20,13 @@ def rows(sigma: float, *, published: bool = False) -> tuple[Row, ...]:
     known = (COHEN, CONSISTENCY, SMOOTHADV, CAT_RS, {})
     near = Threat("l2", 2 * sigma)
     recipes: dict[str, Recipe] = {
-        "noise": Noise(sigma),
-        "consistency": Consistency(sigma, weight=5.0),
-        "SmoothAdv": SmoothAdv(near, sigma),
-        "CAT-RS": CATRS(near, sigma, samples=2),
-        "noise and UDP": NoisyUDP(UDP(Threat("l2", 4 * sigma), steps=4), sigma),
+        "noise": make_recipe("noise", sigma=sigma),
+        "consistency": make_recipe("consistency", sigma=sigma, weight=5.0),
+        "SmoothAdv": make_recipe("smooth-adv", threat=near, sigma=sigma),
+        "CAT-RS": make_recipe("cat-rs", threat=near, sigma=sigma, samples=2),
+        "noise and UDP": make_recipe(
+            "noisy-udp", threat=Threat("l2", 4 * sigma), steps=4, sigma=sigma
+        ),
     }
     pairs = zip(recipes.items(), known, strict=True)
     return tuple(Row(name, recipe, found if published else {}) for (name, recipe), found in pairs)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from surefoot.attacks import VoteSearch
 from surefoot.papers.experiment import Experiment, Row, Setting, at_scales
 from surefoot.papers.rejecting import rejecting
-from surefoot.training import Augmentation, Noise, Training
+from surefoot.training import Augmentation, Training, make_recipe
 
 READ = (
     "The seed's abstract says up to 20.93 % on CIFAR-10; its full text, and so its baseline,"
@@ -70,9 +70,13 @@ CIFAR_SMALL = replace(
 def nets(sigma: float) -> tuple[Row, ...]:
     """Return the nets for small images, trained with this noise."""
     return (
-        Row("LeNet", Noise(sigma)),
-        Row("MLP", Noise(sigma), net=DENSE),
-        Row("three MLPs", Noise(sigma), net={"name": "ensemble", "nets": [DENSE] * 3}),
+        Row("LeNet", make_recipe("noise", sigma=sigma)),
+        Row("MLP", make_recipe("noise", sigma=sigma), net=DENSE),
+        Row(
+            "three MLPs",
+            make_recipe("noise", sigma=sigma),
+            net={"name": "ensemble", "nets": [DENSE] * 3},
+        ),
     )
 
 
@@ -89,7 +93,7 @@ EXPERIMENTS = {
         scales=at_scales(
             rejecting,
             {"smoke": SMOKE, "small": DIGITS, "paper": DIGITS},
-            rows=(Row("MLP", Noise(0.5)),),
+            rows=(Row("MLP", make_recipe("noise", sigma=0.5)),),
             scores=SCORES,
             sigma=0.5,
             n_certify=1_000,
@@ -142,7 +146,11 @@ EXPERIMENTS = {
         scales=at_scales(
             rejecting,
             {"smoke": SMOKE},
-            rows=(Row("ResNet-20", Noise(0.25), net={"name": "mlp", "inputs": 64}),),
+            rows=(
+                Row(
+                    "ResNet-20", make_recipe("noise", sigma=0.25), net={"name": "mlp", "inputs": 64}
+                ),
+            ),
             scores=("entropy",),
             sigma=0.25,
             n_certify=200,
@@ -152,7 +160,7 @@ EXPERIMENTS = {
         | at_scales(
             rejecting,
             {"small": CIFAR_SMALL},
-            rows=(Row("ResNet-20", Noise(0.25)),),
+            rows=(Row("ResNet-20", make_recipe("noise", sigma=0.25)),),
             scores=("entropy",),
             sigma=0.25,
             n_certify=2_000,
@@ -163,8 +171,12 @@ EXPERIMENTS = {
             rejecting,
             {"paper": CIFAR},
             rows=(
-                Row("ResNet-20", Noise(0.25)),
-                Row("PreActResNet-18", Noise(0.25), net={"name": "preactresnet18", "width": 64}),
+                Row("ResNet-20", make_recipe("noise", sigma=0.25)),
+                Row(
+                    "PreActResNet-18",
+                    make_recipe("noise", sigma=0.25),
+                    net={"name": "preactresnet18", "width": 64},
+                ),
             ),
             scores=SCORES,
             sigma=0.25,

@@ -8,6 +8,7 @@ recipes perturb (`attacks.perturbation`); resuming, judging (`training.loop`).
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -15,11 +16,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from surefoot.attacks.latent import answer
+from surefoot.attacks.latent import evaluate
 from surefoot.data.toys import UNIT
 from surefoot.streams import generator
 from surefoot.training import Recipe
-from surefoot.training.recipe import Outputs, criterion_of
+from surefoot.training.outputs import Outputs, criterion_of
 from surefoot.types import Labels, Model
 
 
@@ -127,11 +128,10 @@ def fit_together(
         chosen = torch.randperm(images.shape[1], generator=stream)[:batch_size]
         rows, truth = stack.address(images[:, chosen]), labels[:, chosen].flatten()
         point = recipe.perturb(stack, rows, truth, stream)
-        answers = Outputs(
-            lambda at: answer(stack, stack, at), rows, point, truth, criterion_of(stack, 0.0)
-        )
+        at_point = partial(evaluate, stack, stack)
+        outputs = Outputs(at_point, rows, point, truth, criterion_of(stack, 0.0))
         optimizer.zero_grad()
-        recipe.loss(answers).mean().mul(stack.nets).backward()
+        recipe.loss(outputs).mean().mul(stack.nets).backward()
         optimizer.step()
         schedule.step()
         if watch is not None:

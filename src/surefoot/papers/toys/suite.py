@@ -20,7 +20,7 @@ from surefoot.papers.toys.oscillation import Changes
 from surefoot.papers.toys.plane import efficiency, grid, lead, margins, smallest_ratio
 from surefoot.papers.toys.stack import Stack, fit_together
 from surefoot.threat import Norm, Threat
-from surefoot.training import PGD, TRADES, UDP, UDPR, Recipe, Standard
+from surefoot.training import Recipe, make_recipe
 from surefoot.types import PerExample
 
 
@@ -109,18 +109,11 @@ def recipe_of(cell: Cell) -> Recipe:
     """Return the recipe of a cell; searches start at the point itself."""
     toy = TOYS[cell.toy]
     threat = Threat(toy.norm, cell.eps * UNIT)
+    if cell.method == "standard":
+        return make_recipe("standard")
+    origin = {"start": "origin"} if cell.method == "pgd" else {}
     how = {"threat": threat, "steps": toy.steps, "step_size": toy.step_size * UNIT}
-    recipes: dict[str, Callable[[], Recipe]] = {
-        "standard": Standard,
-        "pgd": lambda: PGD(**how, random_start=False),
-        "trades": lambda: TRADES(**how),
-        "udp": lambda: UDP(**how),
-        "udp-bt": lambda: UDP(**how, step_rule="backtracking"),
-        "udpr": lambda: UDPR(UDP(**how)),
-    }
-    if cell.method not in recipes:
-        raise ValueError(f"`method` must be one of {', '.join(recipes)}; found {cell.method!r}")
-    return recipes[cell.method]()
+    return make_recipe(cell.method, **how, **origin)
 
 
 @dataclass(frozen=True)

@@ -8,45 +8,33 @@ from surefoot.attacks.latent import Space
 from surefoot.papers.experiment import Experiment, Row, Setting, at_scales
 from surefoot.papers.overfitting import overfitting
 from surefoot.papers.table import table, transfer
-from surefoot.papers.udp.parts import SMALLER, SMOKE, ascent, linf, percent, trades
+from surefoot.papers.udp.parts import ASCENT, SMALLER, SMOKE, SOFT, linf, percent
 from surefoot.threat import Threat
-from surefoot.training import (
-    FGSM,
-    PGD,
-    PRESETS,
-    RFGSM,
-    TRADES,
-    UDP,
-    UDPR,
-    Augmentation,
-    Judge,
-    Standard,
-    Training,
-)
+from surefoot.training import PRESETS, Augmentation, Judge, Training, make_recipe
 
 NARROW = {"name": "preactresnet18", "width": 8}
 TINY = replace(SMOKE, train=64, test=8, net={"name": "preactresnet18", "planes": 1, "width": 2})
 CIFAR = (
-    Row("standard", Standard()),
+    Row("standard", make_recipe("standard")),
     Row(
         "trades .03",
-        trades(0.03, 0.001, 30),
+        linf("trades", 0.03, 0.001, 30, **SOFT),
         percent(linf_01=61.8, linf_03=31.0, l2_0_5=46.9, l2_1=18.3),
     ),
     Row(
         "pgd .02",
-        ascent(0.02, 0.001, 20),
+        linf("pgd", 0.02, 0.001, 20, **ASCENT),
         percent(linf_01=62.7, linf_03=31.2, l2_0_5=47.4, l2_1=17.9),
     ),
     Row(
         "udpr .05",
-        UDPR(linf(0.05, 0.002, 25)),
+        linf("udpr", 0.05, 0.002, 25),
         percent(clean=79.7, linf_01=64.9, linf_03=31.1, l2_0_5=50.2, l2_1=19.1),
         training={"learning_rate": 0.14},
     ),
     Row(
         "udp .06",
-        linf(0.06, 0.002, 30),
+        linf("udp", 0.06, 0.002, 30),
         percent(linf_01=64.2, linf_03=33.4, l2_0_5=50.1, l2_1=19.5),
     ),
 )
@@ -79,22 +67,22 @@ SVHN_SIZES = {
 SVHN = (
     Row(
         "trades .05",
-        trades(0.05, 0.001, 50),
+        linf("trades", 0.05, 0.001, 50, **SOFT),
         percent(clean=85.9, linf_01=72.9, linf_03=44.6, l2_0_5=37.7, l2_1=6.7),
     ),
     Row(
         "pgd .04",
-        ascent(0.04, 0.002, 20),
+        linf("pgd", 0.04, 0.002, 20, **ASCENT),
         percent(linf_01=75.7, linf_03=43.3, l2_0_5=30.5, l2_1=5.5),
     ),
     Row(
         "udpr .05",
-        UDPR(linf(0.05, 0.002, 25)),
+        linf("udpr", 0.05, 0.002, 25),
         percent(clean=93.1, linf_01=79.7, linf_03=40.3, l2_0_5=34.4, l2_1=6.1),
     ),
     Row(
         "udp .04",
-        linf(0.04, 0.002, 20),
+        linf("udp", 0.04, 0.002, 20),
         percent(clean=93.7, linf_01=79.3, linf_03=39.7, l2_0_5=33.4, l2_1=5.8),
     ),
 )
@@ -107,17 +95,17 @@ AUGMENTED_SIZES = {
 AUGMENTED = (
     Row(
         "pgd .03",
-        ascent(0.03, 0.006, 10),
+        linf("pgd", 0.03, 0.006, 10, **ASCENT),
         percent(clean=83.8, linf_01=72.9, linf_03=47.6, l2_0_5=58.5, l2_1=25.5),
     ),
     Row(
         "udpr .05",
-        UDPR(linf(0.05, 0.01, 10)),
+        linf("udpr", 0.05, 0.01, 10),
         percent(clean=83.4, linf_01=74.1, linf_03=45.3, l2_0_5=58.5, l2_1=25.5),
     ),
     Row(
         "udp .08",
-        linf(0.08, 0.01, 20),
+        linf("udp", 0.08, 0.01, 20),
         percent(clean=87.5, linf_01=76.9, linf_03=37.1, l2_0_5=59.5, l2_1=21.4),
     ),
 )
@@ -128,15 +116,15 @@ LATENT = {
     "space": Space("8", "absolute"),
 }
 LATENT_ROWS = (
-    Row("standard", Standard(), percent(clean=48.2)),
-    Row("ls-pgd", PGD(**LATENT, random_start=False), percent(clean=37.3)),
+    Row("standard", make_recipe("standard"), percent(clean=48.2)),
+    Row("ls-pgd", make_recipe("pgd", **LATENT, start="origin"), percent(clean=37.3)),
     Row(
         "ls-trades",
-        TRADES(**LATENT, weight=1.0, form="soft-cross-entropy"),
+        make_recipe("trades", **LATENT, weight=1.0, form="soft-cross-entropy"),
         percent(clean=46.9),
     ),
-    Row("ls-udpr", UDPR(UDP(**LATENT)), percent(clean=53.1)),
-    Row("ls-udp", UDP(**LATENT), percent(clean=52.5)),
+    Row("ls-udpr", make_recipe("udpr", **LATENT), percent(clean=53.1)),
+    Row("ls-udp", make_recipe("udp", **LATENT), percent(clean=52.5)),
 )
 LATENT_SIZES = {
     "smoke": TINY,
@@ -156,11 +144,11 @@ PROBED = tuple(
     if fraction is not None
 )
 DROPOUT = (
-    Row("fgsm", FGSM(Threat("linf", 0.03))),
-    Row("r-fgsm", RFGSM(Threat("linf", 0.03))),
-    Row("pgd-2", PGD(Threat("linf", 0.03), steps=2)),
-    Row("udp-1", UDP(Threat("linf", 0.03), steps=1, step_size=0.03)),
-    Row("udp-2", UDP(Threat("linf", 0.03), steps=2, step_size=0.03)),
+    Row("fgsm", make_recipe("fgsm", threat=Threat("linf", 0.03))),
+    Row("r-fgsm", make_recipe("r-fgsm", threat=Threat("linf", 0.03))),
+    Row("pgd-2", make_recipe("pgd", threat=Threat("linf", 0.03), steps=2)),
+    Row("udp-1", make_recipe("udp", threat=Threat("linf", 0.03), steps=1, step_size=0.03)),
+    Row("udp-2", make_recipe("udp", threat=Threat("linf", 0.03), steps=2, step_size=0.03)),
 )
 DROPOUT_JUDGE = Judge("linf", 0.03, judge_steps=50, judge_count=200)
 

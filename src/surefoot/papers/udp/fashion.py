@@ -2,46 +2,34 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from surefoot.papers.experiment import Experiment, Row, Setting, at_scales
 from surefoot.papers.overfitting import overfitting
 from surefoot.papers.table import capacity, table
-from surefoot.papers.udp.parts import SMALLER, SMOKE, ascent, linf, percent, trades
+from surefoot.papers.udp.parts import ASCENT, SMALLER, SMOKE, SOFT, linf, percent
 from surefoot.threat import Threat
-from surefoot.training import (
-    FGSM,
-    PGD,
-    PRESETS,
-    TRADES,
-    UDP,
-    UDPR,
-    UDPTRADES,
-    Judge,
-    Standard,
-    Training,
-)
+from surefoot.training import PRESETS, Judge, Training, make_recipe
 
 ROWS = (
-    Row("standard", Standard()),
+    Row("standard", make_recipe("standard")),
     Row(
         "pgd",
-        ascent(0.2, 0.015, 20),
+        linf("pgd", 0.2, 0.015, 20, **ASCENT),
         percent(clean=78.9, linf_05=73.9, linf_1=69.3, linf_2=58.3, l2_1_5=2.8),
     ),
     Row(
         "trades",
-        trades(0.2, 0.015, 20),
+        linf("trades", 0.2, 0.015, 20, **SOFT),
         percent(clean=82.1, linf_05=77.1, linf_1=70.6, linf_2=55.1, l2_1_5=5.6),
     ),
     Row(
         "udp",
-        linf(0.5, 0.025, 20),
+        linf("udp", 0.5, 0.025, 20),
         percent(clean=82.3, linf_05=74.9, linf_1=66.8, linf_2=49.6, l2_1_5=27.5),
     ),
     Row(
         "udpr",
-        UDPR(linf(0.5, 0.025, 20)),
+        linf("udpr", 0.5, 0.025, 20),
         percent(clean=84.8, linf_05=72.5, linf_1=60.9, linf_2=40.0, l2_1_5=34.1),
     ),
 )
@@ -74,31 +62,25 @@ def beyond(training: Training) -> tuple[Row, ...]:
     """
     few = FEW | {"epochs": 3 * training.epochs}
     clean_too = few | {"epochs": round(2.6 * training.epochs)}  # TRADES asks for the clean answer
-    soft: dict[str, Any] = {
-        "steps": 6,
-        "step_size": 0.0625,
-        "weight": 1.0,
-        "form": "soft-cross-entropy",
-    }
-
-    def climb(eps: float) -> PGD:
-        return PGD(Threat("linf", eps), steps=6, step_size=eps / 4)
-
     return (
         *(row for row in ROWS if row.name in ("pgd", "udp")),
-        Row("pgd .2, few steps", climb(0.2), training=few),
-        Row("udp .5, few steps", linf(0.5, 0.1, 6), training=few),
-        Row("pgd .25, few steps", climb(0.25), training=few),
-        Row("trades .25, few steps", TRADES(Threat("linf", 0.25), **soft), training=clean_too),
+        Row("pgd .2, few steps", linf("pgd", 0.2, 0.05, 6), training=few),
+        Row("udp .5, few steps", linf("udp", 0.5, 0.1, 6), training=few),
+        Row("pgd .25, few steps", linf("pgd", 0.25, 0.0625, 6), training=few),
+        Row(
+            "trades .25, few steps",
+            linf("trades", 0.25, 0.0625, 6, **SOFT),
+            training=clean_too,
+        ),
         Row(
             "udp-trades .5, few steps",
-            UDPTRADES(linf(0.5, 0.1, 6), weight=1.0, form="soft-cross-entropy"),
+            linf("udp-trades", 0.5, 0.1, 6, **SOFT),
             training=clean_too,
         ),
     )
 
 
-WIDE = (Row("standard", Standard()), Row("udp", linf(0.1, 0.01, 10)))
+WIDE = (Row("standard", make_recipe("standard")), Row("udp", linf("udp", 0.1, 0.01, 10)))
 WIDE_TRAINING = PRESETS["udp-lenet-capacity"]
 WIDE_SIZES = {
     "smoke": SMOKE,
@@ -107,8 +89,8 @@ WIDE_SIZES = {
 }
 WIDTHS = {"smoke": (1, 2), "small": (1, 2, 4), "paper": (1, 2, 4, 6, 8, 10, 12)}
 ONE_STEP = (
-    Row("fgsm", FGSM(Threat("linf", 0.2)), {"many steps": 0.0}),
-    Row("udp-1", UDP(Threat("linf", 0.2), steps=1, step_size=0.2)),
+    Row("fgsm", make_recipe("fgsm", threat=Threat("linf", 0.2)), {"many steps": 0.0}),
+    Row("udp-1", make_recipe("udp", threat=Threat("linf", 0.2), steps=1, step_size=0.2)),
 )
 JUDGE = Judge("linf", 0.2, judge_steps=20, judge_count=500)
 ONE_STEP_SIZES = {

@@ -1,8 +1,10 @@
 """What the experiments of Pagliardini et al. 2022 share: ways to write rows, the smallest size."""
 
+from typing import Any
+
 from surefoot.papers.experiment import Setting
 from surefoot.threat import Threat
-from surefoot.training import PGD, TRADES, UDP, Training
+from surefoot.training import Recipe, Training, make_recipe
 
 SMALLER = "Scale small: fewer images, epochs and test images than published. "
 SMOKE = Setting(
@@ -26,22 +28,14 @@ def percent(**figures: float) -> dict[str, float]:
     return found
 
 
-def linf(eps: float, step_size: float, steps: int) -> UDP:
-    """Return UDP as the paper writes its settings: eps / step_size / steps."""
-    return UDP(Threat("linf", eps), steps=steps, step_size=step_size)
-
-
-def ascent(eps: float, step_size: float, steps: int) -> PGD:
-    """Return PGD from the image itself, as in the paper."""
-    return PGD(Threat("linf", eps), steps=steps, step_size=step_size, random_start=False)
-
-
-def trades(eps: float, step_size: float, steps: int) -> TRADES:
-    """Return the TRADES of the paper's tables: soft cross-entropy, weight 1."""
-    return TRADES(
-        Threat("linf", eps),
-        steps=steps,
-        step_size=step_size,
-        weight=1.0,
-        form="soft-cross-entropy",
+def linf(name: str, eps: float, step_size: float, steps: int, **options: Any) -> Recipe:
+    """Return a recipe as the paper writes its settings: eps / step_size / steps."""
+    return make_recipe(
+        name, threat=Threat("linf", eps), steps=steps, step_size=step_size, **options
     )
+
+
+ASCENT = {"start": "origin"}
+"""PGD from the image itself, as in the paper."""
+SOFT = {"weight": 1.0, "form": "soft-cross-entropy"}
+"""The TRADES of the paper's tables."""

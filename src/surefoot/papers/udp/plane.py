@@ -10,7 +10,7 @@ from surefoot.papers.plane import gaussian_process, plane
 from surefoot.papers.toys import SUITE, Cell
 from surefoot.papers.udp.cifar import PAPER, SMALL, TINY
 from surefoot.threat import Threat
-from surefoot.training import PGD, UDP, Standard, Training
+from surefoot.training import Training, make_recipe
 
 METHODS = ("pgd", "trades", "udp", "udp-bt")
 FIRST = tuple(cell for cell in SUITE if cell.toy != "two-distance")
@@ -24,8 +24,8 @@ EVERY = tuple(
     for eps in (0.05, 0.15, 0.25, 0.35, 0.45)
 )
 FAR = {"threat": Threat("linf", UNIT), "steps": 50, "step_size": 0.1 * UNIT}
-PROCESS = {"pgd": PGD(**FAR, random_start=False), "udp": UDP(**FAR)}
-CLEAN = Row("standard", Standard())
+PROCESS = {"pgd": make_recipe("pgd", **FAR, start="origin"), "udp": make_recipe("udp", **FAR)}
+CLEAN = Row("standard", make_recipe("standard"))
 NONE_PRINTED = "The paper shows pictures without numbers; data and nets are ours. "
 
 EXPERIMENTS = {
@@ -57,7 +57,7 @@ EXPERIMENTS = {
             "smoke": partial(
                 gaussian_process,
                 data="s-corridor",
-                recipes={"udp": UDP(Threat("linf", UNIT), steps=2)},
+                recipes={"udp": make_recipe("udp", threat=Threat("linf", UNIT), steps=2)},
                 training=Training(epochs=1, batch_size=60, learning_rate=1e-2),
                 width=8,
             ),

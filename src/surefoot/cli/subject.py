@@ -139,6 +139,7 @@ class Subject:
         model = open_model(self.model, self.weights, trust_code=self.trust_code)
         if torch.cuda.is_available():
             model = model.to("cuda")
+            torch.backends.cudnn.allow_tf32 = False  # tf32 leaves no certificate
         if self.float64:
             model = Double(model)
         if self.mc_dropout and self.temperature_scaling:

@@ -53,7 +53,9 @@ class Selective(nn.Module):
         excess = scores - self.threshold
         best = logits.amax(1)
         # Beside large logits a small excess would be rounded away: the last bit must survive.
-        nudged = torch.where(excess > 0, torch.nextafter(best, best + 1), best)
+        # (detached: older torch knows no derivative of nextafter)
+        above = best + (torch.nextafter(best.detach(), best.detach() + 1) - best).detach()
+        nudged = torch.where(excess > 0, above, best)
         column = torch.where(excess > 0, torch.maximum(best + excess, nudged), best + excess)
         column = torch.where(excess.isnan(), best + 1, column)
         return torch.cat([logits, column.unsqueeze(1)], 1)

@@ -15,6 +15,7 @@ reduced precision (TF32, bfloat16): on a GPU the unit of TF32 is taken where tor
 Higham 2002, chapter 3 (gamma); carrying it through a Lipschitz net is derived here.
 """
 
+import warnings
 from operator import attrgetter
 from typing import Any
 
@@ -139,7 +140,16 @@ def unit_of(images: Tensor) -> float:
     unit = torch.finfo(images.dtype).eps / 2
     if images.dtype != torch.float32:
         return unit
-    return max(unit, *(COARSE.get(name, unit) for name in _settings(images.device.type)))
+    coarse = max(unit, *(COARSE.get(name, unit) for name in _settings(images.device.type)))
+    if coarse > unit:
+        warnings.warn(
+            f"torch may run float32 products on {images.device.type} in tf32 or bf16:"
+            " certified radii pay for that error and may all be 0. For full precision set"
+            " torch.backends.cudnn.allow_tf32 = False (the command line does) and"
+            ' torch.set_float32_matmul_precision("highest")',
+            stacklevel=2,
+        )
+    return coarse
 
 
 def _settings(device: str) -> list[str]:

@@ -10,9 +10,9 @@ from surefoot import build
 from surefoot.data import Data
 from surefoot.data.toys import UNIT
 from surefoot.papers.drawing.distances import distance_histogram
-from surefoot.papers.drawing.gallery import perturbation_gallery
-from surefoot.papers.drawing.plane import boundary_grid, oscillation_grid
-from surefoot.papers.gallery import Gallery, gallery
+from surefoot.papers.drawing.perturbation_figure import perturbation_gallery
+from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_grid
+from surefoot.papers.perturbed_images import Gallery, gallery
 from surefoot.papers.toys import Panel, Row
 from surefoot.report.style import to_svg
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from surefoot.papers import EXPERIMENTS, Published, reproduce, verdicts
-from surefoot.papers.drawing.experiment import write_experiment
+from surefoot.papers.drawing.experiment_page import write_experiment
 
 
 @pytest.mark.parametrize("name", list(EXPERIMENTS))

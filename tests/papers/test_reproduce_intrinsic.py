@@ -6,7 +6,7 @@ import pytest
 from surefoot.papers import EXPERIMENTS, reproduce
 from surefoot.papers.drawing.bands import bands_and_points
 from surefoot.papers.experiment import Bands
-from surefoot.papers.intrinsic.curves import ALPHA, FITS, GAMMA
+from surefoot.papers.intrinsic.cifar10h import ALPHA, FITS, GAMMA
 from surefoot.report.style import to_svg
 
 

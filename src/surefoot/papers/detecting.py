@@ -11,6 +11,7 @@ from torch import nn
 from surefoot.data import Data, load
 from surefoot.evaluation.studies import detection
 from surefoot.evaluation.studies.detection import ESTIMATORS, NET, Asked, Detection, detect
+from surefoot.papers.accuracy_table import part, trained
 from surefoot.papers.experiment import (
     Curves,
     Histograms,
@@ -20,7 +21,6 @@ from surefoot.papers.experiment import (
     Row,
     Setting,
 )
-from surefoot.papers.table import part, trained
 from surefoot.stats import Interval, interval
 from surefoot.uncertainty import threshold_at_coverage
 from surefoot.uncertainty.selection import noisy

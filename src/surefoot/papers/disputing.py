@@ -19,10 +19,10 @@ from surefoot.evaluation.studies.error_region import (
     random_balls,
     wrong,
 )
+from surefoot.papers.accuracy_table import part
 from surefoot.papers.experiment import Bands, Curves, Outcome, Picture, Published
 from surefoot.papers.gap_to_limit import gap_to_limit
 from surefoot.papers.subjects import Subject, attacked, judged, models
-from surefoot.papers.table import part
 from surefoot.threat import Threat
 from surefoot.uncertainty import scores
 

@@ -21,8 +21,8 @@ from surefoot.evaluation.record import Record
 from surefoot.guarantees import Local
 from surefoot.models import build
 from surefoot.models.io import load_weights
-from surefoot.papers.gallery import Gallery
-from surefoot.papers.regions import Region
+from surefoot.papers.certified_regions import Region
+from surefoot.papers.perturbed_images import Gallery
 from surefoot.papers.toys import Panel
 from surefoot.stats import Interval
 from surefoot.streams import own_randomness
@@ -307,7 +307,17 @@ def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
 
 
 def at_scales(
-    kind: Callable[..., Outcome], settings: Mapping[str, Setting], **shared: Any
+    kind: Callable[..., Outcome], scales: Mapping[str, Setting | Mapping[str, Any]], **shared: Any
 ) -> dict[str, Callable[[Path, int], Outcome]]:
-    """Return one kind of experiment in several sizes: scale -> what runs it."""
-    return {scale: partial(kind, setting=setting, **shared) for scale, setting in settings.items()}
+    """Return one kind of experiment in several sizes: scale -> what runs it.
+
+    Args:
+        kind: function of a folder, a seed and keywords.
+        scales: scale -> its keywords, or its `setting` alone.
+        shared: keywords of every scale that has no other value for them.
+    """
+    own = {
+        scale: {"setting": one} if isinstance(one, Setting) else one
+        for scale, one in scales.items()
+    }
+    return {scale: partial(kind, **{**shared, **keywords}) for scale, keywords in own.items()}

@@ -14,6 +14,7 @@ import torch
 from surefoot.data import Data, data_folder, load
 from surefoot.evaluation import metrics
 from surefoot.limits import label_uncertainty
+from surefoot.papers.accuracy_table import part
 from surefoot.papers.experiment import (
     Bands,
     Curves,
@@ -24,7 +25,6 @@ from surefoot.papers.experiment import (
 )
 from surefoot.papers.limit_curves import Cloud, Entry, Over, estimate, over_splits, sweep
 from surefoot.papers.subjects import Subject, attacked, models
-from surefoot.papers.table import part
 from surefoot.stats import Interval
 from surefoot.threat import Threat
 

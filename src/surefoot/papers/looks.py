@@ -8,9 +8,9 @@ import pandas as pd
 from surefoot.data import load
 from surefoot.files import write_csv
 from surefoot.limits import nearest_other_class
+from surefoot.papers.accuracy_table import part, trained
 from surefoot.papers.experiment import Distances, Outcome, Row, Setting
-from surefoot.papers.gallery import gallery
-from surefoot.papers.table import part, trained
+from surefoot.papers.perturbed_images import gallery
 from surefoot.threat import Norm
 
 

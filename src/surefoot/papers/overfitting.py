@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from surefoot.papers.accuracy_table import trained
 from surefoot.papers.experiment import Curves, Outcome, Published, Row, Setting
-from surefoot.papers.table import trained
 from surefoot.stats import interval
 
 FIGURES = {

@@ -16,6 +16,7 @@ from surefoot.evaluation.record import Record
 from surefoot.evaluation.studies import rejection
 from surefoot.evaluation.studies.rejection import Rejection, rejection_curve
 from surefoot.guarantees import LabelOrUncertain, Local
+from surefoot.papers.accuracy_table import part, trained
 from surefoot.papers.experiment import (
     Curves,
     Outcome,
@@ -26,8 +27,7 @@ from surefoot.papers.experiment import (
     Stack,
     evaluated,
 )
-from surefoot.papers.sets import checked
-from surefoot.papers.table import part, trained
+from surefoot.papers.set_tables import checked
 from surefoot.threat import Threat
 from surefoot.uncertainty import Selective, noisy, score_of
 from surefoot.uncertainty.vote import Vote

@@ -12,9 +12,9 @@ from surefoot.data import load
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.record import Record
+from surefoot.papers.accuracy_table import part, trained
 from surefoot.papers.experiment import Curves, Outcome, Published, Row, Setting, evaluated
-from surefoot.papers.sets import checked
-from surefoot.papers.table import part, trained
+from surefoot.papers.set_tables import checked
 from surefoot.threat import Threat
 from surefoot.uncertainty.vote import Vote
 

@@ -16,7 +16,9 @@ from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Guarantee, Local
 from surefoot.models import Double
-from surefoot.papers import human
+from surefoot.papers import judged_sets
+from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.certified_regions import region
 from surefoot.papers.experiment import (
     Certified,
     Curves,
@@ -26,8 +28,6 @@ from surefoot.papers.experiment import (
     Setting,
     evaluated,
 )
-from surefoot.papers.regions import region
-from surefoot.papers.table import part, trained
 from surefoot.stats import Interval, binomial_p_value
 from surefoot.threat import Threat
 
@@ -117,9 +117,9 @@ def graded(
     for record in outcome.records:
         name = record.header["name"]
         row = Row(name, nets[0].row.recipe)
-        mass = human.votes_inside(record, votes, eps)
+        mass = judged_sets.votes_inside(record, votes, eps)
         outcome.compared.append(Published.beside(row, "fraction of votes", mass))
-        voted = human.voted_sets(record, votes, eps)
+        voted = judged_sets.voted_sets(record, votes, eps)
         if voted is not None:
             outcome.compared.append(Published.beside(row, "sets voters name", voted))
             outcome.findings.append(f"{name}: {_where(record, votes, eps)}")
@@ -240,7 +240,7 @@ def _sign_test(more: int, less: int) -> float:
 
 
 def _where(record: Record, votes: torch.Tensor, eps: float) -> str:
-    unsure, sure = human.sets_where_unsure(record, votes, eps)
+    unsure, sure = judged_sets.sets_where_unsure(record, votes, eps)
     words = ["-" if found is None else f"{100 * found.value:.1f} %" for found in (unsure, sure)]
     return (
         f"a set of two or more is certified on {words[0]} of the images with split votes, on"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, cast
 from surefoot.files import write_whole
 from surefoot.papers import Curves, Experiment, Outcome, Published, verdicts
 from surefoot.papers.drawing.bands import bands_and_points
+from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_grid
 from surefoot.papers.drawing.distances import distance_histogram
-from surefoot.papers.drawing.gallery import perturbation_gallery
 from surefoot.papers.drawing.histograms import overlaid_histograms
-from surefoot.papers.drawing.plane import boundary_grid, oscillation_grid
-from surefoot.papers.drawing.regions import region_grid
+from surefoot.papers.drawing.perturbation_figure import perturbation_gallery
+from surefoot.papers.drawing.region_figures import region_grid
 from surefoot.papers.experiment import (
     Bands,
     Boundaries,
@@ -22,7 +22,7 @@ from surefoot.papers.experiment import (
     Picture,
     Stack,
 )
-from surefoot.papers.gallery import Gallery
+from surefoot.papers.perturbed_images import Gallery
 from surefoot.report.page import render
 from surefoot.report.style import (
     ATTACKED,

@@ -154,7 +154,7 @@ class AttackSweep:
         if isinstance(by, Smoothed):  # slower, and only a clear majority is a fact
             count, lead = 8, CLEAR_LEAD / math.sqrt(by.search.n_confirm)
             # Counted and not certified: grey lies off the grid of whole-number noise.
-            outcomes = by.vote.answers(by.fractions(grey))
+            outcomes = by.vote.outcomes(by.fractions(grey))
         else:
             outcomes = by.clean_outputs(grey, self.guarantee).outcomes
         sets = self.sets[:count]

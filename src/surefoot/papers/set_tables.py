@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from surefoot.models import Double
 from surefoot.papers import judged_sets
 from surefoot.papers.accuracy_table import part, trained
 from surefoot.papers.certified_regions import region
+from surefoot.papers.drawing.lines import curves
+from surefoot.papers.drawing.region_figures import region_grid
 from surefoot.papers.experiment import (
-    Certified,
-    Curves,
+    Draw,
     Outcome,
     Published,
     Row,
@@ -152,7 +154,7 @@ def regions(
         _, model = trained(net.row, setting, folder, seed)
         found = region(net.row.name, model, test, guarantee=net.guarantee, eps=eps, side=side)
         drawn.append(found)
-    return replace(outcome, pictures={"regions": Certified(drawn), **outcome.pictures})
+    return replace(outcome, figures={"regions": partial(region_grid, drawn), **outcome.figures})
 
 
 def compare(row: Row, record: Record, eps: float) -> list[Published]:
@@ -204,7 +206,7 @@ def checked(records: Sequence[Record]) -> str:
     return f"{inside:,} attacks inside certified radii, {refuted} contradictions"
 
 
-def against_radius(records: Sequence[Record], eps: float) -> Curves:
+def against_radius(records: Sequence[Record], eps: float) -> Draw:
     """Lay out relaxed VRA (of one label: local VRA) over the radius, one line an entry."""
     lines = []
     for record in records:
@@ -212,7 +214,8 @@ def against_radius(records: Sequence[Record], eps: float) -> Curves:
             found = certified_sets.relaxed_accuracy(record, radius)
             bounds = {"y": found.value, "low": found.low, "high": found.high}
             lines.append({"row": record.header["name"], "x": radius, **bounds})
-    return Curves("Label in a certified set", "l2 radius", "VRA", pd.DataFrame(lines))
+    title = "Label in a certified set"
+    return partial(curves, pd.DataFrame(lines), title, "l2 radius", "VRA")
 
 
 def _certified(

@@ -6,7 +6,7 @@ from typing import Any
 
 from surefoot.papers.detecting import detecting
 from surefoot.papers.experiment import Experiment, Row, at_scales
-from surefoot.papers.smoothing.two_radii import (
+from surefoot.papers.smoothing.rejection_gains import (
     CIFAR,
     CIFAR_SMALL,
     DIGITS,

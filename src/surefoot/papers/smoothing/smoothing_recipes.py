@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from surefoot.attacks import VoteSearch
 from surefoot.papers.experiment import Experiment, Row, at_scales
-from surefoot.papers.smoothing.two_radii import CIFAR, FASHION, QUICK, SMOKE
+from surefoot.papers.smoothing.rejection_gains import CIFAR, FASHION, QUICK, SMOKE
 from surefoot.papers.voting import voting
 from surefoot.threat import Threat
 from surefoot.training import Training, make_recipe

@@ -14,7 +14,7 @@ READ = (
     " images, chosen on these; the errors of both classifiers count as radius 0. "
 )
 QUICK = VoteSearch(steps=5, draws=4, n_choose=100, n_confirm=400)
-SCORES = ("entropy", "least-confidence", "margin")
+SCORES = ("entropy", "least-confidence", "margin-uncertainty")
 OF_MEMBERS = ("mutual-information", "vote-disagreement")
 DENSE = {"name": "mlp", "inputs": 784, "hidden": (256, 256)}
 SMOKE = Setting(

@@ -22,7 +22,7 @@ from surefoot.attacks.ascent import (
     predicted,
 )
 from surefoot.attacks.counted import Counted, Evaluated, Objective
-from surefoot.attacks.latent import Head, Point, FeatureShift, Space, in_units_of, open_layer
+from surefoot.attacks.latent import FeatureShift, Head, Point, Space, in_units_of, open_layer
 from surefoot.attacks.objectives import (
     entropy,
     kl_divergence,

@@ -10,14 +10,13 @@ from surefoot.stats.binomial import (
 )
 from surefoot.stats.bisection import bisection
 from surefoot.stats.discrete import rounded_normal, tv_error
-from surefoot.stats.sequential import Boundary, crossing, group_sequential, looks_of
+from surefoot.stats.sequential import Boundary, group_sequential, looks_of
 
 __all__ = [
     "Boundary",
     "Interval",
     "binomial_p_value",
     "bisection",
-    "crossing",
     "group_sequential",
     "interval",
     "looks_of",

@@ -35,6 +35,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
 from surefoot.attacks import lower_score, push_mean_score, raise_score
+from surefoot.attacks.mean_score import MeanSearch
 from surefoot.certify import smoothing
 from surefoot.certify.smoothing import Table
 from surefoot.data import Data
@@ -250,10 +251,11 @@ def _attack(
 ) -> tuple[Images, Table]:
     """Return what attacks the net's own score, and the counts at what attacks the mean score."""
     threat = Threat("l2", radius)
-    shared = {"threat": threat, "score": asked.score, "steps": asked.steps, "seed": asked.seed}
-    alone = (raise_score if inside else lower_score)(vote.model, images, **shared)
-    direction = "up" if inside else "down"
-    smooth = push_mean_score(vote, images, direction=direction, draws=asked.draws, **shared)
+    shared: dict[str, Any] = {"threat": threat, "score": asked.score}
+    effort: dict[str, Any] = {"steps": asked.steps, "seed": asked.seed}
+    alone = (raise_score if inside else lower_score)(vote.model, images, **shared, **effort)
+    direction, how = "up" if inside else "down", MeanSearch(draws=asked.draws, **effort)
+    smooth = push_mean_score(vote, images, direction=direction, how=how, **shared)
     return alone, _count(vote, smooth, asked)
 
 

@@ -9,6 +9,7 @@ from surefoot.stats.binomial import (
     upper_bound,
 )
 from surefoot.stats.bisection import bisection
+from surefoot.stats.bootstrap import bootstrap_interval
 from surefoot.stats.discrete import rounded_normal, tv_error
 from surefoot.stats.sequential import Boundary, group_sequential, looks_of
 
@@ -17,6 +18,7 @@ __all__ = [
     "Interval",
     "binomial_p_value",
     "bisection",
+    "bootstrap_interval",
     "group_sequential",
     "interval",
     "looks_of",

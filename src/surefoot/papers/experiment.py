@@ -124,9 +124,9 @@ def compare(
     return lines
 
 
-def point(row: str, x: float, ours: Interval) -> dict[str, Any]:
+def point(row: str, place: float, ours: Interval) -> dict[str, Any]:
     """Return a point of a figure with its interval."""
-    return {"row": row, "x": x, "y": ours.value, "low": ours.low, "high": ours.high}
+    return {"row": row, "x": place, "y": ours.value, "low": ours.low, "high": ours.high}
 
 
 Draw = Callable[[], "Figure"]
@@ -150,6 +150,10 @@ class Outcome:
     findings: list[str] = field(default_factory=list)
 
 
+Scales = Mapping[str, Callable[[Path, int], Outcome]]
+"""Scale -> what runs an experiment, given a folder and a seed."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A table or figure of a paper.
@@ -163,7 +167,7 @@ class Experiment:
 
     source: str
     remark: str
-    scales: Mapping[str, Callable[[Path, int], Outcome]]
+    scales: Scales
 
 
 def part(data: Data, count: int) -> Data:
@@ -201,7 +205,7 @@ def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
 
 def at_scales(
     kind: Callable[..., Outcome], scales: Mapping[str, Setting | Mapping[str, Any]], **shared: Any
-) -> dict[str, Callable[[Path, int], Outcome]]:
+) -> Scales:
     """Return one kind of experiment in several sizes: scale -> what runs it.
 
     Args:

@@ -5,13 +5,12 @@ from typing import Any
 
 from surefoot.attacks.latent import Space
 from surefoot.papers.accuracy_table import capacity, table, transfer
-from surefoot.papers.experiment import Experiment, Row, Setting, at_scales
+from surefoot.papers.experiment import Row, Setting, at_scales
 from surefoot.papers.overfitting import overfitting
 from surefoot.papers.udp.udp_rows import ORIGIN, SOFT, STANDARD, linf, rows
 from surefoot.threat import Threat
 from surefoot.training import PRESETS, Augmentation, Judge, Training, make_recipe
 
-SMALLER = "Scale small: fewer images, epochs and test images than published. "
 SMOKE = Setting(
     data="digits",
     train=200,
@@ -180,161 +179,107 @@ def dropping(width: int, planes: int = 3) -> dict[str, Any]:
 
 HUB = "hf:ufldl-stanford/svhn"
 SMALL, PAPER = CIFAR["small"].training, CIFAR["paper"].training
-EXPERIMENTS = {
-    "udp-fashion-mnist": Experiment(
-        "Pagliardini et al. 2022, Table 2 (Fashion-MNIST, LeNet)",
-        SMALLER + "Intervals are those of the test images; seeds differ by more. Published:"
-        " 100 epochs, mean of 3 seeds, hyperparameters chosen on the reported radii, TRADES as in"
-        " the authors' code (weight 1). UDP is expected to win in clean accuracy and in l2, and to"
-        " lose at linf 0.2.",
-        at_scales(table, FASHION, rows=(STANDARD, *FASHION_ROWS), threats=FASHION_THREATS),
+SCALES = {
+    "udp-fashion-mnist": at_scales(
+        table, FASHION, rows=(STANDARD, *FASHION_ROWS), threats=FASHION_THREATS
     ),
-    "udp-beyond": Experiment(
-        "Beyond Pagliardini et al. 2022: six long steps, averaged weights, more epochs",
-        SMALLER + "Every row has the same number of gradients an image; published figures are"
-        " those of Table 2. The gain is that of the schedule: with it PGD is ahead of UDP in linf.",
-        at_scales(
-            table,
-            {
-                scale: {"setting": setting, "rows": rescheduled(setting.training)}
-                for scale, setting in FASHION.items()
-            },
-            threats=FASHION_THREATS,
-        ),
+    "udp-beyond": at_scales(
+        table,
+        {
+            scale: {"setting": setting, "rows": rescheduled(setting.training)}
+            for scale, setting in FASHION.items()
+        },
+        threats=FASHION_THREATS,
     ),
-    "udp-capacity": Experiment(
-        "Pagliardini et al. 2022, Figure 5 (Fashion-MNIST, LeNet, width 1 to 12)",
-        "Clean accuracy; the paper's claim is that UDP needs width to beat clean training.",
-        at_scales(
-            capacity,
-            {
-                scale: {"setting": setting, "widths": WIDTHS[scale]}
-                for scale, setting in changed(
-                    FASHION,
-                    small={"test": 0, "training": replace(WIDE, epochs=10)},
-                    paper={"training": WIDE},
-                ).items()
-            },
-            rows=(STANDARD, Row("udp", linf("udp", 0.1, 0.01, 10))),
-        ),
-    ),
-    "udp-overfitting": Experiment(
-        "Pagliardini et al. 2022, Figure 13 (Fashion-MNIST, LeNet, one step of 0.2)",
-        "Validation images under FGSM and PGD-20 at linf 0.2; the paper prints no numbers:"
-        " FGSM falls to about 0, UDP declines but not to 0.",
-        at_scales(
-            overfitting,
-            changed(
+    "udp-capacity": at_scales(
+        capacity,
+        {
+            scale: {"setting": setting, "widths": WIDTHS[scale]}
+            for scale, setting in changed(
                 FASHION,
-                smoke={"validation": 50, "training": replace(SMOKE.training, judge=JUDGE)},
-                small={
-                    "validation": 1_000,
-                    "training": Training(
-                        epochs=30, batch_size=64, schedule="constant", judge=JUDGE
-                    ),
-                },
-                paper={
-                    "training": replace(
-                        PRESETS["udp-lenet"], judge=replace(JUDGE, judge_count=2_000)
-                    )
-                },
-            ),
-            rows=ONE_STEP,
-        ),
+                small={"test": 0, "training": replace(WIDE, epochs=10)},
+                paper={"training": WIDE},
+            ).items()
+        },
+        rows=(STANDARD, Row("udp", linf("udp", 0.1, 0.01, 10))),
     ),
-    "udp-cifar10": Experiment(
-        "Pagliardini et al. 2022, Table 1 (CIFAR-10 without augmentation, PreActResNet-18)",
-        SMALLER + "Scale small: width 8, Auto-PGD alone. Without published clean accuracy.",
-        at_scales(table, CIFAR, rows=CIFAR_ROWS, threats=CIFAR_THREATS),
-    ),
-    "udp-svhn": Experiment(
-        "Pagliardini et al. 2022, Table 1 (SVHN, PreActResNet-18)",
-        "The data come from the Hugging Face hub (extra hf); nothing is measured without.",
-        at_scales(
-            table,
-            changed(CIFAR, small={"data": HUB}, paper={"data": HUB, "validation": 6_257}),
-            rows=SVHN_ROWS,
-            threats=CIFAR_THREATS,
+    "udp-overfitting": at_scales(
+        overfitting,
+        changed(
+            FASHION,
+            smoke={"validation": 50, "training": replace(SMOKE.training, judge=JUDGE)},
+            small={
+                "validation": 1_000,
+                "training": Training(epochs=30, batch_size=64, schedule="constant", judge=JUDGE),
+            },
+            paper={
+                "training": replace(PRESETS["udp-lenet"], judge=replace(JUDGE, judge_count=2_000))
+            },
         ),
+        rows=ONE_STEP,
     ),
-    "udp-cifar10-augmented": Experiment(
-        "Pagliardini et al. 2022, Table 3 (CIFAR-10, crops and flips, PreActResNet-18)",
-        SMALLER + "UDP is expected to win in clean accuracy and linf 0.01, and to lose by"
-        " ten points at linf 0.03. Validation images are not augmented here.",
-        at_scales(
-            table,
-            changed(
-                CIFAR,
-                small={"training": replace(SMALL, augmentation=Augmentation(crop=4, flip=True))},
-                paper={"training": PRESETS["udp-preactresnet18-augmented"]},
-            ),
-            rows=AUGMENTED_ROWS,
-            threats=CIFAR_THREATS,
-        ),
+    "udp-cifar10": at_scales(table, CIFAR, rows=CIFAR_ROWS, threats=CIFAR_THREATS),
+    "udp-svhn": at_scales(
+        table,
+        changed(CIFAR, small={"data": HUB}, paper={"data": HUB, "validation": 6_257}),
+        rows=SVHN_ROWS,
+        threats=CIFAR_THREATS,
     ),
-    "udp-latent": Experiment(
-        "Pagliardini et al. 2022, Table 5 (2,500 CIFAR-10 images, last hidden layer)",
-        "The paper gives eps 0.2 in the text and 2 in the table, and no training recipe;"
-        " here eps is absolute, 2, at the output of the last block (0.2 gains half as much). Scale"
-        " small: width 16.",
-        at_scales(
-            table,
-            changed(
-                CIFAR,
-                small={
-                    "train": 2_500,
-                    "test": 10_000,
-                    "net": {"name": "preactresnet18", "width": 16},
-                    "training": replace(SMALL, epochs=30),
-                },
-                paper={"train": 2_500},
-            ),
-            rows=LATENT_ROWS,
-            threats={},
+    "udp-cifar10-augmented": at_scales(
+        table,
+        changed(
+            CIFAR,
+            small={"training": replace(SMALL, augmentation=Augmentation(crop=4, flip=True))},
+            paper={"training": PRESETS["udp-preactresnet18-augmented"]},
         ),
+        rows=AUGMENTED_ROWS,
+        threats=CIFAR_THREATS,
     ),
-    "udp-transfer": Experiment(
-        "Pagliardini et al. 2022, Table 4 (CIFAR-10 features for CIFAR-100)",
-        "The paper's probe is not described; ours is a logistic regression on the pooled"
-        " features. Only 2,000 images of CIFAR-100 are at hand, all 100 classes: half of them"
-        " train the probe, so figures lie far below the published ones; compare the rows.",
-        at_scales(
-            transfer,
-            {**CIFAR, "smoke": {"setting": CIFAR["smoke"], "rows": PROBED[:2], "other": "digits"}},
-            rows=PROBED,
-            other="cifar100-ood",
-            layer="11",
+    "udp-latent": at_scales(
+        table,
+        changed(
+            CIFAR,
+            small={
+                "train": 2_500,
+                "test": 10_000,
+                "net": {"name": "preactresnet18", "width": 16},
+                "training": replace(SMALL, epochs=30),
+            },
+            paper={"train": 2_500},
         ),
+        rows=LATENT_ROWS,
+        threats={},
     ),
-    "udp-overfitting-dropout": Experiment(
-        "Pagliardini et al. 2022, Figure 14 (CIFAR-10, PreActResNet-18 with dropout)",
-        "Perturbed through the mean of 5 draws. Validation images under FGSM and PGD-50 at"
-        " linf 0.03, one restart; the paper prints no numbers and draws several eps, with 10"
-        " restarts. Scale small: width 8, 2,500 images.",
-        at_scales(
-            overfitting,
-            changed(
-                CIFAR,
-                smoke={
-                    "test": 20,
-                    "validation": 20,
-                    "net": dropping(2, planes=1),
-                    "training": replace(
-                        SMOKE.training, epochs=1, judge=replace(DROPOUT_JUDGE, judge_steps=3)
-                    ),
-                },
-                small={
-                    "train": 2_500,
-                    "validation": 500,
-                    "net": dropping(8),
-                    "training": replace(SMALL, judge=DROPOUT_JUDGE),
-                },
-                paper={
-                    "net": dropping(64),
-                    "training": replace(PAPER, judge=replace(DROPOUT_JUDGE, judge_count=1_000)),
-                },
-            ),
-            rows=DROPOUT_ROWS,
+    "udp-transfer": at_scales(
+        transfer,
+        {**CIFAR, "smoke": {"setting": CIFAR["smoke"], "rows": PROBED[:2], "other": "digits"}},
+        rows=PROBED,
+        other="cifar100-ood",
+        layer="11",
+    ),
+    "udp-overfitting-dropout": at_scales(
+        overfitting,
+        changed(
+            CIFAR,
+            smoke={
+                "test": 20,
+                "validation": 20,
+                "net": dropping(2, planes=1),
+                "training": replace(
+                    SMOKE.training, epochs=1, judge=replace(DROPOUT_JUDGE, judge_steps=3)
+                ),
+            },
+            small={
+                "train": 2_500,
+                "validation": 500,
+                "net": dropping(8),
+                "training": replace(SMALL, judge=DROPOUT_JUDGE),
+            },
+            paper={
+                "net": dropping(64),
+                "training": replace(PAPER, judge=replace(DROPOUT_JUDGE, judge_count=1_000)),
+            },
         ),
+        rows=DROPOUT_ROWS,
     ),
 }

@@ -178,7 +178,7 @@ def part(data: Data, count: int) -> Data:
 def evaluated(
     classifier: Classifier, data: Data, threat: Threat, folder: Path, name: str, **how: Any
 ) -> Record:
-    """Evaluate one classifier of an experiment: `Local` and no limit, unless `how` asks for more.
+    """Evaluate one classifier of an experiment: `Local` and no limit, unless `how` says otherwise.
 
     Args:
         classifier: with its certificate and attack.

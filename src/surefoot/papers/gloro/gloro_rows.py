@@ -1,4 +1,4 @@
-"""What the experiments on GloRo nets share: the smallest size, and ways to write nets."""
+"""What the experiments on GloRo nets have in common: the smallest size, and ways to write nets."""
 
 from collections.abc import Mapping
 from typing import Any

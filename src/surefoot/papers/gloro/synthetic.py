@@ -1,4 +1,4 @@
-"""The synthetic set of the seed: four crescents in the plane, and the picture of its boundaries."""
+"""The synthetic set of the paper: four crescents in the plane, and a figure of its boundaries."""
 
 from dataclasses import replace
 

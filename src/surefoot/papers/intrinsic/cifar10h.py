@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from surefoot.papers.disputing import disputing
+from surefoot.papers.compared_nets import ComparedNet
+from surefoot.papers.error_regions import error_regions
+from surefoot.papers.estimated_limits import Case, limits_over_risk
 from surefoot.papers.experiment import Row, Setting, at_scales
-from surefoot.papers.limiting import Case, curving
-from surefoot.papers.subjects import ComparedNet
 from surefoot.threat import Threat
 from surefoot.training import Augmentation, Training, make_recipe
 
@@ -101,7 +101,7 @@ RANGES = {
 
 SCALES = {
     "intrinsic-cifar10h": at_scales(
-        curving,
+        limits_over_risk,
         {
             "smoke": {
                 "data": "blended-digits",
@@ -142,7 +142,7 @@ SCALES = {
         published="robustbench_cifar10_2021.csv",
     ),
     "intrinsic-error-regions": at_scales(
-        disputing,
+        error_regions,
         {
             "smoke": {
                 "data": "blended-digits",

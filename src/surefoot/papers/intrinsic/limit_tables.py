@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from surefoot.papers.estimated_limits import PEER, SEARCHED, Case, limit_table
 from surefoot.papers.experiment import Scales, at_scales
-from surefoot.papers.limiting import PEER, SEARCHED, Case, limiting
 
 
 def _published(data: str) -> list[Case]:
@@ -69,7 +69,7 @@ QUICK = [
 def _table(data: str, small: int) -> Scales:
     """Return a table at three sizes; scale smoke is about digits and has no published figures."""
     return at_scales(
-        limiting,
+        limit_table,
         {
             "smoke": {"data": "digits", "cases": QUICK, "count": 600},
             "small": {"count": small},
@@ -82,7 +82,7 @@ def _table(data: str, small: int) -> Scales:
 
 SCALES = {
     "intrinsic-digits": at_scales(
-        limiting, {"smoke": {}, "small": {}, "paper": {}}, data=PEER, cases=DIGITS
+        limit_table, {"smoke": {}, "small": {}, "paper": {}}, data=PEER, cases=DIGITS
     ),
     "intrinsic-mnist": _table("mnist", 20_000),
     "intrinsic-fashion-mnist": _table("fashion-mnist", 20_000),

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from surefoot.papers.detecting import detecting
 from surefoot.papers.experiment import Row, Scales, at_scales
+from surefoot.papers.ood_detection import ood_detection
 from surefoot.papers.smoothing.rejection_gains import (
     CIFAR,
     CIFAR_SMALL,
@@ -41,7 +41,7 @@ def _experiment(
         "rows": (replace(rows[0], net=DENSE),),
     }
     return at_scales(
-        detecting,
+        ood_detection,
         {"smoke": smoke, "small": {"rows": rows[:1], **small}, "paper": paper},
         rows=rows,
         outside=outside,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from surefoot.attacks import VoteSearch
 from surefoot.papers.experiment import Row, Setting, at_scales
-from surefoot.papers.rejecting import rejecting
+from surefoot.papers.rejection_radii import rejection_radii
 from surefoot.training import Augmentation, Training, make_recipe
 
 QUICK = VoteSearch(steps=5, draws=4, n_choose=100, n_confirm=400)
@@ -92,7 +92,7 @@ PREACT = replace(RESNET, name="PreActResNet-18", net={"name": "preactresnet18", 
 
 SCALES = {
     "smoothing-digits": at_scales(
-        rejecting,
+        rejection_radii,
         {"smoke": SMOKE, "small": DIGITS, "paper": DIGITS},
         rows=(Row("MLP", make_recipe("noise", sigma=0.5)),),
         scores=SCORES,
@@ -102,7 +102,7 @@ SCALES = {
         search=VoteSearch(),
     ),
     "smoothing-fashion-mnist": at_scales(
-        rejecting,
+        rejection_radii,
         {
             "smoke": {**SMALLEST, "rows": tuple(_small(row) for row in nets(0.5))},
             "small": {"setting": FASHION_SMALL, "n_certify": 2_000},
@@ -116,7 +116,7 @@ SCALES = {
         search=VoteSearch(),
     ),
     "smoothing-cifar10": at_scales(
-        rejecting,
+        rejection_radii,
         {
             "smoke": {
                 **SMALLEST,

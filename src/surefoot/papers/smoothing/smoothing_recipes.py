@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from surefoot.attacks import VoteSearch
 from surefoot.papers.experiment import Row, at_scales
+from surefoot.papers.smoothed_accuracy import smoothed_accuracy
 from surefoot.papers.smoothing.rejection_gains import CIFAR, FASHION, QUICK, SMOKE
-from surefoot.papers.voting import voting
 from surefoot.threat import Threat
 from surefoot.training import Training, make_recipe
 
@@ -41,7 +41,7 @@ SMALLEST = {"setting": SMOKE, "n_certify": 300, "radii": (0.25, 0.5), "search": 
 FASHION_SMALL = replace(FASHION, train=10_000, test=200, training=Training(epochs=5))
 SCALES = {
     "smoothing-recipes-fashion-mnist": at_scales(
-        voting,
+        smoothed_accuracy,
         {"smoke": SMALLEST, "small": FASHION_SMALL, "paper": FASHION},
         rows=ROWS,
         sigma=SIGMA,
@@ -50,7 +50,7 @@ SCALES = {
         search=VoteSearch(),
     ),
     "smoothing-recipes-cifar10": at_scales(
-        voting,
+        smoothed_accuracy,
         {"smoke": {**SMALLEST, "rows": ROWS[:2]}, "paper": CIFAR},
         rows=COMPARED,
         sigma=SIGMA,

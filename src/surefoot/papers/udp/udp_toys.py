@@ -1,10 +1,10 @@
-"""Toys in the plane, and pictures without a table: Figures 2, 3, 8 to 11, 15."""
+"""Toys in the plane, and figures without a table: Figures 2, 3, 8 to 11, 15."""
 
 from dataclasses import replace
 
 from surefoot.data.toys import UNIT
 from surefoot.papers.experiment import at_scales
-from surefoot.papers.looks import distances, looks
+from surefoot.papers.figures_alone import distances, perturbed_gallery
 from surefoot.papers.toy_experiments import gaussian_process, plane
 from surefoot.papers.toys.suite import SUITE, Cell
 from surefoot.papers.udp.image_tables import CIFAR
@@ -74,7 +74,7 @@ SCALES = {
         norm="l2",
     ),
     "udp-looks": at_scales(
-        looks,
+        perturbed_gallery,
         {
             "smoke": {"setting": replace(CIFAR["smoke"], test=3), "steps": 5},
             "small": replace(CIFAR["small"], test=6),

@@ -20,7 +20,7 @@ from surefoot.threat import Threat
 from surefoot.uncertainty.vote import Vote
 
 
-def voting(
+def smoothed_accuracy(
     folder: Path,
     seed: int,
     *,

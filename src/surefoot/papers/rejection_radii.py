@@ -47,13 +47,13 @@ NAMES = {
     "tight": "(ii) tight",
     "majority": "(ii) majority rule",
 }
-"""Of the estimators, in tables and pictures."""
+"""Of the estimators, in tables and figures."""
 GAINS = ("tight", "majority")
 GAIN_OF = {"all": "", "accepted": ", accepted images only", "zero": ", rejected images as 0"}
 """What a gain counts, in tables: the three always stand together."""
 
 
-def rejecting(
+def rejection_radii(
     folder: Path,
     seed: int,
     *,
@@ -117,9 +117,9 @@ def rejecting(
         )
         for name, guarantee in (("(i)", Local()), ("(ii)", LabelOrUncertain()))
     ]
-    pictures = _pictures(found, first, radii)
-    pictures["certified"] = _curves(found[first], best, records, radii, first)
-    return Outcome(compared, records, pictures, [*sentences, checked(records)])
+    figures = _figures(found, first, radii)
+    figures["certified"] = _curves(found[first], best, records, radii, first)
+    return Outcome(compared, records, figures, [*sentences, checked(records)])
 
 
 def _thresholds(
@@ -179,9 +179,7 @@ def _sentence(name: str, found: Rejection) -> str:
     )
 
 
-def _pictures(
-    found: Mapping[str, Rejection], first: str, radii: Sequence[float]
-) -> dict[str, Draw]:
+def _figures(found: Mapping[str, Rejection], first: str, radii: Sequence[float]) -> dict[str, Draw]:
     one = found[first]
     parts = rejection.fractions(one, radii[len(radii) // 3]).rename(columns={"threshold": "x"})
     rejected = "fraction of images that the vote rejects"

@@ -51,7 +51,7 @@ DRAWN = (
 """Of the curves over the radius."""
 
 
-def detecting(
+def ood_detection(
     folder: Path,
     seed: int,
     *,
@@ -176,7 +176,7 @@ def _best_guarantee(found: Detection) -> str:
 
 
 def verdict(gain: Interval) -> str:
-    """Return whether a difference of AUROCs is sure, with its interval in points."""
+    """Return whether a difference of AUROCs is significant, with its interval in points."""
     word = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "makes no sure difference"
     points = (100 * value for value in (gain.value, gain.low, gain.high))
     return "{} ({:+.1f} points [{:+.1f}, {:+.1f}])".format(word, *points)
@@ -194,13 +194,13 @@ def _pictures(found: Mapping[str, Detection]) -> dict[str, Draw]:
             "certified bound of the median: upper for the data, lower for OOD inputs",
         ),
     }
-    pictures: dict[str, Draw] = {
+    figures: dict[str, Draw] = {
         file: _histograms(one, column, title, across)
         for file, (column, title, across) in columns.items()
     }
     table = _over_radii(one)
     title = f"OOD inputs told apart: {name}"
-    return pictures | {"auroc-radius": partial(curves, table, title, "l2 radius", "AUROC")}
+    return figures | {"auroc-radius": partial(curves, table, title, "l2 radius", "AUROC")}
 
 
 def _histograms(found: Detection, column: str, title: str, across: str) -> Draw:

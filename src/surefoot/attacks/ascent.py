@@ -38,7 +38,7 @@ class Backtracking:
     """Steepest steps, but one that changes the predicted class is taken back and then halved.
 
     The class is the one predicted at the start. A rejected step counts as a step; it is discovered
-    by the gradient at the new point, which is needed anyway, so that trying costs no pass of its own.
+    with the gradient at the new point, which is needed anyway: trying costs no pass of its own.
     """
 
     def __init__(self, start: Images, origins: Images, threat: Threat) -> None:

@@ -14,7 +14,7 @@ from surefoot.evaluation.studies import detection
 from surefoot.evaluation.studies.detection import ESTIMATORS, NET, Asked, Detection, detect
 from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.histograms import overlaid_histograms
-from surefoot.papers.drawing.lines import curves
+from surefoot.papers.drawing.lines import curves, frame_of
 from surefoot.papers.experiment import (
     Draw,
     Outcome,
@@ -219,6 +219,5 @@ def _over_radii(found: Detection) -> pd.DataFrame:
         areas = {radius: detection.areas_of(found, radius, estimator) for radius in found.radii}
         clean = areas[found.radii[0]]["clean"]
         heights = [clean, *(area[kind] for area in areas.values())]
-        line = {"row": f"{NAMES[estimator]}, {kind}", "x": [0.0, *areas], "y": heights}
-        lines.append(pd.DataFrame(line))
-    return pd.concat(lines, ignore_index=True)
+        lines.append((f"{NAMES[estimator]}, {kind}", [0.0, *areas], heights))
+    return frame_of(lines)

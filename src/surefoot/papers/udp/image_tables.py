@@ -3,11 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from surefoot.attacks.latent import Space
 from surefoot.papers.accuracy_table import capacity, table, transfer
 from surefoot.papers.experiment import Row, Setting, at_scales
 from surefoot.papers.overfitting import overfitting
-from surefoot.papers.udp.udp_rows import ORIGIN, SOFT, STANDARD, linf, rows
+from surefoot.papers.udp.udp_rows import SOFT, STANDARD, linf, rows
 from surefoot.threat import Threat
 from surefoot.training import PRESETS, Augmentation, Judge, Training, make_recipe
 
@@ -76,13 +75,7 @@ def changed(
 
 
 FASHION_THREATS = {"linf": (0.05, 0.1, 0.2), "l2": (1.5,)}
-FASHION_ROWS = rows(
-    "clean, linf 0.05, linf 0.1, linf 0.2, l2 1.5",
-    ("pgd", linf("pgd", 0.2, 0.015, 20, **ORIGIN), (78.9, 73.9, 69.3, 58.3, 2.8)),
-    ("trades", linf("trades", 0.2, 0.015, 20, **SOFT), (82.1, 77.1, 70.6, 55.1, 5.6)),
-    ("udp", linf("udp", 0.5, 0.025, 20), (82.3, 74.9, 66.8, 49.6, 27.5)),
-    ("udpr", linf("udpr", 0.5, 0.025, 20), (84.8, 72.5, 60.9, 40.0, 34.1)),
-)
+FASHION_ROWS = rows("fashion-mnist")
 FEW_STEPS = {"schedule": "triangular", "learning_rate": 3e-3, "ema": 0.995}
 """How the rows with other schedules are trained: fewer and longer steps pay for more epochs."""
 
@@ -118,47 +111,13 @@ ONE_STEP = (
 JUDGE = Judge("linf", 0.2, judge_steps=20, judge_count=500)
 
 CIFAR_THREATS = {"linf": (0.01, 0.03), "l2": (0.5, 1.0)}
-CIFAR_FIGURES = "clean, linf 0.01, linf 0.03, l2 0.5, l2 1"
-CIFAR_ROWS = rows(
-    CIFAR_FIGURES,
-    ("trades .03", linf("trades", 0.03, 0.001, 30, **SOFT), (None, 61.8, 31.0, 46.9, 18.3)),
-    ("pgd .02", linf("pgd", 0.02, 0.001, 20, **ORIGIN), (None, 62.7, 31.2, 47.4, 17.9)),
-    ("udpr .05", linf("udpr", 0.05, 0.002, 25), (79.7, 64.9, 31.1, 50.2, 19.1)),
-    ("udp .06", linf("udp", 0.06, 0.002, 30), (None, 64.2, 33.4, 50.1, 19.5)),
-)
-CIFAR_ROWS = (
-    STANDARD,
-    *(
-        replace(row, training={"learning_rate": 0.14}) if row.name == "udpr .05" else row
-        for row in CIFAR_ROWS
-    ),
-)
-SVHN_ROWS = rows(
-    CIFAR_FIGURES,
-    ("trades .05", linf("trades", 0.05, 0.001, 50, **SOFT), (85.9, 72.9, 44.6, 37.7, 6.7)),
-    ("pgd .04", linf("pgd", 0.04, 0.002, 20, **ORIGIN), (None, 75.7, 43.3, 30.5, 5.5)),
-    ("udpr .05", linf("udpr", 0.05, 0.002, 25), (93.1, 79.7, 40.3, 34.4, 6.1)),
-    ("udp .04", linf("udp", 0.04, 0.002, 20), (93.7, 79.3, 39.7, 33.4, 5.8)),
-)
-AUGMENTED_ROWS = rows(
-    CIFAR_FIGURES,
-    ("pgd .03", linf("pgd", 0.03, 0.006, 10, **ORIGIN), (83.8, 72.9, 47.6, 58.5, 25.5)),
-    ("udpr .05", linf("udpr", 0.05, 0.01, 10), (83.4, 74.1, 45.3, 58.5, 25.5)),
-    ("udp .08", linf("udp", 0.08, 0.01, 20), (87.5, 76.9, 37.1, 59.5, 21.4)),
-)
-LAST = {"space": Space("8", "absolute")}
-LATENT_ROWS = rows(
-    "clean",
-    ("standard", STANDARD.recipe, (48.2,)),
-    ("ls-pgd", linf("pgd", 2.0, 0.1, 20, **LAST, **ORIGIN), (37.3,)),
-    ("ls-trades", linf("trades", 2.0, 0.1, 20, **LAST, **SOFT), (46.9,)),
-    ("ls-udpr", linf("udpr", 2.0, 0.1, 20, **LAST), (53.1,)),
-    ("ls-udp", linf("udp", 2.0, 0.1, 20, **LAST), (52.5,)),
-)
-TRANSFER = {"standard": 42.5, "trades .03": 42.7, "pgd .02": 42.6, "udp .06": 45.3}
-PROBED = rows(
-    "transfer",
-    *((row.name, row.recipe, (TRANSFER[row.name],)) for row in CIFAR_ROWS if row.name in TRANSFER),
+CIFAR_ROWS = (STANDARD, *rows("cifar10"))
+LATENT_ROWS = (replace(STANDARD, published={"clean": 0.482}), *rows("cifar10-latent"))
+TRANSFER = {"standard": 0.425, "trades .03": 0.427, "pgd .02": 0.426, "udp .06": 0.453}
+PROBED = tuple(
+    Row(row.name, row.recipe, {"transfer": TRANSFER[row.name]})
+    for row in CIFAR_ROWS
+    if row.name in TRANSFER
 )
 NEAR = Threat("linf", 0.03)
 DROPOUT_ROWS = (
@@ -222,7 +181,7 @@ SCALES = {
     "udp-svhn": at_scales(
         table,
         changed(CIFAR, small={"data": HUB}, paper={"data": HUB, "validation": 6_257}),
-        rows=SVHN_ROWS,
+        rows=rows("svhn"),
         threats=CIFAR_THREATS,
     ),
     "udp-cifar10-augmented": at_scales(
@@ -232,7 +191,7 @@ SCALES = {
             small={"training": replace(SMALL, augmentation=Augmentation(crop=4, flip=True))},
             paper={"training": PRESETS["udp-preactresnet18-augmented"]},
         ),
-        rows=AUGMENTED_ROWS,
+        rows=rows("cifar10-augmented"),
         threats=CIFAR_THREATS,
     ),
     "udp-latent": at_scales(

@@ -7,7 +7,6 @@ error-region kind (the label is compared at the perturbed point), unlike the att
 different labels conflict.
 """
 
-import math
 from dataclasses import asdict
 from typing import Any
 
@@ -17,9 +16,11 @@ import torch
 from surefoot.data import Data
 from surefoot.guarantees import Guarantee
 from surefoot.limits import concentration, conflict_bound, uncertainty_of
-from surefoot.stats import Interval
 from surefoot.streams import generator
 from surefoot.threat import Threat
+
+QUOTED = ("feasible", "valid", "risk", "adversarial_risk", "label_uncertainty", "robustness")
+"""Of an estimate, in a record."""
 
 
 def estimates(
@@ -57,17 +58,9 @@ def estimates(
             search=search,
             report=report,
         )
-        entry = {
-            "radius": radius,
-            "feasible": found.feasible,
-            "valid": found.valid,
-            "demanded_risk": risk,
-            "gamma": gamma,
-            "risk": as_json(found.risk),
-            "adversarial_risk": as_json(found.adversarial_risk),
-            "label_uncertainty": as_json(found.label_uncertainty),
-            "robustness": as_json(found.robustness),
-        }
+        described = found.describe()
+        entry = {"radius": radius, **{name: described[name] for name in QUOTED}}
+        entry |= {"demanded_risk": risk, "gamma": gamma}
         entries.append(_no_higher(entry, entries[-1]) if entries else entry)
     return entries
 
@@ -107,10 +100,3 @@ def _no_higher(entry: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         return entry
     quoted = before.get("quoted_from", before["radius"])
     return before | {"radius": entry["radius"], "quoted_from": quoted}
-
-
-def as_json(value: Interval | None) -> dict[str, float | None] | None:
-    """Write an interval as JSON can hold it: what is not finite becomes null."""
-    if value is None:
-        return None
-    return {name: x if math.isfinite(x) else None for name, x in asdict(value).items()}

@@ -89,7 +89,8 @@ def rejection_curve(
         settings: fields of `Sampling`: alpha (of each radius on its own, for each image), n_select,
             n_certify (10,000) and seed.
     """
-    sampling = Sampling(**({"n_certify": 10_000} | settings))
+    fields: dict[str, Any] = {"n_certify": 10_000, **settings}
+    sampling = Sampling(**fields)
     key = {name: getattr(sampling, name) for name in ("alpha", "n_select", "n_certify", "seed")}
     alpha, n_select, n_certify, seed = key.values()
     header = {

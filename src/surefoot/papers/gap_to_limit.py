@@ -54,7 +54,7 @@ class GapToLimit:
         if self.certified is not None:
             parts.append(f"certified accuracy {_percent(self.certified)} (label at x)")
         if self.unexplained is not None:
-            parts.append(f"gap_to_limit {100 * self.unexplained:+.1f} points")
+            parts.append(f"gap to the limit {100 * self.unexplained:+.1f} points")
         flags = ["" if self.valid else "the estimate is not valid"]
         flags.append("the classifier lies above the estimate" if self.crossed else "")
         return "; ".join(parts + [flag for flag in flags if flag])

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surefoot.attacks.pgd import fgsm, pgd
+from surefoot.attacks.perturbation import Perturbation, perturb_images
 from surefoot.data import Data
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, frozen
@@ -140,20 +140,14 @@ def attacked_accuracy(
     An upper bound of the robust accuracy, and a loose one: for choosing between epochs.
     """
     right = 0
+    how = Perturbation(threat, steps=steps, relative_step=1.0 if steps == 1 else 2.5)
     with frozen(model):
         for images, labels in _batches(model, data, batch_size):
-            moved = _attack(model, images, labels, threat, steps)
+            moved = perturb_images(model, images, labels, how)
             with torch.no_grad():
                 both = _right(model, images, labels) & _right(model, moved, labels)
             right += int(both.sum())
     return right / len(data)
-
-
-def _attack(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, steps: int) -> Tensor:
-    if steps == 1:
-        return fgsm(model, images, labels, threat=threat)
-    length = 2.5 * threat.eps / steps
-    return pgd(model, images, labels, threat=threat, steps=steps, step_size=length)
 
 
 def _right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -114,11 +114,12 @@ class Command:
         return {"splits": self.splits, "valid_splits": many.valid, **spreads}
 
     def _show_estimates(self, data: "Data", entries: Entries) -> None:
-        from surefoot.cli.show import percent, table
+        from surefoot.cli.show import table
         from surefoot.stats import Interval
+        from surefoot.wording import with_interval
 
         def interval(found: dict[str, float] | None) -> str:
-            return percent(Interval(**found) if found else None)
+            return with_interval(Interval(**found) if found else None)
 
         wanted = f"risk >= {self.goal.risk:g}, gamma >= {self.goal.gamma:g}"
         names = ("robustness (estimate)", "held-out risk", "calibrated", "status")

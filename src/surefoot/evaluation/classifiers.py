@@ -26,6 +26,7 @@ from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote import vote_fails
 from surefoot.certify import lipschitz, smoothing
 from surefoot.certify.smoothing.procedure import Procedure
+from surefoot.evaluation.header import AttackPart, CertificatePart, LipschitzPart, SmoothingPart
 from surefoot.guarantees import Guarantee, check_model
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
@@ -60,7 +61,7 @@ class CleanOutputs(NamedTuple):
     score: PerExample
     samples: Tensor
     accepted: Tensor
-    details: dict[str, Any] | None
+    details: CertificatePart | None
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,11 @@ class Plain:
         if self.certificate == "lipschitz":
             found = lipschitz.certify(self.model, images, guarantee=guarantee)
             sets, radii = found.sets, found.radii
-            keep = ("method", "norms", "arithmetic", "rounding", "layers")
-            details = {name: found.details[name] for name in keep}
+            keep = ("norms", "arithmetic", "rounding")
+            details = LipschitzPart(
+                **{name: found.details[name] for name in keep},
+                layers=tuple(found.details["layers"]),
+            )
         samples = torch.zeros(len(images), dtype=torch.long)
         score, wins = self._score(images, outcomes), label_wins(outcomes, self.rejects)
         return CleanOutputs(
@@ -202,17 +206,17 @@ class Plain:
         keep = ("certificate", "protocol", "steps", "step_size", "seed")
         return {name: getattr(self, name) for name in keep}
 
-    def describe(self) -> dict[str, Any]:
-        """Return the settings of the attack."""
+    def describe(self) -> AttackPart:
+        """Return the attack and its settings."""
         if self.protocol in VERSIONS:
             name = f"AutoAttack, version {self.protocol}"
             if self.protocol == "fast":
                 name = "Auto-PGD on two losses (not AutoAttack)"
-            return {"name": name, "seed": self.seed}
+            return AttackPart(name, self.seed)
         name = "apgd: soft, hard and targeted margins"
         if self.protocol == "pgd":
             name = "pgd on the cross-entropy from a random start"
-        return {"name": name, "steps": self.steps, "seed": self.seed}
+        return AttackPart(name, self.seed, {"steps": self.steps})
 
     def _score(self, images: Images, outcomes: Outcomes) -> PerExample:
         if isinstance(self.model, Selective):
@@ -285,18 +289,17 @@ class Smoothed:
         )
         fractions, outcomes = self._shares(found.details["counts"])
         labels = fractions[:, :-1] if self.rejects else fractions
-        details = {
-            "method": "smoothing",
-            "sigma": self.vote.sigma,
-            "alpha": self.alpha,
-            "n_select": self.n_select,
-            "n_certify": self.n_certify,
-            "error_budget": found.details["error_budget"],
-            "decided": list(self.radii),
-            "rule": self.vote.rule,
-            "test": found.details["test"],
-            "tv_error": found.details["tv_error"],
-        }
+        details = SmoothingPart(
+            self.vote.sigma,
+            self.alpha,
+            self.n_select,
+            self.n_certify,
+            error_budget=found.details["error_budget"],
+            decided=self.radii,
+            rule=self.vote.rule,
+            test=found.details["test"],
+            tv_error=found.details["tv_error"],
+        )
         # Where a set of labels alone is certified, each of them beats "uncertain".
         labels_only = ~found.sets[:, :, -1] if self.rejects else found.sets.any(2)
         surely = ((found.radii > 0) & labels_only).any(1) & label_wins(outcomes, self.rejects)
@@ -387,10 +390,10 @@ class Smoothed:
         noise = {name: getattr(self.vote, name) for name in ("sigma", "levels", "rule")}
         return {**noise, **chosen, "search": asdict(self.search)}
 
-    def describe(self) -> dict[str, Any]:
-        """Return the settings of the attack."""
+    def describe(self) -> AttackPart:
+        """Return the attack and its settings."""
         name = "pgd on the mean softmax, confirmed votes (alpha shared by all radii of a row)"
-        return {"name": name, **asdict(self.search), "seed": self.seed}
+        return AttackPart(name, self.seed, asdict(self.search))
 
 
 def label_wins(outcomes: Outcomes, selective: bool) -> Tensor:

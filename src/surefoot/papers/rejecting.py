@@ -219,9 +219,9 @@ def _curves(
     """Lay out certified and attacked accuracy over the radius; (ii) attacked: accepted or not."""
     lines = [rejection.certified_curve(found, best, SHOWN, radii).replace({"row": NAMES})]
     for record in records:
-        for radius in record.header["radii"]:
+        for radius in record.header.radii:
             ours = metrics.attacked_accuracy(record, radius)
-            row = f"attacked {record.header['name'].rpartition(', ')[2]}"
+            row = f"attacked {record.header.name.rpartition(', ')[2]}"
             bounds = {"y": ours.value, "low": ours.low, "high": ours.high}
             lines.append(pd.DataFrame([{"row": row, "x": radius, **bounds}]))
     title = f"Certified and attacked: {name}, threshold {best:.3g}"

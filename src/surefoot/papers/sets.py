@@ -115,7 +115,7 @@ def graded(
     if votes is None:
         raise ValueError(f"the data set {judged} has no human votes to judge by")
     for record in outcome.records:
-        name = record.header["name"]
+        name = record.header.name
         row = Row(name, nets[0].row.recipe)
         mass = human.votes_inside(record, votes, eps)
         outcome.compared.append(Published.beside(row, "fraction of votes", mass))
@@ -190,9 +190,9 @@ def worth(record: Record, base: Record, eps: float) -> str:
     surely = chance < 0.05 and abs(gap) >= WORTH
     verdict = "does not certainly help here" if not surely else "helps" if gap > 0 else "costs"
     return (
-        f"{record.header['name']}: relaxed robustness {verdict}: strict VRA"
+        f"{record.header.name}: relaxed robustness {verdict}: strict VRA"
         f" {100 * ours.mean():.1f}, {100 * gap:+.1f} points against one label alone"
-        f" ({base.header['name']}, {100 * theirs.mean():.1f}; p = {chance:.2g}); relaxed VRA"
+        f" ({base.header.name}, {100 * theirs.mean():.1f}; p = {chance:.2g}); relaxed VRA"
         f" {100 * relaxed:.1f}, mean smallest set {size:.2f}"
     )
 
@@ -211,7 +211,7 @@ def against_radius(records: Sequence[Record], eps: float) -> Curves:
         for radius in np.linspace(0, 2 * eps, CURVE).tolist():
             found = certified_sets.relaxed_accuracy(record, radius)
             bounds = {"y": found.value, "low": found.low, "high": found.high}
-            lines.append({"row": record.header["name"], "x": radius, **bounds})
+            lines.append({"row": record.header.name, "x": radius, **bounds})
     return Curves("Label in a certified set", "l2 radius", "VRA", pd.DataFrame(lines))
 
 

@@ -11,6 +11,7 @@ from surefoot.certify.smoothing import robust_fraction
 from surefoot.data import load
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Smoothed
+from surefoot.evaluation.header import SmoothingPart
 from surefoot.evaluation.record import Record
 from surefoot.papers.experiment import Curves, Outcome, Published, Row, Setting, evaluated
 from surefoot.papers.sets import checked
@@ -78,10 +79,11 @@ def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published
 def _bound(record: Record, radius: float) -> str:
     """Describe what the certificates of single images prove about the distribution."""
     certified = int(metrics.certified_right(record.rows, radius).sum())
-    alpha = record.header["certificate"]["alpha"]
+    by = record.header.certificate
+    alpha = by.alpha if isinstance(by, SmoothingPart) else 0.0
     low = robust_fraction(certified, len(record), alpha)
     return (
-        f"{record.header['name']}: at least {100 * low:.1f} % of all such images are right and"
+        f"{record.header.name}: at least {100 * low:.1f} % of all such images are right and"
         f" robust at l2 {radius:g} (confidence 95 %, false certificates at {alpha:g} included)"
     )
 
@@ -92,7 +94,7 @@ def _samples(records: Sequence[Record]) -> Curves:
     for record in records:
         taken = np.sort(record.rows["samples"].to_numpy())
         below = np.arange(1, len(taken) + 1) / len(taken)
-        lines.append(pd.DataFrame({"row": record.header["name"], "x": taken, "y": below}))
+        lines.append(pd.DataFrame({"row": record.header.name, "x": taken, "y": below}))
     frame = pd.concat(lines, ignore_index=True).drop_duplicates(["row", "x"], keep="last")
     return Curves(
         "Samples until an image is decided", "samples", "fraction of images decided", frame

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from surefoot import __version__
 from surefoot.report import style
-from surefoot.report.words import NORMS, percent
 from surefoot.threat import Norm
+from surefoot.version import __version__
+from surefoot.wording import NORM_SIGNS, percent
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -58,7 +58,7 @@ def distance_histogram(
         )
     style.tidy(ax)
     ax.set(xlim=(0, edges[-1]), ylim=(0, None))
-    ax.set_xlabel(f"{NORMS[norm]} distance to the nearest point of another class", fontsize=9)
+    ax.set_xlabel(f"{NORM_SIGNS[norm]} distance to the nearest point of another class", fontsize=9)
     ax.set_ylabel("fraction of the points", fontsize=9)
     style.legend_below(ax, "data set, and points nearer than 2 eps")
     return ax

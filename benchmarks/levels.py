@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from surefoot.attacks import VoteSearch
 from surefoot.attacks.vote import vote_fails
 from surefoot.certify.smoothing import (
-    Procedure,
+    Sampling,
     decide,
     distribution_bounds,
     mean_bounds,
@@ -38,6 +38,7 @@ from surefoot.certify.smoothing.tolerance import radii_within
 from surefoot.evaluation import Smoothed
 from surefoot.guarantees import Affinity, Guarantee, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.stats import lower_bound, mean_interval
+from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.vote import Vote
 
 HAIR = 1e-6
@@ -86,22 +87,24 @@ class Drawn(Vote):
         for name, value in (
             ("model", nn.Identity()),
             ("sigma", 1.0),
+            ("rule", "argmax"),
             ("probabilities", probabilities),
         ):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "random", random)
 
-    def increments(self, images: Tensor, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
+    def increments(self, images: Tensor, draws: int, *key: int, batch_size: int = 2000) -> Counts:
         """Draw counts."""
-        return self.table(len(images), draws)
+        return self.drawn(len(images), draws)
 
-    def counts(self, images: Tensor, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
+    def counts(self, images: Tensor, draws: int, *key: int, batch_size: int = 2000) -> Counts:
         """Draw counts."""
-        return self.table(len(images), draws)
+        return self.drawn(len(images), draws)
 
-    def table(self, runs: int, draws: int) -> Tensor:
-        """Draw counts `[runs, O + 1]`."""
-        return torch.from_numpy(self.random.multinomial(draws, self.probabilities, size=runs))
+    def drawn(self, runs: int, draws: int) -> Counts:
+        """Draw counts of so many images."""
+        table = torch.from_numpy(self.random.multinomial(draws, self.probabilities, size=runs))
+        return Counts.of(table, rejects=False)
 
 
 def truth(probabilities: list[float], guarantee: Guarantee) -> tuple[Tensor, Tensor]:
@@ -119,7 +122,7 @@ def fixed(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> Judg
 
     def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
         found, _ = radii_from_counts(
-            vote.table(runs, draws), sets.expand(runs, -1, -1), guarantee, 1.0, alpha
+            vote.drawn(runs, draws), sets.expand(runs, -1, -1), guarantee, 1.0, alpha
         )
         return (found > exact + 1e-9).any(1)
 
@@ -130,13 +133,13 @@ def stopping(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> J
     """Decide at just beyond the exact radius of the alternative that the selection likes."""
 
     def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
-        selection = vote.table(runs, 100)
+        selection = vote.drawn(runs, 100)
         many = sets.expand(runs, -1, -1)
         best = chosen(selection, many).view(-1, 1, 1).expand(-1, 1, sets.shape[2])
         radius = float(exact.max()) + HAIR
-        shared = {"radii": [radius], "alpha": alpha, "draws": draws, "key": (1,)}
+        sampling = Sampling(radii=(radius,), alpha=alpha, n_certify=draws)
         images = torch.zeros(runs, 1)
-        found = decide(vote, images, selection, many.gather(1, best), guarantee, **shared)
+        found = decide(vote, images, selection, many.gather(1, best), guarantee, sampling)
         return found.radius > 0
 
     return judge
@@ -151,10 +154,7 @@ def tolerant(guarantee: Guarantee, sets: Tensor, exact: Tensor, draws: int) -> J
             torch.zeros(runs, 1),
             sets.expand(runs, -1, -1),
             guarantee,
-            alpha=alpha,
-            draws=draws,
-            key=(1,),
-            how=Procedure(tolerance=0.2),
+            Sampling(tolerance=0.2, alpha=alpha, n_certify=draws),
         )
         return (found > exact + 1e-9).any(1)
 
@@ -169,7 +169,7 @@ def by_majority(guarantee: Guarantee, probabilities: list[float], draws: int) ->
 
     def judge(vote: Drawn, runs: int, alpha: float) -> Tensor:
         many = sets.expand(runs, -1, -1)
-        counts = vote.table(runs, draws)
+        counts = vote.drawn(runs, draws)
         found, _ = radii_from_counts(counts, many, guarantee, 1.0, alpha, rule="majority")
         return found[:, 0] > exact + 1e-9
 

@@ -86,11 +86,11 @@ def test_copies_without_a_finite_outcome_are_a_rival():
 def test_counts_do_not_depend_on_the_batch(generator):
     model = Linear(torch.randn(3, 6, generator=generator))
     vote, images = Vote(model, 0.5), torch.rand(4, 6, generator=generator)
-    whole = vote.counts(images, 1200, 7)
+    whole = vote.counts(images, 1200, 7).table
     assert whole.sum(1).tolist() == [1200] * 4
-    single = torch.cat([vote.counts(image, 1200, 7, batch_size=33) for image in images.split(1)])
-    assert torch.equal(whole, single)
-    assert not torch.equal(whole, vote.counts(images, 1200, 8))
+    parts = [vote.counts(image, 1200, 7, batch_size=33).table for image in images.split(1)]
+    assert torch.equal(whole, torch.cat(parts))
+    assert not torch.equal(whole, vote.counts(images, 1200, 8).table)
 
 
 class Coin(torch.nn.Module):
@@ -126,9 +126,9 @@ def test_the_votes_of_a_random_model_are_reproducible_and_leave_the_stream_alone
     expected = torch.rand(2)
     torch.manual_seed(3)
     images = torch.tensor([[0.3], [0.8]])
-    counts = Vote(Coin(), 0.0).counts(images, 2000, 7)
+    counts = Vote(Coin(), 0.0).counts(images, 2000, 7).table
     assert torch.equal(torch.rand(2), expected)
-    assert torch.equal(Vote(Coin(), 0.0).counts(images.flip(0), 2000, 7).flip(0), counts)
+    assert torch.equal(Vote(Coin(), 0.0).counts(images.flip(0), 2000, 7).table.flip(0), counts)
     fractions = counts[:, 0] / 2000
     assert bool(((fractions - images[:, 0]).abs() < 5 * (0.25 / 2000) ** 0.5).all())
     assert counts.sum(1).tolist() == [2000, 2000]

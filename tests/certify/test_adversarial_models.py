@@ -990,8 +990,9 @@ FLIPS = {
 def flip_breaks(name: str) -> tuple[bool, bool]:
     """Certify a net that reads the last bits, on the grid; return (certified, broken)."""
     model, pixels = Whole(FLIPS[name]), torch.full((1, 1, 8, 8), 48 / 255)
-    how = smoothing.Procedure(levels=255)
-    found = smoothing.certify(model, pixels, guarantee=Local(), sigma=0.25, n_certify=2000, how=how)
+    found = smoothing.certify(
+        model, pixels, guarantee=Local(), sigma=0.25, n_certify=2000, levels=255
+    )
     assert 0 < found.details["tv_error"] < 1e-6
     vote, search = Vote(model, 0.25, 255), VoteSearch(n_confirm=2000, alpha=1e-6)
     broken = False

@@ -10,13 +10,14 @@ from torch import nn
 from surefoot.certify.smoothing import certify, radii_from_counts
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.stats import lower_bound, upper_bound
+from surefoot.uncertainty.counts import Counts
 
 ndtri = torch.special.ndtri
 
 
 def table(*row):
     """Counts of the outcomes and, last, of samples without a finite outcome."""
-    return torch.tensor([row])
+    return Counts.of(torch.tensor([row]), rejects=False)
 
 
 def test_one_class_is_the_two_bound_form_and_never_below_the_one_bound_form():
@@ -74,7 +75,7 @@ def test_claims_are_false_at_most_with_probability_alpha(guarantee, probabilitie
         members[0, row, group] = True
     exact = guarantee.smoothed_radii(p, members, 1.0)
     draws = torch.multinomial(p.expand(repeats, -1), trials, replacement=True, generator=generator)
-    counts = nn.functional.one_hot(draws, p.shape[1] + 1).sum(1)
+    counts = Counts.of(nn.functional.one_hot(draws, p.shape[1] + 1).sum(1), rejects=False)
     found, _ = radii_from_counts(counts, members.expand(repeats, -1, -1), guarantee, 1.0, alpha)
     wrong = (found > exact).any(1).double().mean().item()
     assert wrong <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / repeats)
@@ -122,7 +123,7 @@ def test_shares_among_accepted_copies_would_be_unsound_and_joint_masses_are_not(
     )
     assert pairwise_form.item() == pytest.approx(0.1, abs=1e-6)
     counts = (probabilities * 100_000).round().long()
-    counts = torch.cat([counts, torch.zeros(1, 1, dtype=torch.long)], 1)
+    counts = Counts.of(nn.functional.pad(counts, (0, 1)), rejects=True)
     local, _ = radii_from_counts(counts, torch.tensor([[[True, False, False]]]), Local(), 1.0, 1e-3)
     assert local.item() == 0.0  # uncertain is the top outcome
     either, _ = radii_from_counts(counts, sets, LabelOrUncertain(), 1.0, 1e-3)
@@ -144,7 +145,7 @@ def test_nan_copies_are_nobody_s_votes():
 
     found = certify(Nan(), torch.rand(2, 4), guarantee=Local(), sigma=0.1, n_certify=100)
     assert found.radius.tolist() == [0.0, 0.0]
-    assert found.details["counts"][:, -1].tolist() == [100, 100]
+    assert found.details["counts"].broken.tolist() == [100, 100]
 
 
 def test_half_of_the_copies_broken_certifies_nothing():

@@ -6,8 +6,7 @@ import torch
 from oracles import Linear, exact_pairwise
 from torch import nn
 
-from surefoot.certify.smoothing import Procedure, certify, decide, radii_from_counts
-from surefoot.certify.smoothing.decisions import PLAIN
+from surefoot.certify.smoothing import Sampling, certify, decide, radii_from_counts
 from surefoot.certify.smoothing.hypotheses import (
     ITSELF,
     OTHERS,
@@ -16,26 +15,28 @@ from surefoot.certify.smoothing.hypotheses import (
     hypotheses_of,
 )
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
+from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.vote import Vote
 
 
 class Drawn(Vote):
     """A vote whose samples fall on outcomes with given probabilities: draws without a net."""
 
-    def __init__(self, probabilities, sigma=1.0):
+    def __init__(self, probabilities, rule="argmax"):
         object.__setattr__(self, "model", nn.Identity())
-        object.__setattr__(self, "sigma", sigma)
+        object.__setattr__(self, "sigma", 1.0)
+        object.__setattr__(self, "rule", rule)
         object.__setattr__(self, "probabilities", probabilities)
         object.__setattr__(self, "random", np.random.default_rng(0))
 
     def increments(self, images, draws, *key, batch_size=2000):
         rows = self.random.multinomial(draws, self.probabilities, size=len(images))
-        return torch.from_numpy(rows)
+        return Counts.of(torch.from_numpy(rows), rejects=False)
 
 
-def decided(probabilities, guarantee, radii, *, runs=1_500, alpha=0.05, draws=800, how=PLAIN):
+def decided(probabilities, guarantee, radii, *, runs=1_500, alpha=0.05, draws=800, rule="argmax"):
     """Decide many times about one table of probabilities (the last: broken samples)."""
-    vote = Drawn(probabilities)
+    vote = Drawn(probabilities, rule)
     selection = vote.increments(torch.zeros(runs, 1), 200)
     everywhere = torch.tensor([probabilities[:-1]]).repeat(runs, 1).double()
     sets = guarantee.sets(everywhere)
@@ -46,11 +47,7 @@ def decided(probabilities, guarantee, radii, *, runs=1_500, alpha=0.05, draws=80
         selection,
         sets.gather(1, best),
         guarantee,
-        radii=radii,
-        alpha=alpha,
-        draws=draws,
-        key=(1,),
-        how=how,
+        Sampling(radii=tuple(radii), alpha=alpha, n_certify=draws),
     )
 
 
@@ -106,32 +103,30 @@ def test_clear_cases_take_few_draws_and_close_ones_all():
 def test_a_label_that_does_not_win_is_accepted_with_half_of_alpha_at_most():
     """Label and "uncertain" tie: the label does not win, whatever the radius says."""
     found = decided([0.45, 0.1, 0.45, 0.0], LabelOrUncertain(), [0.3])
-    assert found.accepted is not None
+    assert "accepted" in found.details
     limit = 0.025 + 3 * (0.025 * 0.975 / 1_500) ** 0.5
-    assert found.accepted.double().mean().item() <= limit
+    assert found.details["accepted"].double().mean().item() <= limit
     clear = decided([0.7, 0.1, 0.2, 0.0], LabelOrUncertain(), [0.3], runs=200, draws=4_000)
-    assert clear.accepted is not None
-    assert clear.accepted.double().mean().item() > 0.9
-    assert decided([0.7, 0.1, 0.2, 0.0], Local(), [0.1], runs=10).accepted is None
+    assert "accepted" in clear.details
+    assert clear.details["accepted"].double().mean().item() > 0.9
+    assert "accepted" not in decided([0.7, 0.1, 0.2, 0.0], Local(), [0.1], runs=10).details
 
 
 def test_the_majority_rule_is_one_share():
     truth = -torch.special.ndtri(torch.tensor(0.05).double()).item()
     probabilities = [0.3, 0.05, 0.65, 0.0]
-    false = decided(probabilities, LabelOrUncertain(), [truth + 1e-4], how=Procedure("majority"))
+    false = decided(probabilities, LabelOrUncertain(), [truth + 1e-4], rule="majority")
     assert (false.radius > 0).double().mean().item() <= 0.05 + 3 * (0.05 * 0.95 / 1_500) ** 0.5
-    inside = decided(
-        probabilities, LabelOrUncertain(), [0.7 * truth], how=Procedure("majority"), runs=200
-    )
+    inside = decided(probabilities, LabelOrUncertain(), [0.7 * truth], rule="majority", runs=200)
     assert (inside.radius > 0).double().mean().item() > 0.9
 
 
 def test_majority_radii_from_counts_are_one_bound_each():
-    counts = torch.tensor([[300, 50, 650, 0]])
+    counts = Counts.of(torch.tensor([[300, 50, 650, 0]]), rejects=True)
     sets = LabelOrUncertain().sets(torch.tensor([[0.3, 0.05, 0.65]]))
     either, _ = radii_from_counts(counts, sets, LabelOrUncertain(), 1.0, 1e-3, rule="majority")
     assert 1.3 < either.item() < 1.6449  # the limit is -Phi^-1(.05)
-    counts = torch.tensor([[900, 50, 50, 0]])
+    counts = Counts.of(torch.tensor([[900, 50, 50, 0]]), rejects=True)
     sets = Local().sets(torch.tensor([[0.9, 0.05, 0.05]]))
     certain, _ = radii_from_counts(counts, sets, Local(), 1.0, 1e-3, rule="majority")
     assert 1.0 < certain.item() < 1.2816
@@ -197,7 +192,7 @@ def test_decisions_do_not_depend_on_batches(generator):
     mixed = certify(model, images[order], **settings, batch_size=64)
     assert torch.equal(whole.radius[order], mixed.radius)
     assert torch.equal(whole.samples[order], mixed.samples)
-    assert torch.equal(whole.details["counts"][order], mixed.details["counts"])
+    assert torch.equal(whole.details["counts"].table[order], mixed.details["counts"].table)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +201,7 @@ def test_decisions_do_not_depend_on_batches(generator):
         ({"radii": ()}, "above 0"),
         ({"radii": (0.0, 0.1)}, "above 0"),
         ({"radii": (float("inf"),)}, "finite"),
-        ({"how": Procedure("majority"), "guarantee": TopK(1)}, "majority"),
+        ({"rule": "majority", "guarantee": TopK(1)}, "majority"),
     ],
 )
 def test_bad_arguments(change, message):

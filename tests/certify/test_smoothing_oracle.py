@@ -12,11 +12,12 @@ from scipy.stats import norm
 from torch import nn
 
 from surefoot.attacks import VoteSearch
-from surefoot.certify.smoothing import Procedure, certify, radii_from_counts
+from surefoot.certify.smoothing import certify, radii_from_counts
 from surefoot.data import Data
 from surefoot.evaluation import Smoothed, bracket
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.threat import Threat
+from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.vote import Vote
 
 BAND, SIGMA, DIMENSION = 0.4, 0.5, 4
@@ -74,7 +75,7 @@ def test_with_100_000_copies_the_bracket_is_closed_to_three_hundredths():
     random = np.random.default_rng(0)
     for distance in DISTANCES:
         right = random.binomial(100_000, norm.cdf(distance / SIGMA))
-        counts = torch.tensor([[right, 100_000 - right, 0]])
+        counts = Counts.of(torch.tensor([[right, 100_000 - right, 0]]), rejects=False)
         sets = torch.tensor([[[True, False]]])
         found, _ = radii_from_counts(counts, sets, Local(), SIGMA, 1e-3, rule="majority")
         assert 1 <= distance / found.item() <= 1.03
@@ -84,7 +85,8 @@ def test_with_100_000_copies_the_bracket_is_closed_to_three_hundredths():
             random.binomial(100_000, probability) for probability in probabilities(distance)
         )
         low, unsure = int(low), int(unsure)
-        counts = torch.tensor([[100_000 - low - unsure, low, unsure, 0]])
+        table = torch.tensor([[100_000 - low - unsure, low, unsure, 0]])
+        counts = Counts.of(table, rejects=True)
         either = torch.tensor([[[True, False, True]]])
         found, _ = radii_from_counts(
             counts, either, LabelOrUncertain(), SIGMA, 1e-3, rule="majority"
@@ -124,7 +126,7 @@ def test_no_violation_on_10_000_points_without_rejection(points):
 def test_no_violation_with_rejection(points, guarantee, rule, many):
     images, z = (part[:many] for part in points)
     settings = {"sigma": SIGMA, "alpha": 1e-6, "n_select": 20, "n_certify": 300}
-    found = certify(Band(), images, guarantee=guarantee, how=Procedure(rule), **settings)
+    found = certify(Band(), images, guarantee=guarantee, rule=rule, **settings)
     yields, falls = (YIELDS, FALLS) if rule == "argmax" else (BAND, -BAND)
     side = torch.where(found.sets[:, 0, 1], z, -z)  # positive where the label is right
     truth = side - (yields if isinstance(guarantee, Local) else falls)

@@ -6,7 +6,7 @@ from oracles import Linear, exact_pairwise
 from test_smoothing_decisions import CASES, Drawn
 from torch import nn
 
-from surefoot.certify.smoothing import Procedure, certify
+from surefoot.certify.smoothing import Sampling, certify
 from surefoot.certify.smoothing.tolerance import radii_within
 from surefoot.guarantees import Local, TopK
 from surefoot.uncertainty.vote import Vote
@@ -28,11 +28,9 @@ def test_stopping_at_a_tolerance_errs_with_probability_alpha_at_most(name):
     runs, draws = 3_000, 3_200
     everywhere = torch.tensor([probabilities[:-1]]).double().expand(runs, -1)
     sets = guarantee.sets(everywhere)
-    how = Procedure(tolerance=0.2)
+    sampling = Sampling(tolerance=0.2, alpha=0.05, n_certify=draws)
     vote = Drawn(probabilities)
-    radii, samples, _ = radii_within(
-        vote, torch.rand(runs, 1), sets, guarantee, alpha=0.05, draws=draws, key=(1,), how=how
-    )
+    radii, samples, _ = radii_within(vote, torch.rand(runs, 1), sets, guarantee, sampling)
     truth = guarantee.smoothed_radii(everywhere[:1], sets[:1], 1.0)
     if probabilities[-1] > 0:
         truth = truth.new_full(truth.shape, exact(name))
@@ -49,7 +47,7 @@ def test_a_tolerance_saves_copies_and_costs_about_as_much_radius(generator):
     images = torch.rand(20, 8, generator=generator)
     settings = {"guarantee": Local(), "sigma": 0.5, "n_certify": 20_000}
     whole = certify(model, images, **settings)
-    near = certify(model, images, **settings, how=Procedure(tolerance=0.05))
+    near = certify(model, images, **settings, tolerance=0.05)
     assert bool((near.samples < whole.samples).any())
     assert (whole.radius - near.radius).amax().item() < 0.1
     outcomes = model(images).detach()
@@ -63,7 +61,7 @@ def test_whole_number_noise_certifies_what_floating_noise_does(generator):
     images = torch.randint(256, (30, 16), generator=generator) / 255
     settings = {"guarantee": Local(), "sigma": 0.5, "n_certify": 5_000}
     floating = certify(model, images, **settings)
-    whole = certify(model, images, **settings, how=Procedure(levels=255))
+    whole = certify(model, images, **settings, levels=255)
     assert 0 < whole.details["tv_error"] < 1e-8
     assert floating.details["tv_error"] is None
     outcomes = model(images).detach()
@@ -98,9 +96,9 @@ def test_copies_under_whole_number_noise_sit_on_the_grid():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"how": Procedure(tolerance=0.1), "radii": (0.1,)}, "full radii"),
-        ({"how": Procedure("majority"), "guarantee": TopK(1)}, "majority"),
-        ({"how": Procedure(levels=255)}, "8-bit"),
+        ({"tolerance": 0.1, "radii": (0.1,)}, "full radii"),
+        ({"rule": "majority", "guarantee": TopK(1)}, "majority"),
+        ({"levels": 255}, "8-bit"),
     ],
 )
 def test_choices_that_do_not_fit(change, message):
@@ -112,7 +110,7 @@ def test_choices_that_do_not_fit(change, message):
 
 def test_choices_that_contradict_themselves():
     with pytest.raises(ValueError, match="above 0"):
-        Procedure(tolerance=0.0)
+        Sampling(tolerance=0.0)
 
 
 def test_a_step_of_a_test_keeps_to_the_size_of_a_pass():
@@ -126,4 +124,4 @@ def test_a_step_of_a_test_keeps_to_the_size_of_a_pass():
     vote, images = Vote(Watching(), 0.5), torch.tensor([[0.4], [0.6]])
     counts = vote.increments(images, 300, 1, batch_size=64)
     assert max(sizes) == 64
-    assert torch.equal(counts, vote.increments(images, 300, 1))
+    assert torch.equal(counts.table, vote.increments(images, 300, 1).table)

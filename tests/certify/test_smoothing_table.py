@@ -32,10 +32,11 @@ def net(generator):
 def test_one_table_is_every_selective_classifier(net, generator):
     images = torch.rand(3, 6, generator=generator)
     table = count(Vote(net, 0.5), images, 700, 1)
-    assert torch.equal(table.votes(), Vote(net, 0.5).counts(images, 700, 1))
+    assert torch.equal(table.votes().table, Vote(net, 0.5).counts(images, 700, 1).table)
     for threshold in (0.1, 0.5, 0.9):
         selective = Selective(net, "entropy", threshold)
-        assert torch.equal(table.votes(threshold), Vote(selective, 0.5).counts(images, 700, 1))
+        counts = Vote(selective, 0.5).counts(images, 700, 1)
+        assert torch.equal(table.votes(threshold).table, counts.table)
     assert table.draws == 700
 
 
@@ -54,7 +55,7 @@ def test_broken_copies_and_scores_that_are_no_number():
 
     table = count(Vote(Strange(), 1.0), torch.zeros(1, 2), 1000, 1)
     assert 400 < int(table.broken) < 600
-    assert int(table.votes(1.0)[0, -1]) == int(table.broken)
+    assert int(table.votes(1.0).broken) == int(table.broken)
     assert int(table.scores()[0, -1]) == int(table.broken)
 
 
@@ -156,7 +157,7 @@ def test_the_edges_of_scores_in_the_unit_interval():
 def test_scores_without_bounds_choose_thresholds_but_have_no_mean(net):
     images = torch.full((2, 6), 0.4)
     table = count(Vote(net, 0.5), images, 50, 1, score="energy", edges=(-5.0, 0.0))
-    assert table.votes(0.0).sum(1).tolist() == [50, 50]
+    assert table.votes(0.0).samples.tolist() == [50, 50]
     with pytest.raises(ValueError, match="vacuity-exp"):
         count(Vote(net, 0.5), images, 50, 1, score="energy").scores()
     count(Vote(net, 0.5), images, 50, 1, score="vacuity-exp").scores()

@@ -31,7 +31,8 @@ RECORDS = [
     ("surefoot.threat", "Threat", ()),
     ("surefoot.training.settings", "Training", ()),
     ("surefoot.evaluation.classifiers", "Plain", ("model", "certificate", "seed")),
-    ("surefoot.evaluation.classifiers", "Smoothed", ("vote", "search", "seed", "radii")),
+    ("surefoot.certify.smoothing.sampling", "Sampling", ("radii",)),
+    ("surefoot.limits.goal", "Goal", ("risk", "gamma", "eps", "norm")),
     ("surefoot.uncertainty.vote", "Vote", ("model", "sigma")),
 ]
 

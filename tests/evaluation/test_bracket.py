@@ -579,8 +579,8 @@ class Undecided(nn.Module):
     ("guarantee", "radii"),
     [
         (LabelOrUncertain(), (0.1,)),
-        (LabelOrUncertain(), ()),
-        (RelaxedTopK(2), ()),
+        (LabelOrUncertain(), None),
+        (RelaxedTopK(2), None),
         (TopK(2), (0.1,)),
     ],
 )

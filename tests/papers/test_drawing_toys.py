@@ -9,10 +9,10 @@ from matplotlib.patches import Circle, Rectangle
 from surefoot import build
 from surefoot.data import Data
 from surefoot.data.toys import UNIT
-from surefoot.papers.drawing.distances import distance_histogram
-from surefoot.papers.drawing.gallery import perturbation_gallery
-from surefoot.papers.drawing.plane import boundary_grid, oscillation_grid
-from surefoot.papers.gallery import Gallery, gallery
+from surefoot.papers.drawing.histograms import distance_histogram
+from surefoot.papers.drawing.perturbation_figure import perturbation_gallery
+from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_grid
+from surefoot.papers.perturbed_images import Gallery, gallery
 from surefoot.papers.toys import Panel, Row
 from surefoot.report.style import to_svg
 
@@ -101,7 +101,7 @@ def test_the_same_panels_give_the_same_bytes():
 
 def test_histogram_bars_sum_to_all_points(generator):
     distances = {"a": torch.rand(200, generator=generator), "b": torch.tensor([0.2, 0.4, 0.4, 3.0])}
-    ax = distance_histogram(distances, norm="l2", marks=(0.2,))
+    (ax,) = distance_histogram(distances, norm="l2", marks=(0.2,)).axes
     fills = [found for found in ax.patches if found.get_fill()]
     totals = [np.asarray(found.get_data().values).sum() for found in fills]
     np.testing.assert_allclose(totals, [1, 1])

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from surefoot.papers import EXPERIMENTS, Published, reproduce, verdicts
-from surefoot.papers.drawing.experiment import write_experiment
+from surefoot.papers.drawing.experiment_page import write_experiment
 
 
 @pytest.mark.parametrize("name", list(EXPERIMENTS))
@@ -23,8 +23,8 @@ def test_every_experiment_runs_at_the_smallest_scale(name, tmp_path):
         assert entry.row in page
     for record in outcome.records:  # our own nets come in eval mode
         assert not [text for text in record.header["warnings"] if "train mode" in text]
-    for picture in outcome.pictures:
-        assert (tmp_path / f"{picture}.svg").read_text().startswith("<?xml")
+    for figure in outcome.figures:
+        assert (tmp_path / f"{figure}.svg").read_text().startswith("<?xml")
 
 
 def test_published_figures_are_those_of_the_tables():

@@ -8,7 +8,6 @@ from surefoot.evaluation.studies import detection
 from surefoot.papers import EXPERIMENTS, Outcome, reproduce
 from surefoot.papers.detecting import verdict
 from surefoot.papers.drawing.histograms import BINS, overlaid_histograms
-from surefoot.papers.experiment import Curves, Histograms
 from surefoot.stats import Interval
 
 
@@ -49,9 +48,7 @@ def test_verdicts_follow_the_interval():
 
 
 def test_curves_start_clean_and_fall(outcome):
-    picture = outcome.pictures["auroc-radius"]
-    assert isinstance(picture, Curves)
-    frame = picture.frame
+    (frame, *_) = outcome.figures["auroc-radius"].args
     for _, line in frame.groupby("row"):
         assert line["x"].tolist() == [0, 0.125, 0.5]
         assert (line["y"].diff().dropna() <= 0).all()
@@ -59,7 +56,7 @@ def test_curves_start_clean_and_fall(outcome):
 
 def test_histograms_hold_every_value_once():
     values = {"data": np.array([0.0, 0.01, 1.0]), "OOD inputs": np.full(5, 0.5)}
-    figure = overlaid_histograms(Histograms("t", "score", values))
+    figure = overlaid_histograms(values, "t", "score")
     patches = [patch for patch in figure.axes[0].patches if isinstance(patch, StepPatch)]
     heights = [patch.get_data()[0] for patch in patches]
     assert [len(one) for one in heights] == [BINS] * 4

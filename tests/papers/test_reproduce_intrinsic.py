@@ -4,9 +4,8 @@ import pandas as pd
 import pytest
 
 from surefoot.papers import EXPERIMENTS, reproduce
-from surefoot.papers.drawing.bands import bands_and_points
-from surefoot.papers.experiment import Bands
-from surefoot.papers.intrinsic.curves import ALPHA, FITS, GAMMA
+from surefoot.papers.drawing.lines import bands_and_points
+from surefoot.papers.intrinsic.cifar10h import ALPHA, FITS, GAMMA
 from surefoot.report.style import to_svg
 
 
@@ -50,10 +49,9 @@ def test_bands_name_their_points_and_mark_what_is_not_confirmed():
         }
     )
     points = pd.DataFrame({"row": ["models"], "x": [0.1], "y": [0.5], "low": None, "high": None})
-    picture = Bands(
-        "T", "risk", "robustness", lines, points, {"line": (1.0, -1.0, 0.1)}, "kinds differ"
-    )
-    figure = bands_and_points(picture)
+    fits = {"line": (1.0, -1.0, 0.1)}
+    labels = ("T", "risk", "robustness")
+    figure = bands_and_points(lines, points, *labels, fits=fits, note="kinds differ")
     words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert words == ["limit", "models (1)"]
     assert "not confirmed" in figure.axes[0].get_legend().get_title().get_text()

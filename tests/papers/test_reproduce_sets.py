@@ -10,13 +10,13 @@ from surefoot.data import Data, data_folder, groups, load
 from surefoot.evaluation import Record
 from surefoot.evaluation.certified_sets import label_alone, label_inside
 from surefoot.guarantees import Local, RelaxedTopK
-from surefoot.papers import EXPERIMENTS, human
-from surefoot.papers.drawing.regions import colours, region_grid
+from surefoot.papers import EXPERIMENTS, judged_sets
+from surefoot.papers.drawing.region_figures import colours, region_grid
 from surefoot.papers.experiment import Row
-from surefoot.papers.gloro.ambiguous import CONFUSED, FASHION_GROUPS, FASHION_NAMES
-from surefoot.papers.gloro.seed import SUPERCLASSES
-from surefoot.papers.regions import Region, region
-from surefoot.papers.sets import checked, compare, worth
+from surefoot.papers.gloro.ambiguous import CONFUSED, TOPS_AND_SHOES
+from surefoot.papers.gloro.leino_2021 import SUPERCLASSES
+from surefoot.papers.certified_regions import Region, region
+from surefoot.papers.set_tables import checked, compare, worth
 from surefoot.training import make_recipe
 
 EPS = 0.5
@@ -71,19 +71,19 @@ def test_votes_tell_ambiguous_images_from_a_weak_net():
     record = planted("RT2", 1, 2, 1, 1)
     votes = torch.tensor([[0.8, 0.2, 0, 0], [0.5, 0.5, 0, 0], [1.0, 0, 0, 0], [0, 1.0, 0, 0]])
     votes = torch.cat([votes, torch.tensor([[0, 0, 0.5, 0.5]])])
-    mass = human.votes_inside(record, votes, EPS)
+    mass = judged_sets.votes_inside(record, votes, EPS)
     assert mass.value == pytest.approx((0.8 + 1.0 + 1.0 + 1.0 + 0) / 5)
     assert mass.low < mass.value < mass.high <= 1
-    named = human.voted_sets(record, votes, EPS)
+    named = judged_sets.voted_sets(record, votes, EPS)
     assert named is not None
     assert named.value == 0.5  # of the pairs {0, 1} the second was named by nobody
-    unsure, sure = human.sets_where_unsure(record, votes, EPS)
+    unsure, sure = judged_sets.sets_where_unsure(record, votes, EPS)
     assert unsure is not None
     assert sure is not None
     assert (unsure.value, sure.value) == (pytest.approx(1 / 3), 0.5)
-    assert human.voted_sets(planted("RT2", 2, 0, 0, 0), votes[:2], EPS) is None
+    assert judged_sets.voted_sets(planted("RT2", 2, 0, 0, 0), votes[:2], EPS) is None
     with pytest.raises(ValueError, match="evaluated rows"):
-        human.votes_inside(record, votes[:3], EPS)
+        judged_sets.votes_inside(record, votes[:3], EPS)
 
 
 def strip():
@@ -155,8 +155,12 @@ def test_published_figures_and_radii_are_those_of_the_lists():
 
 
 def test_groups_by_name_are_those_of_the_class_names():
-    expected = groups.with_singles(groups.from_names("tops; shoes", FASHION_NAMES), 10)
-    assert expected == FASHION_GROUPS.groups
+    names = (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    )
+    expected = groups.with_singles(groups.from_names("tops; shoes", names), 10)
+    assert expected == TOPS_AND_SHOES.groups
 
 
 @pytest.mark.data

@@ -17,7 +17,7 @@ from surefoot.cli.say import say
 from surefoot.cli.show import show_record, table
 from surefoot.evaluation.studies.detection import Detection
 from surefoot.files import write_csv
-from surefoot.papers.drawing.distances import distance_histogram
+from surefoot.papers.drawing.histograms import distance_histogram
 from surefoot.report import model_card, write_markdown, write_page
 from surefoot.report.style import to_svg
 
@@ -135,7 +135,8 @@ def test_a_page_loads_nothing_and_pictures_stay_whole(name, tmp_path):
 
 @names
 def test_pictures_are_valid_whatever_the_names(name):
-    ax = distance_histogram({name: pd.Series([1.0, 2.0]).pipe(as_tensor)}, norm="l2", marks=(0.5,))
+    values = {name: pd.Series([1.0, 2.0]).pipe(as_tensor)}
+    (ax,) = distance_histogram(values, norm="l2", marks=(0.5,)).axes
     ElementTree.fromstring(to_svg(ax.figure))
 
 

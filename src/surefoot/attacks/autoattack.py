@@ -187,7 +187,7 @@ class _Votes:
     def wrong_at_the_start(self, images: Images, labels: Labels) -> Flags:
         """Return where the label is not the winner of the vote."""
         counts = self.vote.counts(images, self.how.n_choose, CHOOSE, self.seed)
-        return counts.argmax(1) != labels
+        return counts.table.argmax(1) != labels
 
     def wrong(self, images: Images, labels: Labels) -> Flags:
         """Return where another class certainly has more votes than the label."""

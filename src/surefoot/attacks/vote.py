@@ -1,8 +1,8 @@
 """Break a guarantee of a noise vote: average gradients over draws, prove success on fresh noise.
 
-Salman et al. 2019 (gradients of the mean softmax). A vote is random to whoever watches it, so one
-lucky count proves nothing: a success is claimed only when an exact binomial test on noise that the
-search has never seen refuses, at level `alpha`, that the guarantee holds there.
+Salman et al. 2019 (gradients of the mean softmax). Counts of a vote are random, so a single one
+proves nothing: a success counts only when an exact binomial test on noise that the search has
+never seen rejects, at level `alpha`, that the guarantee holds there.
 """
 
 import time
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from surefoot.attacks.counted import Cost, Counted
 from surefoot.attacks.result import AttackResult, Findings, legal
@@ -20,6 +21,7 @@ from surefoot.stats import binomial_p_value
 from surefoot.streams import keys, normal, own_randomness
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Sets
+from surefoot.uncertainty import majority
 from surefoot.uncertainty.vote import Vote
 
 SEARCH, CHOOSE, CONFIRM = 11, 12, 13
@@ -28,15 +30,15 @@ SEARCH, CHOOSE, CONFIRM = 11, 12, 13
 
 @dataclass(frozen=True)
 class VoteSearch:
-    """How hard to look and how sure to be.
+    """Effort and level of the search.
 
     Args:
         steps: of PGD, each of length 2.5 eps / steps.
         draws: noise samples a gradient is averaged over; the same in every step.
         n_choose: samples that choose which outcome to test against which.
         n_confirm: fresh samples that must confirm it.
-        alpha: level of a call: the probability that a claimed success at an image is none. Over a
-            grid of R radii take alpha / R (`evaluation.bracket` does).
+        alpha: level of a call: the probability that a success at an image is none. Over a grid of R
+            radii take alpha / R (`evaluation.bracket` does).
         batch_size: images in one pass, each with `draws` samples.
     """
 
@@ -108,11 +110,10 @@ def vote_fails(
     Under the rule majority one fraction is compared with all other samples: that of the label
     (every), or of the strongest competitor (some).
     """
-    # Samples with a non-finite outcome are in the last column, outside every set.
-    inside = torch.cat([sets[:, 0], torch.zeros_like(sets[:, 0, :1])], 1)
-    first = vote.counts(images, how.n_choose, CHOOSE, *key)
     if vote.rule == "majority":
-        return _half_fails(vote, images, first, inside, guarantee, how, *key)
+        return _half_fails(vote, images, sets, guarantee, how, *key)
+    inside = pad(sets[:, 0], (0, 1))  # broken samples are outside every set
+    first = vote.counts(images, how.n_choose, CHOOSE, *key).table
     competitor = first.masked_fill(inside, -1).argmax(1, keepdim=True)
     weakest = first.masked_fill(~inside, how.n_choose + 1).argmin(1, keepdim=True)
     if guarantee.quantifier == "every":
@@ -121,7 +122,7 @@ def vote_fails(
     ahead = (first.gather(1, competitor) > first.masked_fill(~inside, -1)).all(1)
     fails = torch.zeros_like(ahead)
     if bool(ahead.any()):
-        second = vote.counts(images[ahead], how.n_confirm, CONFIRM, *key)
+        second = vote.counts(images[ahead], how.n_confirm, CONFIRM, *key).table
         votes = second.gather(1, competitor[ahead])
         p_values = binomial_p_value(votes.expand_as(second), votes + second)
         fails[ahead] = (p_values.masked_fill(~inside[ahead], 0.0) <= how.alpha).all(1)
@@ -129,26 +130,25 @@ def vote_fails(
 
 
 def _half_fails(
-    vote: Vote,
-    images: Images,
-    first: Tensor,
-    inside: Tensor,
-    guarantee: Guarantee,
-    how: VoteSearch,
-    *key: int,
+    vote: Vote, images: Images, sets: Sets, guarantee: Guarantee, how: VoteSearch, *key: int
 ) -> Tensor:
-    """Return where the label has less than half of the probability (every), or another label more.
+    """Return where an event that must keep more than half of the probability has less.
 
     A set with "uncertain" fails only where a label outside it wins, whatever the quantifier.
     """
-    own = first.masked_fill(~inside, -1).argmax(1)
-    competitor = first.masked_fill(inside, -1)[:, :-2].argmax(1)  # a label: neither U nor broken
-    alone = (~inside[:, -2]) & (guarantee.quantifier == "every")
-    second = vote.counts(images, how.n_confirm, CONFIRM, *key)
-    votes = second.gather(1, torch.where(alone, own, competitor).unsqueeze(1)).squeeze(1)
-    for_it = torch.where(alone, how.n_confirm - votes, votes)
-    total = torch.full_like(for_it, how.n_confirm)
-    return binomial_p_value(for_it, total) <= how.alpha
+    inside = pad(sets[:, 0], (0, 1))
+    against = (sets[:, 0, -1] & vote.rejects) | (guarantee.quantifier == "some")
+
+    def kept(purpose: int, draws: int) -> tuple[Tensor, Tensor]:
+        counts = vote.counts(images, draws, purpose, *key)
+        return majority.kept_by_half(counts.table, inside, against)
+
+    first, needed = kept(CHOOSE, how.n_choose)
+    needed[:, -1] = False  # broken samples predict no label
+    weakest = first.masked_fill(~needed, how.n_choose + 1).argmin(1, keepdim=True)
+    second, _ = kept(CONFIRM, how.n_confirm)
+    lost = how.n_confirm - second.gather(1, weakest).squeeze(1)
+    return binomial_p_value(lost, torch.full_like(lost, how.n_confirm)) <= how.alpha
 
 
 def _climb(
@@ -164,7 +164,7 @@ def _climb(
     """Minimise the margin of the log mean softmax.
 
     The best point on the way is returned, and for a model that is random by itself the last one
-    first: there the best of many looks is the luckiest.
+    first: there the best of many values is biased by its randomness.
     """
     shape = (how.draws, *origins.shape[1:])
     noise = torch.stack([normal(shape, SEARCH, seed, name) for name in keys(origins)]).to(origins)

@@ -18,13 +18,15 @@ from surefoot.cli.subject import Subject
 
 CLASSIFIERS = "surefoot.evaluation.classifiers"
 ATTACK: Any = declared(CLASSIFIERS, "Plain", without=("model", "certificate", "seed"))()
-SAMPLES: Any = declared(CLASSIFIERS, "Smoothed", without=("vote", "search", "seed", "radii"))()
+SAMPLES: Any = declared(
+    "surefoot.certify.smoothing.sampling", "Sampling", without=("seed", "radii", "batch_size")
+)(n_certify=10_000)
 NOISE: Any = declared("surefoot.uncertainty.vote", "Vote", without=("model",))(sigma=0.25)
 """The defaults of the flags that are fields of the two classifiers, and of the noise of one."""
 if TYPE_CHECKING:
+    from surefoot.certify.smoothing import Sampling as SampleFlags
     from surefoot.data import Data
     from surefoot.evaluation import Plain as AttackFlags
-    from surefoot.evaluation import Smoothed as SampleFlags
     from surefoot.threat import Threat
     from surefoot.uncertainty.vote import Vote as NoiseFlags
 else:
@@ -158,7 +160,7 @@ def classifier_of(model, command: Command, decided: tuple[float, ...] = ()):
             **vars(command.samples),
             search=search,
             seed=seed,
-            radii=decided,
+            radii=decided or None,
         )
     if certificate == "auto":
         certificate = "lipschitz" if _made_for_it(model) else "none"

@@ -79,18 +79,21 @@ class Command:
             self._show_ceilings(data, proven)
         say(f"limit: {self.folder / 'limit.json'}")
 
-    def _prove(self, data: "Data", grid: list[float]) -> dict[str, Entries]:
+    def _prove(self, data: "Data", grid: tuple[float, ...]) -> dict[str, Entries]:
+        from dataclasses import asdict
+
         from surefoot.evaluation.limit import ceilings
         from surefoot.guarantees import LabelOrUncertain, Local
 
         threat: Any = real(self.threat)
         guarantees = {"local": Local(), "label_or_uncertain": LabelOrUncertain()}
         return {
-            name: ceilings(data, guarantee, threat, grid) if self.ceiling else []
+            name: [asdict(part) for part in ceilings(data, guarantee, threat, grid)]
             for name, guarantee in guarantees.items()
+            if self.ceiling
         }
 
-    def _estimate(self, data: "Data", grid: list[float]) -> Entries:
+    def _estimate(self, data: "Data", grid: tuple[float, ...]) -> Entries:
         from surefoot.limits import concentration, uncertainty_of
 
         points, unsure, entries = data.batch(slice(None))[0].flatten(1), uncertainty_of(data), []
@@ -169,7 +172,7 @@ def _status(entry: dict[str, Any]) -> str:
 def _ceiling(entry: dict[str, Any]) -> str:
     """Write a ceiling, and what annotators leave of it."""
     text = f"{_percent(entry['value'])} ({entry['conflicts']:,} conflicts)"
-    if "agreement" in entry:
+    if entry["agreement"] is not None:
         text += f", agreement with an annotator {_percent(entry['agreement'])}"
     return text
 

@@ -38,7 +38,7 @@ class Command:
         from surefoot.cli.show import table
         from surefoot.files import locked
         from surefoot.papers import EXPERIMENTS, reproduce, verdicts
-        from surefoot.papers.drawing.experiment import write_experiment
+        from surefoot.papers.drawing.experiment_page import write_experiment
         from surefoot.report import write_page
 
         check_seeds(self.seed)

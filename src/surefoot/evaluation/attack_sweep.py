@@ -209,7 +209,7 @@ def _grey(target: Target) -> Work:
     if isinstance(by, Smoothed):  # slower, and only a clear majority is a fact
         count, margin = 8, CLEAR_MARGIN / math.sqrt(by.search.n_confirm)
         # Counted and not certified: grey lies off the grid of whole-number noise.
-        outcomes = by.vote.answers(by.fractions(grey))
+        outcomes = by.vote.outcomes(by.fractions(grey))
     else:
         outcomes = by.clean_outputs(grey, target.guarantee).outcomes
     sets = target.sets[:count]

@@ -25,7 +25,7 @@ from surefoot.attacks.autoattack import VERSIONS
 from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote import vote_fails
 from surefoot.certify import lipschitz, smoothing
-from surefoot.certify.smoothing.procedure import Procedure
+from surefoot.certify.smoothing.sampling import Sampling
 from surefoot.evaluation.header import AttackPart, CertificatePart, LipschitzPart, SmoothingPart
 from surefoot.guarantees import Guarantee, check_model
 from surefoot.models.border import outcomes_of
@@ -34,6 +34,7 @@ from surefoot.streams import generator
 from surefoot.threat import Threat
 from surefoot.types import Images, Model, Outcomes, PerExample, Sets, rejects
 from surefoot.uncertainty import Selective, entropy, score_of
+from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.vote import Vote
 
 Protocol = Literal["margins", "standard", "plus", "rand", "fast", "pgd"]
@@ -225,46 +226,32 @@ class Plain:
 
 
 @dataclass(frozen=True)
-class Smoothed:
+class Smoothed(Sampling):
     """The vote of a net under Gaussian noise, with its smoothing certificate.
 
     With sigma = 0 it is the vote of a net that is random by itself; nothing is certified then.
 
     Args:
         vote: net and sigma.
-        alpha: Error probability of each certificate, and of each confirmed attack.
-        n_select: Noise samples that fix the sets.
-        n_certify: Noise samples that are counted, or the most that a decision takes.
         search: effort of the attack.
-        seed: of all noise.
-        radii: l2 radii to decide, drawing until that is sure; none: the full radius.
-        tolerance: Stop drawing for a full radius where more samples could hardly add more than this
-            l2 radius to it; None draws all of them.
+
+    The other fields are those of `Sampling`, its certificate.
     """
 
     vote: Vote
-    alpha: float = 1e-3
-    n_select: int = 100
-    n_certify: int = 10_000
     search: VoteSearch = field(default_factory=VoteSearch)
-    seed: int = 0
-    radii: tuple[float, ...] = ()
-    tolerance: float | None = None
+    n_certify: int = field(default=10_000, kw_only=True)
     shard: ClassVar[int] = 50  # counting is slow: a kill should not cost much
     bisection_steps: ClassVar[int] = 6
     """As of `Plain`; each bisection counts samples."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.vote.rule == "majority" and not self.rejects:
             raise ValueError(
                 'the rule majority answers a label or "uncertain": give a net that may reject'
                 " (Selective; --reject on the command line), or take the rule argmax"
             )
-
-    @property
-    def procedure(self) -> Procedure:
-        """Return the choices of the certificate."""
-        return Procedure(self.vote.rule, self.tolerance, self.vote.levels)
 
     @property
     def rejects(self) -> bool:
@@ -275,19 +262,8 @@ class Smoothed:
         """Count the vote, and certify from the same counts."""
         if self.vote.sigma == 0:
             return self._count(images, guarantee)
-        found = smoothing.certify(
-            self.vote.model,
-            images,
-            guarantee=guarantee,
-            sigma=self.vote.sigma,
-            alpha=self.alpha,
-            radii=self.radii or None,
-            how=self.procedure,
-            n_select=self.n_select,
-            n_certify=self.n_certify,
-            seed=self.seed,
-        )
-        fractions, outcomes = self._shares(found.details["counts"])
+        found = smoothing.certify_vote(self.vote, images, guarantee, self)
+        fractions, outcomes = self._decided(found.details["counts"])
         labels = fractions[:, :-1] if self.rejects else fractions
         details = SmoothingPart(
             self.vote.sigma,
@@ -295,7 +271,7 @@ class Smoothed:
             self.n_select,
             self.n_certify,
             error_budget=found.details["error_budget"],
-            decided=self.radii,
+            decided=tuple(self.radii or ()),
             rule=self.vote.rule,
             test=found.details["test"],
             tv_error=found.details["tv_error"],
@@ -312,7 +288,7 @@ class Smoothed:
     def _count(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
         """Count the votes of a net that is random by itself."""
         counts = self.vote.counts(images, self.n_certify, smoothing.CERTIFY, self.seed)
-        fractions, outcomes = self._shares(counts)
+        fractions, outcomes = self._decided(counts)
         score = 1 - (fractions[:, :-1] if self.rejects else fractions).amax(1)
         samples = torch.full((len(images),), self.n_certify)
         wins = label_wins(outcomes, self.rejects)
@@ -320,20 +296,18 @@ class Smoothed:
             outcomes, fractions, guarantee.sets(outcomes), None, score, samples, wins, None
         )
 
-    def _shares(self, counts: Tensor) -> tuple[Outcomes, Outcomes]:
-        """Return the fractions of the votes, and the same as outcomes that may claim something.
+    def _decided(self, counts: Counts) -> tuple[Outcomes, Outcomes]:
+        """Return the fractions of the votes, and the outcomes of the vote.
 
-        A majority of broken samples is no vote: then no outcome may claim anything.
+        Where broken samples are at least as many as those of any outcome, all outcomes are NaN.
         """
-        counts = counts.double()
-        fractions = counts[:, :-1] / counts.sum(1, keepdim=True)
-        broken = counts[:, -1:] >= counts[:, :-1].amax(1, keepdim=True)
-        return fractions, self.vote.answers(fractions).masked_fill(broken, torch.nan)
+        broken = (counts.broken >= counts.outcomes.amax(1)).unsqueeze(1)
+        fractions = counts.fractions
+        return fractions, self.vote.outcomes(fractions).masked_fill(broken, torch.nan)
 
     def check(self, guarantee: Guarantee) -> None:
-        """Raise unless the net fits the guarantee and the procedure."""
-        check_model(guarantee, self.vote.model)
-        self.procedure.check(guarantee, decides=bool(self.radii))
+        """Raise unless the net fits the guarantee."""
+        smoothing.check_vote(self.vote, guarantee)
 
     def doubts(self, radii: Sequence[float]) -> list[str]:
         """Return nothing: the steps of this attack always cross the ball."""
@@ -360,9 +334,8 @@ class Smoothed:
         return vote_fails(self.vote, images, sets, guarantee, self.search, self.seed)
 
     def fractions(self, images: Images) -> Outcomes:
-        """Return the vote's shares on fresh samples."""
-        counts = self.vote.counts(images, self.search.n_confirm, 21, self.seed).double()
-        return counts[:, :-1] / counts.sum(1, keepdim=True)
+        """Return the fractions of the outcomes on fresh samples."""
+        return self.vote.counts(images, self.search.n_confirm, 21, self.seed).fractions
 
     def settle(
         self, image: Images, counterexample: Images, sets: Sets, guarantee: Guarantee
@@ -386,7 +359,7 @@ class Smoothed:
     def settings(self) -> dict[str, Any]:
         """Return everything but the net, for the header."""
         keep = ("alpha", "n_select", "n_certify", "seed", "tolerance")
-        chosen = {name: getattr(self, name) for name in keep} | {"radii": list(self.radii)}
+        chosen = {name: getattr(self, name) for name in keep} | {"radii": list(self.radii or ())}
         noise = {name: getattr(self.vote, name) for name in ("sigma", "levels", "rule")}
         return {**noise, **chosen, "search": asdict(self.search)}
 

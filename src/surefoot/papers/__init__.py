@@ -1,7 +1,6 @@
 """Experiments of papers as data: settings, published figures, what to compare; a folder a paper."""
 
 from surefoot.papers.experiment import (
-    Curves,
     Experiment,
     Outcome,
     Published,
@@ -23,7 +22,6 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 __all__ = [
     "EXPERIMENTS",
-    "Curves",
     "Experiment",
     "Outcome",
     "Published",

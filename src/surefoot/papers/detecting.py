@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,16 @@ from torch import nn
 from surefoot.data import Data, load
 from surefoot.evaluation.studies import detection
 from surefoot.evaluation.studies.detection import ESTIMATORS, NET, Asked, Detection, detect
+from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.drawing.histograms import overlaid_histograms
+from surefoot.papers.drawing.lines import curves
 from surefoot.papers.experiment import (
-    Curves,
-    Histograms,
+    Draw,
     Outcome,
-    Picture,
     Published,
     Row,
     Setting,
 )
-from surefoot.papers.table import part, trained
 from surefoot.stats import Interval, interval
 from surefoot.uncertainty import threshold_at_coverage
 from surefoot.uncertainty.selection import noisy
@@ -181,7 +182,7 @@ def verdict(gain: Interval) -> str:
     return "{} ({:+.1f} points [{:+.1f}, {:+.1f}])".format(word, *points)
 
 
-def _pictures(found: Mapping[str, Detection]) -> dict[str, Picture]:
+def _pictures(found: Mapping[str, Detection]) -> dict[str, Draw]:
     name, one = next(iter(found.items()))
     radius = one.radii[0]
     columns = {
@@ -193,22 +194,22 @@ def _pictures(found: Mapping[str, Detection]) -> dict[str, Picture]:
             "certified bound of the median: upper for the data, lower for OOD inputs",
         ),
     }
-    pictures: dict[str, Picture] = {
+    pictures: dict[str, Draw] = {
         file: _histograms(one, column, title, across)
         for file, (column, title, across) in columns.items()
     }
     table = _over_radii(one)
     title = f"OOD inputs told apart: {name}"
-    return pictures | {"auroc-radius": Curves(title, "l2 radius", "AUROC", table)}
+    return pictures | {"auroc-radius": partial(curves, table, title, "l2 radius", "AUROC")}
 
 
-def _histograms(found: Detection, column: str, title: str, across: str) -> Histograms:
+def _histograms(found: Detection, column: str, title: str, across: str) -> Draw:
     rows = found.at(found.radii[0])
     values: dict[str, np.ndarray] = {
         found.header[kind]["name"]: rows[rows["inside"] == flag][column].to_numpy()
         for kind, flag in (("inside", True), ("outside", False))
     }
-    return Histograms(title, across, values)
+    return partial(overlaid_histograms, values, title, across)
 
 
 def _over_radii(found: Detection) -> pd.DataFrame:

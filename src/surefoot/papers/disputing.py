@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from surefoot.evaluation.studies.error_region import (
     random_balls,
     wrong,
 )
-from surefoot.papers.experiment import Bands, Curves, Outcome, Picture, Published
+from surefoot.papers.accuracy_table import part
+from surefoot.papers.drawing.lines import bands_and_points, curves
+from surefoot.papers.experiment import Draw, Outcome, Published
 from surefoot.papers.gap_to_limit import gap_to_limit
 from surefoot.papers.subjects import Subject, attacked, judged, models
-from surefoot.papers.table import part
 from surefoot.threat import Threat
 from surefoot.uncertainty import scores
 
@@ -32,7 +34,7 @@ ORACLE = "human label uncertainty (oracle)"
 PREDICTED = {
     "least-confidence (predicted)": scores.least_confidence,
     "entropy (predicted)": scores.entropy,
-    "margin (predicted)": scores.margin,
+    "margin-uncertainty (predicted)": scores.margin_uncertainty,
     "energy (predicted)": scores.energy,
 }
 BATCH = 500
@@ -62,7 +64,7 @@ def disputing(
     test = load(data)
     unsure, compared, records, findings = human_uncertainty(test), [], [], []
     clean: list[tuple[Subject, Record]] = []
-    pictures: dict[str, Picture] = {}
+    pictures: dict[str, Draw] = {}
     for one, model in models(subjects, folder, seed):
         clean.append((one, judged(one, model, test, threat, folder, seed)))
         some = part(test, one.setting.test)
@@ -153,7 +155,7 @@ def _sentence(one: Subject, region: ErrorRegion, published: Mapping[str, str]) -
 
 def _scatter(
     found: Sequence[tuple[Subject, ErrorRegion]], control: Mapping[int, Tensor], count: int
-) -> Bands:
+) -> Draw:
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     lines: list[dict[str, Any]] = []
     for size in sorted(control):
@@ -171,20 +173,19 @@ def _scatter(
         }
         for one, region in found
     ]
-    return Bands(
+    return partial(
+        bands_and_points,
+        pd.DataFrame(lines),
+        pd.DataFrame(points, columns=["row", "x", "y", "low", "high"]),
         "Label uncertainty of error regions over their risk",
         "risk: fraction of errors",
         "mean label uncertainty",
-        pd.DataFrame(lines),
-        pd.DataFrame(points, columns=["row", "x", "y", "low", "high"]),
         note="Bars: bootstrap intervals. Balls: nearest neighbours (l2) of random images.",
         percent=False,
     )
 
 
-def _abstention(
-    one: Subject, record: Record, ranked: Mapping[str, Tensor], radius: float
-) -> Curves:
+def _abstention(one: Subject, record: Record, ranked: Mapping[str, Tensor], radius: float) -> Draw:
     table = abstention(record, ranked, radius)
     some = {ORACLE, "entropy (predicted)"}
     marks = at_quantiles(record, ranked[ORACLE], radius).assign(score="at its quantiles .98 .9 .8")
@@ -199,4 +200,5 @@ def _abstention(
         }
     )
     title = f"{one.row.name}: accuracy of the kept part"
-    return Curves(title, "coverage: share kept, least uncertain first", "accuracy", frame)
+    across = "coverage: share kept, least uncertain first"
+    return partial(curves, frame, title, across, "accuracy")

@@ -8,11 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 
 from surefoot.data import Data, data_folder
 from surefoot.evaluation.bracket import bracket
@@ -21,13 +19,13 @@ from surefoot.evaluation.record import Record
 from surefoot.guarantees import Local
 from surefoot.models import build
 from surefoot.models.io import load_weights
-from surefoot.papers.gallery import Gallery
-from surefoot.papers.regions import Region
-from surefoot.papers.toys import Panel
 from surefoot.stats import Interval
 from surefoot.streams import own_randomness
-from surefoot.threat import Norm, Threat
+from surefoot.threat import Threat
 from surefoot.training import Recipe, Training
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -119,130 +117,8 @@ class Published:
         return cls(row, figure, published, found.value, found.low, found.high, fraction)
 
 
-@dataclass(frozen=True)
-class Curves:
-    """Lines to draw, one a row.
-
-    Args:
-        title: of the picture.
-        across: what the horizontal axis shows.
-        up: what the vertical axis shows.
-        frame: columns `row`, `x`, `y`, and where known `low`, `high`, `published`.
-        percent: the vertical axis shows shares.
-    """
-
-    title: str
-    across: str
-    up: str
-    frame: pd.DataFrame
-    percent: bool = True
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Shares that add up to 1, stacked over a horizontal axis.
-
-    Args:
-        title: of the picture.
-        across: what the horizontal axis shows.
-        frame: the column `x`, then a column a part, from the bottom up.
-    """
-
-    title: str
-    across: str
-    frame: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Histograms:
-    """Overlaid histograms, one a kind.
-
-    Args:
-        title: of the picture.
-        across: what the horizontal axis shows.
-        values: kind -> values in [0, most].
-        most: right end of the axis.
-    """
-
-    title: str
-    across: str
-    values: Mapping[str, np.ndarray]
-    most: float = 1.0
-
-
-@dataclass(frozen=True)
-class Bands:
-    """Lines with bands, single points among them, and published straight lines behind.
-
-    Args:
-        title: of the picture.
-        across: what the horizontal axis shows: shares.
-        up: what the vertical axis shows.
-        lines: columns `row`, `x`, `y`, `low`, `high`, `confirmed`; estimates, drawn dotted, with
-            open marks where held-out points did not confirm what was demanded.
-        points: columns `row` (their kind), `x`, `y`, and where known `low`, `high`.
-        fits: name -> intercept and slope of a published line, and where what it fits ends.
-        note: small print: what kind of figure the points are.
-        percent: the vertical axis shows shares.
-    """
-
-    title: str
-    across: str
-    up: str
-    lines: pd.DataFrame
-    points: pd.DataFrame
-    fits: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
-    note: str = ""
-    percent: bool = True
-
-
-@dataclass(frozen=True)
-class Boundaries:
-    """Nets in the plane, side by side: boundary, points, smallest margin."""
-
-    panels: list[Panel]
-
-
-@dataclass(frozen=True)
-class Oscillations:
-    """Nets in the plane: where their prediction changed during training."""
-
-    panels: list[Panel]
-
-
-@dataclass(frozen=True)
-class Distances:
-    """Histograms of distances to the nearest point of another class.
-
-    Args:
-        distances: data set -> distances.
-        norm: of them.
-        marks: radii to mark.
-    """
-
-    distances: Mapping[str, Tensor]
-    norm: Norm
-    marks: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Certified:
-    """Nets in the plane, side by side: what is certified where, and what is rejected."""
-
-    regions: list[Region]
-
-
-Picture = (
-    Curves
-    | Stack
-    | Histograms
-    | Bands
-    | Boundaries
-    | Oscillations
-    | Distances
-    | Gallery
-    | Certified
-)
+Draw = Callable[[], "Figure"]
+"""Draws a figure of the paper."""
 
 
 @dataclass(frozen=True)
@@ -252,13 +128,13 @@ class Outcome:
     Args:
         compared: figures beside published ones.
         records: evaluations, for the page.
-        pictures: data of the paper's figures, by file name.
+        figures: what draws each figure, by file name.
         findings: what the experiment says about itself, in sentences.
     """
 
     compared: list[Published]
     records: list[Record] = field(default_factory=list)
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    figures: Mapping[str, Draw] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
 
 
@@ -307,7 +183,17 @@ def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
 
 
 def at_scales(
-    kind: Callable[..., Outcome], settings: Mapping[str, Setting], **shared: Any
+    kind: Callable[..., Outcome], scales: Mapping[str, Setting | Mapping[str, Any]], **shared: Any
 ) -> dict[str, Callable[[Path, int], Outcome]]:
-    """Return one kind of experiment in several sizes: scale -> what runs it."""
-    return {scale: partial(kind, setting=setting, **shared) for scale, setting in settings.items()}
+    """Return one kind of experiment in several sizes: scale -> what runs it.
+
+    Args:
+        kind: function of a folder, a seed and keywords.
+        scales: scale -> its keywords, or its `setting` alone.
+        shared: keywords of every scale that has no other value for them.
+    """
+    own = {
+        scale: {"setting": one} if isinstance(one, Setting) else one
+        for scale, one in scales.items()
+    }
+    return {scale: partial(kind, **{**shared, **keywords}) for scale, keywords in own.items()}

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,16 @@ import torch
 from surefoot.data import Data, data_folder, load
 from surefoot.evaluation import metrics
 from surefoot.limits import label_uncertainty
+from surefoot.papers.accuracy_table import part
+from surefoot.papers.drawing.histograms import overlaid_histograms
+from surefoot.papers.drawing.lines import bands_and_points, curves
 from surefoot.papers.experiment import (
-    Bands,
-    Curves,
-    Histograms,
+    Draw,
     Outcome,
-    Picture,
     Published,
 )
 from surefoot.papers.limit_curves import Cloud, Entry, Over, estimate, over_splits, sweep
 from surefoot.papers.subjects import Subject, attacked, models
-from surefoot.papers.table import part
 from surefoot.stats import Interval
 from surefoot.threat import Threat
 
@@ -171,14 +171,14 @@ def _status(found: Entry) -> str:
     return f"{flag}; calibration: {words[found['calibrated']]}"
 
 
-def _against_cases(compared: Sequence[Published]) -> Curves:
+def _against_cases(compared: Sequence[Published]) -> Draw:
     lines = [
         {"row": "adversarial risk, held out", "x": entry.row, "y": entry.ours, **_bounds(entry)}
         for entry in compared
         if entry.figure == "adversarial risk"
     ]
     title = "Adversarial risk of the region found (error region)"
-    return Curves(title, "", "adversarial risk", pd.DataFrame(lines))
+    return partial(curves, pd.DataFrame(lines), title, "", "adversarial risk")
 
 
 def _bounds(entry: Published) -> dict[str, float | None]:
@@ -218,7 +218,7 @@ def curving(
     """
     cloud, kept = cloud_of(data, count, seed), folder / "estimates"
     own = {"eps": threat.eps, "norm": threat.norm, "seed": seed, "folder": kept}
-    curves = {
+    found = {
         line.name: over_splits(
             sweep(
                 *(cloud, "risk", risks),
@@ -230,12 +230,12 @@ def curving(
         )
         for line in lines
     }
-    compared = [one for line in lines for one in _at_risks(line, curves[line.name], fits)]
+    compared = [one for line in lines for one in _at_risks(line, found[line.name], fits)]
     points, records = _models(subjects, load(data), threat, folder, seed, compared)
     if published:
         points = _published_models(published, threat) + points
-    pictures: dict[str, Picture] = {
-        "robustness-over-risk": _over_risk(curves, points, fits, risks, threat),
+    pictures: dict[str, Draw] = {
+        "robustness-over-risk": _over_risk(found, points, fits, risks, threat),
         "label-uncertainty": _histogram(cloud),
     }
     base = {"risk": 0.05, **own, **lines[0].settings}
@@ -244,7 +244,7 @@ def curving(
         table = over_splits(sweep(cloud, over, values, calibrated=lines[0].calibrated, **fixed))
         pictures[f"over-{over}"] = _over(over, table, lines[0].name)
         compared += [_at(over, one) for _, one in table.iterrows()]
-    findings = [_said(name, curve, risks) for name, curve in curves.items()]
+    findings = [_said(name, curve, risks) for name, curve in found.items()]
     return Outcome(compared, records, pictures, [*findings, TWO_KINDS.replace("\n", " ")])
 
 
@@ -303,37 +303,44 @@ def _published_models(file: str, threat: Threat) -> list[dict[str, Any]]:
 
 
 def _over_risk(
-    curves: Mapping[str, pd.DataFrame],
+    found: Mapping[str, pd.DataFrame],
     points: Sequence[Mapping[str, Any]],
     fits: Fits,
     risks: Sequence[float],
     threat: Threat,
-) -> Bands:
+) -> Draw:
     names = ["row", "x", "y", "low", "high", "confirmed"]
     drawn = [
         curve.assign(row=name, x=curve["risk"])[names]
-        for name, curve in curves.items()
+        for name, curve in found.items()
         if len(curve)
     ]
     lines = pd.concat(drawn) if drawn else pd.DataFrame(columns=names)
     shown = pd.DataFrame(points, columns=["row", "x", "y", "low", "high"])
-    return Bands(
+    return partial(
+        bands_and_points,
+        lines,
+        shown,
         f"Robustness over risk, {threat.norm} {threat.eps:.3g}",
         "risk: fraction of errors (lines: held out)",
         "1 - adversarial risk",
-        lines,
-        shown,
-        {"1 - risk": (1.0, -1.0, 1.0), **fits},
-        TWO_KINDS,
+        fits={"1 - risk": (1.0, -1.0, 1.0), **fits},
+        note=TWO_KINDS,
     )
 
 
-def _histogram(cloud: Cloud) -> Histograms:
+def _histogram(cloud: Cloud) -> Draw:
     values = {"all points": cloud.uncertainty.numpy()}
-    return Histograms("Label uncertainty", "label uncertainty by votes", values, most=2.0)
+    return partial(
+        overlaid_histograms,
+        values,
+        "Label uncertainty",
+        "label uncertainty by votes",
+        most=2.0,
+    )
 
 
-def _over(over: str, table: pd.DataFrame, name: str) -> Curves:
+def _over(over: str, table: pd.DataFrame, name: str) -> Draw:
     words = {
         "eps": "radius",
         "gamma": "demanded label uncertainty of the region",
@@ -343,14 +350,15 @@ def _over(over: str, table: pd.DataFrame, name: str) -> Curves:
     }
     columns = ["row", "x", "y", "low", "high"]
     if not len(table):
-        return Curves(name, words[over], "1 - adversarial risk", pd.DataFrame(columns=columns))
+        frame, title = pd.DataFrame(columns=columns), name
+        return partial(curves, frame, title, words[over], "1 - adversarial risk")
     limit = table.rename(columns={"value": "x"}).assign(row=name)
     # Regions differ in their held-out risk: without it a curve over anything else misleads.
     held = limit.assign(row="1 - held-out risk of the same regions", y=1 - limit["risk"])
     held = held.assign(low=held["y"], high=held["y"])
     frame = pd.concat([limit[columns], held[columns]])
     title = f"Robustness over {over}: an estimate (error region)"
-    return Curves(title, words[over], "1 - adversarial risk", frame)
+    return partial(curves, frame, title, words[over], "1 - adversarial risk")
 
 
 def _said(name: str, curve: pd.DataFrame, risks: Sequence[float]) -> str:

@@ -1,6 +1,7 @@
 """Pictures without a table: distances between classes, and what long perturbations look like."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -8,9 +9,11 @@ import pandas as pd
 from surefoot.data import load
 from surefoot.files import write_csv
 from surefoot.limits import nearest_other_class
-from surefoot.papers.experiment import Distances, Outcome, Row, Setting
-from surefoot.papers.gallery import gallery
-from surefoot.papers.table import part, trained
+from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.drawing.histograms import distance_histogram
+from surefoot.papers.drawing.perturbation_figure import perturbation_gallery
+from surefoot.papers.experiment import Outcome, Row, Setting
+from surefoot.papers.perturbed_images import gallery
 from surefoot.threat import Norm
 
 
@@ -45,7 +48,9 @@ def distances(
     table = pd.concat(frames).reset_index(names="row")
     write_csv(table, folder / "distances.csv")
     lengths = {name: near.distance for name, near in found.items()}
-    return Outcome([], pictures={"distances": Distances(lengths, norm, tuple(marks))})
+    return Outcome(
+        [], figures={"distances": partial(distance_histogram, lengths, norm=norm, marks=marks)}
+    )
 
 
 def looks(folder: Path, seed: int, *, row: Row, setting: Setting, steps: int) -> Outcome:
@@ -60,4 +65,4 @@ def looks(folder: Path, seed: int, *, row: Row, setting: Setting, steps: int) ->
     """
     _, model = trained(row, setting, folder, seed)
     shown = gallery(model, part(load(setting.data), setting.test), steps=steps)
-    return Outcome([], pictures={"gallery": shown})
+    return Outcome([], figures={"gallery": partial(perturbation_gallery, shown)})

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from surefoot.papers.experiment import Curves, Outcome, Published, Row, Setting
-from surefoot.papers.table import trained
+from surefoot.papers.accuracy_table import trained
+from surefoot.papers.drawing.lines import curves
+from surefoot.papers.experiment import Outcome, Published, Row, Setting
 from surefoot.stats import interval
 
 FIGURES = {
@@ -40,5 +42,5 @@ def overfitting(folder: Path, seed: int, *, rows: Sequence[Row], setting: Settin
             ours = interval(round(log[-1][column] * total), total)
             compared.append(Published.beside(row, figure, ours))
     title = "Accuracy under many steps"
-    curves = Curves(title, "epoch", "validation accuracy", pd.DataFrame(lines))
-    return Outcome(compared, pictures={"overfitting": curves})
+    drawn = partial(curves, pd.DataFrame(lines), title, "epoch", "validation accuracy")
+    return Outcome(compared, figures={"overfitting": drawn})

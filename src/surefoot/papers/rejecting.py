@@ -1,6 +1,7 @@
 """Nets and measures of uncertainty: how much larger radius (ii) is than plain smoothing's."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,17 @@ from surefoot.evaluation.record import Record
 from surefoot.evaluation.studies import rejection
 from surefoot.evaluation.studies.rejection import Rejection, rejection_curve
 from surefoot.guarantees import LabelOrUncertain, Local
+from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.drawing.lines import curves, stacked
 from surefoot.papers.experiment import (
-    Curves,
+    Draw,
     Outcome,
-    Picture,
     Published,
     Row,
     Setting,
-    Stack,
     evaluated,
 )
-from surefoot.papers.sets import checked
-from surefoot.papers.table import part, trained
+from surefoot.papers.set_tables import checked
 from surefoot.threat import Threat
 from surefoot.uncertainty import Selective, noisy, score_of
 from surefoot.uncertainty.vote import Vote
@@ -184,38 +184,45 @@ def _sentence(name: str, found: Rejection) -> str:
 
 def _pictures(
     found: Mapping[str, Rejection], first: str, radii: Sequence[float]
-) -> dict[str, Picture]:
+) -> dict[str, Draw]:
     one = found[first]
     parts = rejection.fractions(one, radii[len(radii) // 3]).rename(columns={"threshold": "x"})
+    rejected = "fraction of images that the vote rejects"
     return {
-        "radius-threshold": Curves(
+        "radius-threshold": partial(
+            curves,
+            _over_thresholds(one),
             f"Mean radius over the threshold: {first}",
             "threshold of the score",
             "mean l2 radius, errors 0",
-            _over_thresholds(one),
             percent=False,
         ),
-        "gain-rejected": Curves(
-            "What radius (ii) gains over all images, rejected ones included",
-            "fraction of images that the vote rejects",
-            "tight radius (ii) against plain, two bounds",
+        "gain-rejected": partial(
+            curves,
             _gains(found),
+            "What radius (ii) gains over all images, rejected ones included",
+            rejected,
+            "tight radius (ii) against plain, two bounds",
         ),
-        "plane": Stack(
-            f"At radius {radii[len(radii) // 3]:g}: {first}", "threshold of the score", parts
+        "plane": partial(
+            stacked,
+            parts,
+            f"At radius {radii[len(radii) // 3]:g}: {first}",
+            "threshold of the score",
         ),
-        "top-mass": Curves(
+        "top-mass": partial(
+            curves,
+            _masses(found),
             "How sure the vote is",
             "fraction of the samples for the top label",
             "fraction of images with at least so much",
-            _masses(found),
         ),
     }
 
 
 def _curves(
     found: Rejection, best: float, records: Sequence[Record], radii: Sequence[float], name: str
-) -> Curves:
+) -> Draw:
     """Lay out certified and attacked accuracy over the radius; (ii) attacked: accepted or not."""
     lines = [rejection.certified_curve(found, best, SHOWN, radii).replace({"row": NAMES})]
     for record in records:
@@ -225,7 +232,7 @@ def _curves(
             bounds = {"y": ours.value, "low": ours.low, "high": ours.high}
             lines.append(pd.DataFrame([{"row": row, "x": radius, **bounds}]))
     title = f"Certified and attacked: {name}, threshold {best:.3g}"
-    return Curves(title, "l2 radius", "accuracy", pd.concat(lines, ignore_index=True))
+    return partial(curves, pd.concat(lines, ignore_index=True), title, "l2 radius", "accuracy")
 
 
 def _over_thresholds(found: Rejection) -> pd.DataFrame:

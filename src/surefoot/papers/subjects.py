@@ -9,8 +9,8 @@ from torch import nn
 from surefoot.data import Data
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
+from surefoot.papers.accuracy_table import trained
 from surefoot.papers.experiment import Row, Setting, evaluated, net_of
-from surefoot.papers.table import trained
 from surefoot.threat import Threat
 
 

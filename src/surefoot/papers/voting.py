@@ -1,6 +1,7 @@
 """Tables of votes under noise: train every row, decide at the radii, attack inside them."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.header import SmoothingPart
 from surefoot.evaluation.record import Record
-from surefoot.papers.experiment import Curves, Outcome, Published, Row, Setting, evaluated
-from surefoot.papers.sets import checked
-from surefoot.papers.table import part, trained
+from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.drawing.lines import curves
+from surefoot.papers.experiment import Draw, Outcome, Published, Row, Setting, evaluated
+from surefoot.papers.set_tables import checked
 from surefoot.threat import Threat
 from surefoot.uncertainty.vote import Vote
 
@@ -60,8 +62,8 @@ def voting(
         records.append(record)
         compared += _compare(row, record, radii)
     sentences = [checked(records), *(_bound(record, radii[0]) for record in records)]
-    pictures = {"samples": _samples(records), "certified": _certified(compared)}
-    return Outcome(compared, records, pictures, sentences)
+    figures = {"samples": _samples(records), "certified": _certified(compared)}
+    return Outcome(compared, records, figures, sentences)
 
 
 def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published]:
@@ -88,7 +90,7 @@ def _bound(record: Record, radius: float) -> str:
     )
 
 
-def _samples(records: Sequence[Record]) -> Curves:
+def _samples(records: Sequence[Record]) -> Draw:
     """Lay out how many samples decisions take, one line a row."""
     lines = []
     for record in records:
@@ -96,15 +98,15 @@ def _samples(records: Sequence[Record]) -> Curves:
         below = np.arange(1, len(taken) + 1) / len(taken)
         lines.append(pd.DataFrame({"row": record.header.name, "x": taken, "y": below}))
     frame = pd.concat(lines, ignore_index=True).drop_duplicates(["row", "x"], keep="last")
-    return Curves(
-        "Samples until an image is decided", "samples", "fraction of images decided", frame
-    )
+    title = "Samples until an image is decided"
+    return partial(curves, frame, title, "samples", "fraction of images decided")
 
 
-def _certified(compared: Sequence[Published]) -> Curves:
+def _certified(compared: Sequence[Published]) -> Draw:
     frame = pd.DataFrame([vars(entry) for entry in compared])
     frame = frame[frame["figure"].str.startswith("certified ")]
     frame = frame.rename(columns={"ours": "y"}).assign(
         x=frame["figure"].str.removeprefix("certified ").astype(float)
     )
-    return Curves("Certified accuracy of the votes", "l2 radius", "certified accuracy", frame)
+    title = "Certified accuracy of the votes"
+    return partial(curves, frame, title, "l2 radius", "certified accuracy")

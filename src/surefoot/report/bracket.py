@@ -74,7 +74,7 @@ def _draw(
     style.tidy(ax)
     _tick_radii(record, ax)
     ax.set_xlabel(f"radius ({record.header.unit()})", fontsize=9)
-    style.title(ax, title or f"{record.header.name}: {record.header['guarantee']['name']}")
+    style.title(ax, title or f"{record.header.name}: {record.header.guarantee.name}")
     if curves.certified is not None and bool((curves.certified > curves.attacked).any()):
         _mark_soundness_error(ax)
 

@@ -3,7 +3,7 @@
 Never on images that are evaluated. `by_coverage`, `by_risk` and `tempered` take a model and images;
 `threshold_at_coverage` and `threshold_at_risk` take scores. For a classifier that will see noise,
 take the scores of noisy images (`sigma`): a threshold from clean images accepts fewer of them than
-it promises. By radius: `certify.smoothing.threshold`.
+it promises. By radius: `certify.smoothing.by_radius`.
 """
 
 import math

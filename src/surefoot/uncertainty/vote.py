@@ -1,4 +1,4 @@
-"""The vote of a random classifier: the answer that most draws give.
+"""The vote of a random classifier: the outcome that most draws predict.
 
 Under Gaussian noise it is the classifier g that smoothing certifies (Cohen, Rosenfeld, Kolter
 2019); with sigma = 0 it is the vote of a model that is random by itself (Monte-Carlo dropout).
@@ -17,18 +17,16 @@ from surefoot.models.frozen import device_of, frozen
 from surefoot.stats import rounded_normal, tv_error
 from surefoot.streams import keys, normal, own_randomness
 from surefoot.types import Images, Model, Outcomes, rejects
+from surefoot.uncertainty import majority
+from surefoot.uncertainty.counts import Counts
 
 Rule = Literal["argmax", "majority"]
-"""Whose vote: the outcome with the largest probability, or a label only where it has more than half
-of the
-probability and "uncertain" elsewhere."""
+"""How probabilities become an outcome: the largest wins, or as in `uncertainty.majority`."""
 BLOCK = 500
 """Noise is drawn in blocks of this many samples, so that no batch size changes the numbers."""
 OFF_GRID = 2e-5
 """Steps by which a pixel k / levels may miss the grid: float32 rounds by 8e-6. What is said about
 an image is true of its place on the grid, so more would move a radius that is claimed as proven."""
-Reading = Callable[[Tensor], Tensor]
-"""What is read off samples `[P, ...]` of one image: a table that is summed over samples."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +62,9 @@ class Vote:
         """Return whether the base classifier has the outcome "uncertain"."""
         return rejects(self.model)
 
-    def answers(self, fractions: Tensor) -> Tensor:
-        """Turn probabilities of the outcomes into outcomes of the vote: the largest one is its
-        answer.
-
-        Under the rule majority "uncertain" stands at one half, whatever its probability.
-        """
-        if self.rule == "argmax":
-            return fractions
-        return torch.cat([fractions[:, :-1], torch.full_like(fractions[:, -1:], 0.5)], 1)
+    def outcomes(self, fractions: Outcomes) -> Outcomes:
+        """Turn probabilities of outcomes into outcomes of the vote, of which the largest wins."""
+        return majority.outcomes(fractions) if self.rule == "majority" else fractions
 
     def tv_error(self, images: Images) -> float | None:
         """Bound how far any probability may be from its value under exact noise; None: unknown.
@@ -93,11 +85,10 @@ class Vote:
             )
         return tv_error(self.sigma * self.levels, images[0].numel())
 
-    def counts(self, images: Images, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
+    def counts(self, images: Images, draws: int, *key: int, batch_size: int = 2000) -> Counts:
         """Count the outcomes of noise samples of each image.
 
-        A sample votes for its largest outcome, the first one at a tie; a sample with a non-finite
-        outcome votes for the additional last column, a competitor of everything.
+        A sample votes for its largest outcome, the first one at a tie.
 
         Args:
             images: `[B, ...]`.
@@ -105,20 +96,23 @@ class Vote:
             key: of the noise; the stream depends on it and on the image, not on the batch.
             batch_size: samples in one pass; memory does not grow with `draws`. A model that is
                 random by itself draws other numbers for another size below `BLOCK`.
-
-        Returns:
-            int64 counts `[B, O + 1]`.
         """
-        return self.sums(
+        table = self.sums(
             images,
             draws,
             *key,
-            read=lambda part: tally(outcomes_of(self.model, part)),
+            read=lambda part: _tally(outcomes_of(self.model, part)),
             batch_size=batch_size,
         )
+        return Counts.of(table, self.rejects)
 
     def sums(
-        self, images: Images, draws: int, *key: int, read: Reading, batch_size: int = 2000
+        self,
+        images: Images,
+        draws: int,
+        *key: int,
+        read: Callable[[Tensor], Tensor],
+        batch_size: int = 2000,
     ) -> Tensor:
         """Sum anything that can be read off noise samples of each image; see `counts`.
 
@@ -153,7 +147,7 @@ class Vote:
         assert tables is not None
         return tables.to(images.device)
 
-    def increments(self, images: Images, draws: int, *key: int, batch_size: int = 2000) -> Tensor:
+    def increments(self, images: Images, draws: int, *key: int, batch_size: int = 2000) -> Counts:
         """Count fresh samples of many images at once, a few of each: a step of a sequential test.
 
         Args:
@@ -163,9 +157,6 @@ class Vote:
                 draws and on the image, not on the batch (a model that is random by itself has a
                 stream a batch).
             batch_size: samples in one pass.
-
-        Returns:
-            int64 counts `[B, O + 1]`, as of `counts`.
         """
         if draws > BLOCK:
             return self.counts(images, draws, *key, batch_size=batch_size)
@@ -181,7 +172,7 @@ class Vote:
                 winners = _winners(outcomes).view(len(few), draws)
                 table = winners.new_zeros(len(few), outcomes.shape[1] + 1)
                 rows.append(table.scatter_add(1, winners, torch.ones_like(winners)))
-        return torch.cat(rows).to(images.device)
+        return Counts.of(torch.cat(rows).to(images.device), self.rejects)
 
     def _noisy(self, images: Tensor, draws: int, streams: list[tuple[int, ...]]) -> Tensor:
         """Return samples of each image from its stream, one image after the other."""
@@ -221,7 +212,7 @@ class Vote:
         return torch.cat([logs[:, :-1], half], 1)
 
 
-def tally(outcomes: Outcomes) -> Tensor:
+def _tally(outcomes: Outcomes) -> Tensor:
     """Count winners over the batch, `[O + 1]`; the last entry counts non-finite rows."""
     return torch.bincount(_winners(outcomes), minlength=outcomes.shape[1] + 1)
 

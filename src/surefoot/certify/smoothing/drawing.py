@@ -1,60 +1,51 @@
 """Draw samples of many images in steps, until each image is decided."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from surefoot.certify.smoothing.sampling import Sampling
 from surefoot.progress import track
 from surefoot.types import Images
+from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.vote import Vote
 
-Known = Callable[[Tensor, Tensor, int], Tensor]
-"""(rows still open `[b]`, counts of all images `[B, O + 1]`, the number of the look) -> done"""
-
-
-class Drawn(NamedTuple):
-    """What was drawn.
-
-    Args:
-        counts: `[B, O + 1]`, the last column of broken samples.
-        samples: `[B]`, samples of each image.
-    """
-
-    counts: Tensor
-    samples: Tensor
+Decided = Callable[[Tensor, Counts, int], Tensor]
+"""(rows still open `[b]`, their counts, the number of the look) -> which are decided `[b]`"""
 
 
 def draw_until(
-    known: Known,
+    decided: Decided,
     vote: Vote,
     images: Images,
-    outcomes: int,
-    *,
+    purpose: int,
     looks: Sequence[int],
-    key: tuple[int, ...],
-    batch_size: int,
-) -> Drawn:
+    sampling: Sampling,
+) -> tuple[Counts, Tensor]:
     """Draw up to the next look for all images that are not decided; they leave one by one.
 
     Args:
-        known: judges at each look which images are decided.
+        decided: judges at each look which images are decided.
         vote: classifier and noise.
         images: `[B, ...]`.
-        outcomes: O.
+        purpose: of the noise; each look has a stream of its own.
         looks: samples seen at each look, increasing.
-        key: of the noise; each look has a stream of its own.
-        batch_size: samples in one pass.
+        sampling: seed and samples in one pass.
+
+    Returns:
+        counts, and samples of each image `[B]`, on the CPU.
     """
-    counts = torch.zeros(len(images), outcomes + 1, dtype=torch.long)
     samples = torch.zeros(len(images), dtype=torch.long)
-    rows, seen = torch.arange(len(images)), 0
+    rows, seen, table = torch.arange(len(images)), 0, torch.zeros(0)
     for step, look in enumerate(track(looks, "decide", len(looks))):
         if not len(rows):
             break
-        fresh = vote.increments(images[rows], look - seen, *key, step, batch_size=batch_size)
-        counts[rows] += fresh.cpu()
+        key = (purpose, sampling.seed, step)
+        fresh = vote.increments(images[rows], look - seen, *key, batch_size=sampling.batch_size)
+        if step == 0:
+            table = fresh.table.new_zeros(fresh.table.shape, device="cpu")
+        table[rows] += fresh.table.cpu()
         samples[rows], seen = look, look
-        rows = rows[~known(rows, counts, step)]
-    return Drawn(counts, samples)
+        rows = rows[~decided(rows, Counts.of(table[rows], vote.rejects), step)]
+    return Counts.of(table, vote.rejects), samples

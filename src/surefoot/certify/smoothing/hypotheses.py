@@ -1,8 +1,8 @@
 r"""A radius as a conjunction of statements "this set of outcomes has more probability than that".
 
-Each statement is one binomial share, so exact sequential tests serve it. The radius of a guarantee
-depends on two probabilities, of a member and of a competitor; where the two meet is chosen on the
-selection samples, and is fixed before the samples that decide are drawn:
+Each statement is about one binomial proportion, so exact sequential tests serve it. The radius of a
+guarantee depends on two probabilities, of a member and of a competitor; where the two meet is
+chosen on the selection samples, and is fixed before the samples that decide are drawn:
 
 $$ p_S > a, \; p_B < b \text{ for every competitor } B, \qquad
    \Phi(\Phi^{-1}(a) - \rho) / m = \Phi(\Phi^{-1}(b) + \rho), \quad \rho = r / \sigma $$
@@ -18,9 +18,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from surefoot.guarantees import Guarantee
 from surefoot.types import Sets
+from surefoot.uncertainty import majority
+from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.vote import Rule
 
 GRID = 65
@@ -51,22 +54,24 @@ class Hypotheses(NamedTuple):
         return torch.where(self.kind == UNION, joined, own)
 
 
-def chosen(selection: Tensor, sets: Sets) -> Tensor:
+def chosen(selection: Counts, sets: Sets) -> Tensor:
     """Choose one alternative for each image: the one whose probabilities are furthest apart, `[B]`.
 
     Args:
-        selection: counts `[B, O + 1]` of the selection samples.
+        selection: counts of the selection samples.
         sets: alternatives `[B, A, O]`.
     """
-    fractions = _shares(selection).unsqueeze(1)
-    inside = torch.cat([sets, torch.zeros_like(sets[:, :, :1])], 2)
+    # Of few samples: no probability is estimated as 0 or 1.
+    table, inside = selection.table.double(), pad(sets, (0, 1))
+    prior, total = 0.5 / table.shape[1], table.sum(1, keepdim=True)
+    fractions = ((table + prior) / (total + 0.5)).unsqueeze(1)
     member = torch.special.ndtri(fractions.masked_fill(~inside, 1.0).amin(2))
     competitor = torch.special.ndtri(fractions.masked_fill(inside, 0.0).amax(2))
     return (member - competitor).masked_fill(~sets.any(2), -torch.inf).argmax(1)
 
 
 class SampleBudget(NamedTuple):
-    """What a test may use; it decides which claim is cheapest.
+    """What a test may use; it decides which statements are cheapest.
 
     Args:
         alpha: level.
@@ -78,42 +83,39 @@ class SampleBudget(NamedTuple):
 
 
 def hypotheses_of(
-    counts: Tensor,
+    table: Tensor,
     members: Tensor,
     guarantee: Guarantee,
     shift: float,
     rule: Rule,
-    means: SampleBudget,
+    budget: SampleBudget,
 ) -> Hypotheses:
     """Describe what must hold for each image at one radius.
 
     An alternative that is not available needs what cannot be: that no outcome has probability.
 
     Args:
-        counts: of the selection samples, `[B, O + 1]`; the last are broken samples, a competitor of
-            everything.
+        table: counts of the selection samples, `Counts.table`.
         members: the alternatives, `[B, O]`.
-        guarantee: whose radius is claimed.
+        guarantee: whose radius is tested.
         shift: the radius in units of sigma.
         rule: see `Rule`.
-        means: level and samples of the tests to come.
+        budget: level and samples of the tests to come.
     """
-    # As counted: a unanimous selection is thought unanimous, or no far radius would be tried.
-    fractions = counts.double() / counts.sum(1, keepdim=True)
-    inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
+    # As counted: a unanimous selection counts as unanimous, or no far radius would be tried.
+    fractions, inside = table.double() / table.sum(1, keepdim=True), pad(members, (0, 1))
     if rule == "majority":
-        either = guarantee.counts_rejection_as_right
-        options = [_outvoted(inside, shift) if either else _alone(inside, inside, shift)]
+        options = [_of_half(inside, guarantee.counts_rejection_as_right, shift)]
     elif guarantee.quantifier == "every":
-        options = [_parted(fractions, inside, None, 1, shift, means)]
+        options = [_parted(fractions, inside, None, 1, shift, budget)]
         if bool((members.sum(1) <= 1).all()):
             options.append(_alone(inside, inside, shift))
     else:
         first, last = (_only(inside, side) for side in (0, 1))
-        options = [_parted(fractions, inside, part, 1, shift, means) for part in (first, last)]
+        options = [_parted(fractions, inside, part, 1, shift, budget) for part in (first, last)]
         options += [_alone(inside, part, shift) for part in (first, last)]
-        options.append(_parted(fractions, inside, inside, 2, shift, means))
-    found = _easiest(options, fractions, means)
+        options.append(_parted(fractions, inside, inside, 2, shift, budget))
+    found = _easiest(options, fractions, budget)
     nothing = _alone(inside, torch.zeros_like(inside), shift)
     return _where(members.any(1), found, nothing)
 
@@ -124,7 +126,7 @@ def _parted(
     union: Tensor | None,
     many: int,
     shift: float,
-    means: SampleBudget,
+    budget: SampleBudget,
 ) -> Hypotheses:
     """Choose where member and competitor meet: where the harder of the two tests is easiest.
 
@@ -141,8 +143,8 @@ def _parted(
         member = fractions.masked_fill(~union, 0.0).sum(1)
     competitor = fractions.masked_fill(inside, 0.0).amax(1)
     ease = torch.minimum(
-        _ease(member.unsqueeze(1), above, means),
-        _ease(1 - competitor.unsqueeze(1), 1 - below, means),
+        _ease(member.unsqueeze(1), above, budget),
+        _ease(1 - competitor.unsqueeze(1), 1 - below, budget),
     )
     best = ease.argmax(1, keepdim=True)
     over, under = above[best], 1 - below[best]
@@ -163,10 +165,11 @@ def _alone(inside: Tensor, union: Tensor, shift: float) -> Hypotheses:
     return Hypotheses(kind, torch.where(joined, _bar(shift), 0.0), union)
 
 
-def _outvoted(inside: Tensor, shift: float) -> Hypotheses:
-    """Every competitor stays below one half."""
-    kind = torch.where(inside, NONE, OTHERS)
-    return Hypotheses(kind, torch.where(inside, 0.0, _bar(shift)), torch.zeros_like(inside))
+def _of_half(inside: Tensor, against: bool, shift: float) -> Hypotheses:
+    """Every event of the rule majority keeps more than half of the probability."""
+    _, needed = majority.kept_by_half(inside.long(), inside, against)
+    kind = torch.where(needed, OTHERS if against else ITSELF, NONE)
+    return Hypotheses(kind, torch.where(needed, _bar(shift), 0.0), torch.zeros_like(inside))
 
 
 def _bar(shift: float) -> float:
@@ -179,11 +182,11 @@ def _only(inside: Tensor, side: int) -> Tensor:
     return inside & (order == 1)
 
 
-def _easiest(options: list[Hypotheses], fractions: Tensor, means: SampleBudget) -> Hypotheses:
+def _easiest(options: list[Hypotheses], fractions: Tensor, budget: SampleBudget) -> Hypotheses:
     """Take the option that needs fewest draws, for each image."""
-    best, ease = options[0], _hardest(options[0], fractions, means)
+    best, ease = options[0], _hardest(options[0], fractions, budget)
     for option in options[1:]:
-        other = _hardest(option, fractions, means)
+        other = _hardest(option, fractions, budget)
         best = _where(ease >= other, best, option)
         ease = torch.maximum(ease, other)
     return best
@@ -194,28 +197,20 @@ def _where(first: Tensor, one: Hypotheses, other: Hypotheses) -> Hypotheses:
     return Hypotheses(*(torch.where(first.unsqueeze(1), mine, yours) for mine, yours in pairs))
 
 
-def _hardest(claims: Hypotheses, fractions: Tensor, means: SampleBudget) -> Tensor:
+def _hardest(tests: Hypotheses, fractions: Tensor, budget: SampleBudget) -> Tensor:
     """Return the ease of the hardest statement of each image."""
-    found = _ease(claims.seen(fractions), claims.nulls, means)
-    return found.masked_fill(claims.kind == NONE, torch.inf).amin(1)
+    found = _ease(tests.seen(fractions), tests.nulls, budget)
+    return found.masked_fill(tests.kind == NONE, torch.inf).amin(1)
 
 
-def _ease(probability: Tensor, null: Tensor, means: SampleBudget) -> Tensor:
+def _ease(probability: Tensor, null: Tensor, budget: SampleBudget) -> Tensor:
     """Compare tests: one over the draws they need; below 0 where they are thought to fail.
 
     A probability this far above its null takes about 9 p (1 - p) / (p - p0)^2 draws, and unanimous
-    ones take log(alpha) / log(p0): a claim about a rare competitor is beyond the means of few
-    draws.
+    ones take log(alpha) / log(p0): a statement about a rare competitor needs more than few draws.
     """
     gap, inner = probability - null, null.clamp(1e-12, 1 - 1e-15)
-    least = math.log(means.alpha) / inner.log()
+    least = math.log(budget.alpha) / inner.log()
     needed = (9 * probability * (1 - probability) / gap.clamp(min=1e-12).square()).maximum(least)
-    can = (gap > 0) & (least <= means.draws)
-    return torch.where(can, 1 / needed, -(-gap).clamp(min=0) - least / means.draws)
-
-
-def _shares(counts: Tensor) -> Tensor:
-    """Estimate probabilities from a few samples: none is thought to be 0 or 1."""
-    counts = counts.double()
-    total = counts.sum(-1, keepdim=True)
-    return (counts + 0.5 / counts.shape[-1]) / (total + 0.5)
+    can = (gap > 0) & (least <= budget.draws)
+    return torch.where(can, 1 / needed, -(-gap).clamp(min=0) - least / budget.draws)

@@ -1,8 +1,7 @@
 """One table of everything that noise samples show; every certificate reads it, none draws again.
 
-A sample shows a label, and how unsure the net is. Counted together,
-they answer for every threshold of the score at once: which fraction of the samples is class c AND
-certain, which share is uncertain.
+A sample shows a label and a score of uncertainty. Counted together they hold, for every threshold
+of the score at once, which fraction of the samples is class c AND certain, and which is uncertain.
 """
 
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from surefoot.models.border import check_rows, outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.streams import generator
 from surefoot.types import Images, PerExample, rejects
+from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.selective import check_score, scored
 from surefoot.uncertainty.vote import Vote
 
@@ -47,23 +47,21 @@ class Table:
         """Return the number of samples of an image."""
         return int(self.joint[0].sum() + self.broken[0])
 
-    def votes(self, threshold: float | None = None) -> Tensor:
-        """Count outcomes, `[B, C + 1]`, or with a threshold also "uncertain", `[B, C + 2]`.
+    def votes(self, threshold: float | None = None) -> Counts:
+        """Count labels, and with a threshold also "uncertain".
 
         A sample is certain where its score is at most the threshold, one of the edges; a score that
-        is no number is uncertain. The last column counts broken samples.
+        is no number is uncertain.
         """
-        broken = self.broken.unsqueeze(1)
         if threshold is None:
-            return torch.cat([self.joint.sum(2), broken], 1)
+            return Counts(self.joint.sum(2), None, self.broken)
         if threshold not in self.edges:
             raise ValueError(
                 f"a threshold must be one of the {len(self.edges)} edges of the table, from"
                 f" {self.edges[0]:g} to {self.edges[-1]:g}; found {threshold:g}"
             )
         certain = self.joint[:, :, : self.edges.index(threshold) + 1].sum(2)
-        unsure = self.joint.sum((1, 2)) - certain.sum(1)
-        return torch.cat([certain, unsure.unsqueeze(1), broken], 1)
+        return Counts(certain, self.joint.sum((1, 2)) - certain.sum(1), self.broken)
 
     def scores(self) -> Tensor:
         """Count scores as `scores.histogram` does, `[B, E + 1]`; edges j / E are needed.
@@ -82,10 +80,9 @@ class Table:
         steps = torch.tensor(self.edges, dtype=torch.float64) * len(self.edges)
         if not bool((steps - torch.arange(1, len(steps) + 1)).abs().max() < 1e-9):
             raise ValueError("bounds of scores need edges 1 / E, 2 / E, ..., 1, such as UNIT")
-        counted = self.joint.sum(1)
-        inside = counted[:, :-2].clone()
-        inside[:, -1] += counted[:, -2]
-        return torch.cat([inside, (counted[:, -1] + self.broken).unsqueeze(1)], 1)
+        inside, above, unknown = self.joint.sum(1).split([len(self.edges), 1, 1], dim=1)
+        inside = torch.cat([inside[:, :-1], inside[:, -1:] + above], 1)
+        return torch.cat([inside, unknown + self.broken.unsqueeze(1)], 1)
 
 
 def count(

@@ -4,17 +4,17 @@ The bound of each look has a fraction of alpha of its own, so that stopping at a
 allowed: the last has most of it, because it matters most.
 """
 
-from functools import partial
-
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from surefoot.certify.smoothing.drawing import draw_until
 from surefoot.certify.smoothing.fixed import radii_from_counts
-from surefoot.certify.smoothing.procedure import Procedure
+from surefoot.certify.smoothing.sampling import CERTIFY, Sampling
 from surefoot.guarantees import Guarantee
 from surefoot.stats import lower_bound, upper_bound
 from surefoot.types import Images, Sets
+from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.vote import Vote
 
 LOOKS = 7
@@ -22,76 +22,61 @@ LOOKS = 7
 LAST = 0.8
 """Fraction of alpha that the last look has; the others share the rest equally."""
 LIKELY = 0.05
-"""Level of the bounds that tell what more samples could add; costs radius, never truth."""
+"""Level of the bounds that estimate what more samples could add; costs radius, never soundness."""
 
 
 def radii_within(
-    vote: Vote,
-    images: Images,
-    sets: Sets,
-    guarantee: Guarantee,
-    *,
-    alpha: float,
-    draws: int,
-    key: tuple[int, ...],
-    how: Procedure,
-    batch_size: int = 2000,
+    vote: Vote, images: Images, sets: Sets, guarantee: Guarantee, sampling: Sampling
 ) -> tuple[Tensor, Tensor, dict[str, object]]:
-    """Draw until `draws` samples could hardly add more than `how.tolerance` to a radius.
+    """Draw until all samples could hardly add more than `sampling.tolerance` to a radius.
 
     Args:
         vote: classifier and noise.
         images: inside the box.
         sets: alternatives `[B, A, O]`, not chosen on these samples.
         guarantee: whose radius is meant.
-        alpha: level of the joint claim about an image.
-        draws: at most so many samples an image.
-        key: of the noise.
-        how: rule, tolerance, levels.
-        batch_size: samples in one pass.
+        sampling: level, most samples and tolerance.
 
     Returns:
         radii `[B, A]`, samples `[B]`, and what they rest on, as of `radii_from_counts`.
     """
-    turn = partial(radii_from_counts, rule=how.rule)
+    draws, alpha, sets = sampling.n_certify, sampling.alpha, sets.cpu()
     looks = sorted({max(draws >> (LOOKS - 1 - k), 1) for k in range(LOOKS)})
     levels = [alpha * (1 - LAST) / max(len(looks) - 1, 1)] * (len(looks) - 1) + [alpha * LAST]
-    error, tolerance = vote.tv_error(images) or 0.0, how.tolerance or 0.0
+    how = {"rule": vote.rule, "error": vote.tv_error(images) or 0.0}
     radii = torch.zeros(sets.shape[:2], dtype=torch.float64)
     accepted = torch.zeros(len(images), dtype=torch.bool)
-    sets = sets.cpu()
 
-    def known(rows: Tensor, counts: Tensor, step: int) -> Tensor:
-        own, level = counts[rows], levels[step]
-        found, more = turn(own, sets[rows], guarantee, vote.sigma, level, error=error)
+    def decided(rows: Tensor, counts: Counts, step: int) -> Tensor:
+        found, more = radii_from_counts(
+            counts, sets[rows], guarantee, vote.sigma, levels[step], **how
+        )
         radii[rows] = found
         accepted[rows] = torch.as_tensor(more.get("accepted", False)).expand(len(rows))
-        hope = torch.zeros_like(found)
-        for place in range(sets.shape[1]):
-            one = sets[rows, place : place + 1]
-            hopeful = _hopeful(own, one[:, 0], looks[step], draws)
-            hope[:, place] = turn(
-                hopeful, one, guarantee, vote.sigma, levels[-1], error=error, trials=draws
-            )[0][:, 0]
-        return hope.amax(1) - found.amax(1) <= tolerance
+        hopes = []
+        for one in sets[rows].split(1, dim=1):
+            hopeful = _hopeful(counts, one[:, 0], looks[step], draws)
+            hope, _ = radii_from_counts(
+                hopeful, one, guarantee, vote.sigma, levels[-1], trials=draws, **how
+            )
+            hopes.append(hope)
+        return torch.cat(hopes, 1).amax(1) - found.amax(1) <= (sampling.tolerance or 0.0)
 
-    drawn = draw_until(
-        known, vote, images, sets.shape[2], looks=looks, key=key, batch_size=batch_size
-    )
+    counts, samples = draw_until(decided, vote, images, CERTIFY, looks, sampling)
     spent = f"{1 - LAST:.2g} of it over the first {len(looks) - 1} of {len(looks)} looks"
     details: dict[str, object] = {
         "error_budget": f"alpha over all looks ({spent}); within a look, as without a tolerance",
-        "counts": drawn.counts.to(images.device),
+        "counts": counts.to(images.device),
     }
-    if guarantee.quantifier == "some" and how.rule == "argmax":
+    if guarantee.quantifier == "some" and vote.rule == "argmax":
         details["accepted"] = accepted.to(images.device)
-    return radii.to(images.device), drawn.samples, details
+    return radii.to(images.device), samples, details
 
 
-def _hopeful(counts: Tensor, members: Tensor, look: int, draws: int) -> Tensor:
+def _hopeful(counts: Counts, members: Tensor, look: int, draws: int) -> Counts:
     """Return the counts that all draws may show at best: members high, others low."""
-    inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
-    own = counts.masked_fill(~inside, 0).sum(1, keepdim=True)
+    inside, table = pad(members, (0, 1)), counts.table
+    own = table.masked_fill(~inside, 0).sum(1, keepdim=True)
     gain = upper_bound(own, look, LIKELY) / own.clamp(min=1)
-    found = torch.where(inside, counts * gain, lower_bound(counts, look, LIKELY))
-    return (draws * found).round().clamp(0, draws)
+    found = torch.where(inside, table * gain, lower_bound(table, look, LIKELY))
+    return Counts.of((draws * found).round().clamp(0, draws), counts.uncertain is not None)

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.certify.smoothing.fixed import radii_from_counts
-from surefoot.certify.smoothing.table import Table
+from surefoot.certify.smoothing.fixed import Bounded, radii_from_counts
+from surefoot.certify.smoothing.sampling import CERTIFY, SELECT
+from surefoot.certify.smoothing.table import Table, count
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, smoothed_radius
-from surefoot.stats import lower_bound, upper_bound
-from surefoot.types import Sets
-from surefoot.uncertainty.vote import Rule
+from surefoot.types import Images, Labels, Model, Sets
+from surefoot.uncertainty.counts import Counts
+from surefoot.uncertainty.selective import score_of
+from surefoot.uncertainty.vote import Rule, Vote
 
 
 class TwoRadii(NamedTuple):
@@ -69,16 +71,15 @@ def two_radii(
         alpha: level of each radius on its own.
         error: of the noise, `Vote.tv_error`.
     """
-    chosen, votes = selection.votes(threshold), table.votes(threshold)
-    labels = chosen[:, :-2].argmax(1)
-    plain_labels = selection.votes()[:, :-1].argmax(1)
-    alone, both = _one_hot(plain_labels, selection.votes()), _one_hot(labels, chosen)
+    chosen, votes, plain_votes = selection.votes(threshold), table.votes(threshold), table.votes()
+    labels, plain_labels = chosen.labels.argmax(1), selection.votes().labels.argmax(1)
+    alone, both = _one_hot(plain_labels, plain_votes), _one_hot(labels, votes)
     either = both.clone()
     either[:, :, -1] = True
-    wins = (chosen.gather(1, labels.unsqueeze(1)) > chosen[:, -2:]).all(1)
-    plain_votes = table.votes()
+    wins = chosen.labels.amax(1) > chosen.table[:, chosen.labels.shape[1] :].amax(1)
+    most = votes.labels.amax(1)
 
-    def radii(counts: Tensor, sets: Sets, guarantee: Guarantee, rule: Rule = "argmax") -> Tensor:
+    def radii(counts: Counts, sets: Sets, guarantee: Guarantee, rule: Rule = "argmax") -> Tensor:
         found, _ = radii_from_counts(counts, sets, guarantee, sigma, alpha, rule=rule, error=error)
         return found[:, 0]
 
@@ -86,12 +87,12 @@ def two_radii(
     return TwoRadii(
         label=labels,
         plain_label=plain_labels,
-        uncertain=votes[:, -2] >= votes[:, :-2].amax(1),
-        undecided=2 * votes[:, :-2].amax(1) <= table.draws,
+        uncertain=votes.outcomes[:, -1] >= most,
+        undecided=2 * most <= table.draws,
         one_bound=radii(plain_votes, alone, Local(), "majority"),
         plain=radii(plain_votes, alone, Local()),
         certain=torch.where(wins, certain, 0.0),
-        pairwise=_pairwise(votes, both[:, 0], sigma, alpha, error),
+        pairwise=_pairwise(votes, labels, sigma, alpha, error),
         tight=radii(votes, either, LabelOrUncertain()),
         majority_certain=radii(votes, both, Local(), "majority"),
         majority=radii(votes, either, LabelOrUncertain(), "majority"),
@@ -132,19 +133,56 @@ def best_threshold(
     return found
 
 
-def _one_hot(labels: Tensor, votes: Tensor) -> Sets:
+def by_radius(
+    model: Model,
+    images: Images,
+    labels: Labels,
+    score: str,
+    max_rejection: float,
+    *,
+    sigma: float,
+    seed: int = 0,
+) -> float:
+    """Return the threshold with the largest mean radius (ii), same label or uncertain.
+
+    The thresholds tried are the twentieths of the scores of these images; `best_threshold`
+    compares them from 1000 noise samples an image, at level 1e-3.
+
+    Args:
+        model: without a column "uncertain".
+        images: validation images, never those that are certified.
+        labels: of these images.
+        score: of `uncertainty.scores`.
+        max_rejection: largest fraction of the images that may be uncertain.
+        sigma: standard deviation of the noise, above 0.
+        seed: of the noise.
+
+    Raises:
+        ValueError: no noise, or every threshold rejects more.
+    """
+    if not sigma > 0:
+        raise ValueError(
+            f"a radius needs noise: give a `sigma` (--threshold-sigma) above 0; found {sigma:g}"
+        )
+    scores = score_of(model, images, score).double()
+    fractions = torch.arange(1, 21, dtype=torch.float64) / 20
+    edges = sorted({*scores[~scores.isnan()].quantile(fractions).tolist()})
+    vote = Vote(model, sigma)
+    selection = count(vote, images, 100, SELECT, seed, score=score, edges=edges)
+    table = count(vote, images, 1000, CERTIFY, seed, score=score, edges=edges)
+    return best_threshold(selection, table, labels, sigma=sigma, alpha=1e-3, rejected=max_rejection)
+
+
+def _one_hot(labels: Tensor, votes: Counts) -> Sets:
     """Return the alternatives {label} of each image, `[B, 1, O]`."""
-    found = torch.zeros(len(votes), 1, votes.shape[1] - 1, dtype=torch.bool)
+    found = torch.zeros_like(votes.outcomes, dtype=torch.bool).unsqueeze(1)
     return found.scatter(2, labels.view(-1, 1, 1), True)
 
 
-def _pairwise(votes: Tensor, members: Tensor, sigma: float, alpha: float, error: float) -> Tensor:
-    trials = int(votes[0].sum())
-    inside = torch.cat([members, torch.zeros_like(members[:, :1])], 1)
-    low = lower_bound(votes, trials, alpha / 2).masked_fill(~inside, 0.0).amax(1)
-    low = (low - error).clamp(min=0)
-    beside = inside.clone()
-    beside[:, -2] = True  # "uncertain" is no competitor here
-    high = upper_bound(votes, trials, alpha / 2).masked_fill(beside, 0.0).amax(1)
-    high = (high + error).clamp(max=1)
-    return smoothed_radius(low.view(-1, 1, 1), high.unsqueeze(1), sigma)[:, 0]
+def _pairwise(votes: Counts, labels: Tensor, sigma: float, alpha: float, error: float) -> Tensor:
+    bounded, own = Bounded(int(votes.samples[0]), error), labels.unsqueeze(1)
+    low = bounded.low(votes.labels.gather(1, own), alpha / 2)
+    others = votes.labels.scatter(1, own, 0)  # "uncertain" is no competitor here
+    most = torch.maximum(others.amax(1), votes.broken)
+    high = bounded.high(most.unsqueeze(1), alpha / 2)
+    return smoothed_radius(low.unsqueeze(1), high, sigma)[:, 0]

@@ -265,8 +265,8 @@ def _readings(table: Table, asked: Asked) -> dict[str, Tensor]:
     return {
         "mean": scores.double() @ middles / draws,
         "median": torch.where(half.any(1), ends[half.int().argmax(1)], 1.0),
-        "unsure": votes[:, -2:].sum(1).double() / draws,
-        "split": 1 - table.votes()[:, :-1].amax(1).double() / draws,
+        "unsure": (draws - votes.labels.sum(1)).double() / draws,
+        "split": 1 - table.votes().labels.amax(1).double() / draws,
     }
 
 
@@ -295,8 +295,8 @@ def _bounds(table: Table, asked: Asked, shift: float) -> Bounds:
 def _unsure_bounds(table: Table, threshold: float, shift: float, alpha: float) -> Bound:
     """Bound the probability of unsure samples: one count a side; broken ones on the bad side."""
     votes, draws = table.votes(threshold), table.draws
-    low = lower_bound(votes[:, -2], draws, alpha)
-    high = upper_bound(votes[:, -2:].sum(1), draws, alpha)
+    low = lower_bound(votes.outcomes[:, -1], draws, alpha)
+    high = upper_bound(draws - votes.labels.sum(1), draws, alpha)
     return Bound(_moved(low, -shift), _moved(high, shift))
 
 
@@ -307,10 +307,9 @@ def _split_bounds(table: Table, shift: float, alpha: float) -> Bound:
     same counts, so alpha is shared by all labels. Below: $\max_c p_c(x') \le \Phi(\Phi^{-1}(\max_c
     p_c(x)) + \rho)$, and only the bound of the truly heaviest label can fail, so each has alpha.
     """
-    votes, draws = table.votes(), table.draws
-    labels, broken = votes[:, :-1], votes[:, -1:]
+    (labels, _, broken), draws = table.votes(), table.draws
     least = lower_bound(labels.amax(1), draws, alpha / labels.shape[1])
-    most = upper_bound((labels + broken).amax(1), draws, alpha)
+    most = upper_bound((labels.amax(1) + broken), draws, alpha)
     return Bound(1 - _moved(most, shift), 1 - _moved(least, -shift))
 
 

@@ -117,8 +117,8 @@ def rejection_curve(
         how, error = {"score": score, "edges": thresholds}, vote.tv_error(images) or 0.0
         chosen = smoothing.count(vote, images, n_select, smoothing.SELECT, seed, **how)
         table = smoothing.count(vote, images, n_certify, smoothing.CERTIFY, seed, **how)
-        parts, votes = [], table.votes()
-        top = votes.gather(1, chosen.votes()[:, :-1].argmax(1, keepdim=True)).squeeze(1)
+        parts, labels_of = [], chosen.votes().labels.argmax(1, keepdim=True)
+        top = table.votes().labels.gather(1, labels_of).squeeze(1)
         mass = {"top_fraction": (top.double() / table.draws).numpy()}
         for threshold in thresholds:
             radii = smoothing.two_radii(

@@ -2,34 +2,15 @@
 
 from dataclasses import replace
 
-from surefoot.data.groups import KNOWN
 from surefoot.guarantees import Affinity
 from surefoot.papers.experiment import Experiment, Setting, at_scales
-from surefoot.papers.gloro.parts import BESIDE, PAIRS, SMOKE, relaxing
-from surefoot.papers.sets import graded, sets
+from surefoot.papers.gloro.gloro_rows import BESIDE, PAIRS, SMOKE, relaxing
+from surefoot.papers.set_tables import graded, sets
 from surefoot.training import PRESETS, Augmentation, Training
 
 OURS = "Beyond the papers: no published figures. "
-FASHION_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-FASHION_GROUPS = Affinity(
-    (
-        tuple(FASHION_NAMES.index(name) for name in KNOWN["tops"]),
-        tuple(FASHION_NAMES.index(name) for name in KNOWN["shoes"]),
-        (1,),
-        (8,),
-    )
-)
+TOPS_AND_SHOES = Affinity(((0, 2, 3, 4, 6), (5, 7, 9), (1,), (8,)))
+"""Fashion-MNIST: the groups of `data.groups.KNOWN`."""
 KINDS = Affinity(((0, 1, 8, 9), (2, 3, 4, 5, 6, 7)))
 """CIFAR-10: vehicles, animals."""
 CONFUSED = Affinity(((0, 8), (1, 9), (2, 6), (3, 5), (4, 5), (4, 7)))
@@ -85,7 +66,6 @@ BLENDED_SIZES = {
 }
 FASHION_SIZES = {"smoke": SMOKE, "small": FASHION_SMALL, "paper": FASHION}
 CIFAR_SIZES = {"smoke": SMOKE, "small": CIFAR_SMALL, "paper": CIFAR}
-HUMAN = {"nets": relaxing(0.141, CONFUSED, eps_to=1.1), "eps": 0.141}
 
 EXPERIMENTS = {
     "gloro-blended": Experiment(
@@ -103,7 +83,7 @@ EXPERIMENTS = {
         source="Fashion-MNIST: VRA local, RT2, RT3, affinity (tops, shoes), l2 0.3",
         remark=OURS + BESIDE + "Shirt, T-shirt, pullover, dress and coat are the ambiguous ones.",
         scales=at_scales(
-            sets, FASHION_SIZES, nets=relaxing(0.3, FASHION_GROUPS, form="bottom"), eps=0.3
+            sets, FASHION_SIZES, nets=relaxing(0.3, TOPS_AND_SHOES, form="bottom"), eps=0.3
         ),
     ),
     "gloro-cifar10-sets": Experiment(
@@ -116,14 +96,12 @@ EXPERIMENTS = {
         source="CIFAR-10: groups learned from CIFAR-10N, certified sets judged by CIFAR-10H",
         remark=OURS + BESIDE + "Groups: maximal cliques of pairs that annotators of the training"
         " images confuse by 0.03 or more. Judges: about fifty votes on each test image.",
-        scales={
-            **at_scales(graded, {"smoke": SMOKE}, judged="blended-digits", **HUMAN),
-            **at_scales(
-                graded,
-                {"small": CIFAR_SMALL, "paper": CIFAR},
-                judged="cifar10h",
-                **HUMAN,
-            ),
-        },
+        scales=at_scales(
+            graded,
+            {**CIFAR_SIZES, "smoke": {"setting": SMOKE, "judged": "blended-digits"}},
+            judged="cifar10h",
+            nets=relaxing(0.141, CONFUSED, eps_to=1.1),
+            eps=0.141,
+        ),
     ),
 }

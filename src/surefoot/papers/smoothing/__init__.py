@@ -2,9 +2,9 @@
 
 from surefoot.papers.experiment import Experiment
 from surefoot.papers.smoothing.ood import EXPERIMENTS as OOD
-from surefoot.papers.smoothing.recipes import EXPERIMENTS as RECIPES
-from surefoot.papers.smoothing.rejection import EXPERIMENTS as REJECTION
+from surefoot.papers.smoothing.rejection_gains import EXPERIMENTS as GAINS
+from surefoot.papers.smoothing.smoothing_recipes import EXPERIMENTS as RECIPES
 
-EXPERIMENTS: dict[str, Experiment] = {**REJECTION, **RECIPES, **OOD}
+EXPERIMENTS: dict[str, Experiment] = {**GAINS, **RECIPES, **OOD}
 
 __all__ = ["EXPERIMENTS"]

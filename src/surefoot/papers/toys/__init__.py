@@ -1,7 +1,6 @@
 """Toys with exact answers: many small nets at once, their boundaries, margins, simplicity bias."""
 
-from surefoot.papers.toys.oscillation import Changes
-from surefoot.papers.toys.plane import (
+from surefoot.papers.toys.boundaries import (
     boundary,
     distance_to,
     efficiency,
@@ -10,6 +9,7 @@ from surefoot.papers.toys.plane import (
     margins,
     smallest_ratio,
 )
+from surefoot.papers.toys.oscillation import Changes
 from surefoot.papers.toys.simplicity import randomised_aucs
 from surefoot.papers.toys.stack import Stack, fit_together
 from surefoot.papers.toys.suite import (

@@ -16,8 +16,8 @@ from torch import Tensor
 from surefoot.data import Data
 from surefoot.data.toys import UNIT, narrow_corridor, slabs, two_distance
 from surefoot.limits import nearest_other_class
+from surefoot.papers.toys.boundaries import efficiency, grid, lead, margins, smallest_ratio
 from surefoot.papers.toys.oscillation import Changes
-from surefoot.papers.toys.plane import efficiency, grid, lead, margins, smallest_ratio
 from surefoot.papers.toys.stack import Stack, fit_together
 from surefoot.threat import Norm, Threat
 from surefoot.training import Recipe, make_recipe

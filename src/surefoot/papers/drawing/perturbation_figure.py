@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from surefoot.papers.gallery import Gallery
+from surefoot.papers.perturbed_images import Gallery
 from surefoot.report import style
 from surefoot.report.perturbations import planes_last, show_change
 from surefoot.version import __version__
@@ -24,7 +24,7 @@ def perturbation_gallery(found: Gallery) -> "matplotlib.figure.Figure":
     Changes share one scale in each picture; blue is darker, red lighter, or colours around grey.
 
     Args:
-        found: of `papers.gallery.gallery`.
+        found: of `papers.perturbed_images.gallery`.
     """
     names, count = list(found.images), len(found.data)
     changes = {name: found.images[name] - found.images["image"] for name in names[1:]}

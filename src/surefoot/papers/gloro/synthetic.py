@@ -5,8 +5,8 @@ from dataclasses import replace
 from surefoot.data.toys.crescents import CRESCENT_UNIT
 from surefoot.guarantees import Affinity, Local, RelaxedTopK
 from surefoot.papers.experiment import Experiment, Setting, at_scales
-from surefoot.papers.gloro.parts import BESIDE, net
-from surefoot.papers.sets import regions
+from surefoot.papers.gloro.gloro_rows import BESIDE, net
+from surefoot.papers.set_tables import regions
 from surefoot.training import Training
 
 EPS = 0.2 * CRESCENT_UNIT

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot.papers.regions import Region
+from surefoot.papers.certified_regions import Region
 from surefoot.report import style
 from surefoot.version import __version__
 from surefoot.wording import percent
@@ -27,7 +27,7 @@ def region_grid(regions: Sequence[Region]) -> "matplotlib.figure.Figure":
     Rejected places are grey; the thin line is where the best class changes.
 
     Args:
-        regions: of `papers.regions.region`; the window is that of the points of the first.
+        regions: of `certified_regions.region`; the points of the first give the window.
     """
     if not regions:
         raise ValueError("expected at least one region; found none")

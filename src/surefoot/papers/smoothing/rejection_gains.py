@@ -14,7 +14,7 @@ READ = (
     " images, chosen on these; the errors of both classifiers count as radius 0. "
 )
 QUICK = VoteSearch(steps=5, draws=4, n_choose=100, n_confirm=400)
-SCORES = ("entropy", "least-confidence", "margin")
+SCORES = ("entropy", "least-confidence", "margin-uncertainty")
 OF_MEMBERS = ("mutual-information", "vote-disagreement")
 DENSE = {"name": "mlp", "inputs": 784, "hidden": (256, 256)}
 SMOKE = Setting(
@@ -86,11 +86,22 @@ def _small(row: Row) -> Row:
     return replace(row, net=several if "nets" in row.net else few)
 
 
+SEED = "Daeubener et al. 2024, after its abstract: "
+SMALLEST = {
+    "setting": SMOKE,
+    "scores": ("entropy",),
+    "n_certify": 200,
+    "radii": (0.0, 0.25, 0.5, 1.0),
+    "search": QUICK,
+}
+RESNET = Row("ResNet-20", make_recipe("noise"))
+PREACT = replace(RESNET, name="PreActResNet-18", net={"name": "preactresnet18", "width": 64})
+
 EXPERIMENTS = {
     "smoothing-digits": Experiment(
-        source="Daeubener et al. 2024, after its abstract: digits, sigma 0.5",
-        remark=READ + "Digits of 8 x 8 pixels, a dense net.",
-        scales=at_scales(
+        SEED + "digits, sigma 0.5",
+        READ + "Digits of 8 x 8 pixels, a dense net.",
+        at_scales(
             rejecting,
             {"smoke": SMOKE, "small": DIGITS, "paper": DIGITS},
             rows=(Row("MLP", make_recipe("noise", sigma=0.5)),),
@@ -102,85 +113,41 @@ EXPERIMENTS = {
         ),
     ),
     "smoothing-fashion-mnist": Experiment(
-        source="Daeubener et al. 2024, after its abstract: Fashion-MNIST, sigma 0.5",
-        remark=READ + "Scale small: 20,000 images, 8 epochs, 200 test images, 2,000 samples.",
-        scales=at_scales(
+        SEED + "Fashion-MNIST, sigma 0.5",
+        READ + "Scale small: 20,000 images, 8 epochs, 200 test images, 2,000 samples.",
+        at_scales(
             rejecting,
-            {"smoke": SMOKE},
-            rows=tuple(_small(row) for row in nets(0.5)),
-            scores=("entropy",),
-            of_members=OF_MEMBERS,
-            sigma=0.5,
-            n_certify=200,
-            radii=(0.0, 0.25, 0.5, 1.0),
-            search=QUICK,
-        )
-        | at_scales(
-            rejecting,
-            {"small": FASHION_SMALL},
+            {
+                "smoke": {**SMALLEST, "rows": tuple(_small(row) for row in nets(0.5))},
+                "small": {"setting": FASHION_SMALL, "n_certify": 2_000},
+                "paper": {"setting": FASHION, "n_certify": 100_000},
+            },
             rows=nets(0.5),
             scores=SCORES,
             of_members=OF_MEMBERS,
             sigma=0.5,
-            n_certify=2_000,
-            radii=(0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
-            search=VoteSearch(),
-        )
-        | at_scales(
-            rejecting,
-            {"paper": FASHION},
-            rows=nets(0.5),
-            scores=SCORES,
-            of_members=OF_MEMBERS,
-            sigma=0.5,
-            n_certify=100_000,
             radii=(0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
             search=VoteSearch(),
         ),
     ),
     "smoothing-cifar10": Experiment(
-        source="Daeubener et al. 2024, after its abstract: CIFAR-10, ResNet-20, sigma 0.25",
-        remark=READ
+        SEED + "CIFAR-10, ResNet-20, sigma 0.25",
+        READ
         + "Scale small: a ResNet-20 trained without noise by others, tuned with noise for 4 epochs"
         " on 10,000 images; 100 test images, 2,000 samples (half an hour of one core).",
-        scales=at_scales(
+        at_scales(
             rejecting,
-            {"smoke": SMOKE},
-            rows=(
-                Row(
-                    "ResNet-20", make_recipe("noise", sigma=0.25), net={"name": "mlp", "inputs": 64}
-                ),
-            ),
-            scores=("entropy",),
-            sigma=0.25,
-            n_certify=200,
-            radii=(0.0, 0.25, 0.5, 1.0),
-            search=QUICK,
-        )
-        | at_scales(
-            rejecting,
-            {"small": CIFAR_SMALL},
-            rows=(Row("ResNet-20", make_recipe("noise", sigma=0.25)),),
-            scores=("entropy",),
-            sigma=0.25,
-            n_certify=2_000,
-            radii=(0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75),
-            search=VoteSearch(),
-        )
-        | at_scales(
-            rejecting,
-            {"paper": CIFAR},
-            rows=(
-                Row("ResNet-20", make_recipe("noise", sigma=0.25)),
-                Row(
-                    "PreActResNet-18",
-                    make_recipe("noise", sigma=0.25),
-                    net={"name": "preactresnet18", "width": 64},
-                ),
-            ),
+            {
+                "smoke": {
+                    **SMALLEST,
+                    "rows": (replace(RESNET, net={"name": "mlp", "inputs": 64}),),
+                },
+                "small": {"setting": CIFAR_SMALL, "scores": ("entropy",), "n_certify": 2_000},
+                "paper": {"setting": CIFAR, "rows": (RESNET, PREACT), "n_certify": 100_000},
+            },
+            rows=(RESNET,),
             scores=SCORES,
             sigma=0.25,
-            n_certify=100_000,
             radii=(0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75),
             search=VoteSearch(),
         ),

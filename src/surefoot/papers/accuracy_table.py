@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,9 @@ from surefoot.data import Data, load
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
+from surefoot.papers.drawing.lines import curves
 from surefoot.papers.experiment import (
-    Curves,
+    Draw,
     Outcome,
     Published,
     Row,
@@ -73,8 +75,8 @@ def capacity(
         found = table(folder / f"width-{width}", seed, rows=rows, setting=wide, threats={})
         records += found.records
         compared += [replace(entry, figure=f"width {width}") for entry in found.compared]
-    picture = replace(against_radius(compared), title="Clean accuracy against width")
-    return Outcome(compared, records, {"capacity": picture})
+    drawn = against_radius(compared, "Clean accuracy against width")
+    return Outcome(compared, records, {"capacity": drawn})
 
 
 def transfer(
@@ -152,8 +154,10 @@ def _compare(row: Row, records: Sequence[Record]) -> list[Published]:
     return [Published.beside(row, name, ours) for name, ours in found.items()]
 
 
-def against_radius(compared: Sequence[Published]) -> Curves:
+def against_radius(
+    compared: Sequence[Published], title: str = "Accuracy, clean and attacked"
+) -> Draw:
     """Lay out accuracy against the figures of the table, clean first, one line a row."""
     frame = pd.DataFrame([vars(entry) for entry in compared])
     frame = frame.rename(columns={"figure": "x", "ours": "y"})
-    return Curves("Accuracy, clean and attacked", "", "accuracy", frame)
+    return partial(curves, frame, title, "", "accuracy")

@@ -5,7 +5,7 @@ from typing import Any
 
 from surefoot.guarantees import Affinity, Guarantee, Local, RelaxedTopK, TopK
 from surefoot.papers.experiment import Row, Setting
-from surefoot.papers.sets import Net
+from surefoot.papers.set_tables import Net
 from surefoot.training import Training, make_recipe
 
 SMOKE = Setting(

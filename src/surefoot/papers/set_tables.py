@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,19 @@ from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Guarantee, Local
 from surefoot.models import Double
-from surefoot.papers import human
+from surefoot.papers import judged_sets
+from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.certified_regions import region
+from surefoot.papers.drawing.lines import curves
+from surefoot.papers.drawing.region_figures import region_grid
 from surefoot.papers.experiment import (
-    Certified,
-    Curves,
+    Draw,
     Outcome,
     Published,
     Row,
     Setting,
     evaluated,
 )
-from surefoot.papers.regions import region
-from surefoot.papers.table import part, trained
 from surefoot.stats import Interval, binomial_p_value
 from surefoot.threat import Threat
 
@@ -117,9 +119,9 @@ def graded(
     for record in outcome.records:
         name = record.header.name
         row = Row(name, nets[0].row.recipe)
-        mass = human.votes_inside(record, votes, eps)
+        mass = judged_sets.votes_inside(record, votes, eps)
         outcome.compared.append(Published.beside(row, "fraction of votes", mass))
-        voted = human.voted_sets(record, votes, eps)
+        voted = judged_sets.voted_sets(record, votes, eps)
         if voted is not None:
             outcome.compared.append(Published.beside(row, "sets voters name", voted))
             outcome.findings.append(f"{name}: {_where(record, votes, eps)}")
@@ -152,7 +154,7 @@ def regions(
         _, model = trained(net.row, setting, folder, seed)
         found = region(net.row.name, model, test, guarantee=net.guarantee, eps=eps, side=side)
         drawn.append(found)
-    return replace(outcome, pictures={"regions": Certified(drawn), **outcome.pictures})
+    return replace(outcome, figures={"regions": partial(region_grid, drawn), **outcome.figures})
 
 
 def compare(row: Row, record: Record, eps: float) -> list[Published]:
@@ -204,7 +206,7 @@ def checked(records: Sequence[Record]) -> str:
     return f"{inside:,} attacks inside certified radii, {refuted} contradictions"
 
 
-def against_radius(records: Sequence[Record], eps: float) -> Curves:
+def against_radius(records: Sequence[Record], eps: float) -> Draw:
     """Lay out relaxed VRA (of one label: local VRA) over the radius, one line an entry."""
     lines = []
     for record in records:
@@ -212,7 +214,8 @@ def against_radius(records: Sequence[Record], eps: float) -> Curves:
             found = certified_sets.relaxed_accuracy(record, radius)
             bounds = {"y": found.value, "low": found.low, "high": found.high}
             lines.append({"row": record.header.name, "x": radius, **bounds})
-    return Curves("Label in a certified set", "l2 radius", "VRA", pd.DataFrame(lines))
+    title = "Label in a certified set"
+    return partial(curves, pd.DataFrame(lines), title, "l2 radius", "VRA")
 
 
 def _certified(
@@ -240,7 +243,7 @@ def _sign_test(more: int, less: int) -> float:
 
 
 def _where(record: Record, votes: torch.Tensor, eps: float) -> str:
-    unsure, sure = human.sets_where_unsure(record, votes, eps)
+    unsure, sure = judged_sets.sets_where_unsure(record, votes, eps)
     words = ["-" if found is None else f"{100 * found.value:.1f} %" for found in (unsure, sure)]
     return (
         f"a set of two or more is certified on {words[0]} of the images with split votes, on"

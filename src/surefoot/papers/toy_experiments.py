@@ -1,6 +1,7 @@
 """Toys in the plane, where accuracy, margins and boundaries are known exactly."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +13,8 @@ from surefoot.files import write_whole
 from surefoot.limits import nearest_other_class
 from surefoot.models import build
 from surefoot.papers import toys
+from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_grid
 from surefoot.papers.experiment import (
-    Boundaries,
-    Oscillations,
     Outcome,
     Published,
 )
@@ -55,8 +55,11 @@ def plane(
             ours, low, high = found.mean(), found.min(), found.max()
             compared.append(Published(row, figure, None, ours, low, high))
     panels = toys.panels(drawn, seed=seed, updates=updates)
-    pictures = {"boundaries": Boundaries(panels), "oscillation": Oscillations(panels)}
-    return Outcome(compared, pictures=pictures)
+    figures = {
+        "boundaries": partial(boundary_grid, panels),
+        "oscillation": partial(oscillation_grid, panels),
+    }
+    return Outcome(compared, figures=figures)
 
 
 def _measured(folder: Path, cell: Cell, seeds: range, updates: int) -> pd.DataFrame:
@@ -104,7 +107,7 @@ def gaussian_process(
         for panel in panels
         for column, figure in FIGURES.items()
     ]
-    return Outcome(compared, pictures={"boundaries": Boundaries(panels)})
+    return Outcome(compared, figures={"boundaries": partial(boundary_grid, panels)})
 
 
 def _process(points: Data, width: int, seed: int) -> DUE:

@@ -1,0 +1,62 @@
+"""The page of a reproduced experiment: published beside ours, verdicts, and the paper's figure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from surefoot.files import write_whole
+from surefoot.papers.experiment import Experiment, Outcome, Published
+from surefoot.papers.run import verdicts
+from surefoot.report.page import render
+from surefoot.report.style import to_data_uri, to_svg
+
+
+def write_experiment(
+    experiment: Experiment, outcome: Outcome, folder: Path | str, *, scale: str
+) -> Path:
+    """Write `experiment.html` and each picture as an SVG file, all or nothing each.
+
+    Args:
+        experiment: what was run.
+        outcome: what it gave.
+        folder: receives the files.
+        scale: at which it was run.
+    """
+    folder = Path(folder)
+    figures = {name: draw() for name, draw in outcome.figures.items()}
+    for name, figure in figures.items():
+        write_whole(folder / f"{name}.svg", to_svg(figure))
+    text = render(
+        "experiment.html",
+        package="surefoot.papers.drawing",
+        title=experiment.source,
+        scale=scale,
+        remark=experiment.remark,
+        columns=list(dict.fromkeys(entry.figure for entry in outcome.compared)),
+        rows=_rows(outcome.compared),
+        verdicts=verdicts(outcome.compared) + outcome.findings,
+        pictures={name: to_data_uri(figure) for name, figure in figures.items()},
+        has_records=bool(outcome.records),
+    )
+    write_whole(folder / "experiment.html", text.encode())
+    return folder / "experiment.html"
+
+
+def _rows(compared: Sequence[Published]) -> list[tuple[str, list[dict[str, str]]]]:
+    """Lay out the table: a row a classifier, a cell a figure."""
+    columns = list(dict.fromkeys(entry.figure for entry in compared))
+    found = {(entry.row, entry.figure): entry for entry in compared}
+    names = list(dict.fromkeys(entry.row for entry in compared))
+    return [(name, [_cell(found.get((name, column))) for column in columns]) for name in names]
+
+
+def _cell(entry: Published | None) -> dict[str, str]:
+    if entry is None:
+        return {"ours": "", "interval": "", "published": ""}
+    if not entry.fraction:
+        return {"ours": f"{entry.ours:.2f}", "interval": "", "published": ""}
+    published = "" if entry.published is None else f"{100 * entry.published:.1f}"
+    return {
+        "ours": f"{100 * entry.ours:.1f}",
+        "interval": f"[{100 * entry.low:.1f}, {100 * entry.high:.1f}]",
+        "published": published,
+    }

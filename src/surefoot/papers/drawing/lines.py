@@ -1,0 +1,181 @@
+"""Figures of lines: a line a row, fractions stacked, and estimates with bands among points."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from surefoot.report import style
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+PARTS = {
+    "certified": style.CERTIFIED,
+    "accepted": "#9CC7E3",
+    "rejected": style.UNKNOWN,
+    "wrong": style.ATTACKED,
+}
+"""Of stacked fractions: what certified, attacked and unknown mean elsewhere."""
+COLORS = ("#3A3A3A", "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#8C3B73")
+LINES = (style.ESTIMATED, "#009E73", "#E69F00", "#56B4E9")
+POINTS = ("#D55E00", "#0072B2", "#3A3A3A", "#CC79A7", "#009E73")
+MARKS = ("o", "s", "^", "D", "v")
+
+
+def curves(
+    frame: pd.DataFrame, title: str, across: str, up: str, *, percent: bool = True
+) -> "matplotlib.figure.Figure":
+    """Draw one line a row, attacked ones dashed, intervals as bars, published values as circles.
+
+    Args:
+        frame: columns `row`, `x`, `y`, and where known `low`, `high`, `published`.
+        title: of the figure.
+        across: label of the horizontal axis.
+        up: label of the vertical axis.
+        percent: the vertical axis shows fractions.
+    """
+    figure = style.new_figure(7.2, 4.4)
+    ax = figure.add_subplot()
+    for place, (name, lines) in enumerate(frame.groupby("row", sort=False)):
+        color = COLORS[place % len(COLORS)]
+        line = "o--" if str(name).startswith("attacked") else "o-"
+        ax.plot(lines["x"], lines["y"], line, color=color, label=str(name), markersize=4)
+        if "low" in lines:
+            _bars(ax, lines, color)
+        if "published" in lines and lines["published"].notna().any():
+            ax.plot(lines["x"], lines["published"], "o", mfc="none", color=color, markersize=8)
+    published = "published" in frame and frame["published"].notna().any()
+    _finish(ax, title, across, up, percent, "open circles: published" if published else "")
+    return figure
+
+
+def stacked(frame: pd.DataFrame, title: str, across: str) -> "matplotlib.figure.Figure":
+    """Draw fractions that add up to 1 on top of each other, named beside their colours.
+
+    Args:
+        frame: the column `x`, then a column a part, from the bottom up.
+        title: of the figure.
+        across: label of the horizontal axis.
+    """
+    figure = style.new_figure(7.2, 4.4)
+    ax = figure.add_subplot()
+    parts = [name for name in frame.columns if name != "x"]
+    colors = [PARTS.get(name, COLORS[place]) for place, name in enumerate(parts)]
+    fractions = [frame[name] for name in parts]
+    ax.stackplot(frame["x"], fractions, labels=parts, colors=colors, linewidth=0)
+    ax.set_ylim(0, 1)
+    ax.margins(x=0)
+    _finish(ax, title, across, "fraction of the images")
+    return figure
+
+
+def bands_and_points(
+    lines: pd.DataFrame,
+    points: pd.DataFrame,
+    title: str,
+    across: str,
+    up: str,
+    *,
+    fits: Mapping[str, tuple[float, float, float]] | None = None,
+    note: str = "",
+    percent: bool = True,
+) -> "matplotlib.figure.Figure":
+    """Draw estimates dotted, published lines faint, classifiers as points.
+
+    Open marks on a line: held-out points did not confirm the demanded risk or label uncertainty.
+
+    Args:
+        lines: columns `row`, `x`, `y`, `low`, `high`, `confirmed`.
+        points: columns `row` (their kind), `x`, `y`, and where known `low`, `high`.
+        title: of the figure.
+        across: label of the horizontal axis, of fractions.
+        up: label of the vertical axis.
+        fits: name -> intercept and slope of a published line, and where what it fits ends.
+        note: small print: what kind of metric the points are.
+        percent: the vertical axis shows fractions.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    figure = style.new_figure(7.2, 5.0)
+    ax = figure.add_subplot()
+    ends = [frame["x"].max() for frame in (lines, points) if len(frame)]
+    right = float(1.05 * max([*ends, 0.01]))
+    for name, (intercept, slope, end) in (fits or {}).items():
+        _published_line(ax, name, intercept, slope, min(right, end))
+    for place, (name, frame) in enumerate(lines.groupby("row", sort=False)):
+        _line(ax, str(name), frame, LINES[place % len(LINES)])
+    for place, (name, frame) in enumerate(points.groupby("row", sort=False)):
+        _points(ax, str(name), frame, place)
+    ax.set_xlim(0, right)
+    unconfirmed = len(lines) and bool((lines["confirmed"] < 0.5).any())
+    heading = "open marks: not confirmed on held-out points" if unconfirmed else ""
+    _finish(ax, title, across, up, percent, heading)
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    if note:
+        style.caption(figure, note)
+    return figure
+
+
+def _published_line(
+    ax: "matplotlib.axes.Axes", name: str, intercept: float, slope: float, end: float
+) -> None:
+    ends = np.array([0.0, end])
+    heights = intercept + slope * ends
+    ax.plot(ends, heights, "-", color=style.QUIET, linewidth=0.9, alpha=0.55)
+    ax.annotate(
+        name,
+        (ends[1], heights[1]),
+        xytext=(3, 0),
+        textcoords="offset points",
+        fontsize=7.5,
+        color=style.QUIET,
+        va="center",
+    )
+
+
+def _line(ax: "matplotlib.axes.Axes", name: str, frame: pd.DataFrame, color: str) -> None:
+    frame = frame.sort_values("x")
+    x, y = frame["x"].to_numpy(), frame["y"].to_numpy()
+    ax.fill_between(x, frame["low"], frame["high"], color=color, alpha=0.15, linewidth=0)
+    ax.plot(x, y, ":", color=color, linewidth=1.8, label=name)
+    firm = frame["confirmed"].to_numpy(dtype=float) >= 0.5
+    ax.plot(x[firm], y[firm], "o", color=color, markersize=4)
+    ax.plot(x[~firm], y[~firm], "o", mfc="white", color=color, markersize=5)
+
+
+def _points(ax: "matplotlib.axes.Axes", name: str, frame: pd.DataFrame, place: int) -> None:
+    color, mark = POINTS[place % len(POINTS)], MARKS[place % len(MARKS)]
+    if "low" in frame:
+        _bars(ax, frame[frame["low"].notna()], color)
+    label = f"{name} ({len(frame)})"
+    ax.plot(frame["x"], frame["y"], mark, color=color, markersize=4.5, alpha=0.85, label=label)
+
+
+def _bars(ax: "matplotlib.axes.Axes", frame: pd.DataFrame, color: str) -> None:
+    """Draw the intervals of lines or points."""
+    low, y, high = (frame[name].to_numpy(dtype=float) for name in ("low", "y", "high"))
+    ends = [y - low, high - y]
+    ax.errorbar(frame["x"], frame["y"], yerr=ends, fmt="none", color=color, alpha=0.35)
+
+
+def _finish(
+    ax: "matplotlib.axes.Axes",
+    title: str,
+    across: str,
+    up: str,
+    percent: bool = True,
+    heading: str = "",
+) -> None:
+    """Name the axes, format the vertical one, and put the legend below."""
+    from matplotlib.ticker import ScalarFormatter
+
+    style.tidy(ax)
+    if not percent:
+        ax.yaxis.set_major_formatter(ScalarFormatter())
+    style.title(ax, title)
+    ax.set_xlabel(across, fontsize=9)
+    ax.set_ylabel(up, fontsize=9)
+    style.legend_below(ax, heading)

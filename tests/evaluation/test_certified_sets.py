@@ -8,9 +8,11 @@ import pytest
 import torch
 from oracles import exact_pairwise, random_linear
 
+from made_header import made_header
 from surefoot.data import Data
 from surefoot.evaluation import Plain, Record, bracket, metrics
 from surefoot.evaluation import certified_sets as figure
+from surefoot.evaluation.header import LipschitzPart
 from surefoot.evaluation.record import join_radii, join_sets
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build
@@ -29,12 +31,8 @@ def make(sets, radii, labels, *, classes=4, guarantee=THREE):
         rows[column] = 0.0
     for column in ("accepted", "certified_accepted", "clean", "set", "attack"):
         rows[column] = ""
-    header = {
-        "data": {"classes": [f"c{place}" for place in range(classes)]},
-        "guarantee": guarantee.describe(),
-        "certificate": {"method": "lipschitz"},
-    }
-    return Record(rows, header)
+    parts = {"classes": classes, "guarantee": guarantee, "certificate": LipschitzPart()}
+    return Record(rows, made_header(len(rows), **parts))
 
 
 #                 right alone | right in the pair | wrong alone, right pair | nothing | wrong

@@ -26,7 +26,7 @@ def whole(tmp_path_factory):
     # As a vote under noise would leave it: finite radii, and a method that knows no infinite one.
     record.rows["certified"] = 0.0
     record.rows["radii"] = "0.0"
-    record.header["certificate"] = {
+    record.header.certificate = {
         "method": "smoothing",
         "sigma": 0.25,
         "alpha": 1e-3,
@@ -63,7 +63,7 @@ def test_an_infinite_radius_is_read_where_a_certificate_may_be_infinite(whole, t
     """A net that is constant around an image: its Lipschitz constants are 0."""
     shutil.copytree(whole, tmp_path / "record")
     record = read(tmp_path / "record")
-    record.header["certificate"] = {"method": "lipschitz"}
+    record.header.certificate = {"method": "lipschitz"}
     record.rows["certified"] = torch.inf
     record.rows["radii"] = "inf"
     record.rows.loc[:, ["clean", "attacked", "nearest"]] = [True, torch.inf, torch.inf]

@@ -9,9 +9,9 @@ from matplotlib.patches import Circle, Rectangle
 from surefoot import build
 from surefoot.data import Data
 from surefoot.data.toys import UNIT
+from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_grid
 from surefoot.papers.drawing.histograms import distance_histogram
 from surefoot.papers.drawing.perturbation_figure import perturbation_gallery
-from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_grid
 from surefoot.papers.perturbed_images import Gallery, gallery
 from surefoot.papers.toys import Panel, Row
 from surefoot.report.style import to_svg

@@ -26,7 +26,9 @@ from rows import append
 from surefoot import Threat, load
 from surefoot.data.toys import UNIT
 from surefoot.limits import nearest_other_class
-from surefoot.papers.toys import BESIDE, SUITE, Cell, Stack, fit_together, randomised_aucs, run
+from surefoot.papers.toys.simplicity import randomised_aucs
+from surefoot.papers.toys.stack import Stack, fit_together
+from surefoot.papers.toys.suite import BESIDE, SUITE, Cell, run
 from surefoot.threat import Norm
 from surefoot.training import Recipe, make_recipe
 

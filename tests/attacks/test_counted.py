@@ -19,7 +19,7 @@ from surefoot.attacks import (
     udp,
 )
 from surefoot.attacks.counted import Counted
-from surefoot.attacks.latent import Shift, Space
+from surefoot.attacks.latent import FeatureShift, Space
 from surefoot.attacks.perturbation import Perturbation, perturb
 from surefoot.guarantees import RelaxedTopK
 from surefoot.threat import Threat
@@ -47,7 +47,7 @@ def case(generator):
 def latent(net, images, labels):
     how = Perturbation(THREAT, "entropy", steps=4, step_size=0.1, space=Space("2"))
     shift = perturb(net, images, labels, how)
-    assert isinstance(shift, Shift)
+    assert isinstance(shift, FeatureShift)
     return shift.offset
 
 

@@ -179,7 +179,7 @@ def test_a_temperature_needs_labels_that_are_classes():
             fit_temperature(logits, labels)
 
 
-@pytest.mark.parametrize("name", ["least-confidence", "margin", "entropy"])
+@pytest.mark.parametrize("name", ["least-confidence", "margin-uncertainty", "entropy"])
 @pytest.mark.parametrize("gap", [5.0, 20.0, 60.0, 80.0])
 def test_scores_stay_above_zero_once_logits_saturate(name, gap):
     logits = torch.tensor([[gap, 0.0, -1.0]])
@@ -187,7 +187,7 @@ def test_scores_stay_above_zero_once_logits_saturate(name, gap):
     others = exact[0, 1:].sum()
     wanted = {
         "least-confidence": others,
-        "margin": others + exact[0, 1],
+        "margin-uncertainty": others + exact[0, 1],
         "entropy": -(exact * exact.log()).sum() / math.log(3),
     }[name]
     assert SCORES[name](logits).item() == pytest.approx(wanted.item(), rel=1e-4)

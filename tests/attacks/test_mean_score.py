@@ -23,7 +23,7 @@ def mean_score(model, images, sigma, score):
     return torch.stack([SCORES[score](model(image + sigma * noise)).mean() for image in images])
 
 
-@pytest.mark.parametrize("score", ["entropy", "least-confidence", "margin"])
+@pytest.mark.parametrize("score", ["entropy", "least-confidence", "margin-uncertainty"])
 def test_on_a_line_the_extremes_are_those_of_brute_force(score):
     images, threat, vote = torch.tensor([[0.2], [0.35], [0.8]]), Threat("l2", 0.1), Vote(LINE, 0.2)
     up = push_mean_score(vote, images, threat=threat, score=score, draws=500)

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from surefoot.attacks import udp
 from surefoot.attacks.ascent import counts_of, nearest_crossing, predicted
-from surefoot.attacks.latent import Shift, Space, cut_behind, evaluate
+from surefoot.attacks.latent import FeatureShift, Space, cut_behind, evaluate
 from surefoot.attacks.objectives import entropy, kl_divergence, mutual_information
 from surefoot.attacks.perturbation import Perturbation, perturb
 from surefoot.models import LeNet, Normalize, PreActResNet18, build
@@ -263,7 +263,7 @@ def test_moving_an_identity_layer_is_moving_the_image(norm, objective, rule, mod
     at_layer = Perturbation(threat, objective, **parts, space=Space("0", "absolute"))
     found = perturb(wrapped, images, labels, at_input, generator=seeded())
     shift = perturb(wrapped, images, labels, at_layer, generator=seeded())
-    assert isinstance(shift, Shift)
+    assert isinstance(shift, FeatureShift)
     assert shift.offset.abs().max() > 0.01
     assert torch.allclose(images + shift.offset, found, atol=1e-5)
     assert torch.allclose(evaluate(wrapped, wrapped, shift), model(found), atol=1e-4)
@@ -315,7 +315,7 @@ def test_eps_counts_in_typical_norms_of_the_layer(norm, model, images):
 
 def test_a_shift_adds_to_one_layer_and_leaves_no_hook(model, images):
     offset = torch.randn(32, 32, generator=seeded())
-    shift = Shift(images, "1", offset)
+    shift = FeatureShift(images, "1", offset)
     front, back = nn.Sequential(*list(model)[:2]), nn.Sequential(*list(model)[2:])
     expected = back(front(images) + offset)
     assert torch.allclose(evaluate(model, model, shift), expected, atol=1e-5)

@@ -13,7 +13,7 @@ LINE = Linear(torch.tensor([[8.0], [-8.0]]), torch.tensor([-4.0, 4.0]))
 """Two classes that meet at .5: certainty grows with the distance from there."""
 
 
-@pytest.mark.parametrize("score", ["entropy", "least-confidence", "margin"])
+@pytest.mark.parametrize("score", ["entropy", "least-confidence", "margin-uncertainty"])
 def test_on_a_line_the_extremes_are_known(score):
     images = torch.tensor([[0.1], [0.45], [0.8]])
     threat = Threat("linf", 0.2)
@@ -45,7 +45,7 @@ def test_every_score_moves_the_way_it_is_pushed(score, norm, generator):
 def test_scores_that_are_flat_in_floating_point_are_climbed_all_the_same():
     steep = Linear(torch.tensor([[4000.0], [-4000.0]]), torch.tensor([-2000.0, 2000.0]))
     images = torch.tensor([[0.6]])
-    for score in ("entropy", "least-confidence", "margin"):
+    for score in ("entropy", "least-confidence", "margin-uncertainty"):
         found = raise_score(steep, images, threat=Threat("linf", 0.2), score=score)
         assert abs(found.item() - 0.5) < 1e-3
 

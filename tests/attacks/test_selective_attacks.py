@@ -84,7 +84,7 @@ def test_questions_agree_with_the_guarantees_where_the_clean_answer_is_right(gen
     base = build("mlp", inputs=64, hidden=(32,)).eval()
     images = torch.rand(30, 1, 8, 8, generator=generator)
     labels = base(images).argmax(1)
-    model = Selective(base, "margin", 0.97)
+    model = Selective(base, "margin-uncertainty", 0.97)
     threat = Threat("linf", 0.01)
     for question, guarantee in [("wrong-and-accepted", LabelOrUncertain()), ("either", Local())]:
         found = break_selective(model, images, labels, threat=threat, question=question, steps=20)

@@ -88,7 +88,7 @@ def test_every_recipe_trains_from_the_command_line(recipe, tmp_path, capsys):
         ("relaxed-topk", "--k", "3"),
         ("affinity",),
         ("label-or-uncertain", "--reject", "entropy", "--coverage", "0.8"),
-        ("local", "--reject", "margin", "--threshold", "0.5"),
+        ("local", "--reject", "margin-uncertainty", "--threshold", "0.5"),
     ],
     ids=" ".join,
 )

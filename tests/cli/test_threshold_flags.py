@@ -36,8 +36,8 @@ def test_a_risk_gives_a_threshold_and_says_what_it_accepts(net, capsys):
 
 
 def test_a_threshold_for_noisy_copies_accepts_more(net, capsys):
-    clean = opened(net, reject="margin", coverage=0.8)
-    noisy = opened(net, reject="margin", coverage=0.8, threshold_sigma=0.3)
+    clean = opened(net, reject="margin-uncertainty", coverage=0.8)
+    noisy = opened(net, reject="margin-uncertainty", coverage=0.8, threshold_sigma=0.3)
     assert noisy.threshold > clean.threshold
     assert re.findall(r"accepts (80\.\d%) of 440", capsys.readouterr().out) == ["80.0%"] * 2
 

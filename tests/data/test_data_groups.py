@@ -164,7 +164,7 @@ def test_settings_of_learning_are_checked():
     for count in (1, 7):
         with pytest.raises(ValueError, match=r"\[2, 6\]"):
             groups.clustered(votes, count=count)
-    with pytest.raises(ValueError, match="shares or counts"):
+    with pytest.raises(ValueError, match="fractions or counts"):
         groups.confusion(-votes)
 
 

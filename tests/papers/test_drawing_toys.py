@@ -13,7 +13,7 @@ from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_
 from surefoot.papers.drawing.histograms import distance_histogram
 from surefoot.papers.drawing.perturbation_figure import perturbation_gallery
 from surefoot.papers.perturbed_images import Gallery, gallery
-from surefoot.papers.toys import Panel, Row
+from surefoot.papers.toys.suite import Panel, ToyResult
 from surefoot.report.style import to_svg
 
 
@@ -22,7 +22,7 @@ def make_panel(method="udp", norm="l2", margins=(0.05, 0.1, 0.2), changes=True):
     data = Data("toy", images, torch.tensor([0, 1, 1]), ("lower", "upper"))
     values = torch.tensor(margins, dtype=torch.float64)
     line = torch.linspace(-1, 1, 30)
-    row = Row("toy", method, 0.3, 4, (values > 0).double().mean().item(), 0.5, 0.9, 0.1)
+    row = ToyResult("toy", method, 0.3, 4, (values > 0).double().mean().item(), 0.5, 0.9, 0.1)
     counts = torch.arange(400).view(20, 20) // 100 if changes else None
     return Panel(row, data, norm, values, line.expand(30, 30), counts)
 

@@ -14,7 +14,7 @@ from surefoot.evaluation.certified_sets import label_alone, label_inside
 from surefoot.evaluation.header import AttackPart, Work
 from surefoot.guarantees import Local, RelaxedTopK
 from surefoot.papers import EXPERIMENTS, judged_sets
-from surefoot.papers.certified_regions import Region, region
+from surefoot.papers.certified_regions import CertifiedRegion, region
 from surefoot.papers.drawing.region_figures import colours, region_grid
 from surefoot.papers.experiment import Row
 from surefoot.papers.gloro.ambiguous import CONFUSED, TOPS_AND_SHOES
@@ -136,7 +136,7 @@ def test_region_picture_shows_rejection_in_grey_and_pairs_in_stripes():
     assert texts[1] == "points rejected 0.0 %, in a set of several 33.3 %"
     with pytest.raises(ValueError, match="at least one region"):
         region_grid([])
-    assert isinstance(local, Region)
+    assert isinstance(local, CertifiedRegion)
 
 
 def test_flags_agree_with_the_figures():

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from surefoot import build
-from surefoot.papers.toys import (
-    Changes,
+from surefoot.papers.toys.boundaries import (
     boundary,
     distance_to,
     efficiency,
     grid,
-    lead,
+    logit_margin,
     margins,
-    randomised_aucs,
     smallest_ratio,
 )
+from surefoot.papers.toys.oscillation import Changes
+from surefoot.papers.toys.simplicity import randomised_aucs
 
 
 def two_logits(function):
@@ -41,7 +41,7 @@ def some_points(count, generator, low=0.35, high=0.65):
 def test_margins_of_a_line(weight, norm, dual, generator):
     points = some_points(200, generator)
     model = line(weight, -0.5 * sum(weight) + 0.03)
-    values = lead(model, points)
+    values = logit_margin(model, points)
     exact = values.double() / torch.tensor(weight, dtype=torch.float64).norm(p=dual)
     upper = torch.ones(200, dtype=torch.int64)
     found = margins(model, points, upper, norm=norm, resolution=50)
@@ -88,11 +88,11 @@ def test_all_ends_lie_on_the_boundary_of_a_net():
     torch.manual_seed(0)
     model = build("mlp", inputs=2, hidden=(32, 32), classes=2)
     with torch.no_grad():
-        model[-1].bias -= lead(model, torch.full((1, 2), 0.5)) * torch.tensor([0.0, 1.0])
+        model[-1].bias -= logit_margin(model, torch.full((1, 2), 0.5)) * torch.tensor([0.0, 1.0])
     found = boundary(model, resolution=60)
     assert len(found) > 30
-    values = lead(model, found.flatten(0, 1).float())
-    scale = lead(model, grid(60)).abs().max()
+    values = logit_margin(model, found.flatten(0, 1).float())
+    scale = logit_margin(model, grid(60)).abs().max()
     assert values.abs().max() < 1e-5 * scale
     assert (found[:, 0] - found[:, 1]).abs().max() <= 1 / 59 + 1e-6
 
@@ -102,7 +102,7 @@ def test_saddles_are_joined_by_the_class_of_the_middle(turn, generator):
     """Two crossing lines: class 1 in two opposite quarters, its middle moved to either class."""
     model = two_logits(lambda points: (points[:, 0] - 0.5) * (points[:, 1] - 0.5) + turn**2)
     points = some_points(200, generator, 0.2, 0.8)
-    labels = (lead(model, points) > 0).long()
+    labels = (logit_margin(model, points) > 0).long()
     found = margins(model, points, labels, norm="l2", resolution=40)
     to_lines = (points.double() - 0.5).abs().amin(1)
     assert (found > 0).all()
@@ -133,7 +133,7 @@ def test_only_two_classes_in_the_plane():
     with pytest.raises(ValueError, match="3 outcomes of 2 coordinates"):
         boundary(lambda points: torch.zeros(len(points), 3))
     with pytest.raises(ValueError, match="2 outcomes of 3 coordinates"):
-        lead(lambda points: torch.zeros(len(points), 2), torch.rand(4, 3))
+        logit_margin(lambda points: torch.zeros(len(points), 2), torch.rand(4, 3))
 
 
 def test_changes_are_counted_at_each_place():

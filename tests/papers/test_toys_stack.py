@@ -9,8 +9,8 @@ from torch import nn
 from surefoot import Threat
 from surefoot.attacks.perturbation import Perturbation, perturb_images
 from surefoot.data.toys import UNIT, two_distance
-from surefoot.papers.toys import SUITE, TOYS, Cell, Stack, fit_together, run, train
-from surefoot.papers.toys.suite import recipe_of
+from surefoot.papers.toys.stack import Stack, fit_together
+from surefoot.papers.toys.suite import SUITE, TOYS, Cell, recipe_of, run, train
 from surefoot.training import Trades, make_recipe
 
 WIDTHS = (2, 16, 16, 2)
@@ -120,7 +120,7 @@ def test_uniform_starts_are_refused():
     stack = Stack(WIDTHS, range(5))
     rows = stack.address(torch.full((5, 8, 2), 0.5))
     moved = rows + 0.1 * torch.linspace(-1, 1, 40).unsqueeze(1)
-    with pytest.raises(ValueError, match="random_start=False"):
+    with pytest.raises(ValueError, match=r"start='origin'"):
         stack(moved)
 
 

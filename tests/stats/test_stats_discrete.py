@@ -31,7 +31,7 @@ def test_the_shortcut_answers_as_the_table_does():
     size = (value[:, None] < _distribution(2.0).thresholds[None]).sum(1)
     sign = np.where(raw & np.uint64(1), -1, 1)
     assert (rounded_normal((20_000,), 2.0, 5).numpy() == sign * size).all()
-    assert _distribution(2.0).unsure.mean() < 0.01
+    assert _distribution(2.0).ambiguous.mean() < 0.01
     assert CELL + 16 == 63
 
 

@@ -30,7 +30,7 @@ from surefoot.training import (
 from surefoot.training import judge as judge_module
 from surefoot.training import loop as loop_module
 from surefoot.training.optimizers import optimizer_of, rate
-from surefoot.training.weights import average, copy_of, holding, pushed
+from surefoot.training.weight_changes import average, copy_of, holding, pushed
 
 
 @pytest.fixture(scope="module")

@@ -129,10 +129,10 @@ class Line(nn.Module):
 def test_coverage_of_noisy_copies_is_reached_under_noise_and_that_of_clean_ones_is_not():
     model, clean = Line(), torch.full((4000, 1), 0.4) + torch.linspace(0, 0.1, 4000).unsqueeze(1)
     samples = noisy(clean[::2], 0.3, seed=1)
-    seen = score_of(model, noisy(clean[1::2], 0.3, seed=2), "margin")
-    right = threshold_at_coverage(score_of(model, samples, "margin"), 0.9)
+    seen = score_of(model, noisy(clean[1::2], 0.3, seed=2), "margin-uncertainty")
+    right = threshold_at_coverage(score_of(model, samples, "margin-uncertainty"), 0.9)
     assert (seen <= right).float().mean().item() == pytest.approx(0.9, abs=0.025)
-    without = threshold_at_coverage(score_of(model, clean[::2], "margin"), 0.9)
+    without = threshold_at_coverage(score_of(model, clean[::2], "margin-uncertainty"), 0.9)
     assert (seen <= without).float().mean().item() < 0.8
 
 

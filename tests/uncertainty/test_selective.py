@@ -16,7 +16,7 @@ def test_scores_agree_with_their_definitions(generator):
     expected = {
         "least-confidence": 1 - best[:, 0],
         "entropy": torch.from_numpy(scipy_stats.entropy(p.numpy(), axis=1)) / math.log(4),
-        "margin": 1 - best[:, 0] + best[:, 1],
+        "margin-uncertainty": 1 - best[:, 0] + best[:, 1],
         "energy": -logits.double().logsumexp(1),
         "vacuity-relu": 4 / (logits.double().clamp(min=0) + 1).sum(1),
         "vacuity-softplus": 4 / (logits.double().exp().log1p() + 1).sum(1),

@@ -1,7 +1,7 @@
 """Perturb the output of a named layer instead of the image.
 
 Pagliardini et al. 2022, section 5.1.2: with E the layers up to the named one and C the rest, the
-offset d is added to E(x). There is no image box in that space. The offset lives inside a `Shift`,
+offset d is added to E(x). There is no image box in that space. The offset lives inside a `FeatureShift`,
 which `evaluate` passes through any model, also while its weights are trained.
 """
 
@@ -36,7 +36,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Shift:
+class FeatureShift:
     """Images whose features at a layer are moved.
 
     Attributes:
@@ -50,7 +50,7 @@ class Shift:
     offset: Tensor
 
 
-Point = Tensor | Shift
+Point = Tensor | FeatureShift
 """Where the model is evaluated: images, or images with shifted features."""
 
 

@@ -22,7 +22,7 @@ from surefoot.attacks.ascent import (
     predicted,
 )
 from surefoot.attacks.counted import Counted, Evaluated, Objective
-from surefoot.attacks.latent import Head, Point, Shift, Space, in_units_of, open_layer
+from surefoot.attacks.latent import FeatureShift, Head, Point, Space, in_units_of, open_layer
 from surefoot.attacks.objectives import (
     entropy,
     kl_divergence,
@@ -162,7 +162,7 @@ def perturb(
         generator: source of starts and step counts.
 
     Returns:
-        images inside the threat, or a `Shift` where the space is a layer.
+        images inside the threat, or a `FeatureShift` where the space is a layer.
     """
     if how.space.layer:
         return perturb_features(model, images, labels, how, generator=generator)
@@ -253,7 +253,7 @@ def perturb_features(
     how: Perturbation,
     *,
     generator: torch.Generator | None = None,
-) -> Shift:
+) -> FeatureShift:
     """Move the output of the layer `how.space.layer`: `perturb` in that space."""
     images = checked_images(images, how.threat.low, how.threat.high)  # eps is one of features
     with frozen(model):
@@ -261,7 +261,7 @@ def perturb_features(
         threat, factor = in_units_of(origins, how.threat, how.space.unit)
         scaled = replace(how, threat=threat, step_size=how.length * factor)
         found = _search(model, images, origins, labels, scaled, head, generator, whole=True)
-    return Shift(images, how.space.layer, found - origins)
+    return FeatureShift(images, how.space.layer, found - origins)
 
 
 def _search(

@@ -133,7 +133,7 @@ def _climb_of(score: str) -> Callable[[Tensor], Tensor]:
     climbs = {
         "entropy": entropy,
         "least-confidence": lambda logits: -log_odds(logits, logits.argmax(1)),
-        "margin": _margin,
+        "margin-uncertainty": _margin,
         "vacuity-exp": SCORES["energy"],  # the same order, and never flat
     }
     if score not in NAMES:
@@ -144,7 +144,7 @@ def _climb_of(score: str) -> Callable[[Tensor], Tensor]:
 def _margin(logits: Tensor) -> Tensor:
     best = logits.topk(2, dim=1).values
     lead = best[:, 0] - best[:, 1]
-    return torch.where(lead > SATURATED_GAP, -lead, SCORES["margin"](logits))
+    return torch.where(lead > SATURATED_GAP, -lead, SCORES["margin-uncertainty"](logits))
 
 
 def _push(

@@ -1,4 +1,4 @@
-"""`surefoot label-uncertainty`: how unsure are people, or models, of these labels."""
+"""`surefoot label-uncertainty`: annotator disagreement, or model uncertainty, of these labels."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,8 +61,8 @@ class Command:
 
         check_seeds(self.seed)
         if self.source != "cross-validated":
-            asks = ["folds", "calibration", "errors"]
-            check_unused(self, asks, "without a model: it is for --source cross-validated")
+            of_models = ["folds", "calibration", "errors"]
+            check_unused(self, of_models, "without a model: it is for --source cross-validated")
         if self.source != "votes":
             check_unused(self, ["votes", "annotators", "prior"], "without --source votes")
         if self.source == "soft-labels":
@@ -74,13 +74,15 @@ class Command:
             "cross-validated": self._modelled,
         }[self.source]
         columns, lines = measure(data)
-        unsure = columns["label_uncertainty"]
-        rows = [("mean", f"{unsure.mean().item():.4f}"), *lines]
+        uncertainty = columns["label_uncertainty"]
+        rows = [("mean", f"{uncertainty.mean().item():.4f}"), *lines]
         for fraction in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
-            rows.append((f"quantile {fraction:g}", f"{unsure.quantile(fraction).item():.4f}"))
+            rows.append((f"quantile {fraction:g}", f"{uncertainty.quantile(fraction).item():.4f}"))
         for risk in (0.02, 0.05, 0.1, 0.2):
-            rows.append((f"largest gamma at risk {risk:g}", f"{largest_gamma(unsure, risk):.4f}"))
-        table(f"Label uncertainty of {data.name}, {len(data)} images", ("figure", "value"), rows)
+            rows.append(
+                (f"largest gamma at risk {risk:g}", f"{largest_gamma(uncertainty, risk):.4f}")
+            )
+        table(f"Label uncertainty of {data.name}, {len(data)} images", ("metric", "value"), rows)
         if self.output is not None:
             place = {"index": range(len(data)), "label": data.labels}
             frame = pd.DataFrame(place | {name: value.numpy() for name, value in columns.items()})

@@ -96,23 +96,27 @@ class Command:
     def _estimate(self, data: "Data", grid: tuple[float, ...]) -> Entries:
         from surefoot.limits import concentration, uncertainty_of
 
-        points, unsure, entries = data.batch(slice(None))[0].flatten(1), uncertainty_of(data), []
+        points, uncertainty, entries = (
+            data.batch(slice(None))[0].flatten(1),
+            uncertainty_of(data),
+            [],
+        )
         for radius in grid:
             settings = {**vars(self.goal), "eps": radius, "norm": self.threat.norm}
-            found = concentration(points, unsure, **settings)
-            spread = self._repeat(points, unsure, settings | {"family": found.family})
+            found = concentration(points, uncertainty, **settings)
+            spread = self._repeat(points, uncertainty, settings | {"family": found.family})
             entries.append({"radius": radius, **_as_entry(found), **spread})
         return entries
 
     def _repeat(
-        self, points: "Tensor", unsure: "Tensor", settings: dict[str, Any]
+        self, points: "Tensor", uncertainty: "Tensor", settings: dict[str, Any]
     ) -> dict[str, Any]:
         """Return mean and standard deviation over splits, all with the family of the first."""
         from surefoot.limits import repeated
 
         if self.splits == 1 or settings["family"] == "none":
             return {}
-        many = repeated(points, unsure, splits=self.splits, **settings)
+        many = repeated(points, uncertainty, splits=self.splits, **settings)
         spreads = {f"{name}_over_splits": getattr(many, name)._asdict() for name in SPREADS}
         return {"splits": self.splits, "valid_splits": many.valid, **spreads}
 

@@ -39,7 +39,7 @@ def blended(data: Data, *, seed: int, fraction: float = SHARE) -> Data:
         raise ValueError(
             "`blended` pairs neighbouring classes and needs an even number of them, and a fraction"
             " in"
-            f" [0, 1]; found {len(data.classes)} classes, share {fraction}"
+            f" [0, 1]; found {len(data.classes)} classes, fraction {fraction}"
         )
     stream = torch.Generator().manual_seed(seed)
     images, labels = data.batch(slice(None))

@@ -1,6 +1,6 @@
 """Hold one split of a labelled data set in memory, checked once.
 
-Every source in this room gives a `Data`. Not here: augmentation, loaders, devices.
+Every source of this package returns a `Data`. Not here: augmentation, loaders, devices.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""Affinity groups: which classes may stand together in a certified set, and where that comes from.
+"""Affinity groups: which classes may be together in a certified set, and where that comes from.
 
-From a file, from names, from superclasses (two label arrays), or learned from what people confuse.
-All give tuples of class indices for `Affinity`. A class in no group can never be certified, not
-even alone: `with_singles` makes every choice of groups a relaxation of `Local`.
+From a file, from names, from superclasses (two label arrays), or learned from what annotators
+confuse. All return tuples of class indices for `Affinity`. A class in no group can never be
+certified, not even alone: `with_singles` makes every choice of groups a relaxation of `Local`.
 
 Leino, Fredrikson 2021 (affinity sets); learning them from human votes is ours.
 """
@@ -66,7 +66,7 @@ def resolve(groups: Any, classes: Sequence[str]) -> Groups:
 
     Raises:
         TypeError: an item is neither an index nor a name, or there is no group.
-        ValueError: there is no such class, or a group is empty; says which, and what is near.
+        ValueError: there is no such class, or a group is empty; names it, and what is near.
     """
     if not isinstance(groups, list | tuple) or not groups:
         raise TypeError(f"{groups!r}: expected at least one group")
@@ -115,17 +115,17 @@ def from_superclass_file(path: Path | str, classes: Sequence[str]) -> Groups:
     )
     names = npz.names(arrays["fine_names"])
     if max(max(group) for group in found) >= len(names):
-        raise ValueError(f"{path}: `fine` names a class beyond the {len(names)} of `fine_names`")
+        raise ValueError(f"{path}: `fine` names a class above the {len(names)} of `fine_names`")
     return resolve([[names[label] for label in group] for group in found], classes)
 
 
 def confusion(probabilities: Tensor) -> Tensor:
-    r"""Measure how often people confuse two classes, from what they say about each image.
+    r"""Measure how often annotators confuse two classes, from their votes.
 
     $$ R_{ab} = \frac{2 \sum_n p_{na} p_{nb}}{\sum_n p_{na} + \sum_n p_{nb}} $$
-    Of two people who look at the same image, one of whom says a (or b): the chance that the other
-    says b (or a), averaged over both roles. 0 = never confused; 1/2 = two classes told apart by a
-    coin. Fractions of few votes give less, by the factor (votes - 1) / votes for each image.
+    Of two annotators of an image, one of whom votes for a (or b): the probability that the other
+    votes for b (or a), averaged over both roles. 0 = never confused; 1/2 = two classes told apart
+    by a coin. Fractions of few votes are smaller, by the factor (votes - 1) / votes for each image.
 
     Args:
         probabilities: fractions of human votes `[N, C]`, or counts.
@@ -135,13 +135,13 @@ def confusion(probabilities: Tensor) -> Tensor:
     """
     if probabilities.ndim != 2 or not bool((probabilities >= 0).all()):
         raise ValueError(
-            "`probabilities` must be shares or counts of votes [N, C], all >= 0; found shape"
+            "`probabilities` must be fractions or counts of votes [N, C], all >= 0; found shape"
             f" {tuple(probabilities.shape)}"
         )
     totals = probabilities.double().sum(1, keepdim=True)
     fractions = probabilities.double() / totals.where(totals > 0, 1.0)
-    said = fractions.sum(0)
-    together = 2 * fractions.T @ fractions / (said[:, None] + said).clamp(min=1e-300)
+    votes = fractions.sum(0)
+    together = 2 * fractions.T @ fractions / (votes[:, None] + votes).clamp(min=1e-300)
     return together.fill_diagonal_(0.0)
 
 
@@ -149,7 +149,7 @@ def learned(probabilities: Tensor, *, threshold: float) -> Groups:
     """Group classes of which every two are confused: the maximal cliques of `confusion`.
 
     Args:
-        probabilities: shares or counts of human votes `[N, C]`, not of the images to be judged.
+        probabilities: fractions or counts of human votes `[N, C]`, not of the images to be judged.
         threshold: least confusion of two classes in a group.
 
     Returns:
@@ -167,7 +167,7 @@ def clustered(probabilities: Tensor, *, count: int) -> Groups:
     """Part the classes into `count` groups: average linkage of `confusion`.
 
     Args:
-        probabilities: shares or counts of human votes `[N, C]`, not of the images to be judged.
+        probabilities: fractions or counts of human votes `[N, C]`, not of the images to be judged.
         count: of groups, from 2 to the number of classes.
     """
     from scipy.cluster.hierarchy import linkage

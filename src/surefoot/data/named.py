@@ -121,7 +121,7 @@ def _with_votes(name: str, data: Data, counts: np.ndarray) -> Data:
     totals = counts.sum(1, keepdims=True)
     if not totals.all():
         raise ValueError(f"`{name}`: row {int(totals.argmin())} got no vote. Replace the file.")
-    # People and labels agree on most images; far less means that the rows are in another order.
+    # Votes and labels agree on most images; far less means that the rows are in another order.
     agreement = float((counts.argmax(1) == data.labels.numpy()).mean())
     if agreement < LEAST_AGREEMENT:
         raise ValueError(

@@ -1,8 +1,8 @@
 """What no classifier can exceed on these data: limits of robustness.
 
 `concentration` searches a region of given measure and label uncertainty whose expansion is small:
-an estimate for the distribution, never a proof. `label_uncertainty` measures how far people
-disagree about the points. `nearest_other_class` measures how far classes lie apart, and
+an estimate for the distribution, never a proof. `label_uncertainty` measures how far
+annotators disagree about the points. `nearest_other_class` measures how far classes lie apart, and
 `conflict_bound` proves a ceiling for the very points at hand.
 """
 

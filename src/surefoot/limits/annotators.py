@@ -1,6 +1,6 @@
-"""Label uncertainty from the votes of few people: smoothed, corrected, with intervals.
+"""Label uncertainty from few votes: smoothed, corrected, with intervals.
 
-With V votes a point the fractions are noisy. The largest of several noisy shares is too large on
+With V votes a point the fractions are noisy. The largest of several noisy fractions is too large on
 average, so plain label uncertainty is too high where runners-up are close to each other.
 """
 
@@ -59,7 +59,7 @@ def count_votes(votes: Real[Tensor, "..."], classes: int) -> Float[Tensor, "B C"
         classes: their number.
 
     Raises:
-        ValueError: votes of another shape, that are not whole (shares, NaN), or name no class.
+        ValueError: votes of another shape, that are not whole (fractions, NaN), or name no class.
 
     Example:
         >>> count_votes(torch.tensor([[0, 2, 2], [1, -1, -1]]), 3).tolist()
@@ -106,8 +106,8 @@ def voted_uncertainty(
     $V \mathrm{LU} - (V - 1) \frac1V \sum_i \mathrm{LU}_{-i}$; exact sums, no draws.
 
     Holds if: votes are independent given the point. The credible intervals are about what these
-    people would say on average, and lean on the prior: it is the same for every point, which real
-    images do not obey.
+    annotators would vote on average, and lean on the prior: it is the same for every point, which
+    real images do not obey.
 
     Args:
         counts: votes for each class, whole numbers, at least one vote a point.
@@ -196,7 +196,7 @@ def _jackknife(counts: Tensor, labels: Tensor, plain: Tensor) -> Tensor:
 def _posterior(
     posterior: Tensor, labels: Tensor, draws: int, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw from the Dirichlet laws: 95 % of each point, and the mean over points of each draw."""
+    """Draw from the posterior: 95 % of each point, and the mean over points of each draw."""
     stream, lows, highs = np.random.default_rng(seed), [], []
     sums = torch.zeros(draws, dtype=torch.float64)
     rows = max(1, CHUNK // (draws * posterior.shape[1]))

@@ -26,7 +26,7 @@ MOST = 4.0
 
 
 class Attempt(NamedTuple):
-    """One region, what the search was asked for, and what the calibration part says."""
+    """One region, what the search was asked for, and its measures on the calibration part."""
 
     region: Region
     asked: Goal

@@ -1,6 +1,6 @@
 """How small can the expansion of an error region be, if its label uncertainty must be human?
 
-Zhang, Evans, ICLR 2022, on Mahloujifar et al., NeurIPS 2019. The answer is an estimate. Not here:
+Zhang, Evans, ICLR 2022, on Mahloujifar et al., NeurIPS 2019. The result is an estimate. Not here:
 proven ceilings for given rows.
 """
 
@@ -91,15 +91,15 @@ def concentration(
     of all classifiers whose errors have this measure and uncertainty. A search within a family of
     regions finds ONE region on the search part. The calibration part raises what the search is
     asked for until held-out points confirm the risk and the label uncertainty, and chooses the
-    number of components. The report part, which had no say, measures the region.
+    number of components. The report part, not used before, measures the region.
 
     How to read it: the region's expansion bounds h from above, so `robustness` bounds the best
     possible robustness from below, up to sampling error: a classifier this robust may exist. It is
     an ESTIMATE of the limit, not a proof that no classifier is more robust; it approaches the
     limit only as points and components grow without end. An error counts where the PERTURBED point
     is misjudged (against its own truth), unlike an attack that compares with the label of the clean
-    point. Where the held-out risk falls short of `risk` (`valid` is False) the estimate flatters:
-    give a calibration part, or calibrate_to="limit".
+    point. Where the held-out risk falls short of `risk` (`valid` is False) the estimate is too
+    optimistic: pass a calibration part, or calibrate_to="limit".
 
     Holds if: the points are independent draws; the parts share no point.
 

@@ -75,8 +75,8 @@ def label_errors(
         probabilities: of a model that was not trained on the point: `out_of_fold`.
         labels: as given.
         method: "confident-joint": every point off the diagonal. "noise-rate": for each pair of
-            classes as many points as `noise_joint` expects, those with the largest lead of the
-            other class over the label (points of a lead <= 0 are never flagged).
+            classes as many points as `noise_joint` expects, those where the
+            other class is most probable relative to the label (and more probable than it).
 
     Returns:
         True where the label is likely wrong.
@@ -93,7 +93,7 @@ def label_errors(
     flags = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     for given, other in (wanted.round() * (1 - torch.eye(len(wanted)))).nonzero().tolist():
         rows = (labels == given).nonzero().flatten()
-        lead = probabilities[rows, other] - probabilities[rows, given]
-        top = lead.topk(min(len(rows), round(wanted[given, other].item())))
+        excess = probabilities[rows, other] - probabilities[rows, given]
+        top = excess.topk(min(len(rows), round(wanted[given, other].item())))
         flags[rows[top.indices[top.values > 0]]] = True
     return flags

@@ -1,10 +1,10 @@
 r"""A proven ceiling for the points at hand: points that no classifier can get right together.
 
 Two points of different labels whose balls meet cannot both be right and robust: their common point
-has one answer (Bhagoji, Cullina, Mittal 2019, for two classes). The best fraction of points is a
-maximum independent set of the graph of conflicts; with soft labels it is an integer programme over
-the labels that points are given. Every bound here holds for every classifier, on exactly these
-points; it says nothing about new ones.
+has one prediction (Bhagoji, Cullina, Mittal 2019, for two classes). The best fraction of points is
+a maximum independent set of the graph of conflicts; with soft labels it is an integer programme
+over the labels that points are given. Every bound here holds for every classifier, on exactly these
+points; it does not hold for new ones.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ HardOrSoft = Tensor
 SECONDS = 20.0
 """For the integer programme of one group of points; then its bound counts instead."""
 ROUND = 1e-6
-"""What a solver's figure may be off by; whole numbers are rounded down after it is added."""
+"""What a solver's value may be off by; whole numbers are rounded down after it is added."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Ceiling:
 
     Args:
         value: the fraction, rounded up.
-        exact: it is the best share that the conflicts of pairs allow, not a bound of it: no pair
-            lies so close to the distance of conflict that rounding decides.
+        exact: it is the largest fraction that the conflicts of pairs allow, not a bound of it: no
+            pair lies so close to the distance of conflict that rounding decides.
         conflicts: pairs of points that cannot both be right (soft labels: that must agree).
     """
 
@@ -192,13 +192,13 @@ def _independent(edges: np.ndarray, count: int) -> tuple[float, bool]:
 
 
 def _soft(pairs: np.ndarray, fractions: np.ndarray) -> tuple[float, bool]:
-    """Return the largest sum of shares, and whether it is exact."""
+    """Return the largest sum of fractions, and whether it is exact."""
     most, exact = fractions.max(1), True
     total = float(most.sum())
     for members, edges in _groups(pairs, len(fractions)):
         own = fractions[members]
         if (own.max(1) <= own[:, own.sum(0).argmax()]).all():
-            continue  # one label is everybody's best
+            continue  # one label is best for all
         value, known = _largest(*_agreement(edges, own))
         total += min(value + ROUND, float(own.max(1).sum())) - float(own.max(1).sum())
         exact = exact and known

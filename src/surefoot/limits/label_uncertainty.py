@@ -21,10 +21,11 @@ def label_uncertainty(probabilities: Float[Tensor, "B C"], labels: AnyLabels) ->
     r"""Measure how far the label of each point is from undisputed, in [0, 2].
 
     $$ \mathrm{LU}(x) = 1 - \eta(x)_{c(x)} + \max_{y \ne c(x)} \eta(x)_y $$
-    0: everybody says c(x); 1: a tie between c(x) and the runner-up; above 1: people prefer another.
+    0: all annotators chose c(x); 1: a tie between c(x) and the runner-up; above 1: another class
+    has more votes.
 
     Args:
-        probabilities: the fraction of people (or votes) for each class; rows sum to one within
+        probabilities: the fraction of annotators (or votes) for each class; rows sum to one within
             1e-3.
         labels: the class c(x) that counts as the truth of each point.
 

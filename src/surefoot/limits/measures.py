@@ -15,7 +15,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Measures:
-    """A region measured on one part of the points, each figure with its 95 % interval.
+    """A region measured on one part of the points, each value with its 95 % interval.
 
     Attributes:
         risk: fraction of the points in the region (Clopper-Pearson).
@@ -29,7 +29,7 @@ class Measures:
     label_uncertainty: Interval
 
     def reaches(self, risk: float, gamma: float) -> bool:
-        """Return whether the figures themselves reach what was demanded."""
+        """Return whether the values themselves reach what was demanded."""
         return self.risk.value >= risk and (gamma == 0 or self.label_uncertainty.value >= gamma)
 
     def certainly_reaches(self, risk: float, gamma: float) -> bool:

@@ -1,4 +1,4 @@
-"""Probabilities of a model for points it was not trained on, calibrated; where nobody voted."""
+"""Calibrated probabilities of a model for points it was not trained on, in place of votes."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -27,13 +27,14 @@ def out_of_fold(
     """Estimate label distributions by a model trained on the other folds.
 
     Every row comes from a model that did not see it; its calibration is fitted on the out-of-fold
-    rows of the OTHER folds, so the label of a point never enters its own probabilities. It is a
-    model's doubt, not that of people: errors of the model look like disputed labels.
+    rows of the OTHER folds, so the label of a point never enters its own probabilities. It is
+    uncertainty of a model, not annotator disagreement: errors of the model look like disputed
+    labels.
 
     Args:
         points: any shape a point; flattened.
         labels: classes 0 ... C - 1, each with at least `folds` points.
-        make: gives an untrained scikit-learn classifier; None: logistic regression, C = 0.3.
+        make: returns an untrained scikit-learn classifier; None: logistic regression, C = 0.3.
         folds: stratified and shuffled; at least 2, with calibration at least 3.
         calibration: "temperature" (one number, `fit_temperature` on log probabilities),
             "isotonic" (one monotone function a class, then rows are normalised) or "none".

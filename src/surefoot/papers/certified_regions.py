@@ -17,7 +17,7 @@ from surefoot.types import Images, Sets
 
 
 @dataclass(frozen=True)
-class Region:
+class CertifiedRegion:
     """What one net certifies in the plane.
 
     Args:
@@ -37,7 +37,7 @@ class Region:
 
 def region(
     name: str, model: nn.Module, data: Data, *, guarantee: Guarantee, eps: float, side: int = 200
-) -> Region:
+) -> CertifiedRegion:
     """Certify every place of a grid over the box.
 
     Args:
@@ -55,7 +55,7 @@ def region(
     with torch.no_grad():
         best = model(places).argmax(1)
     chosen = smallest(found.sets, found.radii, eps)
-    return Region(name, data, eps, best.view(side, side), chosen.view(side, side, -1))
+    return CertifiedRegion(name, data, eps, best.view(side, side), chosen.view(side, side, -1))
 
 
 def smallest(sets: Sets, radii: Tensor, eps: float) -> Tensor:

@@ -24,7 +24,7 @@ from surefoot.papers.accuracy_table import part
 from surefoot.papers.drawing.lines import bands_and_points, curves
 from surefoot.papers.experiment import Draw, Outcome, Published
 from surefoot.papers.gap_to_limit import gap_to_limit
-from surefoot.papers.subjects import Subject, attacked, judged, models
+from surefoot.papers.subjects import ComparedNet, attacked, judged, models
 from surefoot.threat import Threat
 from surefoot.uncertainty import scores
 
@@ -46,7 +46,7 @@ def disputing(
     *,
     data: str,
     threat: Threat,
-    subjects: Sequence[Subject],
+    subjects: Sequence[ComparedNet],
     balls: int,
     published: Mapping[str, str],
 ) -> Outcome:
@@ -63,7 +63,7 @@ def disputing(
     """
     test = load(data)
     unsure, compared, records, findings = human_uncertainty(test), [], [], []
-    clean: list[tuple[Subject, Record]] = []
+    clean: list[tuple[ComparedNet, Record]] = []
     pictures: dict[str, Draw] = {}
     for one, model in models(subjects, folder, seed):
         clean.append((one, judged(one, model, test, threat, folder, seed)))
@@ -112,7 +112,7 @@ def _scores(model: nn.Module, data: Data) -> dict[str, Tensor]:
     return {ORACLE: human_uncertainty(data), **own}
 
 
-def _compare(one: Subject, region: ErrorRegion) -> list[Published]:
+def _compare(one: ComparedNet, region: ErrorRegion) -> list[Published]:
     name = one.row.name
     return [
         Published.of(name, "risk", region.risk),
@@ -123,7 +123,7 @@ def _compare(one: Subject, region: ErrorRegion) -> list[Published]:
 
 
 def _areas(
-    one: Subject, record: Record, ranked: Mapping[str, Tensor], radius: float
+    one: ComparedNet, record: Record, ranked: Mapping[str, Tensor], radius: float
 ) -> list[Published]:
     table = areas(record, ranked, radius)
     return [
@@ -132,7 +132,7 @@ def _areas(
     ]
 
 
-def _arrows(one: Subject, record: Record, unsure: Tensor, radius: float) -> str:
+def _arrows(one: ComparedNet, record: Record, unsure: Tensor, radius: float) -> str:
     table = at_quantiles(record, unsure, radius)
     parts = [
         f"{row['kind']} {100 * row['accuracy']:.1f} % of the {100 * row['coverage']:.0f} % up to"
@@ -142,7 +142,7 @@ def _arrows(one: Subject, record: Record, unsure: Tensor, radius: float) -> str:
     return f"{one.row.name}, dropping what people dispute (oracle): {'; '.join(parts)}"
 
 
-def _sentence(one: Subject, region: ErrorRegion, published: Mapping[str, str]) -> str:
+def _sentence(one: ComparedNet, region: ErrorRegion, published: Mapping[str, str]) -> str:
     ours, balls = region.label_uncertainty, region.balls
     text = (
         f"{one.row.name} ({one.kind}): risk {100 * region.risk.value:.1f} %, label uncertainty of"
@@ -154,7 +154,7 @@ def _sentence(one: Subject, region: ErrorRegion, published: Mapping[str, str]) -
 
 
 def _scatter(
-    found: Sequence[tuple[Subject, ErrorRegion]], control: Mapping[int, Tensor], count: int
+    found: Sequence[tuple[ComparedNet, ErrorRegion]], control: Mapping[int, Tensor], count: int
 ) -> Draw:
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     lines: list[dict[str, Any]] = []
@@ -185,7 +185,9 @@ def _scatter(
     )
 
 
-def _abstention(one: Subject, record: Record, ranked: Mapping[str, Tensor], radius: float) -> Draw:
+def _abstention(
+    one: ComparedNet, record: Record, ranked: Mapping[str, Tensor], radius: float
+) -> Draw:
     table = abstention(record, ranked, radius)
     some = {ORACLE, "entropy (predicted)"}
     marks = at_quantiles(record, ranked[ORACLE], radius).assign(score="at its quantiles .98 .9 .8")

@@ -24,7 +24,7 @@ from surefoot.papers.experiment import (
     Published,
 )
 from surefoot.papers.limit_curves import Cloud, Entry, Over, estimate, over_splits, sweep
-from surefoot.papers.subjects import Subject, attacked, models
+from surefoot.papers.subjects import ComparedNet, attacked, models
 from surefoot.stats import Interval
 from surefoot.threat import Threat
 
@@ -196,7 +196,7 @@ def curving(
     fits: Fits,
     splits: int,
     sweeps: Mapping[Over, Sequence[float | int]],
-    subjects: Sequence[Subject],
+    subjects: Sequence[ComparedNet],
     published: str = "",
     count: int = 0,
 ) -> Outcome:
@@ -268,7 +268,7 @@ def _at(over: str, one: pd.Series) -> Published:
 
 
 def _models(
-    subjects: Sequence[Subject],
+    subjects: Sequence[ComparedNet],
     test: Data,
     threat: Threat,
     folder: Path,

@@ -40,7 +40,7 @@ CURVE = 13
 
 
 @dataclass(frozen=True)
-class Net:
+class CertifiedNet:
     """One net of a table of certified sets.
 
     Args:
@@ -63,7 +63,7 @@ def sets(
     folder: Path,
     seed: int,
     *,
-    nets: Sequence[Net],
+    nets: Sequence[CertifiedNet],
     setting: Setting,
     eps: float,
     judged: str = "",
@@ -97,7 +97,7 @@ def graded(
     folder: Path,
     seed: int,
     *,
-    nets: Sequence[Net],
+    nets: Sequence[CertifiedNet],
     setting: Setting,
     eps: float,
     judged: str,
@@ -132,7 +132,7 @@ def regions(
     folder: Path,
     seed: int,
     *,
-    nets: Sequence[Net],
+    nets: Sequence[CertifiedNet],
     setting: Setting,
     eps: float,
     side: int = 300,

@@ -15,7 +15,7 @@ from surefoot.threat import Threat
 
 
 @dataclass(frozen=True)
-class Subject:
+class ComparedNet:
     """One classifier.
 
     Args:
@@ -32,8 +32,8 @@ class Subject:
 
 
 def models(
-    subjects: Sequence[Subject], folder: Path, seed: int
-) -> Iterator[tuple[Subject, nn.Module]]:
+    subjects: Sequence[ComparedNet], folder: Path, seed: int
+) -> Iterator[tuple[ComparedNet, nn.Module]]:
     """Train the subjects one by one, or read them back."""
     for one in subjects:
         if one.borrowed:
@@ -43,7 +43,7 @@ def models(
 
 
 def attacked(
-    one: Subject,
+    one: ComparedNet,
     model: nn.Module,
     data: Data,
     threat: Threat,
@@ -60,7 +60,7 @@ def attacked(
 
 
 def judged(
-    one: Subject, model: nn.Module, data: Data, threat: Threat, folder: Path, seed: int
+    one: ComparedNet, model: nn.Module, data: Data, threat: Threat, folder: Path, seed: int
 ) -> Record:
     """Evaluate a subject without any attack."""
     place = folder / one.row.name / "clean"

@@ -5,20 +5,16 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from torch import nn
 
 from surefoot.data import Data, load
-from surefoot.data.toys import UNIT
 from surefoot.files import write_whole
-from surefoot.limits import nearest_other_class
 from surefoot.models import build
-from surefoot.papers import toys
 from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_grid
 from surefoot.papers.experiment import (
     Outcome,
     Published,
 )
-from surefoot.papers.toys import Cell, Panel, Row
+from surefoot.papers.toys.suite import Cell, panel, panels, run
 from surefoot.progress import track
 from surefoot.streams import own_randomness
 from surefoot.training import Recipe, Training, fit, make_recipe
@@ -54,10 +50,10 @@ def plane(
             found, figure = frame[column], f"{cell.toy}: {name}"
             ours, low, high = found.mean(), found.min(), found.max()
             compared.append(Published(row, figure, None, ours, low, high))
-    panels = toys.panels(drawn, seed=seed, updates=updates)
+    shown = panels(drawn, seed=seed, updates=updates)
     figures = {
-        "boundaries": partial(boundary_grid, panels),
-        "oscillation": partial(oscillation_grid, panels),
+        "boundaries": partial(boundary_grid, shown),
+        "oscillation": partial(oscillation_grid, shown),
     }
     return Outcome(compared, figures=figures)
 
@@ -68,7 +64,7 @@ def _measured(folder: Path, cell: Cell, seeds: range, updates: int) -> pd.DataFr
     path = folder / name
     if path.exists():
         return pd.read_csv(path)
-    frame = toys.run([cell], seeds=seeds, updates=updates)
+    frame = run([cell], seeds=seeds, updates=updates)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(path, frame.to_csv(index=False).encode())
     return frame
@@ -96,18 +92,18 @@ def gaussian_process(
     points = load(data, "train")
     process = _process(points, width, seed)
     fit(process, points, make_recipe("standard"), folder / "standard", training=training)
-    panels = [_panel("standard", process, points)]
+    shown = [panel(Cell(data, "standard"), process, points, "linf")]
     for name, recipe in recipes.items():
         other = _process(points, width, seed)
         other.load_state_dict(process.state_dict())
         fit(other, points, recipe, folder / name, training=training)
-        panels.append(_panel(name, other, points))
+        shown.append(panel(Cell(data, name), other, points, "linf"))
     compared = [
-        Published(panel.row.method, figure, None, *[getattr(panel.row, column)] * 3)
-        for panel in panels
+        Published(one.row.method, figure, None, *[getattr(one.row, column)] * 3)
+        for one in shown
         for column, figure in FIGURES.items()
     ]
-    return Outcome(compared, figures={"boundaries": partial(boundary_grid, panels)})
+    return Outcome(compared, figures={"boundaries": partial(boundary_grid, shown)})
 
 
 def _process(points: Data, width: int, seed: int) -> DUE:
@@ -116,21 +112,3 @@ def _process(points: Data, width: int, seed: int) -> DUE:
         process = DUE(net, classes=2, count=len(points))
         process.place(points.batch(slice(None))[0])
     return process
-
-
-def _panel(name: str, model: nn.Module, data: Data) -> Panel:
-    points, labels = data.batch(slice(None))
-    found = toys.margins(model, points, labels, norm="linf")
-    gaps = nearest_other_class(points, labels, norm="linf").distance
-    row = Row(
-        data.name,
-        name,
-        0.0,
-        0,
-        accuracy=(found > 0).double().mean().item(),
-        ratio=toys.smallest_ratio(found, gaps),
-        efficiency=toys.efficiency(found, gaps),
-        margin=found.mean().item() / UNIT,
-    )
-    leads = toys.lead(model, toys.grid(400)).view(400, 400)
-    return Panel(row, data, "linf", found, leads)

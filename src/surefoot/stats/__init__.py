@@ -1,4 +1,4 @@
-"""Exact statements about shares: fixed numbers of draws, and tests that stop early."""
+"""Exact statements about proportions: fixed numbers of draws, and tests that stop early."""
 
 from surefoot.stats.betting import mean_interval, mean_lower_bound
 from surefoot.stats.binomial import (

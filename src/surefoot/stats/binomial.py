@@ -1,4 +1,4 @@
-"""Exact binomial statements behind every figure that has an interval.
+"""Exact binomial statements behind every number that has an interval.
 
 Clopper, Pearson 1934. Bounds are rounded to the safe side: the inverse beta function is accurate to
 about 1e-13, so every bound is moved outwards by `SLACK`.
@@ -62,7 +62,7 @@ def interval(successes: int, trials: int, alpha: float = 0.05) -> Interval:
 
 
 def binomial_p_value(successes: Tensor, trials: Tensor, null: float = 0.5) -> Tensor:
-    """Return P(X >= successes) for X ~ Bin(trials, null): small values speak for a larger share.
+    """Return P(X >= successes) for X ~ Bin(trials, null): if small, the probability is larger.
 
     No trial is no evidence: 1.
     """

@@ -18,44 +18,44 @@ from torch import Tensor
 
 from surefoot.streams import bits
 
-REACH = 9.0
-"""Deviations that the table spans; what lies beyond is part of `tv_error`."""
+SPAN = 9.0
+"""Deviations that the table spans; what lies outside is part of `tv_error`."""
 ACCURACY = 1e-13
-"""Relative error of Phi in its lower tail, with room."""
+"""Relative error of Phi in its lower tail, with a margin."""
 CELL = 47
-"""Bits below the 16 that look the answer up; where these do not settle it, all are compared."""
+"""Bits below the 16 that index the lookup table; where these do not suffice, all are compared."""
 
 
 class _Distribution(NamedTuple):
-    thresholds: np.ndarray  # |J| >= j iff the 63 bits lie below thresholds[j - 1], falling
+    thresholds: np.ndarray  # |J| >= j iff the 63 bits lie below thresholds[j - 1], decreasing
     lookup: np.ndarray  # |J| by the first 16 of 63 bits
-    unsure: np.ndarray  # cells in which a threshold lies
+    ambiguous: np.ndarray  # cells in which a threshold lies
 
 
 def rounded_normal(shape: tuple[int, ...], scale: float, *key: int) -> Tensor:
     """Draw round(scale z), z standard normal, from the stream of the key: int32 on the CPU."""
-    law, raw = _distribution(scale), bits(shape, *key)
+    found, raw = _distribution(scale), bits(shape, *key)
     value = raw >> np.uint64(1)
     cells = value >> np.uint64(CELL)
-    size = law.lookup[cells]
-    unsure = law.unsure[cells]
-    # Thresholds fall, so the number of them above a value is found in the reversed table.
-    rising = law.thresholds[::-1]
-    size[unsure] = len(rising) - np.searchsorted(rising, value[unsure], side="right")
+    size = found.lookup[cells]
+    ambiguous = found.ambiguous[cells]
+    # Thresholds decrease, so the number of them above a value is found in the reversed table.
+    rising = found.thresholds[::-1]
+    size[ambiguous] = len(rising) - np.searchsorted(rising, value[ambiguous], side="right")
     negative = (raw & np.uint64(1)).astype(bool)
     np.negative(size, out=size, where=negative)
     return torch.from_numpy(size)
 
 
 def tv_error(scale: float, pixels: int) -> float:
-    """Bound the total variation between the drawn noise of so many pixels and its law."""
-    law, tails = _distribution(scale), ndtr(-(np.arange(1, _size(scale) + 1) - 0.5) / scale)
-    each = 2 * ACCURACY * tails.sum() + 2.0**-62 * len(law.thresholds)
+    """Bound the total variation between the drawn noise of so many pixels and its distribution."""
+    found, tails = _distribution(scale), ndtr(-(np.arange(1, _size(scale) + 1) - 0.5) / scale)
+    each = 2 * ACCURACY * tails.sum() + 2.0**-62 * len(found.thresholds)
     return float(pixels * (each + 2 * ndtr(-(_size(scale) + 0.5) / scale)))
 
 
 def _size(scale: float) -> int:
-    return int(np.ceil(REACH * scale)) + 1
+    return int(np.ceil(SPAN * scale)) + 1
 
 
 @lru_cache(maxsize=16)

@@ -1,8 +1,8 @@
-"""Tests of a fraction that stop as soon as the answer is sure, and reuse every draw.
+"""Tests of a fraction that stop as soon as the decision is certain, and reuse every draw.
 
-Looks are taken after n_1 < n_2 < ... draws; the claim "the fraction is above the null" is accepted
-at a look with enough successes. The bounds are found by carrying the exact distribution of the
-count from look to look, so that all looks together err with probability alpha, without a union
+Looks are taken after n_1 < n_2 < ... draws; the hypothesis "the fraction is above the null" is
+accepted at a look with enough successes. The bounds are found by carrying the exact distribution of
+the count from look to look, so that all looks together err with probability alpha, without a union
 bound (Lan, DeMets 1983, spending of the error; Armitage, McPherson, Rowe 1969, the recursion). A
 second, non-binding rule gives up where the fraction is certainly too small to be worth more draws
 (an e-process, Robbins 1970): it may cost power, never soundness.
@@ -34,8 +34,8 @@ class Boundary:
         null: the fraction to be exceeded.
         alpha: level.
         looks: draws seen at each look.
-        accept: successes from which on the claim is accepted at a look; more than the draws where
-            no number would do.
+        accept: successes from which on the hypothesis is accepted at a look; more than the draws
+            where no number would do.
         give_up: successes up to which it is given up; -1 where no number would do.
         level: exact probability, at the null, that some look accepts: at most alpha.
     """
@@ -56,7 +56,7 @@ def group_sequential(null: float, alpha: float, draws: int) -> Boundary:
 
     Args:
         null: p*, strictly between 0 and 1.
-        alpha: level, for every share at most p*.
+        alpha: level, for every fraction at most p*.
         draws: N, at the last look.
 
     Raises:
@@ -135,7 +135,7 @@ def _misses(draws: int, chance: float) -> tuple[np.ndarray, int, float]:
 
 
 def _hopeless(worth: float, draws: int) -> int:
-    """Return the most successes that refute every share from `worth` on, by an e-process."""
+    """Return the most successes that refute every fraction from `worth` on, by an e-process."""
     needed = -np.log(FUTILITY)
     return (
         bisect_left(

@@ -2,8 +2,8 @@
 
 `loop` runs, `settings` say how long and with which options, `recipes` holds the table of named
 recipes, `noise` perturbations with noise, `losses` and `gloro` losses as functions of `outputs`,
-`lipschitz_estimate` measures Lipschitz constants; `weights`, `augmentation`, `optimizers` and
-`judge` hold one option each.
+`lipschitz_estimate` measures Lipschitz constants; `weight_changes`, `augmentation`, `optimizers`
+and `judge` hold one option each.
 """
 
 from surefoot.attacks.perturbation import Perturbation
@@ -25,7 +25,7 @@ from surefoot.training.noise import Alternating, Noisy, WorstNoise
 from surefoot.training.outputs import Outputs
 from surefoot.training.recipes import RECIPES, Recipe, make_recipe
 from surefoot.training.settings import PRESETS, Training
-from surefoot.training.weights import WeightAttack
+from surefoot.training.weight_changes import WeightAttack
 
 __all__ = [
     "PRESETS",

@@ -34,7 +34,7 @@ from surefoot.training.outputs import Outputs, criterion_of
 from surefoot.training.recipes import RECIPES, Recipe, described
 from surefoot.training.settings import Training
 from surefoot.training.state import Progress
-from surefoot.training.weights import average, copy_of, holding, pushed
+from surefoot.training.weight_changes import average, copy_of, holding, pushed
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from surefoot.training.augmentation import Augmentation
 from surefoot.training.judge import Judge
-from surefoot.training.weights import WeightAttack
+from surefoot.training.weight_changes import WeightAttack
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from surefoot.files import write_whole
 from surefoot.models.io import fingerprint
-from surefoot.training.weights import Weights
+from surefoot.training.weight_changes import Weights
 
 NAME = "state.safetensors"
 

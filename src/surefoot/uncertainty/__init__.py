@@ -1,4 +1,4 @@
-"""How sure is the model: scores, models of several members, classifiers that may be uncertain."""
+"""How certain a model is: scores, models of several members, classifiers that may be uncertain."""
 
 from surefoot.uncertainty.dropout import DropoutEnsemble, MCDropout
 from surefoot.uncertainty.due import DUE
@@ -12,7 +12,7 @@ from surefoot.uncertainty.scores import (
     energy,
     entropy,
     least_confidence,
-    margin,
+    margin_uncertainty,
     member_variance,
     mutual_information,
     vacuity,
@@ -58,7 +58,7 @@ __all__ = [
     "grid_for",
     "least_confidence",
     "logit_gap",
-    "margin",
+    "margin_uncertainty",
     "member_variance",
     "mutual_information",
     "noisy",

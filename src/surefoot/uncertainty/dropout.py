@@ -1,6 +1,6 @@
 """Monte-Carlo dropout, in its two uses (Gal, Ghahramani 2016).
 
-`MCDropout` is a *random model*: each pass is one draw, and its answer is the vote of many.
+`MCDropout` is a *random model*: each pass is one draw, and it is judged by the vote of many.
 `DropoutEnsemble` is the *mean over S draws*: with fixed masks an ensemble of S thinned nets that
 share their weights, a plain function of the image like any net.
 """
@@ -20,10 +20,10 @@ from surefoot.uncertainty.members import log_mean
 
 
 class MCDropout(nn.Module):
-    """Answer with one draw of the dropout masks, in eval mode too.
+    """Return one draw of the dropout masks, in eval mode too.
 
     Every image of a batch has its own mask, and every call new ones, from torch's global stream.
-    One draw is nobody's answer: judge the vote, `Vote(MCDropout(net), sigma=0.0)`.
+    One draw is no prediction: judge the vote, `Vote(MCDropout(net), sigma=0.0)`.
 
     Args:
         model: a net with dropout layers.
@@ -51,7 +51,7 @@ class MCDropout(nn.Module):
 
 
 class DropoutEnsemble(nn.Module):
-    r"""Answer with the log of the mean probability over S masks, $\log \tfrac{1}{S} \sum_s p_s$.
+    r"""Return the log of the mean probability over S masks, $\log \tfrac{1}{S} \sum_s p_s$.
 
     With a seed the masks are fixed, one for each draw and use of a dropout layer, the same for all
     images and passes: attacks, certificates and records see a deterministic model. With seed None
@@ -66,7 +66,7 @@ class DropoutEnsemble(nn.Module):
         seed: of the masks; None draws them afresh.
 
     Raises:
-        ValueError: no layer drops anything, no draw is asked for, or the net rejects.
+        ValueError: no layer drops anything, no draw, or the net rejects.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(4, 3))

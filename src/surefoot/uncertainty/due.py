@@ -23,7 +23,7 @@ LEAST_VARIANCE = 1e-6
 
 
 class DUE(nn.Module):
-    r"""Answer with the log of the mean probability over a process, $\log E \, \mathrm{softmax} f$.
+    r"""Return the log of the mean probability over a process, $\log E \, \mathrm{softmax} f$.
 
     Each class has a process f_c on the features of a net, with inducing points that all share
     (Hensman et al. 2015) and a squared-exponential kernel. The mean is over S draws of f, whose
@@ -35,8 +35,8 @@ class DUE(nn.Module):
     on fresh draws. Call `place` before, once.
 
     Args:
-        net: gives the features `[B, F]`: any net of dense layers and convolutions, whose "classes"
-            are then features. Its layers are bounded here, in place.
+        net: computes the features `[B, F]`: any net of dense layers and convolutions, whose
+            "classes" are then features. Its layers are bounded here, in place.
         classes: logits.
         count: N, the number of training images.
         inducing: number of inducing points.
@@ -82,7 +82,7 @@ class DUE(nn.Module):
     def train(self, mode: bool = True) -> "DUE":
         """Switch the net; the posterior stays in train mode.
 
-        gpytorch keeps factors of old weights in eval mode, and gives the same answers in both.
+        gpytorch keeps factors of old weights in eval mode, and returns the same outputs in both.
         """
         super().train(mode)
         self.posterior.train()

@@ -1,4 +1,4 @@
-"""Deep ensembles: nets of different initial weights that answer by their mean.
+"""Deep ensembles: nets of different initial weights that predict by their mean.
 
 Lakshminarayanan, Pritzel, Blundell 2017; perturbed through the entropy of the mean, as in
 Pagliardini et al. 2022, Appendix E.
@@ -15,7 +15,7 @@ from surefoot.uncertainty.members import log_mean, mean_log
 
 
 class Ensemble(nn.Module):
-    r"""Answer with the log of the mean probability, $\log \tfrac{1}{M} \sum_m p_m$.
+    r"""Return the log of the mean probability, $\log \tfrac{1}{M} \sum_m p_m$.
 
     `fit` trains all members at once: in train mode the outcomes are $\tfrac{1}{M} \sum_m \log p_m$,
     and `criterion` makes of them the mean of the members' cross-entropies. Each member gets its own
@@ -32,9 +32,9 @@ class Ensemble(nn.Module):
         ValueError: no member, a member twice, or one that rejects (wrap the ensemble instead).
 
     Example:
-        >>> sure, other = torch.nn.Linear(1, 2), torch.nn.Linear(1, 2)
-        >>> model = Ensemble([sure, other]).eval()
-        >>> mean = (sure(torch.ones(1, 1)).softmax(1) + other(torch.ones(1, 1)).softmax(1)) / 2
+        >>> one, other = torch.nn.Linear(1, 2), torch.nn.Linear(1, 2)
+        >>> model = Ensemble([one, other]).eval()
+        >>> mean = (one(torch.ones(1, 1)).softmax(1) + other(torch.ones(1, 1)).softmax(1)) / 2
         >>> torch.allclose(model(torch.ones(1, 1)).softmax(1), mean)
         True
     """

@@ -1,8 +1,9 @@
-"""Rejection by leads: a label counts only where it leads every other one by its slack.
+"""Rejection by logit margins: a label counts only where each exceeds its required margin.
 
 One form for two known rules: the bottom logit of GloRo nets (Leino, Wang, Fredrikson 2021), where
-the slack is eps times pairwise Lipschitz constants, and a least gap of logits. What decides is
-linear in the logits, so a Lipschitz certificate of the logits is one of the rejection, too.
+the required margin is eps times pairwise Lipschitz constants, and a least gap of logits. What
+decides is linear in the logits, so a Lipschitz certificate of the logits is one of the rejection,
+too.
 """
 
 import torch
@@ -12,7 +13,7 @@ from surefoot.types import Images, Model, Outcomes
 
 
 class LogitMarginSelective(nn.Module):
-    r"""Append an outcome "uncertain" that wins unless the best label leads each other by its slack.
+    r"""Append an outcome "uncertain" that wins unless the best label exceeds each required margin.
 
     $$ o_C = \max_{i \ne j} (f_i + T_{ji}), \qquad j = \arg\max f $$
     so label j is accepted iff $f_j - f_i > T_{ji}$ for all other i. At equality it is not.
@@ -55,15 +56,15 @@ class LogitMarginSelective(nn.Module):
                 f"the slack is for {len(self.slack)} classes; the net has {logits.shape[1]} logits"
             )
         best = logits.argmax(1, keepdim=True)
-        demanded = logits + self.slack[best.squeeze(1)].to(logits)
-        column = demanded.scatter(1, best, -torch.inf).amax(1, keepdim=True)
-        # A lead that only equals the slack is none: the next number up, with the same gradient.
+        required = logits + self.slack[best.squeeze(1)].to(logits)
+        column = required.scatter(1, best, -torch.inf).amax(1, keepdim=True)
+        # A logit margin that equals the required one is too small: the next number up counts.
         above = torch.nextafter(column, torch.full_like(column, torch.inf))
         return torch.cat([logits, column + (above - column).detach()], 1)
 
 
 def logit_gap(model: Model, gap: float, classes: int) -> LogitMarginSelective:
-    """Accept a label only where its logit leads every other by more than `gap`."""
+    """Accept a label only where its logit exceeds every other by more than `gap`."""
     return LogitMarginSelective(
         model, torch.full((classes, classes), float(gap), dtype=torch.float64)
     )

@@ -1,7 +1,7 @@
-"""What a model of several members says: one answer for attacks and use, another for its training.
+"""The outcomes of a model of several members: one for attacks and use, another for its training.
 
-Such a model has `members(images) -> [M, B, C]`. In eval mode it answers `log_mean`, so that
-everything sees the mean probability. In train mode it answers `mean_log`, from which the mean of
+Such a model has `members(images) -> [M, B, C]`. In eval mode it returns `log_mean`, so that
+everything sees the mean probability. In train mode it returns `mean_log`, from which the mean of
 the members' own losses can be read: members are trained side by side, each as if alone.
 """
 
@@ -34,7 +34,7 @@ def members_of(model: Model, what: str) -> Callable[[Tensor], Tensor]:
     """Return the model's `members`.
 
     Raises:
-        ValueError: it has none; `what` names who asked.
+        ValueError: it has none; `what` names the score.
     """
     members = getattr(model, "members", None)
     if members is None:

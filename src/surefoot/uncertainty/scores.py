@@ -1,7 +1,7 @@
 """Uncertainty scores of logits, or of several members: higher = less certain, in [0, 1] if bounded.
 
-All are computed from `log_softmax`, so that large logit gaps give 0 and never NaN; a NaN logit
-gives a NaN score, which a selective classifier rejects.
+All are computed from `log_softmax`, so that large logit gaps lead to 0 and never NaN; a NaN logit
+leads to a NaN score, which a selective classifier rejects.
 """
 
 import math
@@ -36,7 +36,7 @@ def entropy(logits: Outcomes) -> PerExample:
     return -(logs.exp() * logs).sum(1) / math.log(logits.shape[1])
 
 
-def margin(logits: Outcomes) -> PerExample:
+def margin_uncertainty(logits: Outcomes) -> PerExample:
     r"""Return $1 - (p_1 - p_2)$, as $(1 - p_1) + p_2$, in [0, 1]."""
     second = logits.log_softmax(1).topk(2, dim=1).values[:, 1]
     return least_confidence(logits) + second.exp()
@@ -73,7 +73,7 @@ def mutual_information(members: Members) -> PerExample:
     r"""Return what the members disagree about: total minus expected entropy, in units of log C.
 
     $$ \Bigl( H(\tfrac{1}{M} \sum_m p_m) - \tfrac{1}{M} \sum_m H(p_m) \Bigr) / \log C $$
-    In [0, log min(M, C) / log C], up to rounding; 0 where all say the same, however unsure.
+    In [0, log min(M, C) / log C], up to rounding; 0 where all agree, however uncertain.
     """
     expected = torch.stack([entropy(member) for member in members]).mean(0)
     return entropy(log_mean(members)) - expected
@@ -112,7 +112,7 @@ def bounded_variance(variance: PerExample) -> PerExample:
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "least-confidence": least_confidence,
     "entropy": entropy,
-    "margin": margin,
+    "margin-uncertainty": margin_uncertainty,
     "energy": energy,
     "vacuity-relu": partial(vacuity, evidence="relu"),
     "vacuity-softplus": partial(vacuity, evidence="softplus"),
@@ -129,4 +129,4 @@ PROCESS_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "latent-variance": lambda variance: variance,
     "gp-variance": bounded_variance,
 }
-"""Of what a model gives by a method of its own, `latent_variance(images) -> [B]` (DUE)."""
+"""Of what a model computes by a method of its own, `latent_variance(images) -> [B]` (DUE)."""

@@ -1,4 +1,4 @@
-"""A classifier that may answer "uncertain": any score and a threshold as one more outcome."""
+"""A classifier that may predict "uncertain": any score and a threshold as one more outcome."""
 
 import math
 from typing import Any
@@ -23,14 +23,12 @@ class Selective(nn.Module):
 
     Args:
         model: maps images to logits `[B, C]`.
-        score: of the logits: "least-confidence", "entropy", "margin", "energy", "vacuity-relu",
-            "vacuity-softplus", "vacuity-exp"; of the members of a model that has some:
-            "mutual-information", "member-variance", "vote-disagreement"; of DUE: "latent-variance",
-            "gp-variance".
+        score: of the logits (`scores.SCORES`), of the members of a model that has some
+            (`MEMBER_SCORES`), or of a Gaussian process, DUE (`PROCESS_SCORES`).
         threshold: the largest score that is still accepted.
 
     Raises:
-        ValueError: an unknown score, one that the model cannot give, or a threshold that is NaN.
+        ValueError: an unknown score, one that the model does not have, or a threshold that is NaN.
 
     Example:
         >>> logits = torch.tensor([[4.0, 0.0], [0.1, 0.0]])
@@ -62,7 +60,7 @@ class Selective(nn.Module):
 
 
 def scored(model: Model, images: Images, score: str) -> tuple[Outcomes, PerExample]:
-    """Run a model once, and say how unsure it is: logits and scores.
+    """Run a model once; return its logits and its scores of uncertainty.
 
     A score of members takes the log of their mean probability for the logits, which are the model's
     own for all models of several members here.
@@ -84,13 +82,13 @@ def scored(model: Model, images: Images, score: str) -> tuple[Outcomes, PerExamp
 
 
 def score_of(model: Model, images: Images, score: str) -> PerExample:
-    """Describe how unsure a model is, in eval mode and without gradients."""
+    """Return the score of each image, in eval mode and without gradients."""
     with torch.no_grad(), frozen(model):
         return scored(model, images.to(device_of(model)), score)[1].to(images.device)
 
 
 def check_score(model: Model, score: str) -> None:
-    """Raise unless the score is known and the model can give it."""
+    """Raise unless the score exists and the model has it."""
     if score not in NAMES:
         raise ValueError(f"`score` must be one of {', '.join(NAMES)}; found {score!r}")
     if score in MEMBER_SCORES:

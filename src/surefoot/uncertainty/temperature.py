@@ -16,7 +16,7 @@ BISECTION_STEPS = 60
 
 
 class Tempered(nn.Module):
-    """Divide the logits of a model by a temperature: above 1 it is less sure, below 1 surer.
+    """Divide the logits of a model by a temperature: above 1 it is less confident, below 1 more.
 
     Args:
         model: maps images to logits `[B, C]`; its members, if any, are no longer seen.
@@ -34,7 +34,7 @@ class Tempered(nn.Module):
         super().__init__()
         if rejects(model):
             raise ValueError(
-                f"{type(model).__name__} answers 'uncertain' by a column of its own, which a"
+                f"{type(model).__name__} predicts 'uncertain' by a column of its own, which a"
                 " temperature would move: temper the net inside, and let that reject"
             )
         if not 0 < temperature < math.inf:

@@ -25,8 +25,8 @@ Rule = Literal["argmax", "majority"]
 BLOCK = 500
 """Noise is drawn in blocks of this many samples, so that no batch size changes the numbers."""
 OFF_GRID = 2e-5
-"""Steps by which a pixel k / levels may miss the grid: float32 rounds by 8e-6. What is said about
-an image is true of its place on the grid, so more would move a radius that is claimed as proven."""
+"""Steps by which a pixel k / levels may miss the grid: float32 rounds by 8e-6. A radius holds
+for the place of an image on the grid, so more would move a radius that counts as proven."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Vote:
         return ((places - places.round()).abs() < OFF_GRID).flatten(1).all(1)
 
     def soft(self, images: Images, noise: Tensor) -> Outcomes:
-        r"""Return the log of the mean softmax over noise samples: the differentiable stand-in of g.
+        r"""Return the log of the mean softmax over noise samples: a differentiable proxy of g.
 
         $$ \log \tfrac{1}{S} \sum_s \mathrm{softmax}(f(x + \sigma e_s)) $$
 

@@ -1,7 +1,7 @@
-"""From claims about single images to claims about many: each may be false with probability alpha.
+"""From certificates of single images to a bound on many: each may fail with probability alpha.
 
-Of 10,000 certificates at alpha = .001 about 10 may be false, and nobody knows which. The fraction
-of certified images is therefore no lower bound by itself; here are two that are.
+Of 10,000 certificates at alpha = .001 about 10 may be false, and it is not known which. The
+fraction of certified images is therefore no lower bound by itself; here are two that are.
 """
 
 import torch
@@ -13,10 +13,10 @@ from surefoot.stats import lower_bound
 def robust_images(certified: int, images: int, alpha: float, level: float = 0.05) -> int:
     r"""Bound from below how many of THESE images are right and robust.
 
-    At most $q$ of the claims are false, with q the quantile of Bin(images, alpha) at 1 - level:
-    only images that are not robust can be claimed falsely, independently, each with probability at
-    most alpha. Count each image once: equal ones share their noise, and fail together
-    (`header["data"]["repeats"]` of a record lists the rows to leave out).
+    At most $q$ of the certificates are false, with q the quantile of Bin(images, alpha) at 1 -
+    level: only images that are not robust can be certified falsely, independently, each with
+    probability at most alpha. Count each image once: equal ones share their noise, and fail
+    together (`header["data"]["repeats"]` of a record lists the rows to leave out).
 
     Args:
         certified: different images with a right label and a certificate.

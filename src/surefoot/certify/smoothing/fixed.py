@@ -61,7 +61,7 @@ class Bounded(NamedTuple):
 
     def low(self, counts: Tensor, level: float) -> Tensor:
         """Bound probabilities from below."""
-        # Unions of hopeful counts are rounded (`tolerance`).
+        # Unions of optimistic counts are rounded (`tolerance`).
         bound = lower_bound(counts.clamp(max=self.trials), self.trials, level)
         return (bound - self.error).clamp(min=0)
 

@@ -8,7 +8,7 @@ $$ p_S > a, \; p_B < b \text{ for every competitor } B, \qquad
    \Phi(\Phi^{-1}(a) - \rho) / m = \Phi(\Phi^{-1}(b) + \rho), \quad \rho = r / \sigma $$
 Every statement is tested at level alpha: if the radius does not hold, one of them is false, and is
 accepted with probability at most alpha (intersection-union). Where the first statement implies the
-others ($b \ge 1 - a$), it stands alone.
+others ($b \ge 1 - a$), it is the only one.
 
 Each image has one place a statement, for each outcome one.
 """
@@ -46,7 +46,7 @@ class Hypotheses(NamedTuple):
     union: Tensor
 
     def seen(self, counts: Tensor) -> Tensor:
-        """Count what each statement speaks of, `[B, O + 1]`; an empty one sees nothing."""
+        """Count what each statement is about, `[B, O + 1]`; an empty one sees nothing."""
         total = counts.sum(1, keepdim=True)
         joined = counts.masked_fill(~self.union, 0).sum(1, keepdim=True)
         own = torch.where(self.kind == ITSELF, counts, 0)

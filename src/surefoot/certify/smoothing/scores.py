@@ -26,7 +26,7 @@ def histogram(scores: Tensor, bins: int = 100) -> Tensor:
     """Count scores `[B, S]` in [0, 1] in equal bins, `[B, bins + 1]`; NaN goes to the last bin.
 
     Bin j holds (j / bins, (j + 1) / bins]; 0 falls in the first. The last column counts what is no
-    number: it stands for every value, whichever is worse.
+    number: it counts as every value, whichever is worse.
     """
     scores = scores.detach().cpu()
     broken = ~scores.isfinite()
@@ -116,13 +116,13 @@ def quantile_bounds(counts: Tensor, level: float, shift: float, alpha: float) ->
     edges = torch.arange(bins + 1).double() / bins
     below = numbers.cumsum(1)
     # Up to the edge s lies certainly more than the raised level: the quantile there is at most s.
-    sure = lower_bound(below, draws, alpha) >= torch.special.ndtr(centre + shift)
-    high = torch.where(sure.any(1), edges[1:][sure.int().argmax(1)], 1.0)
+    certain = lower_bound(below, draws, alpha) >= torch.special.ndtr(centre + shift)
+    high = torch.where(certain.any(1), edges[1:][certain.int().argmax(1)], 1.0)
     # Above s lies certainly more than all but the lowered level: the quantile there is above s.
     above = numbers.flip(1).cumsum(1).flip(1)
-    sure = lower_bound(above, draws, alpha) >= torch.special.ndtr(shift - centre)
-    last = bins - 1 - sure.flip(1).int().argmax(1)
-    return torch.where(sure.any(1), edges[:-1][last], 0.0), high
+    certain = lower_bound(above, draws, alpha) >= torch.special.ndtr(shift - centre)
+    last = bins - 1 - certain.flip(1).int().argmax(1)
+    return torch.where(certain.any(1), edges[:-1][last], 0.0), high
 
 
 def _moved(probability: Tensor, shift: float) -> Tensor:

@@ -53,14 +53,14 @@ def radii_within(
         )
         radii[rows] = found
         accepted[rows] = torch.as_tensor(more.get("accepted", False)).expand(len(rows))
-        hopes = []
+        largest = []
         for one in sets[rows].split(1, dim=1):
-            hopeful = _hopeful(counts, one[:, 0], looks[step], draws)
-            hope, _ = radii_from_counts(
-                hopeful, one, guarantee, vote.sigma, levels[-1], trials=draws, **how
+            optimistic = _optimistic(counts, one[:, 0], looks[step], draws)
+            most, _ = radii_from_counts(
+                optimistic, one, guarantee, vote.sigma, levels[-1], trials=draws, **how
             )
-            hopes.append(hope)
-        return torch.cat(hopes, 1).amax(1) - found.amax(1) <= (sampling.tolerance or 0.0)
+            largest.append(most)
+        return torch.cat(largest, 1).amax(1) - found.amax(1) <= (sampling.tolerance or 0.0)
 
     counts, samples = draw_until(decided, vote, images, CERTIFY, looks, sampling)
     spent = f"{1 - LAST:.2g} of it over the first {len(looks) - 1} of {len(looks)} looks"
@@ -73,7 +73,7 @@ def radii_within(
     return radii.to(images.device), samples, details
 
 
-def _hopeful(counts: Counts, members: Tensor, look: int, draws: int) -> Counts:
+def _optimistic(counts: Counts, members: Tensor, look: int, draws: int) -> Counts:
     """Return the counts that all draws may show at best: members high, others low."""
     inside, table = pad(members, (0, 1)), counts.table
     own = table.masked_fill(~inside, 0).sum(1, keepdim=True)

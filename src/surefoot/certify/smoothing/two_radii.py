@@ -2,7 +2,7 @@ r"""Every estimator of "robust, or uncertain" from one table of counts, for any 
 
 Daeubener et al. 2024 give a classifier with an outcome "uncertain" two radii, (i) same label and
 still certain, (ii) same label or uncertain. What (ii) gains depends on how it is read and on what
-it is compared with, so all estimators stand beside each other, and beside plain smoothing with one
+it is compared with, so all estimators are returned together, with those of plain smoothing with one
 and with two bounds. Each radius holds on its own with probability at least 1 - alpha.
 """
 

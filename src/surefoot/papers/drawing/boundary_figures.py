@@ -1,4 +1,4 @@
-"""Classifiers in the plane, side by side: their boundaries, and where they changed their mind."""
+"""Classifiers in the plane, side by side: their boundaries, and where their prediction changed."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot.data.toys import UNIT
-from surefoot.papers.toys import Panel
+from surefoot.papers.toys.suite import Panel
 from surefoot.report import style
 from surefoot.version import __version__
 from surefoot.wording import NORM_SIGNS, percent
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 CLASSES = ("#56B4E9", "#E69F00")
 AROUND = 0.35
-"""Shown beyond the outermost points, in units of the paper."""
+"""Shown outside the outermost points, in units of the paper."""
 MOST_COLUMNS = 4
 
 
 def boundary_grid(panels: Sequence[Panel]) -> "matplotlib.figure.Figure":
     """Draw boundary, points and tightest margin of each net.
 
-    The background is the class, paler where the net is less sure. The outline around one point is
-    the ball of the smallest margin; where points are wrong, crosses mark them instead.
+    The background is the class, paler where the net is less certain. The outline around one
+    point is the ball of the smallest margin; where points are wrong, crosses mark them instead.
 
     Args:
-        panels: of `papers.toys.panels`; the window is that of the first.
+        panels: of `papers.toys.suite.panels`; the window is that of the first.
     """
     figure, grid = _grid(panels)
     for ax, panel in zip(grid, panels, strict=False):
@@ -47,7 +47,7 @@ def oscillation_grid(panels: Sequence[Panel]) -> "matplotlib.figure.Figure":
     """Draw how often the prediction changed at each place while the nets were trained.
 
     Args:
-        panels: of `papers.toys.panels`.
+        panels: of `papers.toys.suite.panels`.
     """
     figure, grid = _grid(panels)
     counts = [panel.changes for panel in panels if panel.changes is not None]
@@ -111,11 +111,11 @@ def _regions(ax: "matplotlib.axes.Axes", panel: Panel) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list("classes", [CLASSES[0], "#FFFFFF", CLASSES[1]])
-    leads = panel.leads.numpy()
-    _map(ax, np.tanh(leads / 4), cmap=shades, vmin=-1.6, vmax=1.6, interpolation="bilinear")
-    line = np.linspace(-0.5 / UNIT, 0.5 / UNIT, len(leads))
-    if leads.min() < 0 < leads.max():
-        ax.contour(line, line, leads, levels=[0.0], colors=["#222222"], linewidths=1.2)
+    values = panel.logit_margins.numpy()
+    _map(ax, np.tanh(values / 4), cmap=shades, vmin=-1.6, vmax=1.6, interpolation="bilinear")
+    line = np.linspace(-0.5 / UNIT, 0.5 / UNIT, len(values))
+    if values.min() < 0 < values.max():
+        ax.contour(line, line, values, levels=[0.0], colors=["#222222"], linewidths=1.2)
 
 
 def _points(ax: "matplotlib.axes.Axes", panel: Panel, size: float) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot.papers.certified_regions import Region
+from surefoot.papers.certified_regions import CertifiedRegion
 from surefoot.report import style
 from surefoot.version import __version__
 from surefoot.wording import percent
@@ -21,7 +21,7 @@ HATCH = 14
 """Width in places of the stripes that mark a set of several classes."""
 
 
-def region_grid(regions: Sequence[Region]) -> "matplotlib.figure.Figure":
+def region_grid(regions: Sequence[CertifiedRegion]) -> "matplotlib.figure.Figure":
     """Draw the certified set at every place: a class in its colour, a set in stripes of several.
 
     Rejected places are grey; the thin line is where the best class changes.
@@ -48,14 +48,14 @@ def region_grid(regions: Sequence[Region]) -> "matplotlib.figure.Figure":
     return figure
 
 
-def window(region: Region) -> tuple[float, float, float, float]:
+def window(region: CertifiedRegion) -> tuple[float, float, float, float]:
     """Return left, right, low and high of what is shown."""
     points = region.data.images.numpy()
     (left, low), (right, high) = points.min(0) - AROUND, points.max(0) + AROUND
     return float(max(left, 0)), float(min(right, 1)), float(max(low, 0)), float(min(high, 1))
 
 
-def colours(region: Region) -> np.ndarray:
+def colours(region: CertifiedRegion) -> np.ndarray:
     """Return the colour of every place, `[side, side, 3]`."""
     from matplotlib.colors import to_rgb
 
@@ -73,7 +73,7 @@ def colours(region: Region) -> np.ndarray:
     return np.where(sets.any(2, keepdims=True), pale, np.array(to_rgb("#9A9A9A")))
 
 
-def _draw(region: Region, ax: "matplotlib.axes.Axes") -> None:
+def _draw(region: CertifiedRegion, ax: "matplotlib.axes.Axes") -> None:
     from matplotlib.colors import to_rgb
 
     ax.imshow(colours(region), origin="lower", extent=(0, 1, 0, 1), interpolation="nearest")
@@ -90,7 +90,7 @@ def _draw(region: Region, ax: "matplotlib.axes.Axes") -> None:
     ax.set_xlabel(_counts(region), fontsize=8, color=style.QUIET)
 
 
-def _counts(region: Region) -> str:
+def _counts(region: CertifiedRegion) -> str:
     """Describe what happens at the points: rejected, and certified as a set of several."""
     points = region.data.images.numpy()
     side = len(region.best)

@@ -5,7 +5,7 @@ from typing import Any
 
 from surefoot.guarantees import Affinity, Guarantee, Local, RelaxedTopK, TopK
 from surefoot.papers.experiment import Row, Setting
-from surefoot.papers.set_tables import Net
+from surefoot.papers.set_tables import CertifiedNet
 from surefoot.training import Training, make_recipe
 
 SMOKE = Setting(
@@ -37,10 +37,10 @@ def net(
     published: Mapping[str, float] | None = None,
     also: Mapping[str, Guarantee] | None = None,
     **options: Any,
-) -> Net:
+) -> CertifiedNet:
     """Return a net that is trained for what is certified; `options` are those of `GloRo`."""
     recipe = make_recipe("gloro", guarantee=guarantee, eps=eps, **options)
-    return Net(Row(name, recipe, published or {}), guarantee, also or {})
+    return CertifiedNet(Row(name, recipe, published or {}), guarantee, also or {})
 
 
 def relaxing(
@@ -50,7 +50,7 @@ def relaxing(
     ks: tuple[int, ...] = (2, 3),
     published: Mapping[str, Mapping[str, float]] | None = None,
     **options: Any,
-) -> tuple[Net, ...]:
+) -> tuple[CertifiedNet, ...]:
     """Return the rows of a table: local, RT for each k, affinity; each trained, and local as each.
 
     Args:

@@ -7,7 +7,7 @@ from surefoot.data import groups
 from surefoot.guarantees import Affinity, Local, RelaxedTopK
 from surefoot.papers.experiment import Experiment, Setting, at_scales
 from surefoot.papers.gloro.gloro_rows import BESIDE, PAIRS, SMOKE, net
-from surefoot.papers.set_tables import Net, sets
+from surefoot.papers.set_tables import CertifiedNet, sets
 from surefoot.training import Augmentation, Training
 
 ABSENT = (
@@ -20,7 +20,7 @@ EPS = 0.141
 
 def trades(
     name: str, guarantee: Local | RelaxedTopK | Affinity, figure: str, published: float
-) -> Net:
+) -> CertifiedNet:
     """Return a row trained by TRADES, with the VRA of its own notion as published."""
     return net(name, guarantee, EPS, form="trades", published={f"VRA {figure}": published})
 
@@ -54,7 +54,10 @@ def sizes(data: str, name: str, size: int, classes: int) -> dict[str, Setting]:
 
 
 def table(
-    source: str, settings: dict[str, Setting], nets: tuple[Net, ...], smoked: tuple[Net, ...] = ()
+    source: str,
+    settings: dict[str, Setting],
+    nets: tuple[CertifiedNet, ...],
+    smoked: tuple[CertifiedNet, ...] = (),
 ) -> Experiment:
     """Return an experiment; the smallest scale may have rows of its own, for ten classes."""
     smoke = {"setting": SMOKE, "nets": smoked or nets}

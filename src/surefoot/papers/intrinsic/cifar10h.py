@@ -5,7 +5,7 @@ from dataclasses import replace
 from surefoot.papers.disputing import disputing
 from surefoot.papers.experiment import Experiment, Row, Setting, at_scales
 from surefoot.papers.limiting import Line, curving
-from surefoot.papers.subjects import Subject
+from surefoot.papers.subjects import ComparedNet
 from surefoot.threat import Threat
 from surefoot.training import Augmentation, Training, make_recipe
 
@@ -23,8 +23,8 @@ DENSE = Setting(
     steps=5,
 )
 SMOKE_SUBJECTS = (
-    Subject("standard", Row("MLP", make_recipe("standard")), DENSE),
-    Subject(
+    ComparedNet("standard", Row("MLP", make_recipe("standard")), DENSE),
+    ComparedNet(
         "adversarially trained", Row("MLP, PGD", make_recipe("pgd", threat=NEAR, steps=3)), DENSE
     ),
 )
@@ -51,9 +51,9 @@ THIRD = replace(
 )
 BORROWED = Row("ResNet-20 (third party)", make_recipe("standard"))
 PAPER_SUBJECTS = (
-    Subject("standard", BORROWED, THIRD, borrowed=True),
-    Subject("standard", Row("PreActResNet-18", make_recipe("standard")), CIFAR),
-    Subject(
+    ComparedNet("standard", BORROWED, THIRD, borrowed=True),
+    ComparedNet("standard", Row("PreActResNet-18", make_recipe("standard")), CIFAR),
+    ComparedNet(
         "adversarially trained", Row("PreActResNet-18, PGD", make_recipe("pgd", threat=LINF)), CIFAR
     ),
 )
@@ -66,9 +66,9 @@ SHORT = replace(
     training=Training(epochs=10, batch_size=128, learning_rate=2e-3, augmentation=AUGMENTED),
 )
 SMALL_SUBJECTS = (
-    Subject("standard", BORROWED, replace(THIRD, **QUICK), borrowed=True),
-    Subject("standard", Row("LeNet", make_recipe("standard")), SHORT),
-    Subject(
+    ComparedNet("standard", BORROWED, replace(THIRD, **QUICK), borrowed=True),
+    ComparedNet("standard", Row("LeNet", make_recipe("standard")), SHORT),
+    ComparedNet(
         "adversarially trained", Row("LeNet, PGD", make_recipe("pgd", threat=LINF, steps=3)), SHORT
     ),
 )

@@ -27,8 +27,8 @@ def grid(resolution: int) -> Float[Tensor, "G 2"]:
     return torch.cartesian_prod(line, line).flip(1)
 
 
-def lead(model: Model, points: Points) -> PerExample:
-    """Return how far class 1 leads class 0 at each point."""
+def logit_margin(model: Model, points: Points) -> PerExample:
+    """Return f_1 - f_0 at each point."""
     with frozen(model), torch.no_grad():
         outcomes = torch.cat([model(part) for part in points.split(1 << 14)])
     if outcomes.shape[1] != 2 or points.shape[1] != 2:
@@ -51,12 +51,12 @@ def boundary(model: Model, *, resolution: int = 400) -> Segments:
         resolution: points of the grid along each axis.
     """
     points = grid(resolution).view(resolution, resolution, 2)
-    upper = (lead(model, points.flatten(0, 1)) > 0).view(resolution, resolution)
+    upper = (logit_margin(model, points.flatten(0, 1)) > 0).view(resolution, resolution)
     corners = torch.stack([_shifted(upper, *corner) for corner in CORNERS], 2)
     cells = (corners != corners.roll(-1, 2)).any(2)
     around = torch.stack([_shifted(points, *corner) for corner in CORNERS], 2)[cells]
     kinds = corners[cells]
-    cell, edges = _joined(kinds, lead(model, around.mean(1)) > 0)
+    cell, edges = _joined(kinds, logit_margin(model, around.mean(1)) > 0)
     ends = [_crossing(model, around[cell], kinds[cell], edge) for edge in edges.unbind(1)]
     return torch.stack(ends, 1).double()
 
@@ -89,7 +89,9 @@ def _crossing(model: Model, around: Tensor, kinds: Tensor, edge: Tensor) -> Floa
     one, other = around[row, edge], around[row, (edge + 1) % 4]
     upper = kinds[row, edge].unsqueeze(1)
     inside, outside = torch.where(upper, one, other), torch.where(upper, other, one)
-    return nearest_crossing(inside, outside, lambda points: lead(model, points) > 0, BISECTIONS)
+    return nearest_crossing(
+        inside, outside, lambda points: logit_margin(model, points) > 0, BISECTIONS
+    )
 
 
 def distance_to(segments: Segments, points: Points, *, norm: Norm) -> PerExample:
@@ -138,7 +140,7 @@ def margins(
         resolution: of the grid on which the boundary is found.
     """
     apart = distance_to(boundary(model, resolution=resolution), points, norm=norm)
-    right = (lead(model, points) > 0) == labels.bool()
+    right = (logit_margin(model, points) > 0) == labels.bool()
     return torch.where(right, apart, -apart)
 
 

@@ -31,7 +31,7 @@ def randomised_aucs(
     their distribution and lose their label.
 
     Args:
-        model: two outcomes; the lead of class 1 is the score.
+        model: two outcomes; f_1 - f_0 is the score.
         images: evaluated.
         labels: 0 or 1, both present.
         blocks: name -> which pixels of an image belong to the block.
@@ -58,5 +58,5 @@ def _auc(model: Model, images: Images, labels: Labels) -> float:
 
     with frozen(model), torch.no_grad():
         outcomes = torch.cat([model(part) for part in images.split(BATCH)])
-    lead = outcomes[:, 1] - outcomes[:, 0]
-    return float(roc_auc_score(labels.cpu().numpy(), lead.cpu().numpy()))
+    margin = outcomes[:, 1] - outcomes[:, 0]
+    return float(roc_auc_score(labels.cpu().numpy(), margin.cpu().numpy()))

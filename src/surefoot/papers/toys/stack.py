@@ -85,7 +85,7 @@ class Stack(nn.Module):
         if bool(((addresses * self.nets - own - 0.5).abs() > 0.25).any()):
             raise ValueError(
                 "a perturbation moved the address of its net: starts that are uniform in the ball"
-                " cannot be used in a stack. Give `random_start=False`."
+                " cannot be used in a stack. Give start='origin'."
             )
         return own.long()
 

@@ -7,7 +7,7 @@ Toys, nets and settings of our own, measured against the claims of Pagliardini e
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 import torch
@@ -16,12 +16,12 @@ from torch import Tensor
 from surefoot.data import Data
 from surefoot.data.toys import UNIT, narrow_corridor, slabs, two_distance
 from surefoot.limits import nearest_other_class
-from surefoot.papers.toys.boundaries import efficiency, grid, lead, margins, smallest_ratio
+from surefoot.papers.toys.boundaries import efficiency, grid, logit_margin, margins, smallest_ratio
 from surefoot.papers.toys.oscillation import Changes
 from surefoot.papers.toys.stack import Stack, fit_together
 from surefoot.threat import Norm, Threat
 from surefoot.training import Recipe, make_recipe
-from surefoot.types import PerExample
+from surefoot.types import Model, PerExample
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def train(cell: Cell, *, seeds: Sequence[int], updates: int = 0, changes_on: int
 
 
 @dataclass(frozen=True)
-class Row:
+class ToyResult:
     """What came of one net; lengths in units of the paper.
 
     Args:
@@ -190,37 +190,44 @@ class Row:
     margin: float
 
 
-def measure(trained: Trained, *, resolution: int = 400) -> list[Row]:
+def measure(trained: Trained, *, resolution: int = 400) -> list[ToyResult]:
     """Measure the nets of a cell.
 
     Args:
         trained: of `train`.
         resolution: of the grid on which boundaries are found.
     """
-    cell, norm, rows = trained.cell, TOYS[trained.cell.toy].norm, []
-    for index, (seed, data) in enumerate(zip(trained.seeds, trained.data, strict=True)):
+    cell, norm = trained.cell, TOYS[trained.cell.toy].norm
+
+    def found(index: int, data: Data) -> PerExample:
         points, labels = data.batch(slice(None))
-        found = margins(trained.stack.net(index), points, labels, norm=norm, resolution=resolution)
-        gaps = nearest_other_class(points, labels, norm=norm).distance
-        rows.append(
-            Row(
-                cell.toy,
-                cell.method,
-                cell.eps,
-                seed,
-                accuracy=(found > 0).double().mean().item(),
-                ratio=smallest_ratio(found, gaps),
-                efficiency=efficiency(found, gaps),
-                margin=found.mean().item() / UNIT,
-            )
-        )
-    return rows
+        return margins(trained.stack.net(index), points, labels, norm=norm, resolution=resolution)
+
+    return [
+        result(cell, seed, data, found(index, data), norm)
+        for index, (seed, data) in enumerate(zip(trained.seeds, trained.data, strict=True))
+    ]
+
+
+def result(cell: Cell, seed: int, data: Data, margins: PerExample, norm: Norm) -> ToyResult:
+    """Sum up the margins of the points of one net."""
+    gaps = nearest_other_class(*data.batch(slice(None)), norm=norm).distance
+    return ToyResult(
+        cell.toy,
+        cell.method,
+        cell.eps,
+        seed,
+        accuracy=(margins > 0).double().mean().item(),
+        ratio=smallest_ratio(margins, gaps),
+        efficiency=efficiency(margins, gaps),
+        margin=margins.mean().item() / UNIT,
+    )
 
 
 def run(
     cells: Iterable[Cell] = SUITE, *, seeds: Sequence[int] = range(5), updates: int = 0
 ) -> pd.DataFrame:
-    """Train and measure cells; one row a net, the fields of `Row` and the CPU seconds of its cell.
+    """Train and measure cells; a row a net, with the CPU seconds of its cell.
 
     Args:
         cells: toys and recipes.
@@ -244,15 +251,15 @@ class Panel:
         data: the points.
         norm: of the margins.
         margins: of the points, in pixel units.
-        leads: lead of class 1 on a grid over the box `[R, R]`, a row a second coordinate.
+        logit_margins: f_1 - f_0 on a grid over the box `[R, R]`.
         changes: changes of the prediction while it was trained, on a grid `[Q, Q]`, if counted.
     """
 
-    row: Row
+    row: ToyResult
     data: Data
     norm: Norm
     margins: PerExample
-    leads: Tensor
+    logit_margins: Tensor
     changes: Tensor | None = None
 
 
@@ -264,15 +271,25 @@ def panels(cells: Iterable[Cell], *, seed: int = 0, updates: int = 0) -> list[Pa
         seed: of points and weights.
         updates: of the weights; 0 takes those of each toy.
     """
-    return [_panel(train(cell, seeds=(seed,), updates=updates, changes_on=80)) for cell in cells]
+    found = []
+    for cell in cells:
+        nets = train(cell, seeds=(seed,), updates=updates, changes_on=80)
+        changes = None if nets.changes is None else _square(nets.changes[0])
+        one = panel(cell, nets.stack.net(0), nets.data[0], TOYS[cell.toy].norm, seed)
+        found.append(replace(one, changes=changes))
+    return found
 
 
-def _panel(trained: Trained) -> Panel:
-    norm, data, model = TOYS[trained.cell.toy].norm, trained.data[0], trained.stack.net(0)
+def panel(cell: Cell, model: Model, data: Data, norm: Norm, seed: int = 0) -> Panel:
+    """Measure one net in the plane for its figure."""
     found = margins(model, *data.batch(slice(None)), norm=norm)
-    leads = _square(lead(model, grid(400)))
-    changes = None if trained.changes is None else _square(trained.changes[0])
-    return Panel(measure(trained)[0], data, norm, found, leads, changes)
+    return Panel(
+        result(cell, seed, data, found, norm),
+        data,
+        norm,
+        found,
+        _square(logit_margin(model, grid(400))),
+    )
 
 
 def _square(values: Tensor) -> Tensor:

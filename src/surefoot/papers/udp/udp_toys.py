@@ -6,7 +6,7 @@ from surefoot.data.toys import UNIT
 from surefoot.papers.experiment import Experiment, at_scales
 from surefoot.papers.looks import distances, looks
 from surefoot.papers.toy_experiments import gaussian_process, plane
-from surefoot.papers.toys import SUITE, Cell
+from surefoot.papers.toys.suite import SUITE, Cell
 from surefoot.papers.udp.image_tables import CIFAR
 from surefoot.papers.udp.udp_rows import STANDARD
 from surefoot.threat import Threat

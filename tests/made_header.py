@@ -12,16 +12,17 @@ def made_header(
     *,
     classes: int = 4,
     guarantee: Guarantee | None = None,
-    eps: float = 0.5,
+    radii: tuple[float, ...] = (0.5,),
     **parts: Any,
 ) -> Header:
+    """Make the header of an l2 record; its largest radius is the headline."""
     names = tuple(f"c{place}" for place in range(classes))
     return Header(
         "net",
         ModelPart("net"),
         DataPart("made", count, names),
         (guarantee or Local()).describe(),
-        Threat("l2", eps),
-        (eps,),
+        Threat("l2", radii[-1]),
+        radii,
         **parts,
     )

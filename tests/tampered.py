@@ -175,7 +175,7 @@ RECORDS: dict[str, tuple[Change, str]] = {
     "no header": (lambda folder: (folder / "record.json").unlink(), "missing record.json"),
     "no rows file": (lambda folder: (folder / "record.csv").unlink(), "missing record.csv"),
     "an old schema": (put("schema", 4), "has schema 4; this version reads"),
-    "schema text": (put("schema", "5"), "`schema` must be a whole number"),
+    "schema text": (put("schema", "5"), "has schema 5; this version"),
     "eps NaN": (put("threat.eps", math.nan), "`threat"),
     "eps negative": (put("threat.eps", -1.0), "`threat"),
     "eps text": (put("threat.eps", "8/255"), "`threat"),

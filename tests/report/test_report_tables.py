@@ -121,7 +121,7 @@ def test_contradiction_is_an_error_with_data_set_indices():
 
 
 def test_soundness_errors_come_before_stored_warnings():
-    record = make_record(count=40, warnings=["the attack may be weak"])
+    record = make_record(count=40, warnings=("the attack may be weak",))
     wrong = Record(record.rows.assign(certified=1.0), record.header)
     assert warnings_of([wrong])[-1] == "gloro: the attack may be weak"
 

@@ -344,7 +344,7 @@ class Header:
     command: str = ""
     seconds: float | None = None
     identity: str = ""
-    rows_hash: str = ""
+    rows_hash: str = field(default="", compare=False)
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ import tyro
 from attacks import CASES, Options, case
 from surefoot import Selective, Threat
 from surefoot.attacks import autoattack, break_selective, raise_score
-from surefoot.uncertainty import least_confidence
+from surefoot.uncertainty.scores import least_confidence
 
 INNER = (0.1, 0.25, 0.5, 1.0)
 

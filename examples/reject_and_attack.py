@@ -22,7 +22,8 @@ from surefoot import (
     load,
 )
 from surefoot.training import make_recipe
-from surefoot.uncertainty import accepted, entropy, threshold_at_coverage
+from surefoot.uncertainty import accepted, threshold_at_coverage
+from surefoot.uncertainty.scores import entropy
 
 QUICK = os.environ.get("SUREFOOT_QUICK") == "1"
 EPOCHS, COUNT, STEPS = (3, 40, 10) if QUICK else (20, 200, 50)

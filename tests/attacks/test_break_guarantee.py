@@ -9,7 +9,8 @@ from surefoot.attacks import apgd, break_guarantee
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build
 from surefoot.threat import Threat
-from surefoot.uncertainty import Selective, entropy
+from surefoot.uncertainty import Selective
+from surefoot.uncertainty.scores import entropy
 
 GUARANTEES = [Local(), TopK(2), RelaxedTopK(3), Affinity(((0, 1), (2, 3, 4)))]
 

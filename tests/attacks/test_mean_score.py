@@ -5,6 +5,7 @@ import torch
 from oracles import Linear
 
 from surefoot.attacks import push_mean_score
+from surefoot.attacks.mean_score import MeanSearch
 from surefoot.certify.smoothing import count, mean_bounds
 from surefoot.models import build
 from surefoot.streams import normal
@@ -26,8 +27,10 @@ def mean_score(model, images, sigma, score):
 @pytest.mark.parametrize("score", ["entropy", "least-confidence", "margin-uncertainty"])
 def test_on_a_line_the_extremes_are_those_of_brute_force(score):
     images, threat, vote = torch.tensor([[0.2], [0.35], [0.8]]), Threat("l2", 0.1), Vote(LINE, 0.2)
-    up = push_mean_score(vote, images, threat=threat, score=score, draws=500)
-    down = push_mean_score(vote, images, threat=threat, score=score, direction="down", draws=500)
+    up = push_mean_score(vote, images, threat=threat, score=score, how=MeanSearch(draws=500))
+    down = push_mean_score(
+        vote, images, threat=threat, score=score, direction="down", how=MeanSearch(draws=500)
+    )
     assert torch.allclose(up, torch.tensor([[0.3], [0.45], [0.7]]), atol=1e-3)
     assert torch.allclose(down, torch.tensor([[0.1], [0.25], [0.9]]), atol=1e-3)
     grid = torch.linspace(0.1, 0.3, 41).unsqueeze(1)
@@ -49,7 +52,9 @@ def test_the_mean_moves_further_in_larger_balls_and_never_past_its_certificate(g
         threat = Threat("l2", eps)
         low, high = mean_bounds(table.scores(), eps / 0.25, 1e-3)
         for direction, sign in (("up", 1), ("down", -1)):
-            found = push_mean_score(vote, images, threat=threat, direction=direction, draws=16)
+            found = push_mean_score(
+                vote, images, threat=threat, direction=direction, how=MeanSearch(draws=16)
+            )
             assert bool(threat.inside(found, images).all())
             mean = mean_score(model, found, 0.25, "entropy")
             assert bool((sign * (mean - last[direction]) > 0).all())
@@ -59,8 +64,10 @@ def test_the_mean_moves_further_in_larger_balls_and_never_past_its_certificate(g
 
 def test_batches_change_nothing_and_the_original_stays_where_all_is_flat(generator):
     images, vote = torch.rand(7, 1, generator=generator), Vote(LINE, 0.1)
-    whole = push_mean_score(vote, images, threat=Threat("l2", 0.05), steps=5)
-    parts = push_mean_score(vote, images, threat=Threat("l2", 0.05), steps=5, batch_size=3)
+    whole = push_mean_score(vote, images, threat=Threat("l2", 0.05), how=MeanSearch(steps=5))
+    parts = push_mean_score(
+        vote, images, threat=Threat("l2", 0.05), how=MeanSearch(steps=5, batch_size=3)
+    )
     assert torch.equal(whole, parts)
     flat = Vote(Linear(torch.zeros(2, 1)), 0.1)
     assert torch.equal(push_mean_score(flat, images, threat=Threat("l2", 0.1)), images)
@@ -70,4 +77,6 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="entropy"):
         push_mean_score(Vote(LINE, 0.1), torch.tensor([[0.5]]), threat=Threat(), score="surprise")
     with pytest.raises(ValueError, match="draws"):
-        push_mean_score(Vote(LINE, 0.1), torch.tensor([[0.5]]), threat=Threat(), draws=0)
+        push_mean_score(
+            Vote(LINE, 0.1), torch.tensor([[0.5]]), threat=Threat(), how=MeanSearch(draws=0)
+        )

@@ -7,7 +7,8 @@ from oracles import Linear
 from surefoot.attacks import break_selective, lower_score, raise_score
 from surefoot.models import build
 from surefoot.threat import Threat
-from surefoot.uncertainty import SCORES, Selective
+from surefoot.uncertainty import Selective
+from surefoot.uncertainty.scores import SCORES
 
 LINE = Linear(torch.tensor([[8.0], [-8.0]]), torch.tensor([-4.0, 4.0]))
 """Two classes that meet at .5: certainty grows with the distance from there."""

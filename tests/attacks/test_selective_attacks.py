@@ -8,7 +8,8 @@ from surefoot.attacks import autoattack, break_guarantee, break_selective, strat
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.models import build
 from surefoot.threat import Threat
-from surefoot.uncertainty import Selective, entropy
+from surefoot.uncertainty import Selective
+from surefoot.uncertainty.scores import entropy
 
 
 class Line(nn.Module):

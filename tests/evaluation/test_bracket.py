@@ -20,7 +20,8 @@ from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, 
 from surefoot.models import build, open_model
 from surefoot.threat import Threat
 from surefoot.training import Training, fit, make_recipe
-from surefoot.uncertainty import Selective, entropy
+from surefoot.uncertainty import Selective
+from surefoot.uncertainty.scores import entropy
 from surefoot.uncertainty.vote import Vote
 
 

@@ -19,7 +19,7 @@ from surefoot.papers.drawing.region_figures import colours, region_grid
 from surefoot.papers.experiment import Row
 from surefoot.papers.gloro.ambiguous import CONFUSED, TOPS_AND_SHOES
 from surefoot.papers.gloro.leino_2021 import SUPERCLASSES
-from surefoot.papers.set_tables import checked, compare, worth
+from surefoot.papers.set_tables import checked, figures_of, worth
 from surefoot.training import make_recipe
 
 EPS = 0.5
@@ -62,7 +62,7 @@ def test_relaxation_helps_only_by_a_sure_gain_in_strict_accuracy():
 
 def test_table_has_the_same_columns_for_one_label_and_for_sets():
     row = Row("RT2", make_recipe("standard"), {"VRA relaxed": 0.9})
-    lines = {line.figure: line for line in compare(row, planted("RT2", 50, 30, 10, 10), EPS)}
+    lines = {line.figure: line for line in figures_of(row, planted("RT2", 50, 30, 10, 10), EPS)}
     names = ["top-1", "VRA local", "VRA strict", "VRA relaxed", "attacked", "rejected", "mean set"]
     assert list(lines) == names
     assert lines["VRA relaxed"].published == 0.9

@@ -11,7 +11,8 @@ from surefoot.attacks.perturbation import Perturbation, perturb_images
 from surefoot.data.toys import UNIT, two_distance
 from surefoot.papers.toys.stack import Stack, fit_together
 from surefoot.papers.toys.suite import SUITE, TOYS, Cell, recipe_of, run, train
-from surefoot.training import Trades, make_recipe
+from surefoot.training import make_recipe
+from surefoot.training.losses import Trades
 
 WIDTHS = (2, 16, 16, 2)
 

@@ -10,7 +10,8 @@ from surefoot.data import load
 from surefoot.models import build
 from surefoot.models import load as load_model
 from surefoot.training import Training, fit, make_recipe
-from surefoot.uncertainty import DUE, mutual_information
+from surefoot.uncertainty import DUE
+from surefoot.uncertainty.scores import mutual_information
 
 needs_gp = pytest.mark.skipif(
     importlib.util.find_spec("gpytorch") is None, reason="gpytorch (extra gp) is not installed"

@@ -15,15 +15,8 @@ from surefoot.models import load as load_model
 from surefoot.threat import Threat
 from surefoot.training import Training, fit, make_recipe
 from surefoot.training import loop as loop_module
-from surefoot.uncertainty import (
-    SCORES,
-    Ensemble,
-    Selective,
-    entropy,
-    member_variance,
-    mutual_information,
-    scored,
-)
+from surefoot.uncertainty import Ensemble, Selective, scored
+from surefoot.uncertainty.scores import SCORES, entropy, member_variance, mutual_information
 
 SMALL = {"name": "mlp", "inputs": 64, "hidden": [16]}
 

@@ -9,17 +9,8 @@ from torch import nn
 from surefoot.attacks import lower_score, raise_score
 from surefoot.certify.smoothing.scores import histogram
 from surefoot.threat import Threat
-from surefoot.uncertainty import (
-    SCORES,
-    Ensemble,
-    Selective,
-    accepted,
-    bounded_variance,
-    energy,
-    score_of,
-    vacuity,
-    vote_disagreement,
-)
+from surefoot.uncertainty import Ensemble, Selective, accepted, score_of
+from surefoot.uncertainty.scores import SCORES, bounded_variance, energy, vacuity, vote_disagreement
 
 
 def test_vacuity_by_hand():

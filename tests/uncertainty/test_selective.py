@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy import stats as scipy_stats
 
-from surefoot.uncertainty import SCORES, Selective, accepted, entropy, threshold_at_coverage
+from surefoot.uncertainty import Selective, accepted, threshold_at_coverage
+from surefoot.uncertainty.scores import SCORES, entropy
 
 
 def test_scores_agree_with_their_definitions(generator):

@@ -16,14 +16,13 @@ from surefoot.models import build
 from surefoot.threat import Threat
 from surefoot.training import Training, fit, make_recipe
 from surefoot.uncertainty import (
-    PROCESS_SCORES,
     DropoutEnsemble,
     Selective,
     accepted,
-    entropy,
     score_of,
     threshold_at_coverage,
 )
+from surefoot.uncertainty.scores import PROCESS_SCORES, entropy
 
 THREAT = Threat("linf", 0.1)
 KINDS = ["ensemble", "dropout-ensemble", "due"]

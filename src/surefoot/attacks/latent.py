@@ -1,8 +1,8 @@
 """Perturb the output of a named layer instead of the image.
 
 Pagliardini et al. 2022, section 5.1.2: with E the layers up to the named one and C the rest, the
-offset d is added to E(x). There is no image box in that space. The offset lives inside a `FeatureShift`,
-which `evaluate` passes through any model, also while its weights are trained.
+offset d is added to E(x). There is no image box in that space. The offset lives inside a
+`FeatureShift`, which `evaluate` passes through any model, also while its weights are trained.
 """
 
 from collections.abc import Callable, Iterator

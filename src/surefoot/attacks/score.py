@@ -6,6 +6,7 @@ the maximum; `lower_score` makes images that a detector should refuse look certa
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def raise_score(
     goals: list[Goal] = [lambda out, _: climb(out)]
     if score not in SCORES:  # where the members agree entirely, only the entropy shows the way
         goals.append(lambda out, _: entropy(_logits(out, score)))
-    return _push(model, images, threat, score, 1.0, goals, steps, seed, batch_size)
+    return _push(model, images, goals, _Search(threat, score, 1.0, steps, seed, batch_size))
 
 
 def lower_score(
@@ -88,7 +89,7 @@ def lower_score(
         lambda out, clean, r=rank: log_odds(_logits(out, score), _ranked(_logits(clean, score), r))
         for rank in range(TARGETS)
     ]
-    return _push(model, images, threat, score, -1.0, goals, steps, seed, batch_size)
+    return _push(model, images, goals, _Search(threat, score, -1.0, steps, seed, batch_size))
 
 
 Goal = Callable[[Tensor, Tensor], Tensor]
@@ -147,18 +148,18 @@ def _margin(logits: Tensor) -> Tensor:
     return torch.where(lead > SATURATED_GAP, -lead, SCORES["margin-uncertainty"](logits))
 
 
-def _push(
-    model: Model,
-    images: Images,
-    threat: Threat,
-    score: str,
-    sign: float,
-    goals: list[Goal],
-    steps: int,
-    seed: int,
-    batch_size: int,
-) -> Images:
-    """Keep the image of the largest (sign 1) or smallest (-1) score that any goal leads to."""
+class _Search(NamedTuple):
+    threat: Threat
+    score: str
+    sign: float  # 1: the largest score; -1: the smallest
+    steps: int
+    seed: int
+    batch_size: int
+
+
+def _push(model: Model, images: Images, goals: list[Goal], how: _Search) -> Images:
+    """Keep the image of the largest or smallest score that any goal leads to."""
+    threat, score, sign, steps, seed, batch_size = how
     images = threat.origins(images)
     if steps < 1 or batch_size < 1:
         raise ValueError(f"need steps >= 1 and batch_size >= 1; found {steps} and {batch_size}")

@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from surefoot.attacks.counted import Cost, Counted
+from surefoot.attacks.mean_score import climb, search_noise
 from surefoot.attacks.result import AttackResult, Findings, legal
 from surefoot.guarantees import Guarantee
 from surefoot.models.border import check_rows
 from surefoot.models.frozen import frozen
 from surefoot.stats import binomial_p_value
-from surefoot.streams import keys, normal, own_randomness
-from surefoot.threat import Threat, spread
+from surefoot.streams import own_randomness
+from surefoot.threat import Threat
 from surefoot.types import Images, Sets
 from surefoot.uncertainty import majority
 from surefoot.uncertainty.vote import Vote
@@ -166,22 +167,16 @@ def _climb(
     The best point on the way is returned, and for a model that is random by itself the last one
     first: there the best of many values is biased by its randomness.
     """
-    shape = (how.draws, *origins.shape[1:])
-    noise = torch.stack([normal(shape, SEARCH, seed, name) for name in keys(origins)]).to(origins)
+    noise = search_noise(origins, how.draws, SEARCH, seed)
     smooth = Counted(lambda images: vote.soft(images, noise), whole=True, raw=True)
-    rows = torch.arange(len(origins), device=origins.device)
-    images, best = origins, origins
-    best_value = torch.full((len(origins),), -torch.inf, device=origins.device)
-    for _ in range(how.steps + 1):
-        evaluated = smooth.evaluate(
-            lambda outcomes, _: -guarantee.margins(outcomes, sets).squeeze(1), images, rows
-        )
-        better = evaluated.value > best_value
-        best = torch.where(spread(better, images), images, best)
-        best_value = torch.maximum(best_value, evaluated.value)
-        step = 2.5 * threat.reach / how.steps * threat.steepest(evaluated.gradient)
-        images = threat.project(images + step, origins)
+    last, best = climb(
+        smooth,
+        lambda outcomes: -guarantee.margins(outcomes, sets).squeeze(1),
+        origins,
+        threat,
+        how.steps,
+    )
     cost.forwards += how.draws * smooth.forwards
     cost.backwards += how.draws * smooth.backwards
     cost.blind += how.draws * smooth.costs["checks"].blind
-    return [best] if vote.sigma > 0 else [images, best]
+    return [best] if vote.sigma > 0 else [last, best]

@@ -22,7 +22,7 @@ else:  # one subcommand a recipe; the flags are the fields of its perturbation a
     table = declared("surefoot.training.recipes", "TABLE")
     AnyRecipe = tyro.extras.subcommand_type_from_defaults(
         {name: narrowed(one, ("perturbation", "loss", "noisy")) for name, one in recipes.items()},
-        {name: line for name, (line, *_) in table.items()},
+        {name: line for name, (line, _) in table.items()},
     )
 
 

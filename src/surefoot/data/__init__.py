@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from surefoot.data import blended, digits, folder, hub, named, npz, toys
@@ -17,21 +18,10 @@ SOURCES: dict[str, tuple[Callable[[str], Data], tuple[str, ...]]] = {
     "digits": (digits.load, SPLITS),
     "moons": (toys.moons, SPLITS),
     "blended-digits": (blended.load, SPLITS),
-    "narrow-corridor": (toys.named.narrow_corridor, SPLITS),
-    "s-corridor": (toys.named.s_corridor, SPLITS),
-    "crescents": (toys.named.crescents, SPLITS),
-    "two-distance": (toys.named.two_distance, SPLITS),
-    "lms-5": (toys.named.lms_5, SPLITS),
-    "lms-5-50d": (toys.named.lms_5_50d, SPLITS),
-    "ms-5-7": (toys.named.ms_5_7, SPLITS),
-    "mnist": (named.mnist, SPLITS),
-    "fashion-mnist": (named.fashion_mnist, SPLITS),
-    "cifar10": (named.cifar10, SPLITS),
+    **{name: (partial(toys.named.load, name=name), SPLITS) for name in toys.named.TOYS},
+    **{name: (partial(named.official, name=name), SPLITS) for name in named.PREFIX},
     "cifar10h": (named.cifar10h, ("test",)),
     "cifar10n": (named.cifar10n, ("train",)),
-    "cifar100": (named.cifar100, SPLITS),
-    "eurosat": (named.eurosat, SPLITS),
-    "tiny-imagenet": (named.tiny_imagenet, SPLITS),
     "cifar100-ood": (named.cifar100_ood, ("test",)),
 }
 NAMES = tuple(SOURCES)

@@ -170,7 +170,7 @@ def clustered(probabilities: Tensor, *, count: int) -> Groups:
         probabilities: fractions or counts of human votes `[N, C]`, not of the images to be judged.
         count: of groups, from 2 to the number of classes.
     """
-    from scipy.cluster.hierarchy import linkage
+    from scipy.cluster.hierarchy import cut_tree, linkage
     from scipy.spatial.distance import squareform
 
     classes = probabilities.shape[1]
@@ -180,10 +180,9 @@ def clustered(probabilities: Tensor, *, count: int) -> Groups:
         )
     distances = (1 - confusion(probabilities)).fill_diagonal_(0.0)
     merges = linkage(squareform(distances.numpy(), checks=False), "average")
-    members: dict[int, tuple[int, ...]] = {label: (label,) for label in range(classes)}
-    for step, (first, second, *_) in enumerate(merges[: classes - count].tolist()):
-        members[classes + step] = members.pop(int(first)) + members.pop(int(second))
-    return tuple(sorted(tuple(sorted(group)) for group in members.values()))
+    owner = cut_tree(merges, n_clusters=count)[:, 0].tolist()
+    groups = (tuple(label for label in range(classes) if owner[label] == one) for one in {*owner})
+    return tuple(sorted(groups))
 
 
 def with_singles(groups: Groups, count: int) -> Groups:

@@ -41,46 +41,27 @@ def files(name: str, split: str) -> list[str]:
     return [f"{stem}_{part}of{parts}.npz" for part in range(1, parts + 1)]
 
 
-def mnist(split: str) -> Data:
-    """Return MNIST, `[N, 1, 28, 28]`."""
-    return _official("mnist", split)
+def official(split: str, name: str) -> Data:
+    """Return a set as published: `[N, 1, 28, 28]` (MNIST) to `[N, 3, 64, 64]` (EuroSAT).
 
-
-def fashion_mnist(split: str) -> Data:
-    """Return Fashion-MNIST, `[N, 1, 28, 28]`."""
-    return _official("fashion-mnist", split)
-
-
-def cifar10(split: str) -> Data:
-    """Return CIFAR-10, `[N, 3, 32, 32]`."""
-    return _official("cifar10", split)
-
-
-def cifar100(split: str) -> Data:
-    """Return CIFAR-100 with its fine labels, `[N, 3, 32, 32]`."""
-    return _official("cifar100", split)
-
-
-def eurosat(split: str) -> Data:
-    """Return EuroSAT in its visible bands, `[N, 3, 64, 64]`."""
-    return _official("eurosat", split)
-
-
-def tiny_imagenet(split: str) -> Data:
-    """Return Tiny-ImageNet, `[N, 3, 64, 64]`; "test" is its labelled validation split."""
-    return _official("tiny-imagenet", split)
+    CIFAR-100 has its fine labels, EuroSAT its visible bands; "test" of Tiny-ImageNet is its
+    labelled validation split.
+    """
+    parts = [_read(file, name, ("x", "y", "classes")) for file in files(name, split)]
+    arrays = {key: np.concatenate([part[key] for part in parts]) for key in ("x", "y")}
+    return npz.build(name, {**arrays, "classes": parts[0]["classes"]})
 
 
 def cifar10h(split: str) -> Data:
     """Return the CIFAR-10 test images with the fractions of about fifty human votes each."""
-    images = cifar10(split)
+    images = official(split, "cifar10")
     counts = _read("cifar10h.npz", "cifar10h", ("counts",))["counts"].astype(np.float32)
     return _with_votes("cifar10h", images, counts)
 
 
 def cifar10n(split: str) -> Data:
     """Return the CIFAR-10 train images with the fractions of three votes; labels stay clean."""
-    images = cifar10(split)
+    images = official(split, "cifar10")
     votes = _read("cifar10n_train.npz", "cifar10n", ("random1", "random2", "random3"))
     one_hot = np.eye(len(images.classes), dtype=np.float32)
     counts = sum(one_hot[votes[f"random{annotator}"]] for annotator in (1, 2, 3))
@@ -93,12 +74,6 @@ def cifar100_ood(split: str) -> Data:
     arrays = _read(file, "cifar100-ood", ("x", "fine", "fine_names"))
     renamed = {"x": arrays["x"], "y": arrays["fine"], "classes": arrays["fine_names"]}
     return npz.build("cifar100-ood", renamed)
-
-
-def _official(name: str, split: str) -> Data:
-    parts = [_read(file, name, ("x", "y", "classes")) for file in files(name, split)]
-    arrays = {key: np.concatenate([part[key] for part in parts]) for key in ("x", "y")}
-    return npz.build(name, {**arrays, "classes": parts[0]["classes"]})
 
 
 def _read(file: str, name: str, needed: tuple[str, ...]) -> npz.Arrays:

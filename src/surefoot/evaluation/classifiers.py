@@ -33,8 +33,9 @@ from surefoot.models.frozen import frozen
 from surefoot.streams import generator
 from surefoot.threat import Threat
 from surefoot.types import Images, Model, Outcomes, PerExample, Sets, rejects
-from surefoot.uncertainty import Selective, entropy, score_of
+from surefoot.uncertainty import Selective, score_of
 from surefoot.uncertainty.counts import Counts
+from surefoot.uncertainty.scores import entropy
 from surefoot.uncertainty.vote import Vote
 
 Protocol = Literal["margins", "standard", "plus", "rand", "fast", "pgd"]

@@ -19,8 +19,10 @@ from surefoot.papers.experiment import (
     Published,
     Row,
     Setting,
+    compare,
     evaluated,
     net_of,
+    part,
 )
 from surefoot.papers.probe import transfer_probe
 from surefoot.stats import Interval
@@ -46,7 +48,7 @@ def table(
         threats: norm -> radii; without any only clean accuracy is measured.
     """
     compared, records = [], []
-    test = part(load(setting.data), setting.test)
+    test = setting.images()
     for row in rows:
         run, model = trained(row, setting, folder, seed)
         found = [
@@ -104,7 +106,7 @@ def transfer(
     for row in rows:
         _, model = trained(row, setting, folder, seed)
         ours = transfer_probe(model, train, test, layer=layer)
-        compared.append(Published.beside(row, "transfer", ours))
+        compared += compare(row.name, {"transfer": ours}, row.published)
     return Outcome(compared)
 
 
@@ -118,11 +120,6 @@ def trained(row: Row, setting: Setting, folder: Path, seed: int) -> tuple[Path, 
     data = part(whole, setting.train)
     run = fit(model, data, row.recipe, folder / row.name, training=training, validation=validation)
     return run, model
-
-
-def part(data: Data, count: int) -> Data:
-    """Return the first rows; 0 gives all."""
-    return data.first(count) if count else data
 
 
 def _attacked(
@@ -151,7 +148,7 @@ def _compare(row: Row, records: Sequence[Record]) -> list[Published]:
             norm = record.header.norm
             for radius in record.header.radii:
                 found[f"{norm} {radius:g}"] = metrics.attacked_accuracy(record, radius)
-    return [Published.beside(row, name, ours) for name, ours in found.items()]
+    return compare(row.name, found, row.published)
 
 
 def against_radius(

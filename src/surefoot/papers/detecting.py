@@ -12,7 +12,7 @@ from torch import nn
 from surefoot.data import Data, load
 from surefoot.evaluation.studies import detection
 from surefoot.evaluation.studies.detection import ESTIMATORS, NET, Asked, Detection, detect
-from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.histograms import overlaid_histograms
 from surefoot.papers.drawing.lines import curves
 from surefoot.papers.experiment import (
@@ -21,6 +21,8 @@ from surefoot.papers.experiment import (
     Published,
     Row,
     Setting,
+    compare,
+    part,
 )
 from surefoot.stats import Interval, interval
 from surefoot.uncertainty import threshold_at_coverage
@@ -78,7 +80,7 @@ def detecting(
         steps: of the attacks.
         draws: samples behind each gradient.
     """
-    test = part(load(setting.data), setting.test)
+    test = setting.images()
     compared: list[Published] = []
     found: dict[str, Detection] = {}
     for row in rows:
@@ -130,13 +132,11 @@ def _compare(name: str, found: Detection, seed: int) -> list[Published]:
             judged = detection.figures(inside, scores)
             false = interval(round(judged.fpr95 * inside.sum()), int(inside.sum()))
             at = kind if kind == "clean" else f"{kind} {found.radii[0]:g}"
-            lines.append(Published.of(to, f"AUROC {at}", area))
-            lines.append(Published.of(to, f"FPR95 {at}", false))
+            found_here = {f"AUROC {at}": area, f"FPR95 {at}": false}
             if kind == "clean":
-                more = {"AUPR in": judged.aupr_in, "AUPR out": judged.aupr_out}
-                more["accuracy"] = judged.accuracy
-                for figure, value in more.items():
-                    lines.append(Published.of(to, figure, value))
+                found_here |= {"AUPR in": judged.aupr_in, "AUPR out": judged.aupr_out}
+                found_here["accuracy"] = judged.accuracy
+            lines += compare(to, found_here)
     return lines
 
 

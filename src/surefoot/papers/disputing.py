@@ -20,9 +20,8 @@ from surefoot.evaluation.studies.error_region import (
     random_balls,
     wrong,
 )
-from surefoot.papers.accuracy_table import part
 from surefoot.papers.drawing.lines import bands_and_points, curves
-from surefoot.papers.experiment import Draw, Outcome, Published
+from surefoot.papers.experiment import Draw, Outcome, Published, compare, part, point
 from surefoot.papers.gap_to_limit import gap_to_limit
 from surefoot.papers.subjects import ComparedNet, attacked, judged, models
 from surefoot.threat import Threat
@@ -114,22 +113,21 @@ def _scores(model: nn.Module, data: Data) -> dict[str, Tensor]:
 
 def _compare(one: ComparedNet, region: ErrorRegion) -> list[Published]:
     name = one.row.name
-    return [
-        Published.of(name, "risk", region.risk),
-        Published.of(name, "label uncertainty of the errors", region.label_uncertainty),
-        Published.of(name, "of random balls", region.balls),
-        Published.of(name, "p-value", region.p_value),
-    ]
+    figures = {
+        "risk": region.risk,
+        "label uncertainty of the errors": region.label_uncertainty,
+        "of random balls": region.balls,
+        "p-value": region.p_value,
+    }
+    return compare(name, figures)
 
 
 def _areas(
     one: ComparedNet, record: Record, ranked: Mapping[str, Tensor], radius: float
 ) -> list[Published]:
     table = areas(record, ranked, radius)
-    return [
-        Published.of(one.row.name, f"AURC {row['kind']}, {row['score']}", row["area"])
-        for _, row in table.iterrows()
-    ]
+    figures = {f"AURC {row['kind']}, {row['score']}": row["area"] for _, row in table.iterrows()}
+    return compare(one.row.name, figures)
 
 
 def _arrows(one: ComparedNet, record: Record, unsure: Tensor, radius: float) -> str:
@@ -163,16 +161,7 @@ def _scatter(
         middle = control[size].mean().item()
         place = {"row": "random balls (95 % of them)", "x": size / count, "y": middle}
         lines.append(place | {"low": low, "high": high, "confirmed": 1.0})
-    points = [
-        {
-            "row": one.kind,
-            "x": region.risk.value,
-            "y": region.label_uncertainty.value,
-            "low": region.label_uncertainty.low,
-            "high": region.label_uncertainty.high,
-        }
-        for one, region in found
-    ]
+    points = [point(one.kind, region.risk.value, region.label_uncertainty) for one, region in found]
     return partial(
         bands_and_points,
         pd.DataFrame(lines),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from surefoot.data import Data, data_folder
+from surefoot.data import Data, data_folder, load
 from surefoot.evaluation.bracket import bracket
 from surefoot.evaluation.classifiers import Classifier, Protocol
 from surefoot.evaluation.record import Record
@@ -35,7 +35,7 @@ class Row:
     Args:
         name: of the row; in the experiments of UDP, those under test begin with "udp" or "ls-udp".
         recipe: how it is trained.
-        published: name of the figure ("clean", "linf 0.05") -> share in the paper.
+        published: name of the figure ("clean", "linf 0.05") -> fraction in the paper.
         net: arguments of `models.build` that differ from the setting's.
         training: fields of `Training` that differ.
     """
@@ -74,6 +74,10 @@ class Setting:
     steps: int = 100
     start: str = ""
 
+    def images(self, data: str = "") -> Data:
+        """Load the evaluated images, of another data set where one is named."""
+        return part(load(data or self.data), self.test)
+
 
 @dataclass(frozen=True)
 class Published:
@@ -82,8 +86,8 @@ class Published:
     Args:
         row: classifier.
         figure: "clean", or norm and radius.
-        published: share in the paper; None if it has none.
-        ours: our share.
+        published: in the paper; None if it has none.
+        ours: of this run.
         low: lower end of our 95 % interval.
         high: upper end.
         fraction: False for a plain number, such as a mean size.
@@ -97,24 +101,32 @@ class Published:
     high: float
     fraction: bool = True
 
-    @classmethod
-    def beside(cls, row: Row, figure: str, ours: Interval) -> "Published":
-        """Put a figure of ours beside the one that the row has from the paper."""
-        return cls.of(row.name, figure, ours, row.published.get(figure))
 
-    @classmethod
-    def of(
-        cls,
-        row: str,
-        figure: str,
-        ours: Interval | float,
-        published: float | None = None,
-        *,
-        fraction: bool = True,
-    ) -> "Published":
-        """Make a line of the table from an interval, or from a number without one."""
-        found = ours if isinstance(ours, Interval) else Interval(ours, ours, ours)
-        return cls(row, figure, published, found.value, found.low, found.high, fraction)
+def compare(
+    row: str,
+    figures: Mapping[str, Interval | float],
+    published: Mapping[str, float] | None = None,
+    *,
+    fraction: bool = True,
+) -> list[Published]:
+    """Put figures of ours beside those of the paper, where it has them.
+
+    Args:
+        row: classifier.
+        figures: name -> interval, or a number without one.
+        published: the same names -> what the paper has.
+        fraction: False for plain numbers.
+    """
+    known, lines = published or {}, []
+    for name, ours in figures.items():
+        one = ours if isinstance(ours, Interval) else Interval(ours, ours, ours)
+        lines.append(Published(row, name, known.get(name), one.value, one.low, one.high, fraction))
+    return lines
+
+
+def point(row: str, x: float, ours: Interval) -> dict[str, Any]:
+    """Return a point of a figure with its interval."""
+    return {"row": row, "x": x, "y": ours.value, "low": ours.low, "high": ours.high}
 
 
 Draw = Callable[[], "Figure"]
@@ -152,6 +164,11 @@ class Experiment:
     source: str
     remark: str
     scales: Mapping[str, Callable[[Path, int], Outcome]]
+
+
+def part(data: Data, count: int) -> Data:
+    """Return the first rows; 0 returns all."""
+    return data.first(count) if count else data
 
 
 def evaluated(

@@ -15,13 +15,15 @@ import torch
 from surefoot.data import Data, data_folder, load
 from surefoot.evaluation import metrics
 from surefoot.limits import label_uncertainty
-from surefoot.papers.accuracy_table import part
 from surefoot.papers.drawing.histograms import overlaid_histograms
 from surefoot.papers.drawing.lines import bands_and_points, curves
 from surefoot.papers.experiment import (
     Draw,
     Outcome,
     Published,
+    compare,
+    part,
+    point,
 )
 from surefoot.papers.limit_curves import Cloud, Entry, Over, estimate, over_splits, sweep
 from surefoot.papers.subjects import ComparedNet, attacked, models
@@ -50,34 +52,20 @@ Fits = Mapping[str, tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Case:
-    """One estimate beside published figures.
+    """One estimate, or one curve over risk, beside published figures.
 
     Args:
-        name: of the row.
-        settings: of `concentration`: risk, gamma, eps, norm, family, components, ...
-        published: name of the figure ("adversarial risk", "risk (search)") -> published share.
+        name: of the row or curve.
+        settings: of `concentration`: gamma, family, components, ...; of one estimate also risk, eps
+            and norm.
+        published: name of the figure ("adversarial risk", "risk (search)") -> published fraction.
+        fit: name of the published line that a curve is compared with; "" if none.
         calibrated: False: the protocol of the authors.
     """
 
     name: str
     settings: Mapping[str, Any]
     published: Mapping[str, float] = field(default_factory=dict)
-    calibrated: bool = True
-
-
-@dataclass(frozen=True)
-class Line:
-    """One curve over risk.
-
-    Args:
-        name: of the curve.
-        settings: of `concentration` without risk and eps.
-        fit: name of the published line it is compared with; "" if none.
-        calibrated: False: the protocol of the authors.
-    """
-
-    name: str
-    settings: Mapping[str, Any]
     fit: str = ""
     calibrated: bool = True
 
@@ -145,17 +133,13 @@ def _beside(case: Case, found: Entry) -> list[Published]:
         return []
     wanted = [name for name in FIGURES if name != "label uncertainty" or case.settings["gamma"]]
     wanted += [name for name in case.published if name not in wanted]
-    lines = []
+    figures = {}
     for name in wanted:
         part_of = found["search"] if name.endswith(SEARCHED) else found
         ours = part_of[FIGURES[name.removesuffix(SEARCHED)]]
         if ours["value"] is not None:
-            lines.append(Published(case.name, name, case.published.get(name), *_ends(ours)))
-    return lines
-
-
-def _ends(figure: Mapping[str, float]) -> tuple[float, float, float]:
-    return figure["value"], figure["low"], figure["high"]
+            figures[name] = Interval(**ours)
+    return compare(case.name, figures, case.published)
 
 
 def _status(found: Entry) -> str:
@@ -173,16 +157,12 @@ def _status(found: Entry) -> str:
 
 def _against_cases(compared: Sequence[Published]) -> Draw:
     lines = [
-        {"row": "adversarial risk, held out", "x": entry.row, "y": entry.ours, **_bounds(entry)}
+        {**vars(entry), "row": "adversarial risk, held out", "x": entry.row, "y": entry.ours}
         for entry in compared
         if entry.figure == "adversarial risk"
     ]
     title = "Adversarial risk of the region found (error region)"
     return partial(curves, pd.DataFrame(lines), title, "", "adversarial risk")
-
-
-def _bounds(entry: Published) -> dict[str, float | None]:
-    return {"low": entry.low, "high": entry.high, "published": entry.published}
 
 
 def curving(
@@ -192,7 +172,7 @@ def curving(
     data: str,
     threat: Threat,
     risks: Sequence[float],
-    lines: Sequence[Line],
+    lines: Sequence[Case],
     fits: Fits,
     splits: int,
     sweeps: Mapping[Over, Sequence[float | int]],
@@ -243,28 +223,22 @@ def curving(
         fixed = {name: value for name, value in base.items() if name != over}
         table = over_splits(sweep(cloud, over, values, calibrated=lines[0].calibrated, **fixed))
         pictures[f"over-{over}"] = _over(over, table, lines[0].name)
-        compared += [_at(over, one) for _, one in table.iterrows()]
+        for _, one in table.iterrows():
+            ours = Interval(one["y"], one["low"], one["high"])
+            compared += compare(f"{over} {one['value']:.4g}", {"robustness": ours})
     findings = [_said(name, curve, risks) for name, curve in found.items()]
     return Outcome(compared, records, pictures, [*findings, TWO_KINDS.replace("\n", " ")])
 
 
-def _at_risks(line: Line, curve: pd.DataFrame, fits: Fits) -> list[Published]:
-    entries = []
+def _at_risks(line: Case, curve: pd.DataFrame, fits: Fits) -> list[Published]:
+    figures, known = {}, {}
     for _, one in curve.iterrows():
-        known = None
+        name = f"robustness at risk {one['value']:g}"
+        figures[name] = Interval(one["y"], min(one["low"], one["y"]), max(one["high"], one["y"]))
         if line.fit:
             intercept, slope, _ = fits[line.fit]
-            known = intercept + slope * one["value"]
-        ours = Interval(one["y"], min(one["low"], one["y"]), max(one["high"], one["y"]))
-        name = f"robustness at risk {one['value']:g}"
-        entries.append(Published.of(line.name, name, ours, known))
-    return entries
-
-
-def _at(over: str, one: pd.Series) -> Published:
-    return Published(
-        f"{over} {one['value']:.4g}", "robustness", None, one["y"], one["low"], one["high"]
-    )
+            known[name] = intercept + slope * one["value"]
+    return compare(line.name, figures, known)
 
 
 def _models(
@@ -281,10 +255,9 @@ def _models(
         record = attacked(one, model, part(test, one.setting.test), threat, folder, seed)
         clean = metrics.clean_accuracy(record)
         ours = metrics.attacked_accuracy(record, threat.eps)
-        compared.append(Published.beside(one.row, "clean", clean))
-        compared.append(Published.beside(one.row, f"attacked {threat.norm}", ours))
-        place = {"row": one.kind, "x": 1 - clean.value, "y": ours.value}
-        points.append(place | {"low": ours.low, "high": ours.high})
+        figures = {"clean": clean, f"attacked {threat.norm}": ours}
+        compared += compare(one.row.name, figures, one.row.published)
+        points.append(point(one.kind, 1 - clean.value, ours))
         records.append(record)
     return points, records
 

@@ -9,10 +9,10 @@ import pandas as pd
 from surefoot.data import load
 from surefoot.files import write_csv
 from surefoot.limits import nearest_other_class
-from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.histograms import distance_histogram
 from surefoot.papers.drawing.perturbation_figure import perturbation_gallery
-from surefoot.papers.experiment import Outcome, Row, Setting
+from surefoot.papers.experiment import Outcome, Row, Setting, part
 from surefoot.papers.perturbed_images import gallery
 from surefoot.threat import Norm
 
@@ -64,5 +64,5 @@ def looks(folder: Path, seed: int, *, row: Row, setting: Setting, steps: int) ->
         steps: of each perturbation, 0.001 each.
     """
     _, model = trained(row, setting, folder, seed)
-    shown = gallery(model, part(load(setting.data), setting.test), steps=steps)
+    shown = gallery(model, setting.images(), steps=steps)
     return Outcome([], figures={"gallery": partial(perturbation_gallery, shown)})

@@ -9,7 +9,7 @@ import pandas as pd
 
 from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.lines import curves
-from surefoot.papers.experiment import Outcome, Published, Row, Setting
+from surefoot.papers.experiment import Outcome, Row, Setting, compare
 from surefoot.stats import interval
 
 FIGURES = {
@@ -40,7 +40,7 @@ def overfitting(folder: Path, seed: int, *, rows: Sequence[Row], setting: Settin
         for figure, column in FIGURES.items():
             total = setting.validation if figure == "clean" else count
             ours = interval(round(log[-1][column] * total), total)
-            compared.append(Published.beside(row, figure, ours))
+            compared += compare(row.name, {figure: ours}, row.published)
     title = "Accuracy under many steps"
     drawn = partial(curves, pd.DataFrame(lines), title, "epoch", "validation accuracy")
     return Outcome(compared, figures={"overfitting": drawn})

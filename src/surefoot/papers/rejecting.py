@@ -17,7 +17,7 @@ from surefoot.evaluation.record import Record
 from surefoot.evaluation.studies import rejection
 from surefoot.evaluation.studies.rejection import Rejection, rejection_curve
 from surefoot.guarantees import LabelOrUncertain, Local
-from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.lines import curves, stacked
 from surefoot.papers.experiment import (
     Draw,
@@ -25,7 +25,9 @@ from surefoot.papers.experiment import (
     Published,
     Row,
     Setting,
+    compare,
     evaluated,
+    point,
 )
 from surefoot.papers.set_tables import checked
 from surefoot.threat import Threat
@@ -81,7 +83,7 @@ def rejecting(
         radii: of the curves of certified accuracy; above 0 also of the attacks.
         search: effort of the attacks.
     """
-    test = part(load(setting.data), setting.test)
+    test = setting.images()
     compared: list[Published] = []
     found: dict[str, Rejection] = {}
     for row in rows:
@@ -135,23 +137,18 @@ def _compare(
     name: str, published: Mapping[str, float], found: Rejection, seed: int
 ) -> list[Published]:
     """Quote the largest gain of each estimator of (ii), and what it costs."""
-    table = rejection.summary(found)
-    lines = []
+    table, figures = rejection.summary(found), {}
     for estimator in GAINS:
         best = _best(table, estimator)
         for counted, note in GAIN_OF.items():
-            how = {"counted": counted, "seed": seed}
-            ours = rejection.gain_interval(found, best["threshold"], estimator, **how)
-            figure = f"gain of (ii) {estimator}{note}"
-            known = published.get(figure)
-            lines.append(Published.of(name, figure, ours, known))
+            figures[f"gain of (ii) {estimator}{note}"] = rejection.gain_interval(
+                found, best["threshold"], estimator, counted=counted, seed=seed
+            )
         fraction = "undecided" if estimator == "majority" else "rejected"
-        lines.append(Published.of(name, f"rejected, {estimator}", float(best[fraction])))
+        figures[f"rejected, {estimator}"] = float(best[fraction])
     best = _best(table, "tight")
-    for estimator in SHOWN:
-        radius = float(best[estimator])
-        lines.append(Published.of(name, f"radius, {NAMES[estimator]}", radius, fraction=False))
-    return lines
+    radii = {f"radius, {NAMES[estimator]}": float(best[estimator]) for estimator in SHOWN}
+    return compare(name, figures, published) + compare(name, radii, fraction=False)
 
 
 def _best(table: pd.DataFrame, estimator: str) -> pd.Series:
@@ -229,8 +226,7 @@ def _curves(
         for radius in record.header.radii:
             ours = metrics.attacked_accuracy(record, radius)
             row = f"attacked {record.header.name.rpartition(', ')[2]}"
-            bounds = {"y": ours.value, "low": ours.low, "high": ours.high}
-            lines.append(pd.DataFrame([{"row": row, "x": radius, **bounds}]))
+            lines.append(pd.DataFrame([point(row, radius, ours)]))
     title = f"Certified and attacked: {name}, threshold {best:.3g}"
     return partial(curves, pd.concat(lines, ignore_index=True), title, "l2 radius", "accuracy")
 

@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from surefoot.data import Data, load
+from surefoot.data import Data
 from surefoot.evaluation import certified_sets, metrics
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Guarantee, Local
 from surefoot.models import Double
 from surefoot.papers import judged_sets
-from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.accuracy_table import trained
 from surefoot.papers.certified_regions import region
 from surefoot.papers.drawing.lines import curves
 from surefoot.papers.drawing.region_figures import region_grid
@@ -28,7 +28,9 @@ from surefoot.papers.experiment import (
     Published,
     Row,
     Setting,
+    compare,
     evaluated,
+    point,
 )
 from surefoot.stats import Interval, binomial_p_value
 from surefoot.threat import Threat
@@ -80,14 +82,14 @@ def sets(
     """
     compared: list[Published] = []
     records: list[Record] = []
-    test = part(load(judged or setting.data), setting.test)
+    test = setting.images(judged)
     for net in nets:
         run, model = trained(net.row, setting, folder, seed)
         for name, guarantee in net.entries():
             record = _certified(model, test, guarantee, eps, setting, run, name, seed)
             records.append(record)
             row = net.row if name == net.row.name else replace(net.row, name=name, published={})
-            compared += compare(row, record, eps)
+            compared += figures_of(row, record, eps)
     findings = [found for record in records[1:] if (found := worth(record, records[0], eps))]
     findings += [checked(records)]
     return Outcome(compared, records, {"radii": against_radius(records, eps)}, findings)
@@ -113,18 +115,18 @@ def graded(
         judged: data set with human votes, on the test images.
     """
     outcome = sets(folder, seed, nets=nets, setting=setting, eps=eps, judged=judged)
-    votes = part(load(judged), setting.test).probabilities
+    votes = setting.images(judged).probabilities
     if votes is None:
         raise ValueError(f"the data set {judged} has no human votes to judge by")
     for record in outcome.records:
         name = record.header.name
-        row = Row(name, nets[0].row.recipe)
         mass = judged_sets.votes_inside(record, votes, eps)
-        outcome.compared.append(Published.beside(row, "fraction of votes", mass))
+        figures = {"fraction of votes": mass}
         voted = judged_sets.voted_sets(record, votes, eps)
         if voted is not None:
-            outcome.compared.append(Published.beside(row, "sets voters name", voted))
+            figures["sets voters name"] = voted
             outcome.findings.append(f"{name}: {_where(record, votes, eps)}")
+        outcome.compared.extend(compare(name, figures))
     return outcome
 
 
@@ -148,7 +150,7 @@ def regions(
         side: places of the picture along each axis.
     """
     outcome = sets(folder, seed, nets=nets, setting=setting, eps=eps)
-    test = part(load(setting.data), setting.test)
+    test = setting.images()
     drawn = []
     for net in nets:
         _, model = trained(net.row, setting, folder, seed)
@@ -157,7 +159,7 @@ def regions(
     return replace(outcome, figures={"regions": partial(region_grid, drawn), **outcome.figures})
 
 
-def compare(row: Row, record: Record, eps: float) -> list[Published]:
+def figures_of(row: Row, record: Record, eps: float) -> list[Published]:
     """Return the figures of one line of the table, beside what the paper has."""
     top = metrics.fraction(record.rows["prediction"] == record.rows["label"])
     found: dict[str, Interval] = {
@@ -168,10 +170,10 @@ def compare(row: Row, record: Record, eps: float) -> list[Published]:
         "attacked": metrics.attacked_accuracy(record, eps),
         "rejected": certified_sets.rejection_rate(record, eps),
     }
-    lines = [Published.beside(row, name, ours) for name, ours in found.items()]
+    lines = compare(row.name, found, row.published)
     size = certified_sets.mean_certified_size(record, eps)
     if not np.isnan(size):
-        lines.append(Published.of(row.name, "mean set", size, fraction=False))
+        lines += compare(row.name, {"mean set": size}, fraction=False)
     return lines
 
 
@@ -212,8 +214,7 @@ def against_radius(records: Sequence[Record], eps: float) -> Draw:
     for record in records:
         for radius in np.linspace(0, 2 * eps, CURVE).tolist():
             found = certified_sets.relaxed_accuracy(record, radius)
-            bounds = {"y": found.value, "low": found.low, "high": found.high}
-            lines.append({"row": record.header.name, "x": radius, **bounds})
+            lines.append(point(record.header.name, radius, found))
     title = "Label in a certified set"
     return partial(curves, pd.DataFrame(lines), title, "l2 radius", "VRA")
 

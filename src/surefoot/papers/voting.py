@@ -9,14 +9,13 @@ import pandas as pd
 
 from surefoot.attacks import VoteSearch
 from surefoot.certify.smoothing import robust_fraction
-from surefoot.data import load
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.header import SmoothingPart
 from surefoot.evaluation.record import Record
-from surefoot.papers.accuracy_table import part, trained
+from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.lines import curves
-from surefoot.papers.experiment import Draw, Outcome, Published, Row, Setting, evaluated
+from surefoot.papers.experiment import Draw, Outcome, Published, Row, Setting, compare, evaluated
 from surefoot.papers.set_tables import checked
 from surefoot.threat import Threat
 from surefoot.uncertainty.vote import Vote
@@ -45,7 +44,7 @@ def voting(
         radii: l2.
         search: effort of the attack.
     """
-    test = part(load(setting.data), setting.test)
+    test = setting.images()
     records = []
     compared: list[Published] = []
     for row in rows:
@@ -73,9 +72,9 @@ def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published
         if certified is not None:
             found[f"certified {radius:g}"] = certified
         found[f"attacked {radius:g}"] = metrics.attacked_accuracy(record, radius)
-    lines = [Published.beside(row, name, ours) for name, ours in found.items()]
     mean = float(record.rows["samples"].mean())
-    return [*lines, Published.of(row.name, "samples", mean, fraction=False)]
+    lines = compare(row.name, found, row.published)
+    return lines + compare(row.name, {"samples": mean}, fraction=False)
 
 
 def _bound(record: Record, radius: float) -> str:

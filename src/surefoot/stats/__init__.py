@@ -9,15 +9,16 @@ from surefoot.stats.binomial import (
     upper_bound,
 )
 from surefoot.stats.bisection import bisection
+from surefoot.stats.bootstrap import bootstrap_interval
 from surefoot.stats.discrete import rounded_normal, tv_error
-from surefoot.stats.sequential import Boundary, crossing, group_sequential, looks_of
+from surefoot.stats.sequential import Boundary, group_sequential, looks_of
 
 __all__ = [
     "Boundary",
     "Interval",
     "binomial_p_value",
     "bisection",
-    "crossing",
+    "bootstrap_interval",
     "group_sequential",
     "interval",
     "looks_of",

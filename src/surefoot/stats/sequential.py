@@ -9,7 +9,6 @@ second, non-binding rule gives up where the fraction is certainly too small to b
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -71,20 +70,6 @@ def group_sequential(null: float, alpha: float, draws: int) -> Boundary:
     worth = (min(accept[-1], draws) - 0.5) / draws
     give_up = tuple(_hopeless(worth, n) for n in looks[:-1])
     return Boundary(null, alpha, looks, accept, (*give_up, accept[-1] - 1), level)
-
-
-def crossing(fraction: float, looks: Sequence[int], accept: Sequence[int]) -> float:
-    """Return the probability, exact to 1e-12, that some look accepts if this is the fraction."""
-    mass, start, spent, seen = np.ones(1), 0, 0.0, 0
-    for n, needed in zip(looks, accept, strict=True):
-        fresh, offset, dropped = _misses(n - seen, 1 - fraction)
-        mass, start, seen = np.convolve(mass, fresh), start + offset, n
-        reached = min(max(n - needed + 1 - start, 0), len(mass))
-        spent += dropped + float(mass[:reached].sum())
-        mass, start = mass[reached:], start + reached
-        if not len(mass):
-            return min(spent, 1.0)
-    return min(spent, 1.0)
 
 
 def _check(null: float, alpha: float, draws: int) -> None:

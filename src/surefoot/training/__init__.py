@@ -11,17 +11,7 @@ from surefoot.training.augmentation import Augmentation
 from surefoot.training.gloro import GloRo
 from surefoot.training.judge import CatastrophicOverfitting, Judge, accuracy, attacked_accuracy
 from surefoot.training.loop import fit
-from surefoot.training.losses import (
-    CleanToo,
-    ConfidenceAware,
-    Consistency,
-    CrossEntropy,
-    Mart,
-    MaxMargin,
-    RewardedEntropy,
-    Trades,
-)
-from surefoot.training.noise import Alternating, Noisy, WorstNoise
+from surefoot.training.noise import Alternating, Noisy
 from surefoot.training.outputs import Outputs
 from surefoot.training.recipes import RECIPES, Recipe, make_recipe
 from surefoot.training.settings import PRESETS, Training
@@ -33,23 +23,14 @@ __all__ = [
     "Alternating",
     "Augmentation",
     "CatastrophicOverfitting",
-    "CleanToo",
-    "ConfidenceAware",
-    "Consistency",
-    "CrossEntropy",
     "GloRo",
     "Judge",
-    "Mart",
-    "MaxMargin",
     "Noisy",
     "Outputs",
     "Perturbation",
     "Recipe",
-    "RewardedEntropy",
-    "Trades",
     "Training",
     "WeightAttack",
-    "WorstNoise",
     "accuracy",
     "attacked_accuracy",
     "fit",

@@ -64,120 +64,86 @@ SEARCH = Perturbation(start="uniform")
 UNCERTAIN = Perturbation(objective="entropy", step_counts="uniform", relative_step=1.0)
 HARD_UNDER_NOISE = Perturbation(Threat("l2", 0.25), steps=2, relative_step=2.0)
 
-TABLE: dict[str, tuple[str, Any, Any]] = {
-    "standard": ("Clean images: empirical risk minimisation.", None, CrossEntropy()),
+TABLE: dict[str, tuple[str, Recipe]] = {
+    "standard": ("Clean images: empirical risk minimisation.", Recipe()),
     "maxe": (
         "Clean images, and a reward for uncertainty (Pereyra et al. 2017).",
-        None,
-        RewardedEntropy(),
+        Recipe(loss=RewardedEntropy()),
     ),
-    "noise": (
-        "Images with Gaussian noise: for smoothing (Cohen et al. 2019).",
-        Noisy(),
-        CrossEntropy(),
-    ),
+    "noise": ("Images with Gaussian noise: for smoothing (Cohen et al. 2019).", Recipe(Noisy())),
     "fgsm": (
         "One steepest step of length eps from the image (Goodfellow et al. 2015).",
-        Perturbation(steps=1, relative_step=1.0),
-        CrossEntropy(),
+        Recipe(Perturbation(steps=1, relative_step=1.0)),
     ),
     "r-fgsm": (
         "One steepest step of 1.25 eps from a random point of the ball (Tramer et al. 2018; Wong"
         " et al. 2020).",
-        Perturbation(steps=1, relative_step=1.25, start="uniform"),
-        CrossEntropy(),
+        Recipe(Perturbation(steps=1, relative_step=1.25, start="uniform")),
     ),
     "n-fgsm": (
         "One steepest step of length eps from a noisy image, not brought back to the ball (de Jorge"
         " et al. 2022).",
-        Perturbation(steps=1, relative_step=1.0, spread=2.0),
-        CrossEntropy(),
+        Recipe(Perturbation(steps=1, relative_step=1.0, spread=2.0)),
     ),
-    "pgd": (
-        "Images of highest loss within the threat (Madry et al. 2018).",
-        SEARCH,
-        CrossEntropy(),
-    ),
+    "pgd": ("Images of highest loss within the threat (Madry et al. 2018).", Recipe(SEARCH)),
     "fat": (
         "Friendly: PGD that stops soon after the label is lost (Zhang et al. 2020).",
-        Perturbation(start="uniform", step_counts="until-boundary", extra_steps=1),
-        CrossEntropy(),
+        Recipe(Perturbation(start="uniform", step_counts="until-boundary", extra_steps=1)),
     ),
     "trades": (
         "Right at the image, unchanged in its neighbourhood (Zhang et al. 2019).",
-        Perturbation(objective="kl", start="normal"),
-        Trades(),
+        Recipe(Perturbation(objective="kl", start="normal"), Trades()),
     ),
     "mart": (
         "PGD, with more weight on images that are hard when clean (Wang et al. 2020).",
-        SEARCH,
-        Mart(),
+        Recipe(SEARCH, Mart()),
     ),
     "mma": (
         "The nearest wrong point on the way that PGD found: every image gets its own eps (Ding et"
         " al. 2020).",
-        Perturbation(start="uniform", bisection_steps=10),
-        MaxMargin(),
+        Recipe(Perturbation(start="uniform", bisection_steps=10), MaxMargin()),
     ),
     "udp": (
         "Images of highest uncertainty, reached in a random number of steps (Pagliardini et al."
         " 2022).",
-        UNCERTAIN,
-        CrossEntropy(),
+        Recipe(UNCERTAIN),
     ),
     "udp-bt": (
         "As udp; a step that flips the predicted class is taken back and halved.",
-        Perturbation(
-            objective="entropy",
-            step_counts="uniform",
-            relative_step=1.0,
-            step_rule="backtracking",
-        ),
-        CrossEntropy(),
+        Recipe(replace(UNCERTAIN, step_rule="backtracking")),
     ),
     "udpr": (
         "Uncertain images beside clean ones (Pagliardini et al. 2022).",
-        UNCERTAIN,
-        CleanToo(),
+        Recipe(UNCERTAIN, CleanToo()),
     ),
     "udp-trades": (
         "Right at the image, unchanged where uncertainty is highest.",
-        UNCERTAIN,
-        Trades(),
+        Recipe(UNCERTAIN, Trades()),
     ),
     "consistency": (
         "Noise samples must be right, and agree (Jeong, Shin 2020).",
-        Noisy(samples=2),
-        Consistency(),
+        Recipe(Noisy(samples=2), Consistency()),
     ),
     "smooth-adv": (
         "Noise samples of images that the smoothed classifier finds hard (Salman et al. 2019).",
-        Noisy(0.25, 2, HARD_UNDER_NOISE),
-        CrossEntropy(),
+        Recipe(Noisy(0.25, 2, HARD_UNDER_NOISE)),
     ),
     "cat-rs": (
         "Easy noise for images that are hard, the worst for those that are easy (in the manner of"
         " Jeong, Kim, Shin 2023).",
-        WorstNoise(Noisy(0.25, 4, HARD_UNDER_NOISE)),
-        ConfidenceAware(),
+        Recipe(WorstNoise(Noisy(0.25, 4, HARD_UNDER_NOISE)), ConfidenceAware()),
     ),
     "noisy-udp": (
         "Noise samples of images where the smoothed classifier is least certain.",
-        Noisy(
-            0.25,
-            2,
-            Perturbation(Threat("l2", 0.5), "entropy", 4, step_counts="uniform", relative_step=1.0),
-        ),
-        CrossEntropy(),
+        Recipe(Noisy(0.25, 2, replace(UNCERTAIN, threat=Threat("l2", 0.5), steps=4))),
     ),
     "gloro": (
         "Certified training for nets of known Lipschitz constant (Leino et al. 2021).",
-        None,
-        GloRo(),
+        Recipe(loss=GloRo()),
     ),
 }
-"""Name -> one line, perturbation, loss."""
-RECIPES = {name: Recipe(moved, loss, name) for name, (_, moved, loss) in TABLE.items()}
+"""Name -> one line, recipe."""
+RECIPES = {name: replace(found, name=name) for name, (_, found) in TABLE.items()}
 
 
 def make_recipe(_name: str, **options: Any) -> Recipe:

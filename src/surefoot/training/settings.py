@@ -1,7 +1,7 @@
 """How long, how fast, and with what beside the recipe: one record for all of it."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from surefoot.training.augmentation import Augmentation
@@ -59,36 +59,30 @@ class Training:
             )
 
 
+_CROPS = Augmentation(crop=4, flip=True)
+_LENET = Training(epochs=100, batch_size=256, schedule="constant")
+_RESNET = Training(
+    epochs=60,
+    batch_size=256,
+    optimizer="sgd",
+    learning_rate=0.15,
+    schedule="triangular",
+    weight_decay=5e-4,
+)
 PRESETS = {
-    "udp-lenet": Training(epochs=100, batch_size=256, schedule="constant"),
-    "udp-lenet-capacity": Training(
-        epochs=100, batch_size=256, optimizer="sgd", learning_rate=0.05, schedule="triangular"
+    "udp-lenet": _LENET,
+    "udp-lenet-capacity": replace(
+        _LENET, optimizer="sgd", learning_rate=0.05, schedule="triangular"
     ),
-    "udp-preactresnet18": Training(
-        epochs=60,
-        batch_size=256,
-        optimizer="sgd",
-        learning_rate=0.15,
-        schedule="triangular",
-        weight_decay=5e-4,
-    ),
-    "udp-preactresnet18-augmented": Training(
-        epochs=60,
-        batch_size=256,
-        optimizer="sgd",
-        learning_rate=0.15,
-        schedule="triangular",
-        weight_decay=5e-4,
-        augmentation=Augmentation(crop=4, flip=True),
-    ),
-    "trades-awp-preactresnet18": Training(
+    "udp-preactresnet18": _RESNET,
+    "udp-preactresnet18-augmented": replace(_RESNET, augmentation=_CROPS),
+    "trades-awp-preactresnet18": replace(
+        _RESNET,
         epochs=200,
         batch_size=128,
-        optimizer="sgd",
         learning_rate=0.1,
         schedule="multistep",
-        weight_decay=5e-4,
-        augmentation=Augmentation(crop=4, flip=True),
+        augmentation=_CROPS,
         weight_attack=WeightAttack(weight_radius=5e-3, weight_radius_after=10),
     ),
     "gloro-digits": Training(

@@ -31,10 +31,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
 from surefoot.attacks import lower_score, push_mean_score, raise_score
+from surefoot.attacks.mean_score import MeanSearch
 from surefoot.certify import smoothing
 from surefoot.certify.smoothing import Table
 from surefoot.data import Data
@@ -43,7 +45,7 @@ from surefoot.evaluation.record import read_rows
 from surefoot.evaluation.store import Shard, Store, keep_outcomes, same_outcomes
 from surefoot.files import write_csv, write_json
 from surefoot.models.frozen import device_of
-from surefoot.stats import Interval, lower_bound, upper_bound
+from surefoot.stats import Interval, bootstrap_interval, lower_bound, upper_bound
 from surefoot.threat import Threat
 from surefoot.types import Images
 from surefoot.uncertainty.selective import score_of
@@ -55,10 +57,6 @@ EDGES = tuple(j / 1000 for j in range(1, 1001))
 """Ends of bins and possible thresholds; fine, because scores of sure images lie near 0."""
 UNBOUNDED = {"energy": "vacuity-exp", "latent-variance": "gp-variance"}
 SHARD = 50
-DRAWS = 1000
-"""Of the bootstrap."""
-CHUNK = 50
-"""Draws at once."""
 SLACK = 1e-12
 """What rounding may do to a figure."""
 
@@ -246,10 +244,11 @@ def _attack(
 ) -> tuple[Images, Table]:
     """Return what attacks the net's own score, and the counts at what attacks the mean score."""
     threat = Threat("l2", radius)
-    shared = {"threat": threat, "score": asked.score, "steps": asked.steps, "seed": asked.seed}
-    alone = (raise_score if inside else lower_score)(vote.model, images, **shared)
-    direction = "up" if inside else "down"
-    smooth = push_mean_score(vote, images, direction=direction, draws=asked.draws, **shared)
+    shared: dict[str, Any] = {"threat": threat, "score": asked.score}
+    effort: dict[str, Any] = {"steps": asked.steps, "seed": asked.seed}
+    alone = (raise_score if inside else lower_score)(vote.model, images, **shared, **effort)
+    direction, how = "up" if inside else "down", MeanSearch(draws=asked.draws, **effort)
+    smooth = push_mean_score(vote, images, direction=direction, how=how, **shared)
     return alone, _count(vote, smooth, asked)
 
 
@@ -429,46 +428,32 @@ def areas_of(found: Detection, radius: float, estimator: str) -> dict[str, float
 
 def auroc(inside: np.ndarray, scores: np.ndarray) -> float:
     """Return the fraction of pairs in which the OOD input looks less certain; ties count half."""
-    return float(_areas(np.asarray(inside, bool), scores, np.ones((1, len(scores))))[0])
+    inside = np.asarray(inside, bool)
+    return float(_area(scores[inside], scores[~inside]))
 
 
 def auroc_interval(inside: np.ndarray, scores: np.ndarray, *, seed: int = 0) -> Interval:
     """Return AUROC with its percentile bootstrap interval (95 %), each kind drawn on its own."""
-    (drawn,) = _bootstrap(np.asarray(inside, bool), [scores], seed)
-    return _around(auroc(inside, scores), drawn)
+    inside = np.asarray(inside, bool)
+    kinds = scores[inside], scores[~inside]
+    return bootstrap_interval(auroc(inside, scores), kinds, _area, seed=seed)
 
 
 def gain_interval(
     inside: np.ndarray, ours: np.ndarray, other: np.ndarray, *, seed: int = 0
 ) -> Interval:
     """Return AUROC(ours) - AUROC(other) with its interval, both on the same drawn images."""
-    one, two = _bootstrap(np.asarray(inside, bool), [ours, other], seed)
-    return _around(auroc(inside, ours) - auroc(inside, other), one - two)
+
+    def gain(data: np.ndarray, ood: np.ndarray, axis: int = -1) -> Any:
+        return _area(ours[data], ours[ood], axis) - _area(other[data], other[ood], axis)
+
+    places = np.flatnonzero(inside), np.flatnonzero(~np.asarray(inside, bool))
+    return bootstrap_interval(float(gain(*places)), places, gain, seed=seed)
 
 
-def _around(value: float, drawn: np.ndarray) -> Interval:
-    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
-    return Interval(value, min(low, value), max(high, value))
-
-
-def _bootstrap(inside: np.ndarray, scores: list[np.ndarray], seed: int) -> list[np.ndarray]:
-    """Draw AUROCs, `[DRAWS]` for each of the scores, all on the same drawn images."""
-    stream = np.random.default_rng(seed)
-    parts = []
-    for _ in range(DRAWS // CHUNK):
-        weights = np.empty((CHUNK, len(inside)))
-        for kind in (inside, ~inside):
-            many = int(kind.sum())
-            weights[:, kind] = stream.multinomial(many, np.full(many, 1 / many), CHUNK)
-        parts.append([_areas(inside, one, weights) for one in scores])
-    return [np.concatenate(drawn) for drawn in zip(*parts, strict=True)]
-
-
-def _areas(inside: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the AUROC of weighted images, `[D]` for weights `[D, N]`."""
-    order = scores.argsort(kind="stable")
-    first = np.append(True, np.diff(scores[order]) > 0).nonzero()[0]  # of each distinct score
-    kinds = (weights[:, order] * flags[order] for flags in (inside, ~inside))
-    data, ood = (np.add.reduceat(kind, first, axis=1) for kind in kinds)
-    below = data.cumsum(1) - data / 2
-    return (ood * below).sum(1) / (data.sum(1) * ood.sum(1))
+def _area(data: np.ndarray, ood: np.ndarray, axis: int = -1) -> Any:
+    """Return the AUROC of scores, by the sum of ranks (Mann, Whitney)."""
+    many, few = data.shape[axis], ood.shape[axis]
+    ranks = rankdata(np.concatenate([data, ood], axis), axis=axis)
+    total = np.take(ranks, range(many, many + few), axis).sum(axis)
+    return (total - few * (few + 1) / 2) / (many * few)

@@ -26,7 +26,7 @@ from surefoot.evaluation.metrics import fraction
 from surefoot.evaluation.store import Shard, Store
 from surefoot.files import write_csv, write_json
 from surefoot.models.frozen import device_of
-from surefoot.stats import Interval
+from surefoot.stats import Interval, bootstrap_interval
 from surefoot.uncertainty.vote import Vote
 
 PLAIN = ("one_bound", "plain")
@@ -38,8 +38,6 @@ COUNTED = ("all", "accepted", "zero")
 radius (ii) 0 where rejected."""
 ESTIMATORS = (*PLAIN, "certain", "majority_certain", *SECOND)
 SHARD = 50
-DRAWS = 1000
-"""Of the bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -207,15 +205,11 @@ def gain_interval(
     """Return a gain of `summary` with its percentile bootstrap interval over the images (95 %)."""
     ours, plain = paired_radii(found.at(threshold), estimator, counted)
     value = _gain(ours, plain)
-    if not len(ours):
-        return Interval(value, value, value)
-    draws = np.random.default_rng(seed).integers(0, len(ours), (DRAWS, len(ours)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gains = ours[draws].mean(1) / plain[draws].mean(1) - 1
-    low, high = (
-        np.nanquantile(gains, [0.025, 0.975]) if np.isfinite(gains).any() else (value, value)
-    )
-    return Interval(value, min(float(low), value), max(float(high), value))
+
+    def gain(ours: np.ndarray, plain: np.ndarray, axis: int) -> np.ndarray:
+        return ours.mean(axis) / plain.mean(axis) - 1
+
+    return bootstrap_interval(value, (ours, plain), gain, paired=True, seed=seed)
 
 
 def best_gain(table: pd.DataFrame, estimator: str, rejected: float = 0.4) -> pd.Series:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from surefoot.papers.disputing import disputing
 from surefoot.papers.experiment import Experiment, Row, Setting, at_scales
-from surefoot.papers.limiting import Line, curving
+from surefoot.papers.limiting import Case, curving
 from surefoot.papers.subjects import ComparedNet
 from surefoot.threat import Threat
 from surefoot.training import Augmentation, Training, make_recipe
@@ -77,20 +77,20 @@ ALPHA, GAMMA = "published, F_alpha", "published, F_alpha,gamma"
 FITS = {ALPHA: (0.993, -1.09, 0.165), GAMMA: (0.985, -1.63, 0.161)}
 HALF_SPACES = {"family": "half-spaces", "components": 1, "gamma": 0.0}
 LINES = (
-    Line("F_alpha, half-spaces", HALF_SPACES, ALPHA),
-    Line(
+    Case("F_alpha, half-spaces", HALF_SPACES, fit=ALPHA),
+    Case(
         "F_alpha,gamma .17, cubes, protocol of the authors",
         {"family": "cubes", "components": 10, "gamma": 0.17, "constraint": "component"},
-        GAMMA,
+        fit=GAMMA,
         calibrated=False,
     ),
-    Line(
+    Case(
         "F_alpha,gamma .17, half-spaces",
         {"family": "half-spaces", "components": 4, "gamma": 0.17},
-        GAMMA,
+        fit=GAMMA,
     ),
 )
-DIGIT_LINES = tuple(Line(line.name, line.settings, "", line.calibrated) for line in LINES)
+DIGIT_LINES = tuple(replace(line, fit="") for line in LINES)
 
 RANGES = {
     "standard": "risk .065 to .08: .24 to .27; .12 to .18: .17 to .21; .25 to .30: .135 to .16; .37"

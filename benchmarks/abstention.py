@@ -50,14 +50,14 @@ def compare(name: str, norm: str, options: Options) -> dict:
 
 
 def fails(model: Selective, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Say where an image is wrong and accepted."""
+    """Return where an image is wrong and accepted."""
     with torch.inference_mode():
         answer = model(images).argmax(1)
     return (answer != labels) & (answer != 10)
 
 
 def refusals(model: Selective, images: torch.Tensor) -> float:
-    """Give the fraction of refused images."""
+    """Return the fraction of rejected images."""
     with torch.inference_mode():
         return (model(images).argmax(1) == 10).float().mean().item()
 

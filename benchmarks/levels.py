@@ -22,7 +22,7 @@ import tyro
 from torch import Tensor, nn
 
 from surefoot.attacks import VoteSearch
-from surefoot.attacks.vote import vote_fails
+from surefoot.attacks.vote_attack import vote_fails
 from surefoot.certify.smoothing import (
     Sampling,
     decide,
@@ -33,7 +33,7 @@ from surefoot.certify.smoothing import (
     robust_images,
 )
 from surefoot.certify.smoothing.hypotheses import chosen
-from surefoot.certify.smoothing.scores import histogram
+from surefoot.certify.smoothing.score_bounds import histogram
 from surefoot.certify.smoothing.tolerance import radii_within
 from surefoot.evaluation import Smoothed
 from surefoot.guarantees import Affinity, Guarantee, LabelOrUncertain, Local, RelaxedTopK, TopK
@@ -108,7 +108,7 @@ class Drawn(Vote):
 
 
 def truth(probabilities: list[float], guarantee: Guarantee) -> tuple[Tensor, Tensor]:
-    """Give the alternatives `[1, A, O]` of exact probabilities, and their radii at sigma 1."""
+    """Return the alternatives `[1, A, O]` of exact probabilities, and their radii at sigma 1."""
     exact = torch.tensor([probabilities[:-1]], dtype=torch.float64)
     sets = guarantee.sets(exact)
     if probabilities[-1] > 0:  # a sample without an outcome is a competitor, too

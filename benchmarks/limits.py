@@ -76,7 +76,7 @@ Rows = Iterator[tuple[str, Callable[[], Row]]]
 
 
 def images(name: str) -> tuple[Tensor, Tensor]:
-    """Give all images of a set, flat, and their label uncertainty: 0 without votes."""
+    """Return all images of a set, flat, and their label uncertainty: 0 without votes."""
     if name == "cifar10h":
         data = load("cifar10h", "test")
         pixels, labels = data.batch(slice(None))
@@ -86,7 +86,7 @@ def images(name: str) -> tuple[Tensor, Tensor]:
 
 
 def digits() -> tuple[Tensor, Tensor, Tensor]:
-    """Give digits, label uncertainty by a model out of fold, and the published split."""
+    """Return digits, label uncertainty by a model out of fold, and the published split."""
     from sklearn.datasets import load_digits
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -102,13 +102,13 @@ def digits() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def half(points: Tensor, seed: int) -> Tensor:
-    """Give a random half of the rows."""
+    """Return a random half of the rows."""
     draw = torch.Generator().manual_seed(seed)
     return torch.randperm(len(points), generator=draw)[: len(points) // 2]
 
 
 def figures(found: Estimate) -> Row:
-    """Give what is quoted of an estimate."""
+    """Return what is quoted of an estimate."""
     row: Row = {"feasible": found.feasible, "valid": found.valid, "calibrated": found.calibrated}
     row |= {"delta": found.delta, "pieces_used": found.components, "gamma_asked": found.gamma}
     row["largest_gamma"] = found.largest_gamma
@@ -219,7 +219,7 @@ def peer(seed: int) -> Rows:
 
 
 def exact(region: Region, dimensions: int, seed: int) -> float:
-    """Give the measure of a region under N(0, I): closed form, or 10^6 draws."""
+    """Return the measure of a region under N(0, I): closed form, or 10^6 draws."""
     if isinstance(region, HalfSpaces) and len(region.offsets) == 1:
         return float(norm.cdf(region.offsets.item() / region.normals.norm().item()))
     if isinstance(region, Balls) and len(region.radii) == 1 and region.norm == "l2":
@@ -374,7 +374,7 @@ def ceiling(
 
 
 def rows_of(case: Case, seed: int) -> Rows:
-    """Give the rows of a case by name."""
+    """Return the rows of a case by name."""
     own = {"speed": speed, "peer": peer, "gaussian": gaussian, "gaussian-784": gaussian_784}
     own["conflicts"] = conflicts
     return own[case](seed) if case in own else published(case, seed)

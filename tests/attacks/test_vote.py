@@ -5,7 +5,7 @@ import torch
 from oracles import Linear
 
 from surefoot.attacks import VoteSearch, autoattack, break_vote
-from surefoot.attacks.vote import vote_fails
+from surefoot.attacks.vote_attack import vote_fails
 from surefoot.data import Data
 from surefoot.evaluation import Plain, Smoothed, bracket
 from surefoot.guarantees import LabelOrUncertain, Local

@@ -26,7 +26,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from surefoot.attacks import VoteSearch, break_guarantee
-from surefoot.attacks.vote import vote_fails
+from surefoot.attacks.vote_attack import vote_fails
 from surefoot.certify import smoothing
 from surefoot.certify.lipschitz import certify
 from surefoot.guarantees import Local
@@ -780,7 +780,7 @@ RANDOM: dict[str, Callable[[], Case]] = {
 
 
 class Reading(nn.Module):
-    """Tell reading from running, and add a jump far from the images."""
+    """Distinguish reading from running, and add a jump far from the images."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -879,7 +879,7 @@ def test_an_error_or_a_radius_that_nothing_breaks(kind, name):
 
 
 def broken_when_flushed(case: Case, radius: Tensor) -> bool:
-    """Say whether label 0 is lost inside the radius, with small numbers flushed or not."""
+    """Return whether label 0 is lost inside the radius, with small numbers flushed or not."""
     distance = (case.counterexample.double() - case.images.double()).flatten(1).norm(dim=1)
     lost = False
     for flush in (True, False):

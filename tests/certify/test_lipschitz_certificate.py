@@ -51,7 +51,7 @@ def linear(classes=4, inputs=6):
 
 
 def distances(model, images):
-    """Give the distance of each image to the border of each other label with its own, `[B, C]`."""
+    """Return the distance of each image to the border with each other label, `[B, C]`."""
     rows, shift = model[1].weight.double(), model[1].bias.double()
     logits = images.flatten(1).double() @ rows.T + shift
     best = logits.argmax(1)

@@ -23,7 +23,7 @@ from surefoot.uncertainty import Selective, logit_gap
 
 
 def steepest(model, shape, generator, points=60):
-    """Give the largest gradient norm of each difference of logits over random points."""
+    """Return the largest gradient norm of each difference of logits over random points."""
     model = model.double()
     images = torch.rand(points, *shape, generator=generator).double()
     jacobian = torch.func.vmap(torch.func.jacrev(lambda x: model(x[None])[0]))(images).flatten(2)

@@ -107,7 +107,7 @@ GEOMETRIES = [
 def operator_norm(
     weight, size, stride=(1, 1), padding=NONE, dilation=(1, 1), groups=1, mode="zeros"
 ):
-    """Give the norm of the whole operator, from what torch's convolution makes of unit vectors."""
+    """Return the norm of the whole operator, from its outputs on unit vectors."""
     channels = weight.shape[1] * groups
     basis = torch.eye(channels * size[0] * size[1], dtype=torch.float64).view(-1, channels, *size)
     kind = "constant" if mode == "zeros" else mode

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from surefoot.certify.smoothing.scores import (
+from surefoot.certify.smoothing.score_bounds import (
     distribution_bounds,
     histogram,
     mean_bounds,

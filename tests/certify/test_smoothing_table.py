@@ -15,7 +15,7 @@ from surefoot.certify.smoothing import (
     robust_images,
     two_radii,
 )
-from surefoot.certify.smoothing.scores import histogram
+from surefoot.certify.smoothing.score_bounds import histogram
 from surefoot.certify.smoothing.table import Table
 from surefoot.uncertainty import Selective
 from surefoot.uncertainty.scores import entropy

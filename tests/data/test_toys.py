@@ -45,7 +45,7 @@ def test_one_factor_maps_units_to_the_box():
 
 
 def decoded(column, kind, margin):
-    """Give the ring of each coordinate and its place inside the ring, from 0 to 1."""
+    """Return the ring of each coordinate and its place inside the ring, from 0 to 1."""
     thick = (2 - 2 * (kind - 1) * margin) / kind
     starts = [0.0] + [(ring - 0.5) * thick + 2 * ring * margin for ring in range(1, kind // 2 + 1)]
     starts = torch.tensor(starts, dtype=torch.float64)

@@ -403,7 +403,7 @@ def plant(monkeypatch, wrong_at_alpha):
         return (radii * 50 if wrong_at_alpha(alpha) else radii), details
 
     monkeypatch.setattr(smoothing, "radii_from_counts", planted)
-    module = importlib.import_module("surefoot.certify.smoothing.certificate")
+    module = importlib.import_module("surefoot.certify.smoothing.smoothed_certificate")
     monkeypatch.setattr(module, "radii_from_counts", planted)
 
 

@@ -191,7 +191,7 @@ def test_injected_errors_of_labels_are_found():
 
 
 class Overconfident:
-    """Says the truth in three of four cases, and is always almost sure."""
+    """Predict the truth in three of four cases, always almost certain."""
 
     def fit(self, x, y):
         return self

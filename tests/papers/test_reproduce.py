@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from surefoot.papers import EXPERIMENTS, Published, reproduce, verdicts
+from surefoot.papers import DESCRIPTIONS, EXPERIMENTS, Published, reproduce, verdicts
 from surefoot.papers.drawing.experiment_page import write_experiment
 
 
@@ -25,6 +25,10 @@ def test_every_experiment_runs_at_the_smallest_scale(name, tmp_path):
         assert not [text for text in record.header.warnings if "train mode" in text]
     for figure in outcome.figures:
         assert (tmp_path / f"{figure}.svg").read_text().startswith("<?xml")
+
+
+def test_every_experiment_is_described_and_every_description_belongs_to_one():
+    assert list(DESCRIPTIONS) == list(EXPERIMENTS)
 
 
 def test_published_figures_are_those_of_the_tables():

@@ -6,8 +6,8 @@ from matplotlib.patches import StepPatch
 
 from surefoot.evaluation.studies import detection
 from surefoot.papers import EXPERIMENTS, Outcome, reproduce
-from surefoot.papers.detecting import verdict
 from surefoot.papers.drawing.histograms import BINS, overlaid_histograms
+from surefoot.papers.ood_detection import verdict
 from surefoot.stats import Interval
 
 

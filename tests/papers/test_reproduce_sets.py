@@ -82,7 +82,7 @@ def test_votes_tell_ambiguous_images_from_a_weak_net():
     named = judged_sets.voted_sets(record, votes, EPS)
     assert named is not None
     assert named.value == 0.5  # of the pairs {0, 1} the second was named by nobody
-    unsure, sure = judged_sets.sets_where_unsure(record, votes, EPS)
+    unsure, sure = judged_sets.sets_where_split(record, votes, EPS)
     assert unsure is not None
     assert sure is not None
     assert (unsure.value, sure.value) == (pytest.approx(1 / 3), 0.5)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from surefoot.attacks import lower_score, raise_score
-from surefoot.certify.smoothing.scores import histogram
+from surefoot.certify.smoothing.score_bounds import histogram
 from surefoot.threat import Threat
 from surefoot.uncertainty import Ensemble, Selective, accepted, score_of
 from surefoot.uncertainty.scores import SCORES, bounded_variance, energy, vacuity, vote_disagreement

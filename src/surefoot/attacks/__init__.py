@@ -20,7 +20,7 @@ from surefoot.attacks.selective import break_selective, stratified
 from surefoot.attacks.square import square
 from surefoot.attacks.udp import udp
 from surefoot.attacks.union import union
-from surefoot.attacks.vote import VoteSearch, break_vote
+from surefoot.attacks.vote_attack import VoteSearch, break_vote
 
 __all__ = [
     "AttackResult",

@@ -38,7 +38,7 @@ class Backtracking:
     """Steepest steps, but one that changes the predicted class is taken back and then halved.
 
     The class is the one predicted at the start. A rejected step counts as a step; it is discovered
-    by the slope at the new point, which is needed anyway, so that trying costs no pass of its own.
+    with the gradient at the new point, which is needed anyway: trying costs no pass of its own.
     """
 
     def __init__(self, start: Images, origins: Images, threat: Threat) -> None:
@@ -74,7 +74,7 @@ class Backtracking:
 
 
 Rule = Steepest | Backtracking
-"""How a slope becomes the next point, and which point is kept at the end."""
+"""How a gradient becomes the next point, and which point is kept at the end."""
 
 
 def ascend(
@@ -93,12 +93,12 @@ def ascend(
     each other inside the model: it has to be in eval mode (`models.frozen`).
 
     Args:
-        climb: gives the slope of the objective at points.
+        climb: returns the objective and its gradient at points.
         rule: how to step.
         start: first points.
         counts: steps of each example, at most `len(step_sizes)`.
         step_sizes: length of each step.
-        crossed: if given, says where the boundary is crossed; an example found beyond it takes
+        crossed: if given, returns where the boundary is crossed; an example found there takes
             `extra_steps` more steps from there, and stops.
         extra_steps: see `crossed`.
 
@@ -136,7 +136,7 @@ def nearest_crossing(
     Args:
         found: points that `wrong` accepts.
         origins: points that it does not.
-        wrong: says which points are beyond the boundary.
+        wrong: returns which points are behind the boundary.
         bisection_steps: number of passes.
     """
     low = torch.zeros(len(found), device=found.device, dtype=found.dtype)

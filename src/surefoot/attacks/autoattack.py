@@ -21,7 +21,7 @@ from surefoot.attacks.fab import MOST_TARGETS, fab_search, fab_start, nearest, t
 from surefoot.attacks.objectives import cross_entropy, cw, dlr, targeted_dlr, wrong
 from surefoot.attacks.result import AttackResult
 from surefoot.attacks.square import square_search
-from surefoot.attacks.vote import CHOOSE, VoteSearch, vote_fails
+from surefoot.attacks.vote_attack import CHOOSE, VoteSearch, vote_fails
 from surefoot.guarantees import Local
 from surefoot.models.border import check_rows
 from surefoot.models.frozen import frozen

@@ -3,7 +3,7 @@
 One search for every guarantee and every classifier, with or without "uncertain": Auto-PGD on smooth
 and hard margins and on one outcome outside after the other, success = the margin is 0 or less. For
 `Local` these are cross-entropy, margin and targeted Auto-PGD. Not here: attacks on votes
-(`attacks.vote`).
+(`attacks.vote_attack`).
 """
 
 import time

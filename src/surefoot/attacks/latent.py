@@ -106,7 +106,7 @@ def in_units_of(features: Tensor, threat: Threat, unit: str) -> tuple[Threat, fl
     if unit == "typical":
         factor = threat.distance(features, torch.zeros_like(features)).mean().item()
     eps = threat.eps * factor
-    # A box beyond all features; not an infinite one, whose rounding unit would be infinite.
+    # A box around all features; not an infinite one, whose rounding unit would be infinite.
     wall = features.abs().amax().item() + 2 * eps + 1.0
     return replace(threat, eps=eps, low=-wall, high=wall), factor
 
@@ -140,7 +140,7 @@ def layer_of(model: Model, layer: str) -> nn.Module:
 
 @contextmanager
 def _hooked(module: nn.Module, change: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """Let a function see, and replace, the output of a module."""
+    """Call a function on the output of a module, and take what it returns instead, if any."""
     handle = module.register_forward_hook(partial(_changed, change))
     try:
         yield

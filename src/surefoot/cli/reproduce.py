@@ -1,5 +1,6 @@
 """`surefoot reproduce`: an experiment of a paper beside its published figures."""
 
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,6 +9,8 @@ import tyro
 
 if TYPE_CHECKING:
     from surefoot.papers import Published
+
+DESCRIPTIONS = Path(__file__).parents[1] / "papers" / "descriptions.toml"
 
 
 @dataclass(frozen=True)
@@ -30,26 +33,28 @@ class Command:
 
     def run(self) -> None:
         """Run and compare."""
-        import torch
-        from accelerate import PartialState
-
         from surefoot.cli.options import check_seeds, check_unused
         from surefoot.cli.say import say
         from surefoot.cli.show import table
+
+        check_seeds(self.seed)
+        described = tomllib.loads(DESCRIPTIONS.read_text())
+        if not self.name:
+            check_unused(self, ["scale", "folder", "seed"], "without the name of an experiment")
+            rows = [(name, found["source"]) for name, found in described.items()]
+            return table("Experiments", ("name", "source"), rows)
+        if self.name not in described:
+            raise ValueError(
+                f"there is no experiment {self.name!r}; there are {', '.join(described)}"
+            )
+        import torch
+        from accelerate import PartialState
+
         from surefoot.files import locked
         from surefoot.papers import EXPERIMENTS, reproduce, verdicts
         from surefoot.papers.drawing.experiment_page import write_experiment
         from surefoot.report import write_page
 
-        check_seeds(self.seed)
-        if not self.name:
-            check_unused(self, ["scale", "folder", "seed"], "without the name of an experiment")
-            rows = [(name, found.source) for name, found in EXPERIMENTS.items()]
-            return table("Experiments", ("name", "source"), rows)
-        if self.name not in EXPERIMENTS:
-            raise ValueError(
-                f"there is no experiment {self.name!r}; there are {', '.join(EXPERIMENTS)}"
-            )
         experiment = EXPERIMENTS[self.name]
         if self.scale not in experiment.scales:
             raise ValueError(

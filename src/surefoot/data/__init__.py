@@ -18,7 +18,7 @@ SOURCES: dict[str, tuple[Callable[[str], Data], tuple[str, ...]]] = {
     "digits": (digits.load, SPLITS),
     "moons": (toys.moons, SPLITS),
     "blended-digits": (blended.load, SPLITS),
-    **{name: (partial(toys.named.load, name=name), SPLITS) for name in toys.named.TOYS},
+    **{name: (partial(toys.named_toys.load, name=name), SPLITS) for name in toys.named_toys.TOYS},
     **{name: (partial(named.official, name=name), SPLITS) for name in named.PREFIX},
     "cifar10h": (named.cifar10h, ("test",)),
     "cifar10n": (named.cifar10n, ("train",)),

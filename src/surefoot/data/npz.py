@@ -107,7 +107,7 @@ def labels_tensor(y: np.ndarray) -> Tensor:
 
 
 def _is_series(x: np.ndarray) -> bool:
-    """Tell series from grey images: one channel, or floats that make no square."""
+    """Distinguish series from grey images: one channel, or floats that make no square."""
     return x.shape[1] == 1 or (x.dtype != np.uint8 and x.shape[1] != x.shape[2])
 
 

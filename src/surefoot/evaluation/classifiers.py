@@ -23,7 +23,7 @@ from surefoot.attacks import (
 from surefoot.attacks.attack_warnings import short_steps
 from surefoot.attacks.autoattack import VERSIONS
 from surefoot.attacks.union import Proposer
-from surefoot.attacks.vote import vote_fails
+from surefoot.attacks.vote_attack import vote_fails
 from surefoot.certify import lipschitz, smoothing
 from surefoot.certify.smoothing.sampling import Sampling
 from surefoot.evaluation.header import AttackPart, CertificatePart, LipschitzPart, SmoothingPart

@@ -116,7 +116,7 @@ class _Covered(Covered):
 
 
 @dataclass(frozen=True)
-class _Search:
+class _Prepared:
     """The points, and what is known of them before the first ball."""
 
     points: Tensor  # [N, D]
@@ -138,7 +138,7 @@ def prepare(points: Tensor, uncertainty: Tensor, goal: Goal) -> Fit:
     """
     metric = _metric(points, goal.norm)
     width = min(WIDER * goal.budget(len(points)) + 1, len(points))
-    search = _Search(points, uncertainty, metric, _tables(metric, width, goal.eps))
+    search = _Prepared(points, uncertainty, metric, _tables(metric, width, goal.eps))
 
     def fit(goal: Goal) -> Balls | None:
         nonlocal search
@@ -164,7 +164,7 @@ def _metric(points: Tensor, norm: str) -> _Metric:
     return _Metric(norm, centred, centred.T.contiguous(), centred.new_zeros(len(centred)))
 
 
-def _cover(search: _Search, goal: Goal, shared: bool) -> _Covered:
+def _cover(search: _Prepared, goal: Goal, shared: bool) -> _Covered:
     """Add components until the budget is met; if `shared`, one may use what earlier ones spare."""
     count, width = search.tables.near.shape
     everything = torch.ones(count, dtype=torch.bool, device=search.points.device)
@@ -189,7 +189,7 @@ def _cover(search: _Search, goal: Goal, shared: bool) -> _Covered:
     return progress
 
 
-def _add(search: _Search, progress: _Covered, component: _Candidate, goal: Goal) -> _Covered:
+def _add(search: _Prepared, progress: _Covered, component: _Candidate, goal: Goal) -> _Covered:
     """Take the component; what it expands to counts no more for any ball."""
     points = search.points
     region = _region((component,), points, goal)
@@ -241,7 +241,7 @@ def _table(distances: Tensor, width: int, eps: float) -> _Tables:
 
 
 def _cheapest(
-    search: _Search,
+    search: _Prepared,
     block: slice,
     sizes: tuple[int, int],
     progress: _Covered,

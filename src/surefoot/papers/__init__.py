@@ -1,23 +1,17 @@
 """Experiments of papers as data: settings, published figures, what to compare; a folder a paper."""
 
-from surefoot.papers.experiment import (
-    Experiment,
-    Outcome,
-    Published,
-    Row,
-    Setting,
-)
-from surefoot.papers.gloro import EXPERIMENTS as GLORO_EXPERIMENTS
-from surefoot.papers.intrinsic import EXPERIMENTS as INTRINSIC_EXPERIMENTS
-from surefoot.papers.run import reproduce, verdicts
-from surefoot.papers.smoothing import EXPERIMENTS as SMOOTHING_EXPERIMENTS
-from surefoot.papers.udp import EXPERIMENTS as UDP_EXPERIMENTS
+import tomllib
+from importlib.resources import files
 
-EXPERIMENTS: dict[str, Experiment] = {
-    **UDP_EXPERIMENTS,
-    **GLORO_EXPERIMENTS,
-    **SMOOTHING_EXPERIMENTS,
-    **INTRINSIC_EXPERIMENTS,
+from surefoot.papers import gloro, intrinsic, smoothing, udp
+from surefoot.papers.experiment import Experiment, Outcome, Published, Row, Setting
+from surefoot.papers.run import reproduce, verdicts
+
+DESCRIPTIONS = tomllib.loads(files(__name__).joinpath("descriptions.toml").read_text())
+EXPERIMENTS = {
+    name: Experiment(**DESCRIPTIONS[name], scales=scales)
+    for paper in (udp, gloro, smoothing, intrinsic)
+    for name, scales in paper.SCALES.items()
 }
 
 __all__ = [

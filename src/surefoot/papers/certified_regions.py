@@ -1,8 +1,8 @@
-"""What is certified where, for nets in the plane: the data of a picture.
+"""What is certified where, for nets in the plane: the data of a figure.
 
 At every place of a grid over the box: the best class, and the smallest set that is certified there.
 A net trained for one label rejects along each of its boundaries; one trained for pairs has a strip
-there in which the pair is certified instead (Leino, Fredrikson 2021, the picture of the plane).
+there in which the pair is certified instead (Leino, Fredrikson 2021, the figure of the plane).
 """
 
 from dataclasses import dataclass

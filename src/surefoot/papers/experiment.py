@@ -124,9 +124,9 @@ def compare(
     return lines
 
 
-def point(row: str, x: float, ours: Interval) -> dict[str, Any]:
+def point(row: str, place: float, ours: Interval) -> dict[str, Any]:
     """Return a point of a figure with its interval."""
-    return {"row": row, "x": x, "y": ours.value, "low": ours.low, "high": ours.high}
+    return {"row": row, "x": place, "y": ours.value, "low": ours.low, "high": ours.high}
 
 
 Draw = Callable[[], "Figure"]
@@ -150,6 +150,10 @@ class Outcome:
     findings: list[str] = field(default_factory=list)
 
 
+Scales = Mapping[str, Callable[[Path, int], Outcome]]
+"""Scale -> what runs an experiment, given a folder and a seed."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A table or figure of a paper.
@@ -163,7 +167,7 @@ class Experiment:
 
     source: str
     remark: str
-    scales: Mapping[str, Callable[[Path, int], Outcome]]
+    scales: Scales
 
 
 def part(data: Data, count: int) -> Data:
@@ -174,7 +178,7 @@ def part(data: Data, count: int) -> Data:
 def evaluated(
     classifier: Classifier, data: Data, threat: Threat, folder: Path, name: str, **how: Any
 ) -> Record:
-    """Evaluate one classifier of an experiment: `Local` and no limit, unless `how` asks for more.
+    """Evaluate one classifier of an experiment: `Local` and no limit, unless `how` says otherwise.
 
     Args:
         classifier: with its certificate and attack.
@@ -201,7 +205,7 @@ def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
 
 def at_scales(
     kind: Callable[..., Outcome], scales: Mapping[str, Setting | Mapping[str, Any]], **shared: Any
-) -> dict[str, Callable[[Path, int], Outcome]]:
+) -> Scales:
     """Return one kind of experiment in several sizes: scale -> what runs it.
 
     Args:

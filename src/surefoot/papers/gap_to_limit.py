@@ -2,8 +2,8 @@
 
 Two kinds of adversarial risk meet here and are never mixed: the limit speaks of the error region
 (an error counts where the perturbed point itself is misjudged), attack and certificate of the label
-at x (the answer must keep the label of the clean image). They agree as long as the truth does not
-change within the radius.
+at x (the prediction must keep the label of the clean image). They agree as long as the true label
+does not change within the radius.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class GapToLimit:
         return any(one.low > self.limit.high for one in ours)
 
     def text(self) -> str:
-        """Say it in one sentence, with the kind of every figure."""
+        """Return one sentence, with the kind of every metric."""
         parts = [
             f"radius {self.radius:g}: estimated limit {with_interval(self.limit)} (error region)"
         ]
@@ -66,7 +66,7 @@ class GapToLimit:
 def gap_to_limit(record: Record) -> list[GapToLimit]:
     """Join the figures of a record with the limit in its header, radius by radius.
 
-    Radii without a feasible estimate are left out; all of them where none was asked for.
+    Radii without a feasible estimate are left out; all of them without an estimate.
     """
     return [
         GapToLimit(

@@ -1,4 +1,4 @@
-"""Certified sets judged by people: does the set hold annotators' votes, and where they are unsure?
+"""Certified sets beside annotators' votes: does the set hold them, also where they are split?
 
 A set that is large because the net is weak and one that is large because the image is ambiguous
 look the same in every figure of labels alone; human votes tell them apart.
@@ -17,17 +17,17 @@ from surefoot.stats import Interval
 
 LEAST_VOTE = 0.05
 """A class that fewer people than this name is no choice of theirs."""
-SURE = 0.9
-"""People are sure of an image if at least so many name the same class."""
+AGREEMENT = 0.9
+"""Votes agree on an image if at least this fraction names the same class."""
 
 
 def votes_inside(
     record: Record, probabilities: Tensor, radius: float, which: Which = "smallest"
 ) -> Interval:
-    r"""Return the mean fraction of people whose answer lies in the certified set; 0 where rejected.
+    r"""Return the mean fraction of votes that lie in the certified set; 0 where rejected.
 
     $$ \frac{1}{N} \sum_n \sum_{c \in S_n} p_{nc} $$
-    VRA, if the label of each image were the answer of one person. The interval is Hoeffding's, at
+    VRA, if the label of each image were one vote. The interval is Hoeffding's, at
     95 %: the terms lie in [0, 1] but are no coin flips.
 
     Args:
@@ -43,7 +43,7 @@ def votes_inside(
 
 
 def voted_sets(record: Record, probabilities: Tensor, radius: float) -> Interval | None:
-    """Give, of the certified sets of two or more, the fraction whose every member people name.
+    """Return, of the certified sets of two or more, the fraction whose every member is voted for.
 
     Named: by at least `LEAST_VOTE` of them. Smallest certified sets; None without any of two.
     """
@@ -53,18 +53,18 @@ def voted_sets(record: Record, probabilities: Tensor, radius: float) -> Interval
     return fraction(pd.Series(named[several])) if bool(several.any()) else None
 
 
-def sets_where_unsure(
+def sets_where_split(
     record: Record, probabilities: Tensor, radius: float
 ) -> tuple[Interval | None, Interval | None]:
-    """Return the fraction with a certified set of two or more where people are unsure, and sure.
+    """Return the fraction with a certified set of two or more where votes are split, and not.
 
-    Sure: at least `SURE` of them name the same class. None where there is no such image.
+    Not split: at least `AGREEMENT` of them name the same class. None where there is no such image.
     """
     chosen, votes = _judged(record, probabilities, radius, "smallest")
-    several, sure = chosen.sum(1) > 1, votes.max(1) >= SURE
-    parts = (several[~sure], several[sure])
-    unsure, certain = (fraction(pd.Series(part)) if len(part) else None for part in parts)
-    return unsure, certain
+    several, agreed = chosen.sum(1) > 1, votes.max(1) >= AGREEMENT
+    parts = (several[~agreed], several[agreed])
+    split, same = (fraction(pd.Series(part)) if len(part) else None for part in parts)
+    return split, same
 
 
 def _judged(

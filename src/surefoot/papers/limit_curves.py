@@ -63,8 +63,8 @@ def estimate(
         folder: keeps the estimate.
         settings: of `concentration`.
     """
-    asked = {"data": cloud.name, "calibrated": calibrated, "seed": seed, **settings}
-    path = None if folder is None else folder / f"{identity(asked)}.json"
+    how = {"data": cloud.name, "calibrated": calibrated, "seed": seed, **settings}
+    path = None if folder is None else folder / f"{identity(how)}.json"
     if path is not None and path.exists():
         return json.loads(path.read_text())["found"]
     parts = {} if calibrated else {"search": _half(cloud, seed)}
@@ -72,7 +72,7 @@ def estimate(
     entry = _entry(found)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json({"asked": asked, "found": entry}, path)
+        write_json({"asked": how, "found": entry}, path)
     return entry
 
 

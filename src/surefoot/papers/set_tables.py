@@ -36,7 +36,7 @@ from surefoot.stats import Interval, binomial_p_value
 from surefoot.threat import Threat
 
 WORTH = 0.01
-"""A gain of fewer points than this is none, however sure it is."""
+"""A gain of fewer points than this is none, however significant it is."""
 CURVE = 13
 """Radii of the curves, from 0 to twice eps."""
 
@@ -104,7 +104,7 @@ def graded(
     eps: float,
     judged: str,
 ) -> Outcome:
-    """Do as `sets`, and hold the certified sets against annotators' votes about the test images.
+    """Make the table of `sets`, and compare the certified sets with annotators' votes.
 
     Args:
         folder: of the runs.
@@ -120,8 +120,7 @@ def graded(
         raise ValueError(f"the data set {judged} has no human votes to judge by")
     for record in outcome.records:
         name = record.header.name
-        mass = judged_sets.votes_inside(record, votes, eps)
-        figures = {"fraction of votes": mass}
+        figures = {"fraction of votes": judged_sets.votes_inside(record, votes, eps)}
         voted = judged_sets.voted_sets(record, votes, eps)
         if voted is not None:
             figures["sets voters name"] = voted
@@ -139,7 +138,7 @@ def regions(
     eps: float,
     side: int = 300,
 ) -> Outcome:
-    """Do as `sets` for points in the plane, and draw what is certified where.
+    """Make the table of `sets` for points in the plane, and draw what is certified where.
 
     Args:
         folder: of the runs.
@@ -147,7 +146,7 @@ def regions(
         nets: as in `sets`; each is drawn under its own guarantee.
         setting: sizes.
         eps: l2 radius.
-        side: places of the picture along each axis.
+        side: places of the figure along each axis.
     """
     outcome = sets(folder, seed, nets=nets, setting=setting, eps=eps)
     test = setting.images()
@@ -191,8 +190,8 @@ def worth(record: Record, base: Record, eps: float) -> str:
     gap, chance = (more - less) / len(ours), _sign_test(more, less)
     size = certified_sets.mean_certified_size(record, eps)
     relaxed = certified_sets.relaxed_accuracy(record, eps).value
-    surely = chance < 0.05 and abs(gap) >= WORTH
-    verdict = "does not certainly help here" if not surely else "helps" if gap > 0 else "costs"
+    certain = chance < 0.05 and abs(gap) >= WORTH
+    verdict = "does not certainly help here" if not certain else "helps" if gap > 0 else "costs"
     return (
         f"{record.header.name}: relaxed robustness {verdict}: strict VRA"
         f" {100 * ours.mean():.1f}, {100 * gap:+.1f} points against one label alone"
@@ -244,8 +243,8 @@ def _sign_test(more: int, less: int) -> float:
 
 
 def _where(record: Record, votes: torch.Tensor, eps: float) -> str:
-    unsure, sure = judged_sets.sets_where_unsure(record, votes, eps)
-    words = ["-" if found is None else f"{100 * found.value:.1f} %" for found in (unsure, sure)]
+    split, same = judged_sets.sets_where_split(record, votes, eps)
+    words = ["-" if found is None else f"{100 * found.value:.1f} %" for found in (split, same)]
     return (
         f"a set of two or more is certified on {words[0]} of the images with split votes, on"
         f" {words[1]} of the others"

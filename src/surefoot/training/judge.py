@@ -1,8 +1,8 @@
-"""What an epoch is worth: validation accuracy, clean and attacked, and two reasons to stop.
+"""Validation accuracy of an epoch, clean and attacked, and two reasons to stop.
 
 The attack is made for every image on its own, from its own origin, so that the figure does not
-depend on the batch. Catastrophic overfitting (Wong et al. 2020): a model that withstands one step
-and falls to several.
+depend on the batch. Catastrophic overfitting (Wong et al. 2020): a model that is robust to one step
+and broken by several.
 """
 
 import math
@@ -31,7 +31,7 @@ LEAST = 0.05
 
 
 class CatastrophicOverfitting(UserWarning):
-    """One attack step no longer says anything about several."""
+    """Accuracy under one attack step is far above that under several."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Judge:
 
     @property
     def needed(self) -> bool:
-        """Return whether there is anything to ask validation images beside clean accuracy."""
+        """Return whether validation images serve for more than clean accuracy."""
         return self.judge_eps > 0 or self.patience > 0
 
     def figures(self, model: nn.Module, data: Data) -> Figures:
@@ -102,7 +102,7 @@ def collapsed(log: list[Figures]) -> bool:
     """Return whether the last epoch shows catastrophic overfitting.
 
     That is: accuracy under several steps has lost more than half of its best, and accuracy under
-    one step lies above it by more than that half. When both fall together, training has failed in
+    one step lies above it by more than that half. When both drop together, training has failed in
     another way; a best below `LEAST` was never robust.
     """
     last = log[-1]

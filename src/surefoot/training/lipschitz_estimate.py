@@ -1,4 +1,4 @@
-"""Lipschitz constants of a net as training sees them: fast, differentiable, and never a claim.
+"""Lipschitz constants of a net as training sees them: fast, differentiable, never certified.
 
 A power iteration comes from below: it may shape weights, and must certify nothing
 (`certify.lipschitz.certify` measures afresh). Its vectors are kept from step to step, so one
@@ -51,7 +51,7 @@ def estimated_pairwise(
     Args:
         model: of layers that `certify.lipschitz` knows.
         shape: of an image.
-        epoch: in which this is asked.
+        epoch: the current one.
         steps: of each layer.
 
     Returns:

@@ -198,7 +198,7 @@ def _epoch(run: _Run, progress: Progress, validation: Data | None, epoch: int) -
 
 
 def _pass(run: _Run, progress: Progress, epoch: int) -> dict[str, float]:
-    """Take all steps of an epoch."""
+    """Run all steps of an epoch."""
     training, accelerator = run.training, run.accelerator
     rank, processes = accelerator.process_index, accelerator.num_processes
     order = torch.randperm(len(run.data), generator=generator(training.seed, epoch))

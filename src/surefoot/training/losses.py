@@ -208,8 +208,8 @@ def weighted_divergence(clean: Outcomes, perturbed: Outcomes, labels: Labels) ->
 
     Reference: Wang et al. 2020.
     """
-    doubt = 1 - clean.softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
-    return doubt * kl_divergence(perturbed, clean)
+    weight = 1 - clean.softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    return weight * kl_divergence(perturbed, clean)
 
 
 def max_margin(clean: Tensor, perturbed: Tensor, counted: Tensor, clean_weight: float) -> Tensor:

@@ -105,7 +105,7 @@ def average(mean: Weights, model: nn.Module, decay: float, count: int) -> None:
 
 @contextmanager
 def holding(model: nn.Module, weights: Weights | None) -> Iterator[None]:
-    """Return the model other weights for the time of the block; None leaves its own."""
+    """Load other weights for the time of the block; None leaves its own."""
     if weights is None:
         yield
         return

@@ -53,7 +53,7 @@ class _Bounds(NamedTuple):
     accepted: Tensor | None = None
 
 
-class Bounded(NamedTuple):
+class ClopperPearson(NamedTuple):
     """Clopper-Pearson bounds from so many trials, moved outwards by the error of the noise."""
 
     trials: int
@@ -102,7 +102,7 @@ def radii_from_counts(
         radii `[B, A]`, and what they rest on.
     """
     inside = pad(sets, (0, 1))  # broken samples are never inside
-    bounded = Bounded(int(counts.samples[0]) if trials is None else trials, error)
+    bounded = ClopperPearson(int(counts.samples[0]) if trials is None else trials, error)
     if rule == "majority":
         bounds = _of_half(counts, bounded, inside, guarantee, alpha)
     elif guarantee.quantifier == "every":
@@ -118,7 +118,7 @@ def radii_from_counts(
 
 
 def _of_half(
-    counts: Counts, bounded: Bounded, inside: Tensor, guarantee: Guarantee, alpha: float
+    counts: Counts, bounded: ClopperPearson, inside: Tensor, guarantee: Guarantee, alpha: float
 ) -> _Bounds:
     """One bound at level alpha (several outcomes: intersection-union); what is left competes."""
     against = guarantee.counts_rejection_as_right
@@ -127,7 +127,7 @@ def _of_half(
     return _Bounds(held, 1 - held[:, :, 0], "alpha for the one bound of each radius")
 
 
-def _every(counts: Counts, bounded: Bounded, inside: Tensor, alpha: float) -> _Bounds:
+def _every(counts: Counts, bounded: ClopperPearson, inside: Tensor, alpha: float) -> _Bounds:
     """Two bounds for each alternative: its weakest member and its strongest outcome outside."""
     pairs = inside.any(2).sum(1).clamp(min=1)
     members = torch.zeros(inside.shape[:2], dtype=torch.float64, device=inside.device)
@@ -141,7 +141,7 @@ def _every(counts: Counts, bounded: Bounded, inside: Tensor, alpha: float) -> _B
     return _Bounds(members.unsqueeze(2), competitor, budget)
 
 
-def _some(counts: Counts, bounded: Bounded, inside: Tensor, alpha: float) -> _Bounds:
+def _some(counts: Counts, bounded: ClopperPearson, inside: Tensor, alpha: float) -> _Bounds:
     """Bound every subset of {label, uncertain} by its own count; all others by one bound.
 
     One more bound, on "uncertain", implies jointly whether a label wins at the image itself.

@@ -64,7 +64,7 @@ class Table:
         return Counts(certain, self.joint.sum((1, 2)) - certain.sum(1), self.broken)
 
     def scores(self) -> Tensor:
-        """Count scores as `scores.histogram` does, `[B, E + 1]`; edges j / E are needed.
+        """Count scores as `score_bounds.histogram` does, `[B, E + 1]`; edges j / E are needed.
 
         What lies above 1 by rounding counts as 1; broken samples and what is no number go last.
 

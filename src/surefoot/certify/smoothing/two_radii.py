@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.certify.smoothing.fixed import Bounded, radii_from_counts
+from surefoot.certify.smoothing.fixed import ClopperPearson, radii_from_counts
 from surefoot.certify.smoothing.sampling import CERTIFY, SELECT
 from surefoot.certify.smoothing.table import Table, count
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, smoothed_radius
@@ -180,7 +180,7 @@ def _one_hot(labels: Tensor, votes: Counts) -> Sets:
 
 
 def _pairwise(votes: Counts, labels: Tensor, sigma: float, alpha: float, error: float) -> Tensor:
-    bounded, own = Bounded(int(votes.samples[0]), error), labels.unsqueeze(1)
+    bounded, own = ClopperPearson(int(votes.samples[0]), error), labels.unsqueeze(1)
     low = bounded.low(votes.labels.gather(1, own), alpha / 2)
     others = votes.labels.scatter(1, own, 0)  # "uncertain" is no competitor here
     most = torch.maximum(others.amax(1), votes.broken)

@@ -5,7 +5,7 @@ box, so that a radius of 0.3 there is `0.3 * UNIT` here. Pagliardini et al. publ
 coordinates nor nets of their toys; the shapes are theirs, the numbers ours.
 """
 
-from surefoot.data.toys import named
+from surefoot.data.toys import named_toys
 from surefoot.data.toys.box import UNIT, boxed
 from surefoot.data.toys.corridor import narrow_corridor, two_distance
 from surefoot.data.toys.crescents import CRESCENT_UNIT, crescents
@@ -20,7 +20,7 @@ __all__ = [
     "crescents",
     "joined",
     "moons",
-    "named",
+    "named_toys",
     "narrow_corridor",
     "slabs",
     "two_distance",

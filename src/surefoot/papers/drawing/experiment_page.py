@@ -13,7 +13,7 @@ from surefoot.report.style import to_data_uri, to_svg
 def write_experiment(
     experiment: Experiment, outcome: Outcome, folder: Path | str, *, scale: str
 ) -> Path:
-    """Write `experiment.html` and each picture as an SVG file, all or nothing each.
+    """Write `experiment.html` and each figure as an SVG file, all or nothing each.
 
     Args:
         experiment: what was run.

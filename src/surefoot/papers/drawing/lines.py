@@ -1,7 +1,7 @@
 """Figures of lines: a line a row, fractions stacked, and estimates with bands among points."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,12 @@ COLORS = ("#3A3A3A", "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC
 LINES = (style.ESTIMATED, "#009E73", "#E69F00", "#56B4E9")
 POINTS = ("#D55E00", "#0072B2", "#3A3A3A", "#CC79A7", "#009E73")
 MARKS = ("o", "s", "^", "D", "v")
+
+
+def frame_of(lines: Iterable[tuple[str, Any, Any]]) -> pd.DataFrame:
+    """Return the columns `row`, `x`, `y` of lines, each a name, its x and its y."""
+    frames = [pd.DataFrame({"row": name, "x": x, "y": y}) for name, x, y in lines]
+    return pd.concat(frames, ignore_index=True)
 
 
 def curves(

@@ -1,4 +1,4 @@
-"""The gallery: image, perturbation and answer, for perturbations without a limit."""
+"""The gallery: image, perturbation and probabilities, for perturbations without a limit."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ MOST_BARS = 3
 def perturbation_gallery(found: Gallery) -> "matplotlib.figure.Figure":
     """Draw each image with its perturbations, what they add, and the most likely classes after.
 
-    Changes share one scale in each picture; blue is darker, red lighter, or colours around grey.
+    Changes share one scale in each figure; blue is darker, red lighter, or colours around grey.
 
     Args:
         found: of `papers.perturbed_images.gallery`.

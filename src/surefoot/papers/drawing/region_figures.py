@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("#0072B2", "#009E73", "#D55E00", "#E6B800", "#CC79A7", "#56B4E9", "#8C564B", "#3A3A3A")
 AROUND = 0.06
-"""Shown beyond the outermost points, as a fraction of the box."""
+"""Shown outside the outermost points, as a fraction of the box."""
 HATCH = 14
 """Width in places of the stripes that mark a set of several classes."""
 

@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 from surefoot.guarantees import Affinity
-from surefoot.papers.experiment import Experiment, Setting, at_scales
-from surefoot.papers.gloro.gloro_rows import BESIDE, PAIRS, SMOKE, relaxing
+from surefoot.papers.experiment import Setting, at_scales
+from surefoot.papers.gloro.gloro_rows import PAIRS, SMOKE, relaxing
 from surefoot.papers.set_tables import graded, sets
 from surefoot.training import PRESETS, Augmentation, Training
 
-OURS = "Beyond the papers: no published figures. "
 TOPS_AND_SHOES = Affinity(((0, 2, 3, 4, 6), (5, 7, 9), (1,), (8,)))
 """Fashion-MNIST: the groups of `data.groups.KNOWN`."""
 KINDS = Affinity(((0, 1, 8, 9), (2, 3, 4, 5, 6, 7)))
@@ -67,41 +66,25 @@ BLENDED_SIZES = {
 FASHION_SIZES = {"smoke": SMOKE, "small": FASHION_SMALL, "paper": FASHION}
 CIFAR_SIZES = {"smoke": SMOKE, "small": CIFAR_SMALL, "paper": CIFAR}
 
-EXPERIMENTS = {
-    "gloro-blended": Experiment(
-        source="Blended digits: 40 % of the images are half a digit and half its partner, l2 0.25",
-        remark=OURS + BESIDE + "Affinity groups are the partners, as the data are made.",
-        scales=at_scales(
-            graded,
-            BLENDED_SIZES,
-            nets=relaxing(0.25, PAIRS, eps_to=1.3),
-            eps=0.25,
-            judged="blended-digits",
-        ),
+SCALES = {
+    "gloro-blended": at_scales(
+        graded,
+        BLENDED_SIZES,
+        nets=relaxing(0.25, PAIRS, eps_to=1.3),
+        eps=0.25,
+        judged="blended-digits",
     ),
-    "gloro-fashion-mnist": Experiment(
-        source="Fashion-MNIST: VRA local, RT2, RT3, affinity (tops, shoes), l2 0.3",
-        remark=OURS + BESIDE + "Shirt, T-shirt, pullover, dress and coat are the ambiguous ones.",
-        scales=at_scales(
-            sets, FASHION_SIZES, nets=relaxing(0.3, TOPS_AND_SHOES, form="bottom"), eps=0.3
-        ),
+    "gloro-fashion-mnist": at_scales(
+        sets, FASHION_SIZES, nets=relaxing(0.3, TOPS_AND_SHOES, form="bottom"), eps=0.3
     ),
-    "gloro-cifar10-sets": Experiment(
-        source="CIFAR-10: VRA local, RT2, RT3, affinity (vehicles, animals), l2 0.141",
-        remark=OURS + BESIDE + "Scale small: 20,000 images, three orthogonal dense layers, because"
-        " 6C2F learns nothing in minutes.",
-        scales=at_scales(sets, CIFAR_SIZES, nets=relaxing(0.141, KINDS, eps_to=1.1), eps=0.141),
+    "gloro-cifar10-sets": at_scales(
+        sets, CIFAR_SIZES, nets=relaxing(0.141, KINDS, eps_to=1.1), eps=0.141
     ),
-    "gloro-cifar10h": Experiment(
-        source="CIFAR-10: groups learned from CIFAR-10N, certified sets judged by CIFAR-10H",
-        remark=OURS + BESIDE + "Groups: maximal cliques of pairs that annotators of the training"
-        " images confuse by 0.03 or more. Judges: about fifty votes on each test image.",
-        scales=at_scales(
-            graded,
-            {**CIFAR_SIZES, "smoke": {"setting": SMOKE, "judged": "blended-digits"}},
-            judged="cifar10h",
-            nets=relaxing(0.141, CONFUSED, eps_to=1.1),
-            eps=0.141,
-        ),
+    "gloro-cifar10h": at_scales(
+        graded,
+        {**CIFAR_SIZES, "smoke": {"setting": SMOKE, "judged": "blended-digits"}},
+        judged="cifar10h",
+        nets=relaxing(0.141, CONFUSED, eps_to=1.1),
+        eps=0.141,
     ),
 }

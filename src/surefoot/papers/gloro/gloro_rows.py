@@ -1,4 +1,4 @@
-"""What the experiments on GloRo nets share: the smallest size, and ways to write nets."""
+"""What the experiments on GloRo nets have in common: the smallest size, and ways to write nets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,14 +19,6 @@ SMOKE = Setting(
 )
 PAIRS = Affinity(((0, 1), (2, 3), (4, 5), (6, 7), (8, 9)))
 """The partners of blended digits; groups for every smoke run."""
-SOUND = (
-    "Published figures rest on norms from a power iteration, which bounds them from below; ours on"
-    " proven bounds, rounding included. "
-)
-BESIDE = (
-    "Relaxed VRA can be bought with large sets: strict VRA, set sizes and rejections stand beside"
-    " it; a gain is counted by strict VRA against local VRA of the first row, with a sign test. "
-)
 
 
 def net(

@@ -5,13 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from surefoot.guarantees import Local, RelaxedTopK
-from surefoot.papers.experiment import Experiment, Setting, at_scales
-from surefoot.papers.gloro.gloro_rows import SMOKE, SOUND, net
+from surefoot.papers.experiment import Setting, at_scales
+from surefoot.papers.gloro.gloro_rows import SMOKE, net
 from surefoot.papers.set_tables import sets
 from surefoot.training import Augmentation, Training
-
-SMALLER = "Scale small: fewer images, epochs and test images than published. "
-DECAY = "The learning rate falls as a cosine here, in the paper after half of the epochs. "
 
 
 def steep(eps: float, to: float, published: float, weight: float) -> tuple:
@@ -84,29 +81,11 @@ CIFAR_SIZES = sizes(
     },
     {"data": "cifar10", "training": LONG},
 )
-SOURCE = "Leino, Wang, Fredrikson 2021"
 STRETCHLESS = net("orthogonal", Local(), 1.58, published={"VRA local": 0.628}, eps_to=1.1)
 
-EXPERIMENTS = {
-    "gloro-mnist-2c2f": Experiment(
-        SOURCE + ", code: MNIST, 2C2F, l2 0.3",
-        SOUND + SMALLER + DECAY,
-        at_scales(sets, NEAR_SIZES, nets=steep(0.3, 1.5, 0.957, 2.0), eps=0.3),
-    ),
-    "gloro-mnist-4c3f": Experiment(
-        SOURCE + ", code: MNIST, 4C3F, l2 1.58",
-        SOUND + SMALLER + DECAY,
-        at_scales(sets, FAR_SIZES, nets=steep(1.58, 1.108, 0.628, 3.0), eps=1.58),
-    ),
-    "gloro-mnist-orthogonal": Experiment(
-        "Beyond " + SOURCE + ": MNIST, orthogonal dense layers, l2 1.58",
-        SOUND + "The published figure is that of their 4C3F after 300 epochs; here three dense"
-        " layers that cannot stretch, the margin loss, 12 epochs (three minutes of one core).",
-        at_scales(sets, ORTHOGONAL_SIZES, nets=(STRETCHLESS,), eps=1.58),
-    ),
-    "gloro-cifar10": Experiment(
-        SOURCE + ", code: CIFAR-10, 6C2F, l2 0.141",
-        SOUND + SMALLER + DECAY + "Scale small: half the width, no augmentation.",
-        at_scales(sets, CIFAR_SIZES, nets=steep(0.141, 1.1, 0.6, 1.2), eps=0.141),
-    ),
+SCALES = {
+    "gloro-mnist-2c2f": at_scales(sets, NEAR_SIZES, nets=steep(0.3, 1.5, 0.957, 2.0), eps=0.3),
+    "gloro-mnist-4c3f": at_scales(sets, FAR_SIZES, nets=steep(1.58, 1.108, 0.628, 3.0), eps=1.58),
+    "gloro-mnist-orthogonal": at_scales(sets, ORTHOGONAL_SIZES, nets=(STRETCHLESS,), eps=1.58),
+    "gloro-cifar10": at_scales(sets, CIFAR_SIZES, nets=steep(0.141, 1.1, 0.6, 1.2), eps=0.141),
 }

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from surefoot.papers.disputing import disputing
-from surefoot.papers.experiment import Experiment, Row, Setting, at_scales
-from surefoot.papers.limiting import Case, curving
-from surefoot.papers.subjects import ComparedNet
+from surefoot.papers.compared_nets import ComparedNet
+from surefoot.papers.error_regions import error_regions
+from surefoot.papers.estimated_limits import Case, limits_over_risk
+from surefoot.papers.experiment import Row, Setting, at_scales
 from surefoot.threat import Threat
 from surefoot.training import Augmentation, Training, make_recipe
 
@@ -99,78 +99,64 @@ RANGES = {
     " .13",
 }
 
-EXPERIMENTS = {
-    "intrinsic-cifar10h": Experiment(
-        "Zhang, Evans 2022: CIFAR-10 with the votes of CIFAR-10H, linf 8/255",
-        "Published: straight fits to the curves of a figure. The gamma of the published"
-        " curve is not known to us; .17 is the default of the authors' program. Their protocol"
-        " obeys it on the half that searches; ours asks held-out points as well, and says where"
-        " these do not confirm it. Scale small: one split; bands are intervals of its region.",
-        at_scales(
-            curving,
-            {
-                "smoke": {
-                    "data": "blended-digits",
-                    "threat": NEAR,
-                    "risks": (0.05, 0.1),
-                    "lines": DIGIT_LINES,
-                    "fits": {},
-                    "splits": 2,
-                    "sweeps": {"eps": (0.05, 0.1), "components": (1, 2), "points": (200, 500)},
-                    "subjects": SMOKE_SUBJECTS,
-                    "published": "",
-                },
-                "small": {
-                    "risks": (0.02, 0.05, 0.1, 0.16),
-                    "splits": 1,
-                    "sweeps": {
-                        "eps": (2 / 255, 8 / 255, 16 / 255),
-                        "points": (1_000, 3_000, 10_000),
-                    },
-                    "subjects": SMALL_SUBJECTS,
-                },
-                "paper": {
-                    "risks": (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16),
-                    "splits": 5,
-                    "sweeps": {
-                        "eps": (2 / 255, 4 / 255, 8 / 255, 16 / 255),
-                        "gamma": (0.0, 0.05, 0.1, 0.15, 0.2),
-                        "components": (1, 2, 4, 8),
-                        "points": (1_000, 3_000, 10_000),
-                    },
-                    "subjects": PAPER_SUBJECTS,
-                },
+SCALES = {
+    "intrinsic-cifar10h": at_scales(
+        limits_over_risk,
+        {
+            "smoke": {
+                "data": "blended-digits",
+                "threat": NEAR,
+                "risks": (0.05, 0.1),
+                "lines": DIGIT_LINES,
+                "fits": {},
+                "splits": 2,
+                "sweeps": {"eps": (0.05, 0.1), "components": (1, 2), "points": (200, 500)},
+                "subjects": SMOKE_SUBJECTS,
+                "published": "",
             },
-            data="cifar10h",
-            threat=LINF,
-            lines=LINES,
-            fits=FITS,
-            published="robustbench_cifar10_2021.csv",
-        ),
+            "small": {
+                "risks": (0.02, 0.05, 0.1, 0.16),
+                "splits": 1,
+                "sweeps": {
+                    "eps": (2 / 255, 8 / 255, 16 / 255),
+                    "points": (1_000, 3_000, 10_000),
+                },
+                "subjects": SMALL_SUBJECTS,
+            },
+            "paper": {
+                "risks": (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16),
+                "splits": 5,
+                "sweeps": {
+                    "eps": (2 / 255, 4 / 255, 8 / 255, 16 / 255),
+                    "gamma": (0.0, 0.05, 0.1, 0.15, 0.2),
+                    "components": (1, 2, 4, 8),
+                    "points": (1_000, 3_000, 10_000),
+                },
+                "subjects": PAPER_SUBJECTS,
+            },
+        },
+        data="cifar10h",
+        threat=LINF,
+        lines=LINES,
+        fits=FITS,
+        published="robustbench_cifar10_2021.csv",
     ),
-    "intrinsic-error-regions": Experiment(
-        "Zhang, Evans 2022: label uncertainty of error regions; abstention; CIFAR-10H",
-        "Published ranges are read off a figure (random balls .09 to .096). Abstention by"
-        " human label uncertainty is an oracle: people judged the very image; the predicted orders"
-        " are scores of the classifier, which the paper does not have. The random balls are the"
-        " l2-nearest neighbours of random test images, as many as the classifier has errors.",
-        at_scales(
-            disputing,
-            {
-                "smoke": {
-                    "data": "blended-digits",
-                    "threat": NEAR,
-                    "subjects": SMOKE_SUBJECTS,
-                    "balls": 50,
-                    "published": {},
-                },
-                "small": {"subjects": SMALL_SUBJECTS},
-                "paper": {"subjects": PAPER_SUBJECTS},
+    "intrinsic-error-regions": at_scales(
+        error_regions,
+        {
+            "smoke": {
+                "data": "blended-digits",
+                "threat": NEAR,
+                "subjects": SMOKE_SUBJECTS,
+                "balls": 50,
+                "published": {},
             },
-            data="cifar10h",
-            threat=LINF,
-            balls=1000,
-            published=RANGES,
-        ),
+            "small": {"subjects": SMALL_SUBJECTS},
+            "paper": {"subjects": PAPER_SUBJECTS},
+        },
+        data="cifar10h",
+        threat=LINF,
+        balls=1000,
+        published=RANGES,
     ),
 }

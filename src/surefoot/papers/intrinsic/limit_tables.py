@@ -5,14 +5,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from surefoot.papers.experiment import Experiment, at_scales
-from surefoot.papers.limiting import PEER, SEARCHED, Case, limiting
-
-HONEST = (
-    "Half of the points search, a quarter calibrates the risk, a quarter reports; the published"
-    " figures are of the half that also chose settings. An estimate from one region, not a proof."
-    " Adversarial risk of the error-region kind. "
-)
+from surefoot.papers.estimated_limits import PEER, SEARCHED, Case, limit_table
+from surefoot.papers.experiment import Scales, at_scales
 
 
 def _published(data: str) -> list[Case]:
@@ -72,10 +66,10 @@ QUICK = [
 ]
 
 
-def _table(data: str, risk: str, remark: str, small: int) -> Experiment:
+def _table(data: str, small: int) -> Scales:
     """Return a table at three sizes; scale smoke is about digits and has no published figures."""
-    scales = at_scales(
-        limiting,
+    return at_scales(
+        limit_table,
         {
             "smoke": {"data": "digits", "cases": QUICK, "count": 600},
             "small": {"count": small},
@@ -84,39 +78,13 @@ def _table(data: str, risk: str, remark: str, small: int) -> Experiment:
         data=data,
         cases=_published(data),
     )
-    source = f"Mahloujifar et al. 2019, Tables 1 to 5: {NAMES[data]}, risk {risk}"
-    return Experiment(source, HONEST + remark, scales)
 
 
-NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
-EXPERIMENTS = {
-    "intrinsic-digits": Experiment(
-        "Zhang, Evans 2022: their program on digits, same split, figure by figure",
-        "Published: measured with the authors' program (linf 0.25 by a prototype of the same"
-        " search, as the program crashes there). Label uncertainty: a logistic regression out of"
-        " fold. At gamma 0.8 their program reports a region with balls counted twice; there is none"
-        " for five balls that obey gamma one by one.",
-        at_scales(limiting, {"smoke": {}, "small": {}, "paper": {}}, data=PEER, cases=DIGITS),
+SCALES = {
+    "intrinsic-digits": at_scales(
+        limit_table, {"smoke": {}, "small": {}, "paper": {}}, data=PEER, cases=DIGITS
     ),
-    "intrinsic-mnist": _table(
-        "mnist",
-        "1 %",
-        "Half-spaces stand beside the figures of rectangles (2019). Scale small: 20,000 images, so"
-        " that risk 1 % is 50 images of the part that reports.",
-        20_000,
-    ),
-    "intrinsic-fashion-mnist": _table(
-        "fashion-mnist",
-        "5 %",
-        "Half-spaces stand beside the figures of rectangles (2019). Scale small: 20,000 images.",
-        20_000,
-    ),
-    "intrinsic-cifar10": _table(
-        "cifar10",
-        "5 %",
-        "Half-spaces in l2 stand beside the first principal component (2019), in linf beside"
-        " rectangles; Prescott et al. 2021 report about 5.6 % for half-spaces (read off a figure,"
-        " radius not stated). Scale small: 6,000 images.",
-        6_000,
-    ),
+    "intrinsic-mnist": _table("mnist", 20_000),
+    "intrinsic-fashion-mnist": _table("fashion-mnist", 20_000),
+    "intrinsic-cifar10": _table("cifar10", 6_000),
 }

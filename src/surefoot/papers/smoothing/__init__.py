@@ -1,10 +1,5 @@
 """Daeubener et al. 2024, uncertainty inside randomized smoothing; and recipes for smoothing."""
 
-from surefoot.papers.experiment import Experiment
-from surefoot.papers.smoothing.ood import EXPERIMENTS as OOD
-from surefoot.papers.smoothing.rejection_gains import EXPERIMENTS as GAINS
-from surefoot.papers.smoothing.smoothing_recipes import EXPERIMENTS as RECIPES
+from surefoot.papers.smoothing import ood, rejection_gains, smoothing_recipes
 
-EXPERIMENTS: dict[str, Experiment] = {**GAINS, **RECIPES, **OOD}
-
-__all__ = ["EXPERIMENTS"]
+SCALES = {**rejection_gains.SCALES, **smoothing_recipes.SCALES, **ood.SCALES}

@@ -3,16 +3,10 @@
 from dataclasses import replace
 
 from surefoot.attacks import VoteSearch
-from surefoot.papers.experiment import Experiment, Row, Setting, at_scales
-from surefoot.papers.rejecting import rejecting
+from surefoot.papers.experiment import Row, Setting, at_scales
+from surefoot.papers.rejection_radii import rejection_radii
 from surefoot.training import Augmentation, Training, make_recipe
 
-READ = (
-    "The seed's abstract says up to 20.93 % on CIFAR-10; its full text, and so its baseline,"
-    " threshold and sigma, were not at hand. A gain is quoted at the best of 20 thresholds"
-    " (twentieths of the score on noisy training images) that reject at most 40 % of the test"
-    " images, chosen on these; the errors of both classifiers count as radius 0. "
-)
 QUICK = VoteSearch(steps=5, draws=4, n_choose=100, n_confirm=400)
 SCORES = ("entropy", "least-confidence", "margin-uncertainty")
 OF_MEMBERS = ("mutual-information", "vote-disagreement")
@@ -86,7 +80,6 @@ def _small(row: Row) -> Row:
     return replace(row, net=several if "nets" in row.net else few)
 
 
-SEED = "Daeubener et al. 2024, after its abstract: "
 SMALLEST = {
     "setting": SMOKE,
     "scores": ("entropy",),
@@ -97,59 +90,45 @@ SMALLEST = {
 RESNET = Row("ResNet-20", make_recipe("noise"))
 PREACT = replace(RESNET, name="PreActResNet-18", net={"name": "preactresnet18", "width": 64})
 
-EXPERIMENTS = {
-    "smoothing-digits": Experiment(
-        SEED + "digits, sigma 0.5",
-        READ + "Digits of 8 x 8 pixels, a dense net.",
-        at_scales(
-            rejecting,
-            {"smoke": SMOKE, "small": DIGITS, "paper": DIGITS},
-            rows=(Row("MLP", make_recipe("noise", sigma=0.5)),),
-            scores=SCORES,
-            sigma=0.5,
-            n_certify=1_000,
-            radii=(0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.25),
-            search=VoteSearch(),
-        ),
+SCALES = {
+    "smoothing-digits": at_scales(
+        rejection_radii,
+        {"smoke": SMOKE, "small": DIGITS, "paper": DIGITS},
+        rows=(Row("MLP", make_recipe("noise", sigma=0.5)),),
+        scores=SCORES,
+        sigma=0.5,
+        n_certify=1_000,
+        radii=(0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 1.25),
+        search=VoteSearch(),
     ),
-    "smoothing-fashion-mnist": Experiment(
-        SEED + "Fashion-MNIST, sigma 0.5",
-        READ + "Scale small: 20,000 images, 8 epochs, 200 test images, 2,000 samples.",
-        at_scales(
-            rejecting,
-            {
-                "smoke": {**SMALLEST, "rows": tuple(_small(row) for row in nets(0.5))},
-                "small": {"setting": FASHION_SMALL, "n_certify": 2_000},
-                "paper": {"setting": FASHION, "n_certify": 100_000},
-            },
-            rows=nets(0.5),
-            scores=SCORES,
-            of_members=OF_MEMBERS,
-            sigma=0.5,
-            radii=(0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
-            search=VoteSearch(),
-        ),
+    "smoothing-fashion-mnist": at_scales(
+        rejection_radii,
+        {
+            "smoke": {**SMALLEST, "rows": tuple(_small(row) for row in nets(0.5))},
+            "small": {"setting": FASHION_SMALL, "n_certify": 2_000},
+            "paper": {"setting": FASHION, "n_certify": 100_000},
+        },
+        rows=nets(0.5),
+        scores=SCORES,
+        of_members=OF_MEMBERS,
+        sigma=0.5,
+        radii=(0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+        search=VoteSearch(),
     ),
-    "smoothing-cifar10": Experiment(
-        SEED + "CIFAR-10, ResNet-20, sigma 0.25",
-        READ
-        + "Scale small: a ResNet-20 trained without noise by others, tuned with noise for 4 epochs"
-        " on 10,000 images; 100 test images, 2,000 samples (half an hour of one core).",
-        at_scales(
-            rejecting,
-            {
-                "smoke": {
-                    **SMALLEST,
-                    "rows": (replace(RESNET, net={"name": "mlp", "inputs": 64}),),
-                },
-                "small": {"setting": CIFAR_SMALL, "scores": ("entropy",), "n_certify": 2_000},
-                "paper": {"setting": CIFAR, "rows": (RESNET, PREACT), "n_certify": 100_000},
+    "smoothing-cifar10": at_scales(
+        rejection_radii,
+        {
+            "smoke": {
+                **SMALLEST,
+                "rows": (replace(RESNET, net={"name": "mlp", "inputs": 64}),),
             },
-            rows=(RESNET,),
-            scores=SCORES,
-            sigma=0.25,
-            radii=(0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75),
-            search=VoteSearch(),
-        ),
+            "small": {"setting": CIFAR_SMALL, "scores": ("entropy",), "n_certify": 2_000},
+            "paper": {"setting": CIFAR, "rows": (RESNET, PREACT), "n_certify": 100_000},
+        },
+        rows=(RESNET,),
+        scores=SCORES,
+        sigma=0.25,
+        radii=(0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75),
+        search=VoteSearch(),
     ),
 }

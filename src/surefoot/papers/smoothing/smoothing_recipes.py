@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from surefoot.attacks import VoteSearch
-from surefoot.papers.experiment import Experiment, Row, at_scales
+from surefoot.papers.experiment import Row, at_scales
+from surefoot.papers.smoothed_accuracy import smoothed_accuracy
 from surefoot.papers.smoothing.rejection_gains import CIFAR, FASHION, QUICK, SMOKE
-from surefoot.papers.voting import voting
 from surefoot.threat import Threat
 from surefoot.training import Training, make_recipe
 
@@ -39,33 +39,23 @@ COMPARED = tuple(
 )
 SMALLEST = {"setting": SMOKE, "n_certify": 300, "radii": (0.25, 0.5), "search": QUICK}
 FASHION_SMALL = replace(FASHION, train=10_000, test=200, training=Training(epochs=5))
-EXPERIMENTS = {
-    "smoothing-recipes-fashion-mnist": Experiment(
-        "Recipes for smoothing: Fashion-MNIST, LeNet, sigma 0.25",
-        "Light forms of SmoothAdv and CAT-RS, see docs/training.md. Scale small: 10,000"
-        " images, 5 epochs, 200 test images, at most 10,000 samples a decision.",
-        at_scales(
-            voting,
-            {"smoke": SMALLEST, "small": FASHION_SMALL, "paper": FASHION},
-            rows=ROWS,
-            sigma=SIGMA,
-            n_certify=10_000,
-            radii=RADII,
-            search=VoteSearch(),
-        ),
+SCALES = {
+    "smoothing-recipes-fashion-mnist": at_scales(
+        smoothed_accuracy,
+        {"smoke": SMALLEST, "small": FASHION_SMALL, "paper": FASHION},
+        rows=ROWS,
+        sigma=SIGMA,
+        n_certify=10_000,
+        radii=RADII,
+        search=VoteSearch(),
     ),
-    "smoothing-recipes-cifar10": Experiment(
-        "Recipes for smoothing: CIFAR-10, sigma 0.25, beside published ResNet-110",
-        "Published: certified accuracy of ResNet-110 on all test images, 100,000 samples,"
-        " recomputed from the logs of the CAT-RS authors. Only scale paper compares with it.",
-        at_scales(
-            voting,
-            {"smoke": {**SMALLEST, "rows": ROWS[:2]}, "paper": CIFAR},
-            rows=COMPARED,
-            sigma=SIGMA,
-            n_certify=100_000,
-            radii=RADII,
-            search=VoteSearch(),
-        ),
+    "smoothing-recipes-cifar10": at_scales(
+        smoothed_accuracy,
+        {"smoke": {**SMALLEST, "rows": ROWS[:2]}, "paper": CIFAR},
+        rows=COMPARED,
+        sigma=SIGMA,
+        n_certify=100_000,
+        radii=RADII,
+        search=VoteSearch(),
     ),
 }

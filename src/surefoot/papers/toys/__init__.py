@@ -1,1 +1,1 @@
-"""Toys with exact answers: many small nets at once, their boundaries, margins, simplicity bias."""
+"""Toys with exact margins: many small nets at once, their boundaries, margins, simplicity bias."""

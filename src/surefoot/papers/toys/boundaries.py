@@ -1,4 +1,4 @@
-"""Exact answers for classifiers of two classes in the plane: the boundary, and margins to it.
+"""Exact boundaries and margins of classifiers of two classes in the plane.
 
 Point margin, ratio and margin efficiency as in Pagliardini et al. 2022, with the minimum where the
 paper says maximum. All lengths are in pixel units; divide by `data.toys.UNIT` for those of papers.

@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 class Changes:
-    """Count the changes of the predicted class since the first look.
+    """Count the changes of the predicted class since the first call.
 
     Attributes:
-        counts: changes so far, of the shape of the predictions; None before the first look.
+        counts: changes so far, of the shape of the predictions; None before the first call.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class Changes:
         self._last: Tensor | None = None
 
     def see(self, outcomes: Float[Tensor, "... C"]) -> None:
-        """Take the outcomes of one more moment."""
+        """Count the changes to the outcomes of one more moment."""
         found = outcomes.detach().argmax(-1)
         if self.counts is None or self._last is None:
             self.counts = torch.zeros_like(found)

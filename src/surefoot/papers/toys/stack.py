@@ -52,24 +52,24 @@ class Stack(nn.Module):
         return torch.cat([images, addresses], 2).flatten(0, 1)
 
     def forward(self, rows: Float[Tensor, "R E"]) -> Float[Tensor, "R C"]:
-        """Let each row be answered by the net it is addressed to."""
+        """Return the outcomes of each row from the net it is addressed to."""
         own, images = self._addressed(rows[:, -1].detach()), rows[:, :-1]
         every = torch.arange(self.nets, device=rows.device).repeat_interleave(
             len(rows) // self.nets
         )
         if torch.equal(own, every):  # nobody has left the batch: no row needs to be moved
-            return self.answer(images.unflatten(0, (self.nets, -1))).flatten(0, 1)
+            return self.evaluate(images.unflatten(0, (self.nets, -1))).flatten(0, 1)
         owners = one_hot(own, self.nets)
         place = (owners.cumsum(0) - 1).gather(1, own.unsqueeze(1)).squeeze(1)
         longest = int(owners.sum(0).amax())
         padded = rows.new_zeros(self.nets, longest, images.shape[1])
         padded = padded.index_put((own, place), images)
-        return self.answer(padded)[own, place]
+        return self.evaluate(padded)[own, place]
 
-    def answer(
+    def evaluate(
         self, images: Float[Tensor, "S B D"], nets: slice = slice(None)
     ) -> Float[Tensor, "S B C"]:
-        """Let each net (of a choice) answer its images."""
+        """Return the outcomes of each net (of a choice) on its images."""
         here = (images - 0.5) / self.unit
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             here = torch.baddbmm(bias[nets], here.relu() if index else here, weight[nets])
@@ -78,7 +78,7 @@ class Stack(nn.Module):
     def net(self, index: int) -> Model:
         """Return one net alone, a model of images `[B, D]` on the weights of the stack."""
         own = slice(index, index + 1)
-        return lambda images: self.answer(images.unsqueeze(0), own)[0]
+        return lambda images: self.evaluate(images.unsqueeze(0), own)[0]
 
     def _addressed(self, addresses: Tensor) -> Labels:
         own = (addresses * self.nets).floor()
@@ -105,7 +105,7 @@ def fit_together(
     """Train all nets of a stack, each on images of its own, with Adam and a cosine to 0.
 
     The nets do not touch: the loss is the sum of their mean losses, and Adam acts on each weight
-    alone. Recipes that start at random in the ball are refused (see `Stack`).
+    alone. Recipes that start at random in the ball are an error (see `Stack`).
 
     Args:
         stack: trained in place.

@@ -1,7 +1,7 @@
 """The toy suite: which recipes keep a margin where one eps does not fit all gaps.
 
-Toys, nets and settings of our own, measured against the claims of Pagliardini et al. 2022, Figures
-3, 8, 9. All lengths of this file are in units of the paper; images count in `data.toys.UNIT` of it.
+Toys, nets and settings of our own, beside what Pagliardini et al. 2022 report in Figures 3, 8, 9.
+All lengths of this file are in units of the paper; images count in `data.toys.UNIT` of it.
 """
 
 import math
@@ -160,7 +160,7 @@ def train(cell: Cell, *, seeds: Sequence[int], updates: int = 0, changes_on: int
         updates=updates or toy.updates,
         learning_rate=toy.learning_rate,
         seed=seeds[0],
-        watch=(lambda: changes.see(stack.answer(places))) if changes_on else None,
+        watch=(lambda: changes.see(stack.evaluate(places))) if changes_on else None,
     )
     return Trained(cell, tuple(seeds), stack, data, time.process_time() - began, changes.counts)
 
@@ -244,7 +244,7 @@ def run(
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """What a picture of one net in the plane shows.
+    """What a figure of one net in the plane shows.
 
     Attributes:
         row: its figures.

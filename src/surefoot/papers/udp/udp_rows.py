@@ -1,16 +1,17 @@
 """How the tables of Pagliardini et al. 2022 are written: settings of recipes, published figures."""
 
-from collections.abc import Sequence
+import csv
+from pathlib import Path
 from typing import Any
 
 from surefoot.papers.experiment import Row
 from surefoot.threat import Threat
 from surefoot.training import Recipe, make_recipe
 
-ORIGIN = {"start": "origin"}
-"""PGD of the paper starts at the image itself."""
 SOFT = {"weight": 1.0, "form": "soft-cross-entropy"}
 """TRADES of the paper's tables."""
+OPTIONS: dict[str, dict[str, Any]] = {"pgd": {"start": "origin"}, "trades": SOFT}
+"""PGD of the paper starts at the image itself."""
 STANDARD = Row("standard", make_recipe("standard"))
 
 
@@ -21,23 +22,17 @@ def linf(name: str, eps: float, step_size: float, steps: int, **options: Any) ->
     )
 
 
-def rows(figures: str, *lines: tuple[str, Recipe, Sequence[float | None]]) -> tuple[Row, ...]:
-    """Return the rows of a table.
+def rows(table: str) -> tuple[Row, ...]:
+    """Return the rows of a table in `published.csv`: settings of the recipe, and percentages."""
+    with Path(__file__).with_name("published.csv").open() as file:
+        return tuple(_row(line) for line in csv.DictReader(file) if line.pop("table") == table)
 
-    Args:
-        figures: names of the columns, separated by commas.
-        lines: name, recipe, published percentages; None where the paper has no figure.
-    """
-    names = figures.split(", ")
-    return tuple(
-        Row(
-            name,
-            recipe,
-            {
-                figure: round(value / 100, 4)
-                for figure, value in zip(names, percentages, strict=True)
-                if value is not None
-            },
-        )
-        for name, recipe, percentages in lines
-    )
+
+def _row(line: dict[str, str]) -> Row:
+    name, method, layer = line.pop("row"), line.pop("recipe"), line.pop("layer")
+    settings = float(line.pop("eps")), float(line.pop("step_size")), int(line.pop("steps"))
+    space = {"layer": layer, "unit": "absolute"} if layer else {}
+    recipe = linf(method, *settings, **space, **OPTIONS.get(method, {}))
+    rate = line.pop("learning_rate")
+    published = {figure: round(float(value) / 100, 4) for figure, value in line.items() if value}
+    return Row(name, recipe, published, training={"learning_rate": float(rate)} if rate else {})

@@ -1,10 +1,10 @@
-"""Toys in the plane, and pictures without a table: Figures 2, 3, 8 to 11, 15."""
+"""Toys in the plane, and figures without a table: Figures 2, 3, 8 to 11, 15."""
 
 from dataclasses import replace
 
 from surefoot.data.toys import UNIT
-from surefoot.papers.experiment import Experiment, at_scales
-from surefoot.papers.looks import distances, looks
+from surefoot.papers.experiment import at_scales
+from surefoot.papers.figures_alone import distances, perturbed_gallery
 from surefoot.papers.toy_experiments import gaussian_process, plane
 from surefoot.papers.toys.suite import SUITE, Cell
 from surefoot.papers.udp.image_tables import CIFAR
@@ -25,86 +25,62 @@ EVERY = tuple(
 )
 FAR = {"threat": Threat("linf", UNIT), "steps": 50, "step_size": 0.1 * UNIT}
 PROCESS = {"pgd": make_recipe("pgd", **FAR, start="origin"), "udp": make_recipe("udp", **FAR)}
-NONE_PRINTED = "The paper shows pictures without numbers; data and nets are ours. "
 
-EXPERIMENTS = {
-    "udp-toys": Experiment(
-        "Pagliardini et al. 2022, Figures 3 and 9 (narrow corridor, slabs)",
-        NONE_PRINTED + "Intervals span the seeds. Where PGD loses points beyond the local gap,"
-        " UDP should not.",
-        at_scales(
-            plane,
-            {
-                "smoke": {"cells": FEW, "drawn": FEW[:1], "seeds": 2, "updates": 5},
-                "small": {"cells": FIRST},
-                "paper": {"cells": (*FIRST, *EVERY)},
-            },
-            drawn=LMS_DRAWN,
-        ),
+SCALES = {
+    "udp-toys": at_scales(
+        plane,
+        {
+            "smoke": {"cells": FEW, "drawn": FEW[:1], "seeds": 2, "updates": 5},
+            "small": {"cells": FIRST},
+            "paper": {"cells": (*FIRST, *EVERY)},
+        },
+        drawn=LMS_DRAWN,
     ),
-    "udp-two-distance": Experiment(
-        "Pagliardini et al. 2022, Figure 8 (two gaps, one eps)",
-        NONE_PRINTED + "Intervals span the seeds; eps lies above the smaller gap.",
-        at_scales(
-            plane,
-            {
-                "smoke": {"cells": FEW, "drawn": FEW, "seeds": 1, "updates": 5},
-                "small": {},
-                "paper": {"seeds": 10},
-            },
-            cells=TWO,
-            drawn=TWO,
-        ),
+    "udp-two-distance": at_scales(
+        plane,
+        {
+            "smoke": {"cells": FEW, "drawn": FEW, "seeds": 1, "updates": 5},
+            "small": {},
+            "paper": {"seeds": 10},
+        },
+        cells=TWO,
+        drawn=TWO,
     ),
-    "udp-gaussian-process": Experiment(
-        "Pagliardini et al. 2022, Figures 10 and 11 (Gaussian process on deep features)",
-        NONE_PRINTED + "Trained clean first, then on PGD-50 and UDP-50 with eps 1, step 0.1.",
-        at_scales(
-            gaussian_process,
-            {
-                "smoke": {
-                    "recipes": {"udp": make_recipe("udp", threat=FAR["threat"], steps=2)},
-                    "training": Training(epochs=1, batch_size=60, learning_rate=1e-2),
-                    "width": 8,
-                },
-                "small": {"training": Training(epochs=60, batch_size=60, learning_rate=1e-2)},
-                "paper": {"training": Training(epochs=200, batch_size=60, learning_rate=1e-2)},
+    "udp-gaussian-process": at_scales(
+        gaussian_process,
+        {
+            "smoke": {
+                "recipes": {"udp": make_recipe("udp", threat=FAR["threat"], steps=2)},
+                "training": Training(epochs=1, batch_size=60, learning_rate=1e-2),
+                "width": 8,
             },
-            data="s-corridor",
-            recipes=PROCESS,
-        ),
+            "small": {"training": Training(epochs=60, batch_size=60, learning_rate=1e-2)},
+            "paper": {"training": Training(epochs=200, batch_size=60, learning_rate=1e-2)},
+        },
+        data="s-corridor",
+        recipes=PROCESS,
     ),
-    "udp-distances": Experiment(
-        "Pagliardini et al. 2022, Figure 2 (distance to the nearest image of another class)",
-        "Exact, l2; balls of radius eps of two labels meet below 2 eps. The paper prints a"
-        " histogram of CIFAR-10 without numbers.",
-        at_scales(
-            distances,
-            {
-                "smoke": {"data": ("digits",), "count": 0, "marks": (0.5,)},
-                "small": {
-                    "data": ("fashion-mnist", "cifar10"),
-                    "count": 10_000,
-                    "marks": (0.5, 1.5),
-                },
-                "paper": {"data": ("cifar10",), "count": 0, "marks": (0.5, 1.0, 1.5)},
+    "udp-distances": at_scales(
+        distances,
+        {
+            "smoke": {"data": ("digits",), "count": 0, "marks": (0.5,)},
+            "small": {
+                "data": ("fashion-mnist", "cifar10"),
+                "count": 10_000,
+                "marks": (0.5, 1.5),
             },
-            norm="l2",
-        ),
+            "paper": {"data": ("cifar10",), "count": 0, "marks": (0.5, 1.0, 1.5)},
+        },
+        norm="l2",
     ),
-    "udp-looks": Experiment(
-        "Pagliardini et al. 2022, Figure 15 (1,000 steps without a limit)",
-        "Steps of 0.001 inside the box only. The paper's claim is that UDP keeps the class"
-        " recognisable; judge by eye.",
-        at_scales(
-            looks,
-            {
-                "smoke": {"setting": replace(CIFAR["smoke"], test=3), "steps": 5},
-                "small": replace(CIFAR["small"], test=6),
-                "paper": replace(CIFAR["paper"], test=6),
-            },
-            row=STANDARD,
-            steps=1000,
-        ),
+    "udp-looks": at_scales(
+        perturbed_gallery,
+        {
+            "smoke": {"setting": replace(CIFAR["smoke"], test=3), "steps": 5},
+            "small": replace(CIFAR["small"], test=6),
+            "paper": replace(CIFAR["paper"], test=6),
+        },
+        row=STANDARD,
+        steps=1000,
     ),
 }

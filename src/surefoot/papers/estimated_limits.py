@@ -1,6 +1,6 @@
 """Estimated limits beside published ones: tables, and curves over risk with classifiers as points.
 
-"Error region" and "label at x" are two kinds of adversarial risk; pictures say which is which.
+"Error region" and "label at x" are two kinds of adversarial risk; figures say which is which.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ import torch
 from surefoot.data import Data, data_folder, load
 from surefoot.evaluation import metrics
 from surefoot.limits import label_uncertainty
+from surefoot.papers.compared_nets import ComparedNet, attacked, models
 from surefoot.papers.drawing.histograms import overlaid_histograms
 from surefoot.papers.drawing.lines import bands_and_points, curves
 from surefoot.papers.experiment import (
@@ -26,12 +27,11 @@ from surefoot.papers.experiment import (
     point,
 )
 from surefoot.papers.limit_curves import Cloud, Entry, Over, estimate, over_splits, sweep
-from surefoot.papers.subjects import ComparedNet, attacked, models
 from surefoot.stats import Interval
 from surefoot.threat import Threat
 
 PEER = "digits, out of fold"
-"""All 1,797 digits with the doubt of a logistic regression and the half of a fixed split."""
+"""All 1,797 digits, label uncertainty by a logistic regression, and the half of a fixed split."""
 FIGURES = {
     "risk": "risk",
     "adversarial risk": "adversarial_risk",
@@ -41,8 +41,8 @@ SEARCHED = " (search)"
 """Behind the name of a figure: of the half that chose the region."""
 TWO_KINDS = (
     "Lines: adversarial risk of an error region (an error counts where the perturbed point itself"
-    " is misjudged); estimates, not proofs.\nPoints: accuracy under attack (the answer must keep"
-    " the label of the clean image): another adversarial risk."
+    " is misjudged); estimates, not proofs.\nPoints: accuracy under attack (the prediction must"
+    " keep the label of the clean image): another adversarial risk."
 )
 
 
@@ -105,7 +105,7 @@ def _digits() -> Cloud:
     return Cloud(PEER, points, unsure, search)
 
 
-def limiting(
+def limit_table(
     folder: Path, seed: int, *, data: str, cases: Sequence[Case], count: int = 0
 ) -> Outcome:
     """Estimate case by case.
@@ -124,8 +124,8 @@ def limiting(
         found = estimate(cloud, **how, **case.settings)
         compared += _beside(case, found)
         findings.append(f"{case.name}: {_status(found)}")
-    picture = _against_cases(compared)
-    return Outcome(compared, [], {"adversarial-risk": picture} if compared else {}, findings)
+    figures = {"adversarial-risk": _against_cases(compared)} if compared else {}
+    return Outcome(compared, [], figures, findings)
 
 
 def _beside(case: Case, found: Entry) -> list[Published]:
@@ -165,7 +165,7 @@ def _against_cases(compared: Sequence[Published]) -> Draw:
     return partial(curves, pd.DataFrame(lines), title, "", "adversarial risk")
 
 
-def curving(
+def limits_over_risk(
     folder: Path,
     seed: int,
     *,
@@ -214,7 +214,7 @@ def curving(
     points, records = _models(subjects, load(data), threat, folder, seed, compared)
     if published:
         points = _published_models(published, threat) + points
-    pictures: dict[str, Draw] = {
+    figures: dict[str, Draw] = {
         "robustness-over-risk": _over_risk(found, points, fits, risks, threat),
         "label-uncertainty": _histogram(cloud),
     }
@@ -222,12 +222,12 @@ def curving(
     for over, values in sweeps.items():
         fixed = {name: value for name, value in base.items() if name != over}
         table = over_splits(sweep(cloud, over, values, calibrated=lines[0].calibrated, **fixed))
-        pictures[f"over-{over}"] = _over(over, table, lines[0].name)
+        figures[f"over-{over}"] = _over(over, table, lines[0].name)
         for _, one in table.iterrows():
             ours = Interval(one["y"], one["low"], one["high"])
             compared += compare(f"{over} {one['value']:.4g}", {"robustness": ours})
     findings = [_said(name, curve, risks) for name, curve in found.items()]
-    return Outcome(compared, records, pictures, [*findings, TWO_KINDS.replace("\n", " ")])
+    return Outcome(compared, records, figures, [*findings, TWO_KINDS.replace("\n", " ")])
 
 
 def _at_risks(line: Case, curve: pd.DataFrame, fits: Fits) -> list[Published]:

@@ -34,7 +34,7 @@ class ComparedNet:
 def models(
     subjects: Sequence[ComparedNet], folder: Path, seed: int
 ) -> Iterator[tuple[ComparedNet, nn.Module]]:
-    """Train the subjects one by one, or read them back."""
+    """Train the nets one by one, or read them back."""
     for one in subjects:
         if one.borrowed:
             yield one, net_of(one.setting, one.row, seed).eval()
@@ -52,7 +52,7 @@ def attacked(
     *,
     limits: bool = False,
 ) -> Record:
-    """Attack a subject at the radius of the threat; estimate the limit beside it where asked."""
+    """Attack a net at the radius of the threat, with `limits` beside the estimated limit."""
     protocol, steps = one.setting.protocol, one.setting.steps
     classifier = Plain(model, steps=steps, seed=seed, protocol=protocol)
     place = folder / one.row.name / "attacked"
@@ -62,6 +62,6 @@ def attacked(
 def judged(
     one: ComparedNet, model: nn.Module, data: Data, threat: Threat, folder: Path, seed: int
 ) -> Record:
-    """Evaluate a subject without any attack."""
+    """Evaluate a net without any attack."""
     place = folder / one.row.name / "clean"
     return evaluated(Plain(model, seed=seed), data, threat, place, one.row.name, attack=False)

@@ -20,10 +20,10 @@ from surefoot.evaluation.studies.error_region import (
     random_balls,
     wrong,
 )
+from surefoot.papers.compared_nets import ComparedNet, attacked, judged, models
 from surefoot.papers.drawing.lines import bands_and_points, curves
 from surefoot.papers.experiment import Draw, Outcome, Published, compare, part, point
 from surefoot.papers.gap_to_limit import gap_to_limit
-from surefoot.papers.subjects import ComparedNet, attacked, judged, models
 from surefoot.threat import Threat
 from surefoot.uncertainty import scores
 
@@ -39,7 +39,7 @@ PREDICTED = {
 BATCH = 500
 
 
-def disputing(
+def error_regions(
     folder: Path,
     seed: int,
     *,
@@ -63,7 +63,7 @@ def disputing(
     test = load(data)
     unsure, compared, records, findings = human_uncertainty(test), [], [], []
     clean: list[tuple[ComparedNet, Record]] = []
-    pictures: dict[str, Draw] = {}
+    figures: dict[str, Draw] = {}
     for one, model in models(subjects, folder, seed):
         clean.append((one, judged(one, model, test, threat, folder, seed)))
         some = part(test, one.setting.test)
@@ -74,7 +74,7 @@ def disputing(
         ranked = _scores(model, some)
         compared += _areas(one, record, ranked, threat.eps)
         findings.append(_arrows(one, record, ranked[ORACLE], threat.eps))
-        pictures[f"abstention-{re.sub('[^0-9a-zA-Z]+', '-', one.row.name)}"] = _abstention(
+        figures[f"abstention-{re.sub('[^0-9a-zA-Z]+', '-', one.row.name)}"] = _abstention(
             one, record, ranked, threat.eps
         )
     control = _balls(test, unsure, [record for _, record in clean], balls, seed)
@@ -87,7 +87,7 @@ def disputing(
         compared = [*_compare(one, region), *compared]
         findings.insert(0, _sentence(one, region, published))
     first = {"error-regions": _scatter(found, control, len(test))}
-    return Outcome(compared, records, first | pictures, findings)
+    return Outcome(compared, records, first | figures, findings)
 
 
 def _balls(
@@ -137,7 +137,7 @@ def _arrows(one: ComparedNet, record: Record, unsure: Tensor, radius: float) -> 
         f" quantile {row['quantile']:g}"
         for _, row in table.iterrows()
     ]
-    return f"{one.row.name}, dropping what people dispute (oracle): {'; '.join(parts)}"
+    return f"{one.row.name}, dropping what annotators dispute (oracle): {'; '.join(parts)}"
 
 
 def _sentence(one: ComparedNet, region: ErrorRegion, published: Mapping[str, str]) -> str:
@@ -191,5 +191,5 @@ def _abstention(
         }
     )
     title = f"{one.row.name}: accuracy of the kept part"
-    across = "coverage: share kept, least uncertain first"
+    across = "coverage: fraction kept, least uncertain first"
     return partial(curves, frame, title, across, "accuracy")

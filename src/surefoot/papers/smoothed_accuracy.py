@@ -14,14 +14,14 @@ from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.header import SmoothingPart
 from surefoot.evaluation.record import Record
 from surefoot.papers.accuracy_table import trained
-from surefoot.papers.drawing.lines import curves
+from surefoot.papers.drawing.lines import curves, frame_of
 from surefoot.papers.experiment import Draw, Outcome, Published, Row, Setting, compare, evaluated
 from surefoot.papers.set_tables import checked
 from surefoot.threat import Threat
 from surefoot.uncertainty.vote import Vote
 
 
-def voting(
+def smoothed_accuracy(
     folder: Path,
     seed: int,
     *,
@@ -91,12 +91,9 @@ def _bound(record: Record, radius: float) -> str:
 
 def _samples(records: Sequence[Record]) -> Draw:
     """Lay out how many samples decisions take, one line a row."""
-    lines = []
-    for record in records:
-        taken = np.sort(record.rows["samples"].to_numpy())
-        below = np.arange(1, len(taken) + 1) / len(taken)
-        lines.append(pd.DataFrame({"row": record.header.name, "x": taken, "y": below}))
-    frame = pd.concat(lines, ignore_index=True).drop_duplicates(["row", "x"], keep="last")
+    taken = {one.header.name: np.sort(one.rows["samples"].to_numpy()) for one in records}
+    lines = [(name, one, np.arange(1, len(one) + 1) / len(one)) for name, one in taken.items()]
+    frame = frame_of(lines).drop_duplicates(["row", "x"], keep="last")
     title = "Samples until an image is decided"
     return partial(curves, frame, title, "samples", "fraction of images decided")
 

@@ -14,7 +14,7 @@ from surefoot.evaluation.studies import detection
 from surefoot.evaluation.studies.detection import ESTIMATORS, NET, Asked, Detection, detect
 from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.histograms import overlaid_histograms
-from surefoot.papers.drawing.lines import curves
+from surefoot.papers.drawing.lines import curves, frame_of
 from surefoot.papers.experiment import (
     Draw,
     Outcome,
@@ -51,7 +51,7 @@ DRAWN = (
 """Of the curves over the radius."""
 
 
-def detecting(
+def ood_detection(
     folder: Path,
     seed: int,
     *,
@@ -176,7 +176,7 @@ def _best_guarantee(found: Detection) -> str:
 
 
 def verdict(gain: Interval) -> str:
-    """Return whether a difference of AUROCs is sure, with its interval in points."""
+    """Return whether a difference of AUROCs is significant, with its interval in points."""
     word = "helps" if gain.low > 0 else "hurts" if gain.high < 0 else "makes no sure difference"
     points = (100 * value for value in (gain.value, gain.low, gain.high))
     return "{} ({:+.1f} points [{:+.1f}, {:+.1f}])".format(word, *points)
@@ -194,13 +194,13 @@ def _pictures(found: Mapping[str, Detection]) -> dict[str, Draw]:
             "certified bound of the median: upper for the data, lower for OOD inputs",
         ),
     }
-    pictures: dict[str, Draw] = {
+    figures: dict[str, Draw] = {
         file: _histograms(one, column, title, across)
         for file, (column, title, across) in columns.items()
     }
     table = _over_radii(one)
     title = f"OOD inputs told apart: {name}"
-    return pictures | {"auroc-radius": partial(curves, table, title, "l2 radius", "AUROC")}
+    return figures | {"auroc-radius": partial(curves, table, title, "l2 radius", "AUROC")}
 
 
 def _histograms(found: Detection, column: str, title: str, across: str) -> Draw:
@@ -219,6 +219,5 @@ def _over_radii(found: Detection) -> pd.DataFrame:
         areas = {radius: detection.areas_of(found, radius, estimator) for radius in found.radii}
         clean = areas[found.radii[0]]["clean"]
         heights = [clean, *(area[kind] for area in areas.values())]
-        line = {"row": f"{NAMES[estimator]}, {kind}", "x": [0.0, *areas], "y": heights}
-        lines.append(pd.DataFrame(line))
-    return pd.concat(lines, ignore_index=True)
+        lines.append((f"{NAMES[estimator]}, {kind}", [0.0, *areas], heights))
+    return frame_of(lines)

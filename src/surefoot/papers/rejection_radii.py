@@ -18,7 +18,7 @@ from surefoot.evaluation.studies import rejection
 from surefoot.evaluation.studies.rejection import Rejection, rejection_curve
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.papers.accuracy_table import trained
-from surefoot.papers.drawing.lines import curves, stacked
+from surefoot.papers.drawing.lines import curves, frame_of, stacked
 from surefoot.papers.experiment import (
     Draw,
     Outcome,
@@ -47,13 +47,13 @@ NAMES = {
     "tight": "(ii) tight",
     "majority": "(ii) majority rule",
 }
-"""Of the estimators, in tables and pictures."""
+"""Of the estimators, in tables and figures."""
 GAINS = ("tight", "majority")
 GAIN_OF = {"all": "", "accepted": ", accepted images only", "zero": ", rejected images as 0"}
 """What a gain counts, in tables: the three always stand together."""
 
 
-def rejecting(
+def rejection_radii(
     folder: Path,
     seed: int,
     *,
@@ -117,9 +117,9 @@ def rejecting(
         )
         for name, guarantee in (("(i)", Local()), ("(ii)", LabelOrUncertain()))
     ]
-    pictures = _pictures(found, first, radii)
-    pictures["certified"] = _curves(found[first], best, records, radii, first)
-    return Outcome(compared, records, pictures, [*sentences, checked(records)])
+    figures = _figures(found, first, radii)
+    figures["certified"] = _curves(found[first], best, records, radii, first)
+    return Outcome(compared, records, figures, [*sentences, checked(records)])
 
 
 def _thresholds(
@@ -179,42 +179,43 @@ def _sentence(name: str, found: Rejection) -> str:
     )
 
 
-def _pictures(
-    found: Mapping[str, Rejection], first: str, radii: Sequence[float]
-) -> dict[str, Draw]:
-    one = found[first]
-    parts = rejection.fractions(one, radii[len(radii) // 3]).rename(columns={"threshold": "x"})
-    rejected = "fraction of images that the vote rejects"
+def _figures(found: Mapping[str, Rejection], first: str, radii: Sequence[float]) -> dict[str, Draw]:
+    tables = {name: rejection.summary(one) for name, one in found.items()}
+    table, middle = tables[first], radii[len(radii) // 3]
+    parts = rejection.fractions(found[first], middle).rename(columns={"threshold": "x"})
+    across = "threshold of the score"
     return {
         "radius-threshold": partial(
             curves,
-            _over_thresholds(one),
+            frame_of((NAMES[one], table["threshold"], table[one]) for one in SHOWN),
             f"Mean radius over the threshold: {first}",
-            "threshold of the score",
+            across,
             "mean l2 radius, errors 0",
             percent=False,
         ),
         "gain-rejected": partial(
             curves,
-            _gains(found),
+            frame_of((name, one["rejected"], one["gain_tight"]) for name, one in tables.items()),
             "What radius (ii) gains over all images, rejected ones included",
-            rejected,
+            "fraction of images that the vote rejects",
             "tight radius (ii) against plain, two bounds",
         ),
-        "plane": partial(
-            stacked,
-            parts,
-            f"At radius {radii[len(radii) // 3]:g}: {first}",
-            "threshold of the score",
-        ),
+        "plane": partial(stacked, parts, f"At radius {middle:g}: {first}", across),
         "top-mass": partial(
             curves,
-            _masses(found),
+            frame_of(map(_top_fractions, found.items())).drop_duplicates(["row", "x"]),
             "How sure the vote is",
             "fraction of the samples for the top label",
             "fraction of images with at least so much",
         ),
     }
+
+
+def _top_fractions(named: tuple[str, Rejection]) -> tuple[str, np.ndarray, np.ndarray]:
+    """Return the net, fractions of samples for the top label, and of images with at least these."""
+    name, one = named
+    fractions = np.sort(one.at(one.thresholds[0])["top_fraction"].to_numpy())
+    return name.split(", ")[0], fractions, 1 - np.arange(len(fractions)) / len(fractions)
 
 
 def _curves(
@@ -229,31 +230,3 @@ def _curves(
             lines.append(pd.DataFrame([point(row, radius, ours)]))
     title = f"Certified and attacked: {name}, threshold {best:.3g}"
     return partial(curves, pd.concat(lines, ignore_index=True), title, "l2 radius", "accuracy")
-
-
-def _over_thresholds(found: Rejection) -> pd.DataFrame:
-    table = rejection.summary(found)
-    lines = [
-        pd.DataFrame({"row": NAMES[estimator], "x": table["threshold"], "y": table[estimator]})
-        for estimator in SHOWN
-    ]
-    return pd.concat(lines, ignore_index=True)
-
-
-def _gains(found: Mapping[str, Rejection]) -> pd.DataFrame:
-    lines = []
-    for name, one in found.items():
-        table = rejection.summary(one)
-        lines.append(pd.DataFrame({"row": name, "x": table["rejected"], "y": table["gain_tight"]}))
-    return pd.concat(lines, ignore_index=True)
-
-
-def _masses(found: Mapping[str, Rejection]) -> pd.DataFrame:
-    lines = []
-    for name, one in found.items():
-        probabilities = np.sort(one.at(one.thresholds[0])["top_fraction"].to_numpy())
-        above = 1 - np.arange(len(probabilities)) / len(probabilities)
-        net = name.split(", ")[0]
-        lines.append(pd.DataFrame({"row": net, "x": probabilities, "y": above}))
-    frame = pd.concat(lines, ignore_index=True)
-    return frame.drop_duplicates(["row", "x"])

@@ -53,7 +53,9 @@ def distances(
     )
 
 
-def looks(folder: Path, seed: int, *, row: Row, setting: Setting, steps: int) -> Outcome:
+def perturbed_gallery(
+    folder: Path, seed: int, *, row: Row, setting: Setting, steps: int
+) -> Outcome:
     """Train a net and show what long perturbations by PGD and UDP make of test images.
 
     Args:

@@ -13,7 +13,7 @@ from torch import nn
 from surefoot.attacks import VoteSearch
 from surefoot.attacks.counted import Cost
 from surefoot.data import Data
-from surefoot.evaluation import Plain, Smoothed, bracket, limit, metrics
+from surefoot.evaluation import Plain, Smoothed, bracket, data_limits, metrics
 from surefoot.evaluation import warnings as evaluation_warnings
 from surefoot.evaluation.header import AttackPart, Work
 from surefoot.evaluation.record import Record
@@ -401,9 +401,9 @@ def test_sets_have_no_ceiling_and_rejection_has_a_higher_one():
     images = torch.tensor([[0.0], [0.3]])
     data = Data("pair", images, torch.tensor([0, 1]), ("a", "b"))
     threat = Threat("l2", 0.2)
-    assert limit.ceilings(data, TopK(1), threat, [0.2]) == ()
-    (close,) = limit.ceilings(data, Local(), threat, [0.2])
-    (apart,) = limit.ceilings(data, LabelOrUncertain(), threat, [0.2])
+    assert data_limits.ceilings(data, TopK(1), threat, [0.2]) == ()
+    (close,) = data_limits.ceilings(data, Local(), threat, [0.2])
+    (apart,) = data_limits.ceilings(data, LabelOrUncertain(), threat, [0.2])
     assert close.value == pytest.approx(0.5)
     assert apart.value == 1.0
 

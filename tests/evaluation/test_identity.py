@@ -11,7 +11,7 @@ from surefoot.evaluation import Plain, Smoothed, bracket
 from surefoot.evaluation.identity import identity_of, repeats
 from surefoot.evaluation.store import same_outcomes
 from surefoot.evaluation.studies.detection import Asked, detect
-from surefoot.evaluation.studies.rejection import rejection_curve
+from surefoot.evaluation.studies.rejection_study import rejection_curve
 from surefoot.guarantees import Local
 from surefoot.report.words import grounds
 from surefoot.threat import Threat

@@ -14,7 +14,7 @@ from surefoot.evaluation import metrics
 from surefoot.evaluation.record import Record
 from surefoot.report import bracket_chart, comparison_chart, perturbation_grid, rejection_curve
 from surefoot.report.perturbations import chosen
-from surefoot.report.rejection import curves
+from surefoot.report.rejection_chart import curves
 from surefoot.report.steps import MOST_STEPS, steps
 from surefoot.report.style import to_svg
 

@@ -10,7 +10,7 @@ from report_records import make_record, make_selective, make_set_valued
 
 from surefoot.evaluation import Record
 from surefoot.report import matrix_chart, model_card, set_chart, write_markdown, write_page
-from surefoot.report.certified_sets import certified_right_at, several_count, together
+from surefoot.report.set_charts import certified_right_at, several_count, together
 from surefoot.report.tables import by_certified_set, by_set_size
 from surefoot.report.words import cross_check_text
 

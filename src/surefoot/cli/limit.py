@@ -82,7 +82,7 @@ class Command:
     def _prove(self, data: "Data", grid: tuple[float, ...]) -> dict[str, Entries]:
         from dataclasses import asdict
 
-        from surefoot.evaluation.limit import ceilings
+        from surefoot.evaluation.data_limits import ceilings
         from surefoot.guarantees import LabelOrUncertain, Local
 
         threat: Any = real(self.threat)
@@ -183,7 +183,7 @@ def _ceiling(entry: dict[str, Any]) -> str:
 
 def _as_entry(found: "Estimate") -> dict[str, Any]:
     """Write an estimate as JSON can hold it, without the region."""
-    from surefoot.evaluation.limit import as_json
+    from surefoot.evaluation.data_limits import as_json
     from surefoot.limits.measures import Measures
     from surefoot.stats import Interval
 

@@ -20,7 +20,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from surefoot.data import Data
-from surefoot.evaluation import limit, warnings
+from surefoot.evaluation import data_limits, warnings
 from surefoot.evaluation.attack_sweep import (
     Sweep,
     Target,
@@ -112,8 +112,8 @@ def bracket(
             header,
             certificate=details,
             attack=replace(classifier.describe(), work=work) if attack else None,
-            limit=limit.estimates(data, rows, guarantee, threat, grid) if limits else (),
-            ceiling=limit.ceilings(data, guarantee, threat, grid) if limits else (),
+            limit=data_limits.estimates(data, rows, guarantee, threat, grid) if limits else (),
+            ceiling=data_limits.ceilings(data, guarantee, threat, grid) if limits else (),
         )
         record = Record(rows, header, counterexamples)
         doubts += warnings.of_record(record)

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 import torch
 
+from surefoot.evaluation.data_limits import as_json
 from surefoot.evaluation.identity import identity
-from surefoot.evaluation.limit import as_json
 from surefoot.files import write_json
 from surefoot.limits import Estimate, concentration
 from surefoot.limits.split import Rows

@@ -13,11 +13,11 @@ from surefoot.escape import visible
 from surefoot.evaluation.certified_sets import is_set_valued
 from surefoot.evaluation.record import Record, as_sequence
 from surefoot.files import write_whole
-from surefoot.report.bracket import bracket_chart, comparison_chart
+from surefoot.report.bracket_chart import bracket_chart, comparison_chart
 from surefoot.report.card import GUIDE, SETS_GUIDE
-from surefoot.report.certified_sets import matrix_chart, set_chart
 from surefoot.report.perturbations import perturbation_grid
-from surefoot.report.rejection import rejection_curve
+from surefoot.report.rejection_chart import rejection_curve
+from surefoot.report.set_charts import matrix_chart, set_chart
 from surefoot.report.style import to_data_uri
 from surefoot.report.tables import (
     accepted_right_only,

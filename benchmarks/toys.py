@@ -30,7 +30,7 @@ from surefoot.papers.toys.simplicity import randomised_aucs
 from surefoot.papers.toys.stack import Stack, fit_together
 from surefoot.papers.toys.suite import BESIDE, SUITE, Cell, run
 from surefoot.threat import Norm
-from surefoot.training import Recipe, make_recipe
+from surefoot.training import Recipe, Training, make_recipe
 
 CHECKED = 128
 
@@ -179,7 +179,8 @@ def bias(options: Options) -> None:
             images, labels = (
                 part.expand(options.seeds, *part.shape) for part in train.batch(slice(None))
             )
-            fit_together(stack, images, labels, recipe, updates=800, batch_size=256)
+            training = Training(batch_size=256, learning_rate=0.01)
+            fit_together(stack, images, labels, recipe, updates=800, training=training)
             blocks = {"simple": first, "others": ~first}
             found = pd.DataFrame(
                 [

@@ -11,6 +11,7 @@ from surefoot.data import Data, blended, named
 from surefoot.data.toys import (
     CRESCENT_UNIT,
     UNIT,
+    SlabVariant,
     boxed,
     crescents,
     joined,
@@ -103,25 +104,29 @@ def test_coordinates_are_independent_given_the_class():
 
 
 def test_corruption_has_the_share_asked_for():
-    data = slabs(20_000, (1, 5), seed=4, wrong=(0.1, 0.3))
+    data = slabs(20_000, (1, 5), seed=4, variant=SlabVariant(wrong=(0.1, 0.3)))
     linear, slab = in_units(data).T
     assert ((linear > 0) != data.labels.bool()).double().mean().item() == pytest.approx(
         0.1, abs=0.01
     )
     ring, _ = decoded(slab, 5, 0.1)
     assert (ring % 2 != data.labels).double().mean().item() == pytest.approx(0.3, abs=0.015)
-    inside = in_units(slabs(20_000, (1, 5), seed=4, inside=0.2))[:, 0].abs()
+    inside = in_units(slabs(20_000, (1, 5), seed=4, variant=SlabVariant(inside=0.2)))[:, 0].abs()
     assert (inside < 0.1 - 1e-9).double().mean().item() == pytest.approx(0.2, abs=0.015)
 
 
 def test_own_shares_of_rings():
-    ring, _ = decoded(in_units(slabs(4000, (5,), seed=0, fractions=(1.0, 1.0, 0.0)))[:, 0], 5, 0.1)
+    ring, _ = decoded(
+        in_units(slabs(4000, (5,), seed=0, variant=SlabVariant(fractions=(1.0, 1.0, 0.0))))[:, 0],
+        5,
+        0.1,
+    )
     assert int(ring.max()) == 1
 
 
 def test_rotation_keeps_all_distances():
     plain = slabs(200, (1, 5, 5), seed=5)
-    turned = slabs(200, (1, 5, 5), seed=5, rotated=True)
+    turned = slabs(200, (1, 5, 5), seed=5, variant=SlabVariant(rotated=True))
     assert torch.equal(plain.labels, turned.labels)
     before, after = in_units(plain), in_units(turned)
     torch.testing.assert_close(

@@ -1,5 +1,6 @@
 """Experiments of papers: every one runs at the smallest scale, and verdicts say what they must."""
 
+import inspect
 import math
 
 import pandas as pd
@@ -25,6 +26,12 @@ def test_every_experiment_runs_at_the_smallest_scale(name, tmp_path):
         assert not [text for text in record.header.warnings if "train mode" in text]
     for figure in outcome.figures:
         assert (tmp_path / f"{figure}.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_every_scale_gives_its_kind_what_it_takes(name):
+    for run in EXPERIMENTS[name].scales.values():
+        inspect.signature(run.func).bind("folder", 0, **run.keywords)
 
 
 def test_every_experiment_is_described_and_every_description_belongs_to_one():

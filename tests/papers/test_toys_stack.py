@@ -11,7 +11,7 @@ from surefoot.attacks.perturbation import Perturbation, perturb_images
 from surefoot.data.toys import UNIT, two_distance
 from surefoot.papers.toys.stack import Stack, fit_together
 from surefoot.papers.toys.suite import SUITE, TOYS, Cell, recipe_of, run, train
-from surefoot.training import make_recipe
+from surefoot.training import Training, make_recipe
 from surefoot.training.losses import Trades
 
 WIDTHS = (2, 16, 16, 2)
@@ -96,7 +96,8 @@ def test_nets_train_as_if_alone(recipe):
     data = [two_distance(60, seed=seed) for seed in (0, 1, 2)]
     images = torch.stack([part.images for part in data])
     labels = torch.stack([part.labels for part in data])
-    how = {"updates": 12, "batch_size": 25, "seed": 9}
+    training = Training(batch_size=25, learning_rate=0.01, seed=9)
+    how = {"updates": 12, "training": training}
     together = fit_together(Stack(WIDTHS, (0, 1, 2)), images, labels, recipe, **how)
     for net in range(3):
         own = slice(net, net + 1)

@@ -197,7 +197,12 @@ def test_labels_of_by_risk_are_those_of_the_border():
     labels = net(images).argmax(1)
     flat = by_risk(net, images, labels, "entropy", 0.3)
     assert by_risk(net, images, labels.unsqueeze(1), "entropy", 0.3) == flat
-    for wrong in (labels[:30], nn.functional.one_hot(labels), labels - 100, labels.float() + 0.5):
+    for wrong in (
+        labels[:30],
+        nn.functional.one_hot(labels, 2),
+        labels - 100,
+        labels.float() + 0.5,
+    ):
         with pytest.raises(ValueError, match="labels"):
             by_risk(net, images, wrong, "entropy", 0.3)
     with pytest.raises(ValueError, match="3 images"):

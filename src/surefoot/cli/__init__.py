@@ -81,7 +81,7 @@ def _run(name: str, arguments: list[str]) -> None:
 
 
 def _stopped(name: str) -> str:
-    """Say what a run that was stopped has kept."""
+    """Return what a run that was stopped has kept."""
     if name not in RESUMABLE:
         return "stopped; nothing was kept"
     from surefoot.progress import reached

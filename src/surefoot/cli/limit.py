@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from surefoot.data import Data
-    from surefoot.limits import Estimate
     from surefoot.limits.goal import Goal
     from surefoot.threat import Threat
 else:
@@ -105,7 +104,7 @@ class Command:
             settings = {**vars(self.goal), "eps": radius, "norm": self.threat.norm}
             found = concentration(points, uncertainty, **settings)
             spread = self._repeat(points, uncertainty, settings | {"family": found.family})
-            entries.append({"radius": radius, **_as_entry(found), **spread})
+            entries.append({"radius": radius, **found.describe(), **spread})
         return entries
 
     def _repeat(
@@ -179,21 +178,6 @@ def _ceiling(entry: dict[str, Any]) -> str:
     if entry["agreement"] is not None:
         text += f", agreement with an annotator {_percent(entry['agreement'])}"
     return text
-
-
-def _as_entry(found: "Estimate") -> dict[str, Any]:
-    """Write an estimate as JSON can hold it, without the region."""
-    from surefoot.evaluation.data_limits import as_json
-    from surefoot.limits.measures import Measures
-    from surefoot.stats import Interval
-
-    def plain(value: object) -> object:
-        if isinstance(value, Measures):
-            return {name: as_json(part) for name, part in vars(value).items()}
-        return as_json(value) if isinstance(value, Interval) else value
-
-    entry = {name: plain(value) for name, value in vars(found).items() if name != "region"}
-    return entry | {"robustness": as_json(found.robustness)}
 
 
 def _percent(value: float) -> str:

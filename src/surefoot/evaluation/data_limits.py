@@ -115,10 +115,3 @@ def finite(value: Interval | None) -> Interval | None:
     if value is None or not all(map(math.isfinite, vars(value).values())):
         return None
     return value
-
-
-def as_json(value: Interval | None) -> dict[str, float | None] | None:
-    """Write an interval as JSON can hold it: what is not finite becomes null."""
-    if value is None:
-        return None
-    return {name: x if math.isfinite(x) else None for name, x in asdict(value).items()}

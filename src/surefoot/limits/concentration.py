@@ -73,6 +73,11 @@ class Estimate:
         found = self.adversarial_risk
         return Interval(1 - found.value, 1 - found.high, 1 - found.low)
 
+    def describe(self) -> dict[str, Any]:
+        """Return everything but the region as JSON can hold it."""
+        found = vars(self) | {"robustness": self.robustness}
+        return {name: _plain(value) for name, value in found.items() if name != "region"}
+
 
 def concentration(
     points: Float[Tensor, "N ..."],
@@ -192,6 +197,12 @@ def _verdict(checked: Measures | None, goal: Goal) -> Literal["none", "missed", 
     if checked.certainly_reaches(goal.risk, goal.gamma):
         return "limit"
     return "value" if checked.reaches(goal.risk, goal.gamma) else "missed"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Measures):
+        return {name: _plain(part) for name, part in vars(value).items()}
+    return value.as_json() if isinstance(value, Interval) else value
 
 
 def _calibrated_risk(estimate: Estimate) -> float:

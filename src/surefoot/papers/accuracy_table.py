@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from surefoot.data import Data, load
+from surefoot.data import load
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
@@ -26,7 +26,7 @@ from surefoot.papers.experiment import (
 )
 from surefoot.papers.probe import transfer_probe
 from surefoot.stats import Interval
-from surefoot.threat import Threat
+from surefoot.threat import Norm, Threat
 from surefoot.training import fit
 
 
@@ -36,7 +36,7 @@ def table(
     *,
     rows: Sequence[Row],
     setting: Setting,
-    threats: Mapping[str, Sequence[float]],
+    threats: Mapping[Norm, Sequence[float]],
 ) -> Outcome:
     """Train the rows and attack them.
 
@@ -52,8 +52,16 @@ def table(
     for row in rows:
         run, model = trained(row, setting, folder, seed)
         found = [
-            _attacked(model, test, norm, threats[norm], setting, run, row, seed) for norm in threats
-        ] or [_clean(model, test, run, row)]
+            evaluated(
+                setting.plain(model, seed),
+                test,
+                Threat(norm, max(radii)),
+                run / norm,
+                f"{row.name}, {norm}",
+                radii=radii,
+            )
+            for norm, radii in threats.items()
+        ] or [evaluated(Plain(model), test, Threat(), run / "clean", row.name, attack=False)]
         records += found
         compared += _compare(row, found)
     return Outcome(compared, records, {"accuracy": against_radius(compared)} if threats else {})
@@ -120,25 +128,6 @@ def trained(row: Row, setting: Setting, folder: Path, seed: int) -> tuple[Path, 
     data = part(whole, setting.train)
     run = fit(model, data, row.recipe, folder / row.name, training=training, validation=validation)
     return run, model
-
-
-def _attacked(
-    model: nn.Module,
-    test: Data,
-    norm: str,
-    radii: Sequence[float],
-    setting: Setting,
-    run: Path,
-    row: Row,
-    seed: int,
-) -> Record:
-    classifier = Plain(model, steps=setting.steps, seed=seed, protocol=setting.protocol)
-    threat = Threat(norm, max(radii))  # pyright: ignore[reportArgumentType]
-    return evaluated(classifier, test, threat, run / norm, f"{row.name}, {norm}", radii=radii)
-
-
-def _clean(model: nn.Module, test: Data, run: Path, row: Row) -> Record:
-    return evaluated(Plain(model), test, Threat(), run / "clean", row.name, attack=False)
 
 
 def _compare(row: Row, records: Sequence[Record]) -> list[Published]:

@@ -6,12 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from surefoot.data import Data
-from surefoot.evaluation.classifiers import Plain
-from surefoot.evaluation.record import Record
 from surefoot.papers.accuracy_table import trained
-from surefoot.papers.experiment import Row, Setting, evaluated, net_of
-from surefoot.threat import Threat
+from surefoot.papers.experiment import Row, Setting, net_of
 
 
 @dataclass(frozen=True)
@@ -40,28 +36,3 @@ def models(
             yield one, net_of(one.setting, one.row, seed).eval()
         else:
             yield one, trained(one.row, one.setting, folder, seed)[1].eval()
-
-
-def attacked(
-    one: ComparedNet,
-    model: nn.Module,
-    data: Data,
-    threat: Threat,
-    folder: Path,
-    seed: int,
-    *,
-    limits: bool = False,
-) -> Record:
-    """Attack a net at the radius of the threat, with `limits` beside the estimated limit."""
-    protocol, steps = one.setting.protocol, one.setting.steps
-    classifier = Plain(model, steps=steps, seed=seed, protocol=protocol)
-    place = folder / one.row.name / "attacked"
-    return evaluated(classifier, data, threat, place, one.row.name, limits=limits)
-
-
-def judged(
-    one: ComparedNet, model: nn.Module, data: Data, threat: Threat, folder: Path, seed: int
-) -> Record:
-    """Evaluate a net without any attack."""
-    place = folder / one.row.name / "clean"
-    return evaluated(Plain(model, seed=seed), data, threat, place, one.row.name, attack=False)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from surefoot.data import Data, load
+from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
 from surefoot.evaluation.studies.abstention import abstention, areas, at_quantiles
 from surefoot.evaluation.studies.error_region import (
@@ -20,9 +21,9 @@ from surefoot.evaluation.studies.error_region import (
     random_balls,
     wrong,
 )
-from surefoot.papers.compared_nets import ComparedNet, attacked, judged, models
+from surefoot.papers.compared_nets import ComparedNet, models
 from surefoot.papers.drawing.lines import bands_and_points, curves
-from surefoot.papers.experiment import Draw, Outcome, Published, compare, part, point
+from surefoot.papers.experiment import Draw, Outcome, Published, compare, evaluated, part, point
 from surefoot.papers.gap_to_limit import gap_to_limit
 from surefoot.threat import Threat
 from surefoot.uncertainty import scores
@@ -65,9 +66,12 @@ def error_regions(
     clean: list[tuple[ComparedNet, Record]] = []
     figures: dict[str, Draw] = {}
     for one, model in models(subjects, folder, seed):
-        clean.append((one, judged(one, model, test, threat, folder, seed)))
-        some = part(test, one.setting.test)
-        record = attacked(one, model, some, threat, folder, seed, limits=True)
+        name, some = one.row.name, part(test, one.setting.test)
+        plain = Plain(model, seed=seed)
+        place = folder / name
+        clean.append((one, evaluated(plain, test, threat, place / "clean", name, attack=False)))
+        attacked = one.setting.plain(model, seed)
+        record = evaluated(attacked, some, threat, place / "attacked", name, limits=True)
         records.append(record)
         beside = [entry.text() for entry in gap_to_limit(record)] or ["no region for a limit found"]
         findings += [f"{one.row.name}, {text}" for text in beside]

@@ -15,7 +15,7 @@ import torch
 from surefoot.data import Data, data_folder, load
 from surefoot.evaluation import metrics
 from surefoot.limits import label_uncertainty
-from surefoot.papers.compared_nets import ComparedNet, attacked, models
+from surefoot.papers.compared_nets import ComparedNet, models
 from surefoot.papers.drawing.histograms import overlaid_histograms
 from surefoot.papers.drawing.lines import bands_and_points, curves
 from surefoot.papers.experiment import (
@@ -23,6 +23,7 @@ from surefoot.papers.experiment import (
     Outcome,
     Published,
     compare,
+    evaluated,
     part,
     point,
 )
@@ -68,6 +69,23 @@ class Case:
     published: Mapping[str, float] = field(default_factory=dict)
     fit: str = ""
     calibrated: bool = True
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Curves of the limit over risk.
+
+    Args:
+        risks: of the curves.
+        lines: the curves.
+        fits: published straight lines: robustness = intercept + slope * risk, up to a risk.
+        splits: random splits of every estimate.
+    """
+
+    risks: Sequence[float]
+    lines: Sequence[Case]
+    fits: Fits
+    splits: int
 
 
 def cloud_of(data: str, count: int, seed: int) -> Cloud:
@@ -171,14 +189,10 @@ def limits_over_risk(
     *,
     data: str,
     threat: Threat,
-    risks: Sequence[float],
-    lines: Sequence[Case],
-    fits: Fits,
-    splits: int,
+    limit: Limit,
     sweeps: Mapping[Over, Sequence[float | int]],
     subjects: Sequence[ComparedNet],
     published: str = "",
-    count: int = 0,
 ) -> Outcome:
     """Draw the limit over risk, classifiers as points, and the first line over other settings.
 
@@ -187,46 +201,45 @@ def limits_over_risk(
         seed: of everything.
         data: with votes.
         threat: norm and radius of curves and attacks.
-        risks: of the curves.
-        lines: the curves.
-        fits: published straight lines: robustness = intercept + slope * risk, up to a risk.
-        splits: random splits of every estimate of the curves.
+        limit: its curves over risk.
         sweeps: what else varies, at risk .05 and with the settings of the first line.
         subjects: classifiers of ours; their settings say how many test images are attacked.
         published: CSV file of the data folder with published models; "" for none.
-        count: points; 0 takes all.
     """
-    cloud, kept = cloud_of(data, count, seed), folder / "estimates"
+    cloud, kept = cloud_of(data, 0, seed), folder / "estimates"
     own = {"eps": threat.eps, "norm": threat.norm, "seed": seed, "folder": kept}
     found = {
         line.name: over_splits(
             sweep(
-                *(cloud, "risk", risks),
-                splits=splits,
+                *(cloud, "risk", limit.risks),
+                splits=limit.splits,
                 calibrated=line.calibrated,
                 **own,
                 **line.settings,
             )
         )
-        for line in lines
+        for line in limit.lines
     }
-    compared = [one for line in lines for one in _at_risks(line, found[line.name], fits)]
+    compared = [
+        one for line in limit.lines for one in _at_risks(line, found[line.name], limit.fits)
+    ]
     points, records = _models(subjects, load(data), threat, folder, seed, compared)
     if published:
         points = _published_models(published, threat) + points
     figures: dict[str, Draw] = {
-        "robustness-over-risk": _over_risk(found, points, fits, risks, threat),
+        "robustness-over-risk": _over_risk(found, points, limit.fits, threat),
         "label-uncertainty": _histogram(cloud),
     }
-    base = {"risk": 0.05, **own, **lines[0].settings}
+    first = limit.lines[0]
+    base = {"risk": 0.05, **own, **first.settings}
     for over, values in sweeps.items():
         fixed = {name: value for name, value in base.items() if name != over}
-        table = over_splits(sweep(cloud, over, values, calibrated=lines[0].calibrated, **fixed))
-        figures[f"over-{over}"] = _over(over, table, lines[0].name)
+        table = over_splits(sweep(cloud, over, values, calibrated=first.calibrated, **fixed))
+        figures[f"over-{over}"] = _over(over, table, first.name)
         for _, one in table.iterrows():
             ours = Interval(one["y"], one["low"], one["high"])
             compared += compare(f"{over} {one['value']:.4g}", {"robustness": ours})
-    findings = [_said(name, curve, risks) for name, curve in found.items()]
+    findings = [_said(name, curve, limit.risks) for name, curve in found.items()]
     return Outcome(compared, records, figures, [*findings, TWO_KINDS.replace("\n", " ")])
 
 
@@ -252,7 +265,8 @@ def _models(
     """Attack the subjects; their figures join those compared."""
     points, records = [], []
     for one, model in models(subjects, folder, seed):
-        record = attacked(one, model, part(test, one.setting.test), threat, folder, seed)
+        place, some = folder / one.row.name / "attacked", part(test, one.setting.test)
+        record = evaluated(one.setting.plain(model, seed), some, threat, place, one.row.name)
         clean = metrics.clean_accuracy(record)
         ours = metrics.attacked_accuracy(record, threat.eps)
         figures = {"clean": clean, f"attacked {threat.norm}": ours}
@@ -279,7 +293,6 @@ def _over_risk(
     found: Mapping[str, pd.DataFrame],
     points: Sequence[Mapping[str, Any]],
     fits: Fits,
-    risks: Sequence[float],
     threat: Threat,
 ) -> Draw:
     names = ["row", "x", "y", "low", "high", "confirmed"]

@@ -14,7 +14,7 @@ from torch import nn
 
 from surefoot.data import Data, data_folder, load
 from surefoot.evaluation.bracket import bracket
-from surefoot.evaluation.classifiers import Classifier, Protocol
+from surefoot.evaluation.classifiers import Classifier, Plain, Protocol
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Local
 from surefoot.models import build
@@ -22,7 +22,7 @@ from surefoot.models.io import load_weights
 from surefoot.stats import Interval
 from surefoot.streams import own_randomness
 from surefoot.threat import Threat
-from surefoot.training import Recipe, Training
+from surefoot.training import Noisy, Recipe, Training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +45,12 @@ class Row:
     published: Mapping[str, float] = field(default_factory=dict)
     net: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sigma(self) -> float:
+        """Return the noise that the recipe trains with."""
+        assert isinstance(self.recipe.perturbation, Noisy)
+        return self.recipe.perturbation.sigma
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,10 @@ class Setting:
     protocol: Protocol = "standard"
     steps: int = 100
     start: str = ""
+
+    def plain(self, model: nn.Module, seed: int) -> Plain:
+        """Return the model with the attack of this setting."""
+        return Plain(model, steps=self.steps, seed=seed, protocol=self.protocol)
 
     def images(self, data: str = "") -> Data:
         """Load the evaluated images, of another data set where one is named."""

@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 import torch
 
-from surefoot.evaluation.data_limits import as_json
 from surefoot.evaluation.identity import identity
 from surefoot.files import write_json
 from surefoot.limits import Estimate, concentration
@@ -85,11 +84,8 @@ def _half(cloud: Cloud, seed: int) -> Rows:
 
 def _entry(found: Estimate) -> Entry:
     flags = ("feasible", "valid", "calibrated", "largest_gamma", "delta", "components")
-    entry = {name: getattr(found, name) for name in flags}
-    entry |= {name: as_json(getattr(found, name)) for name in FIGURES}
-    if found.search is not None:
-        entry["search"] = {name: as_json(value) for name, value in vars(found.search).items()}
-    return entry
+    described = found.describe()
+    return {name: described[name] for name in (*flags, *FIGURES, "search")}
 
 
 def sweep(

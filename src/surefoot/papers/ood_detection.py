@@ -59,26 +59,20 @@ def ood_detection(
     setting: Setting,
     outside: Mapping[str, str],
     scores: Sequence[str],
-    sigma: float,
-    n_certify: int,
     radii: Sequence[float],
-    steps: int = 20,
-    draws: int = 32,
+    **effort: int,
 ) -> Outcome:
     """Train nets with noise; score, attack and bound test images and OOD inputs.
 
     Args:
         folder: of the runs.
         seed: of everything.
-        rows: nets; their recipes should add noise.
+        rows: nets; their recipes add the noise of the vote.
         setting: sizes; as many OOD inputs as test images.
         outside: how OOD inputs are called -> data set.
         scores: measures of uncertainty, in [0, 1].
-        sigma: of the noise.
-        n_certify: samples of an image.
         radii: l2, increasing; tables quote the first.
-        steps: of the attacks.
-        draws: samples behind each gradient.
+        effort: `n_certify`, `steps` and `draws`, see `Asked`.
     """
     test = setting.images()
     compared: list[Published] = []
@@ -88,18 +82,16 @@ def ood_detection(
         for score in scores:
             asked = Asked(
                 score=score,
-                threshold=_threshold(model, setting, score, sigma, seed),
+                threshold=_threshold(model, setting, score, row.sigma, seed),
                 radii=tuple(radii),
-                n_certify=n_certify,
-                steps=steps,
-                draws=draws,
                 seed=seed,
+                **effort,
             )
             for called, name in outside.items():
                 ood = _ood_inputs(name, len(test))
                 to = f"{row.name}, {score}, {called}"
                 inside = run / f"{score}-{called}"
-                found[to] = detect(Vote(model, sigma), test, ood, asked=asked, folder=inside)
+                found[to] = detect(Vote(model, row.sigma), test, ood, asked=asked, folder=inside)
                 compared += _compare(to, found[to], seed)
     sentences = [text for name, one in found.items() for text in _sentences(name, one, seed)]
     return Outcome(compared, [], _pictures(found), sentences)

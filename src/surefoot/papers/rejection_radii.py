@@ -32,6 +32,7 @@ from surefoot.papers.experiment import (
 from surefoot.papers.set_tables import checked
 from surefoot.threat import Threat
 from surefoot.uncertainty import Selective, noisy, score_of
+from surefoot.uncertainty.scores import MEMBER_SCORES
 from surefoot.uncertainty.vote import Vote
 
 MOST = 0.4
@@ -60,8 +61,6 @@ def rejection_radii(
     rows: Sequence[Row],
     setting: Setting,
     scores: Sequence[str],
-    of_members: Sequence[str] = (),
-    sigma: float,
     n_certify: int,
     radii: Sequence[float],
     search: VoteSearch,
@@ -74,11 +73,9 @@ def rejection_radii(
     Args:
         folder: of the runs.
         seed: of everything.
-        rows: nets; their recipes should add noise.
+        rows: nets; their recipes add the noise of the vote.
         setting: sizes.
-        scores: measures of uncertainty, for every net.
-        of_members: further ones, for nets of several members.
-        sigma: of the noise.
+        scores: measures of uncertainty; those of members for nets of several members alone.
         n_certify: samples of an image.
         radii: of the curves of certified accuracy; above 0 also of the attacks.
         search: effort of the attacks.
@@ -88,13 +85,15 @@ def rejection_radii(
     found: dict[str, Rejection] = {}
     for row in rows:
         run, model = trained(row, setting, folder, seed)
-        for score in (*scores, *(of_members if hasattr(model, "members") else ())):
+        for score in scores:
+            if score in MEMBER_SCORES and not hasattr(model, "members"):
+                continue
             name = f"{row.name}, {score}"
             found[name] = rejection_curve(
-                Vote(model, sigma),
+                Vote(model, row.sigma),
                 test,
                 score=score,
-                thresholds=_thresholds(model, setting, score, sigma, seed),
+                thresholds=_thresholds(model, setting, score, row.sigma, seed),
                 n_certify=n_certify,
                 seed=seed,
                 folder=run / score,
@@ -104,7 +103,7 @@ def rejection_radii(
     sentences = [_sentence(name, one) for name, one in found.items()]
     _, model = trained(rows[0], setting, folder, seed)
     best = float(_best(rejection_study.summary(found[first]), "tight")["threshold"])
-    vote = Vote(Selective(model, scores[0], best).eval(), sigma)
+    vote = Vote(Selective(model, scores[0], best).eval(), rows[0].sigma)
     records = [
         evaluated(
             Smoothed(vote, n_certify=n_certify, seed=seed, search=search),

@@ -4,6 +4,7 @@ Clopper, Pearson 1934. Bounds are rounded to the safe side: the inverse beta fun
 about 1e-13, so every bound is moved outwards by `SLACK`.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,10 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """Return the interval as JSON can hold it: what is not finite becomes null."""
+        return {name: x if math.isfinite(x) else None for name, x in vars(self).items()}
 
 
 def _check(successes: Tensor, trials: int, alpha: float) -> None:

@@ -11,11 +11,12 @@ from surefoot.data.toys.corridor import narrow_corridor, two_distance
 from surefoot.data.toys.crescents import CRESCENT_UNIT, crescents
 from surefoot.data.toys.joined import joined
 from surefoot.data.toys.moons import moons
-from surefoot.data.toys.slabs import slabs
+from surefoot.data.toys.slabs import SlabVariant, slabs
 
 __all__ = [
     "CRESCENT_UNIT",
     "UNIT",
+    "SlabVariant",
     "boxed",
     "crescents",
     "joined",

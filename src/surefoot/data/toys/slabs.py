@@ -5,6 +5,7 @@ only is what "simplicity bias" means; `papers.toys.simplicity` measures it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,8 +14,28 @@ from surefoot.data.dataset import Data
 from surefoot.data.toys.box import UNIT, boxed
 
 LINEAR = 1
-SHARES = {3: (1.0, 1.0), 5: (0.75, 1.0, 0.25), 7: (0.5, 7 / 8, 0.5, 1 / 8)}
+FRACTIONS = {3: (1.0, 1.0), 5: (0.75, 1.0, 0.25), 7: (0.5, 7 / 8, 0.5, 1 / 8)}
 """Fraction of its class in each ring, from the centre outwards; classes 0 and 1 take turns."""
+
+
+@dataclass(frozen=True)
+class SlabVariant:
+    """What makes slabs harder to learn, or turns them.
+
+    Args:
+        fractions: of its class in each ring, from the centre outwards; None takes `FRACTIONS`.
+        wrong: fractions of linear and of slab coordinates that are drawn as if of the other class.
+        inside: fraction of linear coordinates that are uniform inside the margin.
+        rotated: turn the whole by a random rotation (may need a smaller `unit`).
+    """
+
+    fractions: Sequence[float] | None = None
+    wrong: tuple[float, float] = (0.0, 0.0)
+    inside: float = 0.0
+    rotated: bool = False
+
+
+PLAIN = SlabVariant()
 
 
 def slabs(
@@ -24,10 +45,7 @@ def slabs(
     seed: int,
     margins: tuple[float, float] = (0.1, 0.1),
     width: float = 1.0,
-    fractions: Sequence[float] | None = None,
-    wrong: tuple[float, float] = (0.0, 0.0),
-    inside: float = 0.0,
-    rotated: bool = False,
+    variant: SlabVariant = PLAIN,
     unit: float = UNIT,
 ) -> Data:
     r"""Draw points of which every coordinate tells the class, independently of the others.
@@ -43,10 +61,7 @@ def slabs(
         seed: of the draw.
         margins: m of linear and of slab coordinates, as fractions of `width`.
         width: B, the largest coordinate.
-        fractions: of its class in each ring, from the centre outwards; None takes `SHARES`.
-        wrong: fractions of linear and of slab coordinates that are drawn as if of the other class.
-        inside: fraction of linear coordinates that are uniform inside the margin.
-        rotated: turn the whole by a random rotation (may need a smaller `unit`).
+        variant: wrong coordinates, points inside the margin, other rings, a rotation.
         unit: length in the box of one unit.
 
     Example:
@@ -58,17 +73,18 @@ def slabs(
     columns = []
     for kind in kinds:
         linear = kind == LINEAR
-        told = labels ^ _some(count, wrong[0] if linear else wrong[1], stream).long()
+        told = labels ^ _some(count, variant.wrong[0 if linear else 1], stream).long()
         margin = width * (margins[0] if linear else margins[1])
         if linear:
             column = _linear(told, margin, width, stream)
             lost = margin * (2 * _uniform(count, stream) - 1)
-            column = torch.where(_some(count, inside, stream), lost, column)
+            column = torch.where(_some(count, variant.inside, stream), lost, column)
         else:
-            column = _slabs(told, kind, margin, width, fractions or _shares_of(kind), stream)
+            fractions = variant.fractions or _fractions_of(kind)
+            column = _slabs(told, kind, margin, width, fractions, stream)
         columns.append(column)
     points = torch.stack(columns, 1)
-    if rotated:
+    if variant.rotated:
         points = points @ _rotation(len(kinds), stream)
     return boxed("slabs-" + "-".join(map(str, kinds)), points, labels, unit)
 
@@ -98,10 +114,10 @@ def _slabs(
     return sign * (start + depth * _uniform(len(labels), stream))
 
 
-def _shares_of(kind: int) -> Sequence[float]:
-    if kind not in SHARES:
+def _fractions_of(kind: int) -> Sequence[float]:
+    if kind not in FRACTIONS:
         raise ValueError(f"`kinds` must hold 1 (linear), 3, 5 or 7 (slabs); found {kind}")
-    return SHARES[kind]
+    return FRACTIONS[kind]
 
 
 def _uniform(count: int, stream: torch.Generator) -> Tensor:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from surefoot.certify import smoothing
+from surefoot.certify.smoothing import Sampling
 from surefoot.data import Data
 from surefoot.evaluation.identity import identity, identity_of, outcomes_of_all
 from surefoot.evaluation.metrics import fraction
@@ -73,11 +74,8 @@ def rejection_curve(
     *,
     score: str = "entropy",
     thresholds: Sequence[float] = smoothing.UNIT[4::5],
-    alpha: float = 1e-3,
-    n_select: int = 100,
-    n_certify: int = 10_000,
-    seed: int = 0,
     folder: Path | None = None,
+    **settings: Any,
 ) -> Rejection:
     """Count once, and read the radii of every threshold off the counts.
 
@@ -86,12 +84,14 @@ def rejection_curve(
         data: evaluated whole.
         score: of the uncertainty, as for `Selective`.
         thresholds: increasing; fixed before the samples are drawn.
-        alpha: level of each radius on its own, for each image.
-        n_select: samples that choose labels.
-        n_certify: samples that count.
-        seed: of the noise.
-        folder: if given, a killed run goes on where it stood.
+        folder: if given, a killed run goes on where it was stopped.
+        settings: fields of `Sampling`: alpha (of each radius on its own, for each image), n_select,
+            n_certify (10,000) and seed.
     """
+    fields: dict[str, Any] = {"n_certify": 10_000, **settings}
+    sampling = Sampling(**fields)
+    key = {name: getattr(sampling, name) for name in ("alpha", "n_select", "n_certify", "seed")}
+    alpha, n_select, n_certify, seed = key.values()
     header = {
         "data": {"name": data.name, "hash": data.fingerprint(), "count": len(data)},
         "model": identity_of(vote.model, data),
@@ -99,10 +99,7 @@ def rejection_curve(
         "levels": vote.levels,
         "score": score,
         "thresholds": list(thresholds),
-        "alpha": alpha,
-        "n_select": n_select,
-        "n_certify": n_certify,
-        "seed": seed,
+        **key,
         "error_budget": "each radius on its own, alpha for each image",
     }
     header |= {"identity": identity(header)}

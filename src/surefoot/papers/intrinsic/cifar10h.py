@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from surefoot.papers.compared_nets import ComparedNet
 from surefoot.papers.error_regions import error_regions
-from surefoot.papers.estimated_limits import Case, limits_over_risk
+from surefoot.papers.estimated_limits import Case, Limit, limits_over_risk
 from surefoot.papers.experiment import Row, Setting, at_scales
 from surefoot.threat import Threat
 from surefoot.training import Augmentation, Training, make_recipe
@@ -106,17 +106,13 @@ SCALES = {
             "smoke": {
                 "data": "blended-digits",
                 "threat": NEAR,
-                "risks": (0.05, 0.1),
-                "lines": DIGIT_LINES,
-                "fits": {},
-                "splits": 2,
+                "limit": Limit((0.05, 0.1), DIGIT_LINES, {}, 2),
                 "sweeps": {"eps": (0.05, 0.1), "components": (1, 2), "points": (200, 500)},
                 "subjects": SMOKE_SUBJECTS,
                 "published": "",
             },
             "small": {
-                "risks": (0.02, 0.05, 0.1, 0.16),
-                "splits": 1,
+                "limit": Limit((0.02, 0.05, 0.1, 0.16), LINES, FITS, 1),
                 "sweeps": {
                     "eps": (2 / 255, 8 / 255, 16 / 255),
                     "points": (1_000, 3_000, 10_000),
@@ -124,8 +120,7 @@ SCALES = {
                 "subjects": SMALL_SUBJECTS,
             },
             "paper": {
-                "risks": (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16),
-                "splits": 5,
+                "limit": Limit((0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.13, 0.16), LINES, FITS, 5),
                 "sweeps": {
                     "eps": (2 / 255, 4 / 255, 8 / 255, 16 / 255),
                     "gamma": (0.0, 0.05, 0.1, 0.15, 0.2),
@@ -137,8 +132,6 @@ SCALES = {
         },
         data="cifar10h",
         threat=LINF,
-        lines=LINES,
-        fits=FITS,
         published="robustbench_cifar10_2021.csv",
     ),
     "intrinsic-error-regions": at_scales(

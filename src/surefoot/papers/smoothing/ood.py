@@ -46,7 +46,6 @@ def _experiment(
         rows=rows,
         outside=outside,
         scores=("entropy", "least-confidence"),
-        sigma=0.25,
         radii=(0.125, 0.25, 0.5),
     )
 

@@ -19,7 +19,7 @@ from torch.nn.functional import one_hot
 from surefoot.attacks.latent import evaluate
 from surefoot.data.toys import UNIT
 from surefoot.streams import generator
-from surefoot.training import Recipe
+from surefoot.training import Recipe, Training
 from surefoot.training.outputs import Outputs, criterion_of
 from surefoot.types import Labels, Model
 
@@ -97,9 +97,7 @@ def fit_together(
     recipe: Recipe,
     *,
     updates: int,
-    batch_size: int = 128,
-    learning_rate: float = 0.01,
-    seed: int = 0,
+    training: Training,
     watch: Callable[[], None] | None = None,
 ) -> Stack:
     """Train all nets of a stack, each on images of its own, with Adam and a cosine to 0.
@@ -113,19 +111,18 @@ def fit_together(
         labels: of each net.
         recipe: where to train, and which loss to take.
         updates: steps of the optimiser.
-        batch_size: images a net and step, drawn afresh each time.
-        learning_rate: the peak.
-        seed: of order and perturbations.
+        training: its `batch_size` (images a net and step, drawn afresh each time), `learning_rate`
+            (the peak) and `seed` (of order and perturbations).
         watch: called after every update.
 
     Returns:
         the stack.
     """
-    optimizer = torch.optim.Adam(stack.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(stack.parameters(), lr=training.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
-    stream = generator(seed)
+    stream = generator(training.seed)
     for _ in range(updates):
-        chosen = torch.randperm(images.shape[1], generator=stream)[:batch_size]
+        chosen = torch.randperm(images.shape[1], generator=stream)[: training.batch_size]
         rows, truth = stack.address(images[:, chosen]), labels[:, chosen].flatten()
         point = recipe.perturb(stack, rows, truth, stream)
         at_point = partial(evaluate, stack, stack)

@@ -20,7 +20,7 @@ from surefoot.papers.toys.boundaries import efficiency, grid, logit_margin, marg
 from surefoot.papers.toys.oscillation import Changes
 from surefoot.papers.toys.stack import Stack, fit_together
 from surefoot.threat import Norm, Threat
-from surefoot.training import Recipe, make_recipe
+from surefoot.training import Recipe, Training, make_recipe
 from surefoot.types import Model, PerExample
 
 
@@ -158,8 +158,7 @@ def train(cell: Cell, *, seeds: Sequence[int], updates: int = 0, changes_on: int
         labels,
         recipe_of(cell),
         updates=updates or toy.updates,
-        learning_rate=toy.learning_rate,
-        seed=seeds[0],
+        training=Training(learning_rate=toy.learning_rate, seed=seeds[0]),
         watch=(lambda: changes.see(stack.evaluate(places))) if changes_on else None,
     )
     return Trained(cell, tuple(seeds), stack, data, time.process_time() - began, changes.counts)

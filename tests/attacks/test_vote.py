@@ -1,4 +1,4 @@
-"""Attacks on a vote: a linear vote has a known boundary; a lucky count is not a success."""
+"""Attacks on a vote: a linear vote has a known boundary; a single count is not a success."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def one(*members, outcomes):
 
 
 @pytest.mark.parametrize(("eps", "falls"), [(0.1, False), (0.3, True)])
-def test_a_linear_vote_falls_beyond_its_distance(eps, falls):
+def test_a_linear_vote_is_broken_outside_its_distance(eps, falls):
     model = Linear(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.tensor([-0.5, 0.5]))
     images = torch.tensor([[0.7, 0.5]] * 5) + torch.linspace(0, 0.01, 5).unsqueeze(1)
     sets = one(0, outcomes=2).expand(5, -1, -1)
@@ -71,7 +71,7 @@ def test_some_needs_a_rival_that_beats_every_member():
     assert bool(vote_fails(vote, images, one(1, outcomes=3), Local(), how, 0))
 
 
-def test_copies_without_a_finite_outcome_are_a_rival():
+def test_samples_without_a_finite_outcome_compete():
     class Half(torch.nn.Module):
         def forward(self, images):
             logits = torch.stack([images[:, 0] * 0 + 1, images[:, 0] * 0], 1)
@@ -105,7 +105,7 @@ class Coin(torch.nn.Module):
 
 
 @pytest.mark.parametrize(("start", "falls"), [(0.9, False), (0.58, True)])
-def test_a_random_model_falls_only_where_its_vote_does(start, falls):
+def test_a_random_model_is_broken_only_where_its_vote_is(start, falls):
     """Within .2 of .9 some draws are wrong, but never most; within .2 of .58 most may be."""
     images, labels = torch.full((6, 3), start), torch.zeros(6, dtype=torch.long)
     threat = Threat("linf", 0.2)
@@ -116,9 +116,9 @@ def test_a_random_model_falls_only_where_its_vote_does(start, falls):
     sets = one(0, outcomes=2).expand(6, -1, -1)
     voted = break_vote(Vote(Coin(), 0.0), images, sets, Local(), threat)
     assert voted.success.tolist() == [falls] * 6
-    # One lucky draw is enough for a protocol that is not made for random models.
-    lucky = autoattack(Coin(), images, labels, threat=threat, version="fast")
-    assert bool(lucky.success.any())
+    # One draw by chance is enough for a protocol that is not made for random models.
+    found = autoattack(Coin(), images, labels, threat=threat, version="fast")
+    assert bool(found.success.any())
 
 
 def test_the_votes_of_a_random_model_are_reproducible_and_leave_the_stream_alone():
@@ -156,9 +156,7 @@ def test_on_a_model_that_is_not_random_rand_is_auto_pgd_on_two_losses(generator)
         ((0.60, 0.30), (0,), False),
     ],
 )
-def test_under_the_rule_majority_uncertain_stands_without_a_mass_of_its_own(
-    probabilities, members, fails
-):
+def test_under_the_rule_majority_uncertain_needs_no_probability(probabilities, members, fails):
     edges = torch.special.ndtri(torch.tensor(probabilities).cumsum(0))
     vote = Vote(Fixed(edges), 1.0, rule="majority")
     how = VoteSearch(n_choose=200, n_confirm=2000)
@@ -177,7 +175,7 @@ class Stripes(torch.nn.Module):
         return torch.stack([lead + 0.1 * flat.sum(1), -lead], 1)
 
 
-def test_over_a_grid_of_radii_a_row_falls_falsely_with_alpha_at_most():
+def test_over_a_grid_of_radii_a_row_is_broken_falsely_with_alpha_at_most():
     """Each radius at level alpha would break up to ten times as many rows (37 of 300 at .05)."""
     images = torch.rand(300, 3, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
     data = Data("stripes", images, torch.zeros(300, dtype=torch.long), ("a", "b"))

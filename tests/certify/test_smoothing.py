@@ -35,7 +35,7 @@ def test_one_class_is_the_two_bound_form_and_never_below_the_one_bound_form():
 @pytest.mark.parametrize(
     ("trials", "expected"), [(100, 0.532), (1_000, 0.907), (10_000, 1.028), (100_000, 1.067)]
 )
-def test_intersection_union_gives_the_published_gain(trials, expected):
+def test_intersection_union_has_the_published_gain(trials, expected):
     """R / sigma at p_A = .7, p_B = .05 of 10 classes, counts at their expectation."""
     row = [round(0.7 * trials), round(0.05 * trials)] + [0] * 9
     row[2] = trials - sum(row)
@@ -51,7 +51,7 @@ def test_label_or_uncertain_counts_the_union_instead_of_adding_bounds():
     for trials, alone in [(1_000, 0.985), (10_000, 1.141), (100_000, 1.191)]:
         counts = table(trials // 2, trials // 20, trials * 45 // 100, 0)
         found, more = radii_from_counts(counts, sets, LabelOrUncertain(), 1.0, 1e-3)
-        # alpha / 4 for the radius alone; one more share certifies acceptance with it.
+        # alpha / 4 for the radius alone; one more bound certifies acceptance with it.
         assert alone - 0.01 < found.item() < alone
         assert bool(more["accepted"].item()) == (trials > 1_000)
 
@@ -66,8 +66,8 @@ def test_label_or_uncertain_counts_the_union_instead_of_adding_bounds():
     ],
     ids=repr,
 )
-def test_claims_are_false_at_most_with_probability_alpha(guarantee, probabilities, sets):
-    """Simulated counts: a claim is false if it exceeds the exact radius of these probabilities."""
+def test_radii_are_false_at_most_with_probability_alpha(guarantee, probabilities, sets):
+    """Simulated counts: a radius is false if it exceeds the exact radius of these probabilities."""
     generator, alpha, repeats, trials = torch.Generator().manual_seed(0), 0.05, 4000, 300
     p = torch.tensor([probabilities], dtype=torch.float64)
     members = torch.zeros(1, len(sets), p.shape[1], dtype=torch.bool)
@@ -111,8 +111,8 @@ class Conditional(nn.Module):
         return torch.cat([logits, uncertain], 1)
 
 
-def test_shares_among_accepted_copies_would_be_unsound_and_joint_masses_are_not():
-    """At the centre -.1 the conditional share claims .190855; the true boundary is .1 away."""
+def test_fractions_of_accepted_samples_would_be_unsound_and_joint_ones_are_not():
+    """At -.1 the fraction of the accepted would certify .190855; the true boundary is .1 away."""
     p_low, p_high = torch.special.ndtr(torch.tensor([-1 + 0.1, -1 - 0.1]).double())
     conditional = (p_low / (p_low + p_high)).item()
     assert ndtri(torch.tensor(conditional)).item() == pytest.approx(0.190855, abs=1e-5)
@@ -138,7 +138,7 @@ def test_shares_among_accepted_copies_would_be_unsound_and_joint_masses_are_not(
     assert either.item() <= true_boundary
 
 
-def test_nan_copies_are_nobody_s_votes():
+def test_nan_samples_are_broken():
     class Nan(nn.Module):
         def forward(self, images):
             return torch.full((len(images), 3), torch.nan)
@@ -148,7 +148,7 @@ def test_nan_copies_are_nobody_s_votes():
     assert found.details["counts"].broken.tolist() == [100, 100]
 
 
-def test_half_of_the_copies_broken_certifies_nothing():
+def test_half_of_the_samples_broken_certifies_nothing():
     sets = torch.tensor([[[True, False]]])
     found, _ = radii_from_counts(table(480, 0, 520), sets, Local(), 1.0, 1e-3)
     assert found.item() == 0.0

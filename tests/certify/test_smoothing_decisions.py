@@ -65,7 +65,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_radius_that_does_not_hold_is_accepted_with_probability_alpha_at_most(name):
-    """A hair beyond the exact radius of the probabilities: 1,500 decisions at level .05."""
+    """Just above the exact radius of the probabilities: 1,500 decisions at level .05."""
     probabilities, guarantee = CASES[name]
     exact = torch.tensor([probabilities[:-1]], dtype=torch.float64)
     sets = guarantee.sets(exact)
@@ -81,8 +81,8 @@ def test_a_radius_that_does_not_hold_is_accepted_with_probability_alpha_at_most(
     assert (inside.radius > 0).double().mean().item() > 0.9
 
 
-def test_several_radii_share_copies_and_errors():
-    """Nested claims: whatever lies beyond the truth is accepted with probability alpha in all."""
+def test_several_radii_share_samples_and_errors():
+    """Nested hypotheses: what lies above the truth is accepted with probability alpha in all."""
     probabilities = [0.7, 0.3, 0.0]
     truth = torch.special.ndtri(torch.tensor(0.7).double()).item()
     found = decided(probabilities, Local(), [0.5 * truth, truth + 1e-4, truth + 0.01, truth + 0.1])
@@ -112,7 +112,7 @@ def test_a_label_that_does_not_win_is_accepted_with_half_of_alpha_at_most():
     assert "accepted" not in decided([0.7, 0.1, 0.2, 0.0], Local(), [0.1], runs=10).details
 
 
-def test_the_majority_rule_is_one_share():
+def test_the_majority_rule_is_one_fraction():
     truth = -torch.special.ndtri(torch.tensor(0.05).double()).item()
     probabilities = [0.3, 0.05, 0.65, 0.0]
     false = decided(probabilities, LabelOrUncertain(), [truth + 1e-4], rule="majority")
@@ -134,16 +134,16 @@ def test_majority_radii_from_counts_are_one_bound_each():
 
 @pytest.mark.parametrize("name", [name for name in CASES if "uncertain" not in name])
 @pytest.mark.parametrize("shift", [0.05, 0.3])
-def test_claims_imply_the_radius(name, shift):
-    """Probabilities that just satisfy every statement of a claim certify its radius exactly."""
+def test_hypotheses_imply_the_radius(name, shift):
+    """Probabilities that just satisfy every hypothesis certify the radius exactly."""
     probabilities, guarantee = CASES[name]
     counts = (torch.tensor([probabilities]) * 1000).round().long()
     members = guarantee.sets(torch.tensor([probabilities[:-1]], dtype=torch.float64))[:, -1]
-    claim = hypotheses_of(counts, members, guarantee, shift, "argmax", SampleBudget(1e-3, 10_000))
-    above = claim.nulls[claim.kind == ITSELF]
-    below = 1 - claim.nulls[claim.kind == OTHERS]
+    tests = hypotheses_of(counts, members, guarantee, shift, "argmax", SampleBudget(1e-3, 10_000))
+    above = tests.nulls[tests.kind == ITSELF]
+    below = 1 - tests.nulls[tests.kind == OTHERS]
     if len(above) == 0:  # one statement says it all
-        assert claim.nulls.max() >= torch.special.ndtr(torch.tensor(shift))
+        assert tests.nulls.max() >= torch.special.ndtr(torch.tensor(shift))
         return
     assert len(above) == members.sum()
     room = torch.special.ndtri(above.amin()) - torch.special.ndtri(below.amax())
@@ -153,9 +153,9 @@ def test_claims_imply_the_radius(name, shift):
 def test_no_member_needs_what_cannot_be():
     counts = torch.tensor([[90, 10, 0], [50, 50, 0]])
     members = torch.tensor([[True, False], [False, False]])
-    claim = hypotheses_of(counts, members, Local(), 0.1, "argmax", SampleBudget(1e-3, 10_000))
-    assert claim.seen(counts)[1].tolist() == [0, 0, 0]
-    assert claim.nulls[1].max() > 0.5
+    tests = hypotheses_of(counts, members, Local(), 0.1, "argmax", SampleBudget(1e-3, 10_000))
+    assert tests.seen(counts)[1].tolist() == [0, 0, 0]
+    assert tests.nulls[1].max() > 0.5
 
 
 def test_no_violation_on_linear_classifiers_and_close_radii_hold(generator):
@@ -217,7 +217,7 @@ def test_radii_of_many_sigma_are_not_accepted():
     assert bool((found.radius <= 1.0).all())
 
 
-def test_far_radii_are_claimed_within_the_means():
+def test_far_radii_are_accepted_within_the_sample_budget():
     """At 3 sigma a bound on a rare competitor would take 30,000 samples: one bound says it."""
     found = decided([0.9999, 0.0001, 0.0], Local(), [3.0], draws=10_000, alpha=1e-3, runs=200)
     assert (found.radius > 0).double().mean().item() > 0.9

@@ -53,7 +53,7 @@ FALLS = brentq(lambda z: probabilities(z)[0] - max(probabilities(z)[1:]), -2, 0)
 DISTANCES = np.linspace(0.8, 2.5, 18) * SIGMA
 
 
-def test_with_exact_masses_the_bracket_is_closed():
+def test_with_exact_probabilities_the_bracket_is_closed():
     """Plain; (i) where "uncertain" is all beyond the border; both radii of the rule majority."""
     inside = torch.tensor([[[True, False]]])
     for distance in DISTANCES:
@@ -71,7 +71,7 @@ def test_with_exact_masses_the_bracket_is_closed():
         assert (distance + BAND) / (-SIGMA * norm.ppf(wrong)) == pytest.approx(1, abs=1e-3)
 
 
-def test_with_100_000_copies_the_bracket_is_closed_to_three_hundredths():
+def test_with_100_000_samples_the_bracket_is_closed_to_three_hundredths():
     random = np.random.default_rng(0)
     for distance in DISTANCES:
         right = random.binomial(100_000, norm.cdf(distance / SIGMA))
@@ -132,11 +132,13 @@ def test_no_violation_with_rejection(points, guarantee, rule, many):
     truth = side - (yields if isinstance(guarantee, Local) else falls)
     if isinstance(guarantee, Local) and rule == "argmax":  # or it stays uncertain
         truth = torch.where(found.sets[:, 0, 2], yields - z.abs(), truth)
-    claimed = found.radius > 0
+    certified = found.radius > 0
     if isinstance(guarantee, Local) and rule == "majority":
-        claimed &= ~found.sets[:, 0, 2]  # more than half of the probability for "uncertain" itself
-    assert bool((found.radius <= truth)[claimed].all())
-    assert claimed.double().mean() > (0.02 if isinstance(guarantee, Local) else 0.1)
+        certified &= ~found.sets[
+            :, 0, 2
+        ]  # more than half of the probability for "uncertain" itself
+    assert bool((found.radius <= truth)[certified].all())
+    assert certified.double().mean() > (0.02 if isinstance(guarantee, Local) else 0.1)
 
 
 @pytest.mark.parametrize("rule", ["argmax", "majority"])

@@ -41,7 +41,7 @@ def test_stopping_at_a_tolerance_errs_with_probability_alpha_at_most(name):
     assert best > truth.amax().item() - 0.25
 
 
-def test_a_tolerance_saves_copies_and_costs_about_as_much_radius(generator):
+def test_a_tolerance_saves_samples_and_costs_about_as_much_radius(generator):
     weight = torch.randn(2, 8, generator=generator)
     model = Linear(weight, -weight.sum(1) / 2)
     images = torch.rand(20, 8, generator=generator)
@@ -71,7 +71,7 @@ def test_whole_number_noise_certifies_what_floating_noise_does(generator):
     assert (whole.radius - floating.radius).abs().mean().item() < 0.05
 
 
-def test_copies_under_whole_number_noise_sit_on_the_grid():
+def test_samples_under_whole_number_noise_sit_on_the_grid():
     seen = []
 
     class Watching(nn.Module):

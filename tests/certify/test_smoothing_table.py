@@ -47,7 +47,7 @@ def test_scores_are_counted_as_the_histogram_counts_them(net):
     assert torch.equal(table.scores(), direct)
 
 
-def test_broken_copies_and_scores_that_are_no_number():
+def test_broken_samples_and_scores_that_are_no_number():
     class Strange(nn.Module):
         def forward(self, images):
             bad = images[:, :1] > 0
@@ -97,7 +97,7 @@ def made(p_label, p_rival, p_unsure, draws=1_000_000):
         ((0.90, 0.01, 0.09), 1.311, 1.804, 1.896),
     ],
 )
-def test_all_readings_approach_their_exact_values(probabilities, certain, pairwise, tight):
+def test_all_estimators_approach_their_exact_values(probabilities, certain, pairwise, tight):
     table = made(*probabilities)
     found = two_radii(table, table, 0.5, 1.0, 1e-3)
     for name, exact in (("certain", certain), ("pairwise", pairwise), ("tight", tight)):
@@ -110,7 +110,7 @@ def test_all_readings_approach_their_exact_values(probabilities, certain, pairwi
     assert bool(found.uncertain) == (probabilities[2] > probabilities[0])
 
 
-def test_the_threshold_of_the_largest_radius_obeys_the_share_of_rejections():
+def test_the_threshold_of_the_largest_radius_obeys_the_fraction_of_rejections():
     table = made(0.3, 0.05, 0.65)  # at .5 the vote is uncertain
     labels = torch.tensor([0])
     assert best_threshold(table, table, labels, 1.0, 1e-3, rejected=1.0) == 1.0
@@ -129,7 +129,7 @@ def _only_low(table):
     return Table(joint, table.broken, (0.5,))
 
 
-def test_bounds_for_a_data_set_fail_as_rarely_as_they_say(generator):
+def test_bounds_for_a_data_set_fail_as_rarely_as_stated(generator):
     """2,000 data sets of 500 images; images that are not robust are certified falsely at alpha."""
     alpha, level, images, fraction = 0.02, 0.05, 500, 0.6
     failed_here, failed_all = 0, 0
@@ -163,7 +163,7 @@ def test_scores_without_bounds_choose_thresholds_but_have_no_mean(net):
     count(Vote(net, 0.5), images, 50, 1, score="vacuity-exp").scores()
 
 
-def test_every_reading_pays_for_the_error_of_the_noise():
+def test_every_estimator_pays_for_the_error_of_the_noise():
     table = made(0.7, 0.05, 0.25)
     exact, wide = (two_radii(table, table, 0.5, 1.0, 1e-3, error=error) for error in (0.0, 0.01))
     for name in ("one_bound", "plain", "certain", "pairwise", "tight", "majority"):

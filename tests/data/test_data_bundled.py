@@ -58,7 +58,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("name", "message"), UNKNOWN.values(), ids=UNKNOWN.keys())
-def test_unknown_names_are_refused(name, message, tmp_path, monkeypatch):
+def test_unknown_names_raise(name, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
         load(name)
@@ -74,7 +74,7 @@ def test_unknown_names_are_refused(name, message, tmp_path, monkeypatch):
         ("some.npz", "valid", r"only the splits \['train', 'test'\]"),
     ],
 )
-def test_wrong_splits_are_refused(name, split, message):
+def test_wrong_splits_raise(name, split, message):
     with pytest.raises(ValueError, match=message):
         load(name, split)
 

@@ -156,26 +156,26 @@ BAD = {
     "label negative": ({"labels": LABELS - 1}, r"found -1.*without a label"),
     "few probabilities": ({"probabilities": PROBABILITIES[:3]}, r"float32 \[4, 3\].*\(3, 3\)"),
     "counts": ({"probabilities": PROBABILITIES * 50}, "sum to 1; row 0 .*sum 50.*vote counts"),
-    "negative share": (
+    "negative fraction": (
         {"probabilities": PROBABILITIES + torch.tensor([0.5, -0.5, 0])},
         "non-negative.*row 0 has min -0.5",
     ),
-    "NaN share": (
+    "NaN fraction": (
         {"probabilities": PROBABILITIES / torch.tensor([1.0, 1, 1, 0])[:, None]},
         "row 3 has min nan",
     ),
-    "double shares": ({"probabilities": PROBABILITIES.double()}, "float32.*found.*float64"),
+    "double fractions": ({"probabilities": PROBABILITIES.double()}, "float32.*found.*float64"),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD.keys())
-def test_faulty_data_is_refused(changes, message):
+def test_faulty_data_raises(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         make(**changes)
     assert "\n" not in str(caught.value)
 
 
-def test_faulty_counts_are_refused():
+def test_faulty_counts_raise():
     with pytest.raises(ValueError, match=r"`count` must lie in \[1, 4\].*: 5"):
         make().first(5)
     with pytest.raises(ValueError, match=r"`count` must lie in \[1, 4\].*: 0"):

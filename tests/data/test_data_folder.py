@@ -179,7 +179,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("spoil", "message"), FAULTS, ids=[spoil.__name__ for spoil, _ in FAULTS])
-def test_faulty_folders_are_refused(spoil, message, tmp_path):
+def test_faulty_folders_raise(spoil, message, tmp_path):
     two_classes(tmp_path / "data", 4, 5, 3)
     spoil(tmp_path / "data")
     with pytest.raises(ValueError, match=message):
@@ -258,6 +258,6 @@ def test_the_advice_for_a_mode_works(mode, tmp_path):
     assert load(tmp_path).images.unique().tolist() == [255]
 
 
-def test_empty_folder_is_refused(tmp_path):
+def test_empty_folder_raises(tmp_path):
     with pytest.raises(ValueError, match=r"at least two sub-folders.*found \[\]"):
         load(str(tmp_path))

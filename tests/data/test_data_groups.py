@@ -106,7 +106,7 @@ def planted(pairs, classes=6, images=4000, votes=20, seed=0):
     )
 
 
-def test_confusion_is_the_chance_that_two_people_differ_in_that_way():
+def test_confusion_is_the_probability_that_two_annotators_differ_in_that_way():
     votes = torch.tensor([[3.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
     found = groups.confusion(votes)
     # a said .75, b 1.25, together 2 * .75 * .25

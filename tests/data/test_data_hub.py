@@ -108,7 +108,7 @@ def test_label_column_can_be_chosen(hub):
     assert load("hf:zoo/two").labels.tolist() == [2, 2, 2]
 
 
-def test_sets_without_images_or_labels_are_refused(hub):
+def test_sets_without_images_or_labels_raise(hub):
     text = table(pixels(2, 4, 5), [0, 1])
     text.features["image"] = Value()
     hub.tables["zoo/text", "test"] = text
@@ -121,7 +121,7 @@ def test_sets_without_images_or_labels_are_refused(hub):
         load("hf:zoo/plain")
 
 
-def test_faulty_rows_are_refused(hub):
+def test_faulty_rows_raise(hub):
     odd = table(pixels(3, 4, 5), [0, 1, 2])
     odd.columns["image"][1] = Pillow.fromarray(pixels(5, 5))
     hub.tables["zoo/odd", "test"] = odd
@@ -226,7 +226,7 @@ def test_nothing_is_left_after_a_failure(hub, folder, monkeypatch):
         ("digits", r"`digits` cannot be fetched; the names are \['cifar10', "),
     ],
 )
-def test_what_cannot_be_fetched_is_said(name, message, folder):
+def test_what_cannot_be_fetched_is_named(name, message, folder):
     with pytest.raises(ValueError, match=message):
         fetch(name)
     assert not folder.exists()

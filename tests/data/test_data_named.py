@@ -43,7 +43,7 @@ def test_train_parts_are_joined_in_order(folder):
     assert (data.name, data.classes) == ("cifar10", ("ant", "bee"))
 
 
-def test_votes_become_shares(folder):
+def test_votes_become_fractions(folder):
     write_cifar10(folder)
     # Sums above 255 would wrap round in uint8.
     counts = np.array([[200, 100], [0, 50], [1, 3], [255, 0]], dtype=np.uint8)
@@ -55,7 +55,7 @@ def test_votes_become_shares(folder):
     assert data.labels.tolist() == Y.tolist()
 
 
-def test_annotators_become_shares(folder):
+def test_annotators_become_fractions(folder):
     write_cifar10(folder)
     clean = np.tile(Y, 5)
     wrong = clean.copy()
@@ -95,7 +95,7 @@ def unvoted_row(folder: Path) -> None:
         (unvoted_row, "row 3 got no vote"),
     ],
 )
-def test_votes_of_other_images_are_refused(spoil, message, folder):
+def test_votes_of_other_images_raise(spoil, message, folder):
     write_cifar10(folder)
     spoil(folder)
     with pytest.raises(ValueError, match=message):

@@ -151,7 +151,7 @@ ARRAYS = {
     "y too large": ({"x": GREY, "y": Y, "classes": np.array(["a", "b"])}, r"\[0, 1\].*found 2"),
     "one class": ({"x": GREY, "y": Y * 0}, "at least two classes"),
     "counts": ({"x": GREY, "y": Y, "probabilities": np.ones((6, 3), int)}, "vote counts"),
-    "wrong shares": ({"x": GREY, "y": Y, "probabilities": np.ones((6, 3))}, "row 0 .*sum 3"),
+    "wrong fractions": ({"x": GREY, "y": Y, "probabilities": np.ones((6, 3))}, "row 0 .*sum 3"),
     "fractions of another set": (
         {"x": GREY, "y": Y, "probabilities": np.full((7, 4), 0.25)},
         r"float32 \[6, 4\].*found shape \(7, 4\)",
@@ -160,7 +160,7 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize(("arrays", "message"), ARRAYS.values(), ids=ARRAYS.keys())
-def test_faulty_arrays_are_refused(arrays, message, tmp_path):
+def test_faulty_arrays_raise(arrays, message, tmp_path):
     path = save(tmp_path, **arrays)
     with pytest.raises(ValueError, match=message) as caught:
         load(path)
@@ -205,7 +205,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
-def test_faulty_files_are_refused(content, tmp_path):
+def test_faulty_files_raise(content, tmp_path):
     path = tmp_path / "faulty.npz"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"faulty\.npz (is not a readable|must hold)") as caught:

@@ -56,7 +56,7 @@ def decoded(column, kind, margin):
     return ring, (size - starts[ring]) / depth
 
 
-SHARES = {3: [1, 1], 5: [0.75, 1, 0.25], 7: [0.5, 7 / 8, 0.5, 1 / 8]}
+FRACTIONS = {3: [1, 1], 5: [0.75, 1, 0.25], 7: [0.5, 7 / 8, 0.5, 1 / 8]}
 
 
 @pytest.mark.parametrize("kind", [3, 5, 7])
@@ -69,7 +69,7 @@ def test_slabs_tell_the_class(kind):
     assert place.min() >= -1e-5
     assert place.max() <= 1 + 1e-5
     assert place.mean().item() == pytest.approx(0.5, abs=0.01)  # uniform: 3 sigma are 0.006
-    for number, fraction in enumerate(SHARES[kind]):
+    for number, fraction in enumerate(FRACTIONS[kind]):
         own = data.labels == number % 2
         assert (ring[own] == number).double().mean().item() == pytest.approx(fraction, abs=0.015)
     assert column.abs().max().item() == pytest.approx(1, abs=1e-3)
@@ -103,7 +103,7 @@ def test_coordinates_are_independent_given_the_class():
         assert correlation.abs().max() < 0.05
 
 
-def test_corruption_has_the_share_asked_for():
+def test_corruption_has_its_fraction():
     data = slabs(20_000, (1, 5), seed=4, variant=SlabVariant(wrong=(0.1, 0.3)))
     linear, slab = in_units(data).T
     assert ((linear > 0) != data.labels.bool()).double().mean().item() == pytest.approx(
@@ -115,7 +115,7 @@ def test_corruption_has_the_share_asked_for():
     assert (inside < 0.1 - 1e-9).double().mean().item() == pytest.approx(0.2, abs=0.015)
 
 
-def test_own_shares_of_rings():
+def test_own_fractions_of_rings():
     ring, _ = decoded(
         in_units(slabs(4000, (5,), seed=0, variant=SlabVariant(fractions=(1.0, 1.0, 0.0))))[:, 0],
         5,
@@ -137,7 +137,7 @@ def test_rotation_keeps_all_distances():
     assert (turn - torch.eye(3)).abs().max() > 0.1
 
 
-def test_impossible_slabs_are_refused():
+def test_impossible_slabs_raise():
     with pytest.raises(ValueError, match="found 4"):
         slabs(10, (1, 4), seed=0)
     with pytest.raises(ValueError, match="do not fit in a width of 1"):

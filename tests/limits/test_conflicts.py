@@ -103,7 +103,7 @@ def test_sets_have_no_ceiling(guarantee):
     assert (found.value, found.exact, found.conflicts) == (1.0, False, 0)
 
 
-def test_where_time_runs_out_the_bound_holds_and_says_so(generator, monkeypatch):
+def test_where_time_runs_out_the_bound_holds_and_is_not_exact(generator, monkeypatch):
     points = torch.rand(60, 2, generator=generator)
     labels = torch.randint(3, (60,), generator=generator)
     exact = conflict_bound(points, labels, eps=0.15, norm="l2")

@@ -38,7 +38,7 @@ def test_the_correction_brings_the_mean_closer_to_the_truth(votes):
     exact = label_uncertainty(torch.from_numpy(truth), labels).mean().item()
     found = voted_uncertainty(counts, labels, draws=2)
     plain = found.plain.mean().item()
-    assert plain > exact + 0.01  # the maximum of noisy shares is too large
+    assert plain > exact + 0.01  # the maximum of noisy fractions is too large
     assert abs(found.mean - exact) < 0.6 * abs(plain - exact)
 
 
@@ -73,7 +73,7 @@ def test_credible_intervals_cover_when_the_prior_is_the_truth():
         ([[2.0, 1.0]], 0.0, "`prior`"),
     ],
 )
-def test_broken_counts_are_refused(counts, prior, message):
+def test_broken_counts_raise(counts, prior, message):
     with pytest.raises(ValueError, match=message):
         voted_uncertainty(torch.tensor(counts), torch.tensor([0]), prior=prior)
 
@@ -133,7 +133,7 @@ def test_votes_of_the_command_that_are_none_are_named(votes, message, tmp_path, 
     assert re.search(message, capsys.readouterr().err)
 
 
-SHARES = torch.tensor(
+FRACTIONS = torch.tensor(
     [
         [0.8, 0.2, 0.0],  # label 0
         [0.6, 0.3, 0.1],  # label 0; p_0 below t_0 = .6: mean of .8, .6, .4 -> confident
@@ -149,12 +149,12 @@ GIVEN = torch.tensor([0, 0, 0, 1, 1, 2, 2])
 
 def test_the_confident_joint_by_hand():
     # t = (.6, .5, .35)
-    assert likely_labels(SHARES, GIVEN).tolist() == [0, 0, 1, 1, 1, 2, -1]
-    assert confident_joint(SHARES, GIVEN).tolist() == [[2, 1, 0], [0, 2, 0], [0, 0, 1]]
-    assert label_errors(SHARES, GIVEN).nonzero().flatten().tolist() == [2]
+    assert likely_labels(FRACTIONS, GIVEN).tolist() == [0, 0, 1, 1, 1, 2, -1]
+    assert confident_joint(FRACTIONS, GIVEN).tolist() == [[2, 1, 0], [0, 2, 0], [0, 0, 1]]
+    assert label_errors(FRACTIONS, GIVEN).nonzero().flatten().tolist() == [2]
     expected = torch.tensor([[2, 1, 0], [0, 2, 0], [0, 0, 2]]).double() / 7
-    torch.testing.assert_close(noise_joint(SHARES, GIVEN), expected)
-    flagged = label_errors(SHARES, GIVEN, method="noise-rate")
+    torch.testing.assert_close(noise_joint(FRACTIONS, GIVEN), expected)
+    flagged = label_errors(FRACTIONS, GIVEN, method="noise-rate")
     assert flagged.nonzero().flatten().tolist() == [2]
 
 
@@ -201,7 +201,7 @@ class Overconfident:
 
 
 @pytest.mark.parametrize("calibration", ["temperature", "isotonic"])
-def test_calibration_gives_the_share_of_right_answers(calibration):
+def test_calibrated_probabilities_are_the_fraction_of_right_predictions(calibration):
     labels = torch.tensor([0, 1]).repeat(200)
     signs = torch.tensor([1.0, -1.0]).repeat(200)
     signs[torch.arange(400) % 8 < 2] *= -1
@@ -236,7 +236,7 @@ def test_three_annotators_of_cifar10n_give_six_values():
     assert found.mean < found.plain.mean().item()
 
 
-def test_the_command_reads_votes_and_asks_a_model(tmp_path, capsys):
+def test_the_command_reads_votes_and_queries_a_model(tmp_path, capsys):
     from surefoot.cli import main
 
     images, labels = np.linspace(0, 1, 24).reshape(12, 2), np.array([0, 1] * 6)

@@ -38,7 +38,7 @@ def test_without_calibration_many_balls_fall_short_and_with_it_they_do_not():
         assert found.delta >= 0.05
 
 
-def test_lower_limits_can_be_asked_for_and_make_the_report_valid():
+def test_lower_limits_can_be_required_and_make_the_report_valid():
     valid = 0
     for seed in range(3):
         points, unsure = cloud(1200, 3, seed)
@@ -53,7 +53,7 @@ def test_lower_limits_can_be_asked_for_and_make_the_report_valid():
     assert valid >= 1
 
 
-def test_the_report_part_has_no_say():
+def test_the_report_part_changes_nothing():
     points, unsure = cloud(400)
     rows = torch.arange(400)
     parts = {"search": rows[:200], "calibrate": rows[200:300], "report": rows[300:]}
@@ -120,7 +120,7 @@ def test_steps_of_calibration_by_hand():
     assert [g.delta for g in asked] == pytest.approx([0.0, 0.25])
 
 
-def test_pieces_and_gamma_are_chosen_on_the_calibration_part():
+def test_components_and_gamma_are_chosen_on_the_calibration_part():
     points, unsure = cloud(1200)
     found = concentration(points, unsure, components=8, **(SETTINGS | {"gamma": 0.5}))
     assert found.components in (1, 2, 4, 8)
@@ -128,7 +128,7 @@ def test_pieces_and_gamma_are_chosen_on_the_calibration_part():
     assert found.calibrate.label_uncertainty.value >= 0.5
 
 
-def test_what_cannot_be_confirmed_is_said():
+def test_what_cannot_be_confirmed_is_missed():
     """Uncertainty by chance: a search finds it, no other point confirms it."""
     points, _ = cloud(400, 20)
     unsure = torch.zeros(400, dtype=torch.float64)

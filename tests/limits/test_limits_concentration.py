@@ -65,7 +65,7 @@ def test_rows_of_the_authors_program(digits, setting):
     assert not found.valid  # the held-out risk is below the one asked for
 
 
-def test_infeasible_gamma_is_a_clean_answer(digits):
+def test_infeasible_gamma_is_a_clean_result(digits):
     images, uncertainty, search = digits
     for gamma in (0.8, 1.3):
         found = concentration(
@@ -233,7 +233,7 @@ def test_valid_when_the_held_out_part_agrees():
     assert not concentration(points, uncertainty, gamma=0.55, delta=0.5, **settings).valid
 
 
-def test_same_seed_same_answer_and_image_shape_does_not_matter():
+def test_same_seed_same_estimate_and_image_shape_does_not_matter():
     points, uncertainty = gaussian(100, 12)
     settings = {"risk": 0.1, "gamma": 0.3, "eps": 0.5, "norm": "linf"}
     first = concentration(points, uncertainty, **settings)
@@ -257,7 +257,7 @@ def test_parts_given_from_outside():
         concentration(points, uncertainty, search=rows + 1, **settings)
 
 
-def test_one_point_pieces():
+def test_one_point_components():
     points, uncertainty = gaussian(80, 2)
     found = concentration(points, uncertainty, risk=0.1, gamma=0.0, eps=0.01, norm="l2", delta=0.0)
     assert found.feasible
@@ -275,7 +275,7 @@ def test_one_point_pieces():
     assert few.search.risk.value == 2 / 40
 
 
-def test_fewer_points_than_pieces():
+def test_fewer_points_than_components():
     points, uncertainty = gaussian(6, 2)
     found = concentration(
         points, uncertainty, risk=0.3, gamma=0.0, eps=0.1, norm="l2", components=9
@@ -334,7 +334,7 @@ def test_empty_held_out_region_is_not_valid():
         {"family": "cubes"},
     ],
 )
-def test_settings_out_of_range_are_refused(change):
+def test_settings_out_of_range_raise(change):
     points, uncertainty = gaussian(20, 2)
     settings = {"risk": 0.1, "gamma": 0.0, "eps": 0.1, "norm": "l2"}
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -158,7 +158,7 @@ def test_constant_coordinates_and_equal_points():
     assert found.search.risk.value < 0.5
 
 
-def test_fewer_points_than_pieces_and_than_coordinates():
+def test_fewer_points_than_components_and_than_coordinates():
     points = cloud(6, 20).float()
     settings = {"risk": 0.3, "eps": 0.1, "norm": "l2", "family": "half-spaces", "components": 9}
     for gamma in (0.0, 0.2):

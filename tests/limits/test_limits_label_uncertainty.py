@@ -14,7 +14,7 @@ from surefoot.limits import label_uncertainty, largest_gamma
         ([1.0, 0.0, 0.0], 0, 0.0),  # undisputed
         ([0.5, 0.5, 0.0], 1, 1.0),  # a tie
         ([0.25, 0.75, 0.0], 0, 1.5),  # people prefer another
-        ([0.0, 1.0, 0.0], 0, 2.0),  # nobody agrees
+        ([0.0, 1.0, 0.0], 0, 2.0),  # none agrees
         ([0.5, 0.25, 0.25], 0, 0.75),
     ],
 )
@@ -48,7 +48,7 @@ def test_rounded_rows_stay_in_range():
         ([[1.0, 0.0]], [-1], "must be one integer in"),
     ],
 )
-def test_what_is_no_distribution_is_refused(rows, labels, message):
+def test_what_is_no_distribution_raises(rows, labels, message):
     with pytest.raises(ValueError, match=message):
         label_uncertainty(torch.tensor(rows), torch.tensor(labels))
 
@@ -70,7 +70,7 @@ def test_no_subset_has_more_uncertainty_than_largest_gamma():
 @pytest.mark.parametrize(
     ("values", "risk"), [([], 0.5), ([float("nan"), 1.0], 0.5), ([1.0], 0.0), ([1.0], 1.1)]
 )
-def test_largest_gamma_refuses(values, risk):
+def test_largest_gamma_raises(values, risk):
     with pytest.raises(ValueError, match="must"):
         largest_gamma(torch.tensor(values), risk)
 

@@ -54,7 +54,7 @@ def test_gamma_is_kept_or_out_of_reach():
     assert lumped.largest_gamma == pytest.approx(0.8, abs=1e-6)
 
 
-def test_equal_points_and_fewer_points_than_pieces():
+def test_equal_points_and_fewer_points_than_components():
     equal = concentration(torch.ones(40, 2), torch.zeros(40), **SETTINGS)
     assert not equal.feasible or equal.risk.value == 1.0
     few = concentration(lumps(8), torch.zeros(8), components=20, **SETTINGS)
@@ -62,6 +62,6 @@ def test_equal_points_and_fewer_points_than_pieces():
     assert few.risk.high - few.risk.low > 0.8  # two points report
 
 
-def test_l2_is_refused():
+def test_l2_raises():
     with pytest.raises(ValueError, match=r"`family` 'rectangles'.*balls, half-spaces"):
         concentration(lumps(20), torch.zeros(20), **(SETTINGS | {"norm": "l2"}))

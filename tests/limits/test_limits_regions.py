@@ -32,7 +32,7 @@ def test_the_border_belongs_to_the_region_and_a_nan_does_not():
     assert region.contains(points).tolist() == [True, False, False]
 
 
-def test_blocks_do_not_change_the_answer():
+def test_blocks_do_not_change_the_result():
     points = torch.randn(2 * ROWS + 3, 2, generator=torch.Generator().manual_seed(0))
     region = Balls(torch.zeros(1, 2), torch.ones(1), "linf")
     assert torch.equal(region.contains(points), (points.abs().amax(1) <= 1))

@@ -101,7 +101,7 @@ def test_few_pairs_are_measured_in_l2(monkeypatch, generator):
     assert 1500 <= sum(sizes) < 1.2 * 1500
 
 
-def test_one_class_is_refused():
+def test_one_class_raises():
     with pytest.raises(ValueError, match="2 points, 2 labels of 1 classes"):
         nearest_other_class(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), norm="l2")
     with pytest.raises(ValueError, match="3 labels"):

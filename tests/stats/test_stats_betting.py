@@ -60,14 +60,14 @@ def test_small_variance_pays():
     assert narrow.high - narrow.low < 0.4 * (wide.high - wide.low)
 
 
-def test_no_values_say_nothing():
+def test_no_values_bound_nothing():
     found = mean_interval(np.empty(0), low=-1.0, high=2.0)
     assert math.isnan(found.value)
     assert (found.low, found.high) == (-1.0, 2.0)
 
 
 @pytest.mark.parametrize("values", [[-0.1], [1.1], [math.nan]])
-def test_values_outside_the_range_are_refused(values):
+def test_values_outside_the_range_raise(values):
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         mean_lower_bound(np.array(values), 0.05)
 

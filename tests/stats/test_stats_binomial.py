@@ -44,6 +44,6 @@ def test_p_values_agree_with_scipy_and_no_trial_is_no_evidence():
 
 
 @pytest.mark.parametrize(("k", "n", "alpha"), [(5, 0, 0.1), (5, 10, 0.0), (11, 10, 0.1)])
-def test_impossible_counts_are_refused(k, n, alpha):
+def test_impossible_counts_raise(k, n, alpha):
     with pytest.raises(ValueError, match=r"trials|successes"):
         lower_bound(torch.tensor([float(k)]), n, alpha)

@@ -24,7 +24,7 @@ def test_the_law_is_that_of_a_rounded_gaussian(scale):
     assert chisquare(observed, expected).pvalue > 1e-4
 
 
-def test_the_shortcut_answers_as_the_table_does():
+def test_the_lookup_agrees_with_the_table():
     """All 63 bits against every threshold, one by one."""
     raw = bits((20_000,), 5)
     value = raw >> np.uint64(1)

@@ -56,7 +56,7 @@ def test_unanimous_draws_are_accepted_as_early_as_published(null, first):
 
 
 @pytest.mark.parametrize(("null", "published"), [(0.6915, 69_700), (0.9772, 97_896)])
-def test_the_last_look_asks_hardly_more_than_a_fixed_number_of_draws(null, published):
+def test_the_last_look_needs_hardly_more_than_a_fixed_number_of_draws(null, published):
     boundary = group_sequential(null, 1e-3, 100_000)
     assert boundary.accept[-1] == published
     fixed = binom.isf(1e-3, 100_000, null) + 1
@@ -86,7 +86,7 @@ def test_giving_up_is_rare_where_it_would_be_a_loss_and_leaves_the_level_alone()
 
 
 @pytest.mark.parametrize("bad", [(0.0, 0.1, 10), (1.0, 0.1, 10), (0.5, 0.0, 10), (0.5, 0.1, 0)])
-def test_what_makes_no_test_is_refused(bad):
+def test_what_makes_no_test_raises(bad):
     with pytest.raises(ValueError, match="0 < null < 1"):
         group_sequential(*bad)
 
@@ -97,7 +97,7 @@ def test_one_draw_is_a_test_too():
     assert boundary.accept == (1,)
 
 
-def test_evidence_against_a_share_has_mean_one_at_most_and_grows():
+def test_evidence_against_a_fraction_has_mean_one_at_most_and_grows():
     counts = np.arange(41)
     values = np.exp([log_evidence_below(int(k), 40, 0.7) for k in counts])
     assert (values * binom.pmf(counts, 40, 0.7)).sum() <= 1

@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout: one random draw, or the mean over fixed masks; refused without dropout."""
+"""Monte-Carlo dropout: one random draw, or the mean over fixed masks; an error without dropout."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_each_image_has_its_own_mask_and_the_mean_is_the_net_without_dropout():
     assert bool(((draws.mean(0) - expected).abs() < 5 * spread).all())
 
 
-def test_a_net_that_drops_nothing_is_refused():
+def test_a_net_that_drops_nothing_raises():
     with pytest.raises(ValueError, match="dropout"):
         MCDropout(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0)))
 
@@ -71,7 +71,7 @@ def test_a_mask_is_one_for_all_images_and_anew_for_each_use():
 
 
 @pytest.mark.parametrize("kind", [nn.Dropout2d, nn.Dropout])
-def test_channels_fall_as_a_whole_where_the_layer_says_so(kind):
+def test_channels_are_dropped_as_a_whole_by_layers_of_channels(kind):
     model = DropoutEnsemble(nn.Sequential(kind(0.5), nn.Flatten()), draws=1).eval()
     kept = model.members(torch.ones(1, 64, 3, 3)).view(64, 9) > 0
     whole = (kept.all(1) | ~kept.any(1)).float().mean().item()

@@ -155,7 +155,7 @@ def test_it_trains_on_two_points_at_once_the_same_each_time(moons, tmp_path):
 
 
 @needs_gp
-def test_what_cannot_work_is_refused():
+def test_what_cannot_work_raises():
     with pytest.raises(ValueError, match="draws even"):
         make(draws=3)
     with pytest.raises(ValueError, match="as many images"):

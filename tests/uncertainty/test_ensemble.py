@@ -66,7 +66,7 @@ def test_equal_members_disagree_about_nothing(generator):
     assert torch.allclose(model(images).softmax(1), net(images).softmax(1), atol=1e-6)
 
 
-def test_members_that_are_sure_of_different_labels_share_all_information():
+def test_members_that_are_certain_of_different_labels_share_all_information():
     members = torch.tensor([[[200.0, 0.0]], [[0.0, 200.0]]], requires_grad=True)
     value = mutual_information(members)
     assert value.item() == pytest.approx(1.0, abs=1e-6)
@@ -103,7 +103,7 @@ class Killed(Exception):
     pass
 
 
-def test_a_run_that_was_killed_gives_the_same_ensemble(digits, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_trains_the_same_ensemble(digits, tmp_path, monkeypatch):
     recipe = make_recipe("udp", threat=Threat("linf", 0.2), steps=2, objective="mutual-information")
     training = Training(epochs=3, batch_size=60)
 
@@ -138,7 +138,7 @@ def test_an_ensemble_of_made_nets_knows_how_it_was_made():
     assert Ensemble([torch.nn.Linear(2, 2)]).config is None
 
 
-def test_what_is_no_ensemble_is_refused():
+def test_what_is_no_ensemble_raises():
     net = build(**SMALL)
     for nets in ([], [net, net]):
         with pytest.raises(ValueError, match="weights of their own"):

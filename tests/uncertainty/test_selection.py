@@ -42,7 +42,7 @@ def test_a_risk_by_hand():
     assert (whole.coverage, whole.wrong) == pytest.approx((1.0, 2 / 22))
 
 
-def test_no_threshold_is_a_clear_answer():
+def test_no_threshold_is_a_clear_result():
     scores, wrong = torch.rand(50), torch.ones(50, dtype=torch.bool)
     found = threshold_at_risk(scores, wrong, 0.1, grid=GRID)
     assert found.threshold is None
@@ -66,7 +66,7 @@ RISKS = {
 
 
 @pytest.mark.parametrize("name", RISKS)
-def test_the_risk_is_kept_with_the_asked_probability(name, generator):
+def test_the_risk_is_kept_with_the_stated_probability(name, generator):
     """2,000 validation sets; R(t) is known, and near the asked risk where it counts."""
     chance, truth = RISKS[name]
     risk, alpha, trials, broken, passed = 0.09, 0.1, 2000, 0, 0
@@ -112,7 +112,7 @@ def test_a_grid_starts_where_a_test_can_pass(generator):
         ({"scores": torch.rand(0), "wrong": torch.zeros(0, dtype=torch.bool)}, "alike"),
     ],
 )
-def test_what_cannot_be_tested_is_refused(arguments, match):
+def test_what_cannot_be_tested_raises(arguments, match):
     given = {"scores": torch.rand(5), "wrong": torch.zeros(5, dtype=torch.bool), "risk": 0.1}
     given |= {"grid": GRID} | arguments
     with pytest.raises(ValueError, match=match):
@@ -126,7 +126,7 @@ class Line(nn.Module):
         return torch.cat([8 * images, -8 * images], 1)
 
 
-def test_coverage_of_noisy_copies_is_reached_under_noise_and_that_of_clean_ones_is_not():
+def test_coverage_of_noise_samples_is_reached_under_noise_and_that_of_clean_ones_is_not():
     model, clean = Line(), torch.full((4000, 1), 0.4) + torch.linspace(0, 0.1, 4000).unsqueeze(1)
     samples = noisy(clean[::2], 0.3, seed=1)
     seen = score_of(model, noisy(clean[1::2], 0.3, seed=2), "margin-uncertainty")

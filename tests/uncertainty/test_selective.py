@@ -53,7 +53,7 @@ def test_a_nan_score_counts_as_uncertain():
     assert not bool(accepted(outcomes).any())
 
 
-def test_threshold_accepts_the_asked_share(generator):
+def test_threshold_accepts_the_coverage(generator):
     scores = torch.rand(1000, generator=generator)
     for coverage in (0.5, 0.95, 1.0):
         threshold = threshold_at_coverage(scores, coverage)

@@ -113,7 +113,7 @@ def test_its_own_scores_move_the_way_they_are_pushed(model, images, score):
 
 def test_it_may_reject_by_what_its_members_disagree_about(model, digits, images):
     scores = score_of(model, images, "mutual-information")
-    threshold = threshold_at_coverage(scores, 0.5) + 1e-5  # ties are refused
+    threshold = threshold_at_coverage(scores, 0.5) + 1e-5  # ties are rejected
     selective = Selective(model, "mutual-information", threshold).eval()
     with torch.no_grad():
         outcomes = selective(images)

@@ -77,7 +77,7 @@ def test_it_is_saved_and_reopened_with_its_net(tmp_path, generator):
         assert torch.equal(again(images), model(images))
 
 
-def test_what_cannot_be_tempered_is_refused():
+def test_what_cannot_be_tempered_raises():
     net = torch.nn.Identity()
     with pytest.raises(ValueError, match="net inside"):
         Tempered(Selective(net, "entropy", 0.5), 2.0)

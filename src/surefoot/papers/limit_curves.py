@@ -3,7 +3,6 @@
 Every estimate is kept in a file of its own, so that a killed sweep goes on where it stood.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,10 +10,9 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 import torch
 
-from surefoot.evaluation.identity import identity
-from surefoot.files import write_json
 from surefoot.limits import Estimate, concentration
 from surefoot.limits.split import Rows
+from surefoot.papers.results import kept
 from surefoot.progress import track
 from surefoot.streams import generator
 from surefoot.types import PerExample, Points
@@ -63,16 +61,14 @@ def estimate(
         settings: of `concentration`.
     """
     how = {"data": cloud.name, "calibrated": calibrated, "seed": seed, **settings}
-    path = None if folder is None else folder / f"{identity(how)}.json"
-    if path is not None and path.exists():
-        return json.loads(path.read_text())["found"]
     parts = {} if calibrated else {"search": _half(cloud, seed)}
-    found = concentration(cloud.points, cloud.uncertainty, seed=seed, **parts, **settings)
-    entry = _entry(found)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json({"asked": how, "found": entry}, path)
-    return entry
+    return kept(
+        folder,
+        how,
+        lambda: _entry(
+            concentration(cloud.points, cloud.uncertainty, seed=seed, **parts, **settings)
+        ),
+    )
 
 
 def _half(cloud: Cloud, seed: int) -> Rows:

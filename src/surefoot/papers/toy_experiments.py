@@ -1,19 +1,20 @@
 """Toys in the plane, where accuracy, margins and boundaries are known exactly."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from surefoot.data import Data, load
-from surefoot.files import write_whole
 from surefoot.models import build
 from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_grid
 from surefoot.papers.experiment import (
     Outcome,
     Published,
 )
+from surefoot.papers.results import kept
 from surefoot.papers.toys.suite import Cell, panel, panels, run
 from surefoot.progress import track
 from surefoot.streams import own_randomness
@@ -35,7 +36,7 @@ def plane(
     """Train every cell with several seeds; intervals span the seeds.
 
     Args:
-        folder: receives one CSV file a cell, so that a killed run goes on.
+        folder: keeps the figures of each cell, so that a killed run goes on.
         seed: the first one.
         cells: toys and recipes.
         drawn: cells whose boundaries and oscillations are drawn.
@@ -44,11 +45,17 @@ def plane(
     """
     compared = []
     for cell in track(cells, "toys", len(cells)):
-        frame = _measured(folder, cell, range(seed, seed + seeds), updates)
+        how = {"seeds": range(seed, seed + seeds), "updates": updates}
+        found = kept(
+            folder / "cells",
+            {**asdict(cell), "first": seed, "seeds": seeds, "updates": updates},
+            lambda cell=cell, how=how: run([cell], **how).to_dict("records"),
+        )
+        frame = pd.DataFrame(found)
         row = f"{cell.method} {cell.eps:g}" if cell.eps else cell.method
         for column, name in FIGURES.items():
-            found, figure = frame[column], f"{cell.toy}: {name}"
-            ours, low, high = found.mean(), found.min(), found.max()
+            values, figure = frame[column], f"{cell.toy}: {name}"
+            ours, low, high = values.mean(), values.min(), values.max()
             compared.append(Published(row, figure, None, ours, low, high))
     shown = panels(drawn, seed=seed, updates=updates)
     figures = {
@@ -56,18 +63,6 @@ def plane(
         "oscillation": partial(oscillation_grid, shown),
     }
     return Outcome(compared, figures=figures)
-
-
-def _measured(folder: Path, cell: Cell, seeds: range, updates: int) -> pd.DataFrame:
-    """Train and measure a cell, or read what an earlier call has left."""
-    name = f"{cell.toy}-{cell.method}-{cell.eps:g}-{seeds.start}-{seeds.stop}-{updates}.csv"
-    path = folder / name
-    if path.exists():
-        return pd.read_csv(path)
-    frame = run([cell], seeds=seeds, updates=updates)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, frame.to_csv(index=False).encode())
-    return frame
 
 
 def gaussian_process(

@@ -66,15 +66,20 @@ def main(options: Options) -> None:
         folder=options.folder,
         name="resnet20",
     )
-    attack = record.header["attack"]
+    attack = record.header.attack
     row = {
         "clean_all": right / len(data),
         "points": options.points,
         "clean": metrics.clean_accuracy(record).value,
         "robust": {f"{r * 255:g}/255": metrics.attacked_accuracy(record, r).value for r in radii},
         "by": record.rows["attack"].value_counts().to_dict(),
-        "attack": {key: attack[key] for key in ("name", "forwards", "backwards", "seconds")},
-        "warnings": record.header["warnings"],
+        "attack": {
+            "name": attack.name,
+            "forwards": attack.work.forwards,
+            "backwards": attack.work.backwards,
+            "seconds": attack.work.seconds,
+        },
+        "warnings": list(record.header.warnings),
         "seed": 0,
     }
     rows.append("resnet20", row)

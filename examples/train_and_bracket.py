@@ -56,6 +56,6 @@ for record in records:
     certified = metrics.certified_accuracy(record, THREAT.eps)
     attacked = metrics.attacked_accuracy(record, THREAT.eps)
     clean = metrics.clean_accuracy(record)
-    name = record.header["name"]
+    name = record.header.name
     print(f"{name:<14}{certified.value:>10.1%}{attacked.value:>10.1%}{clean.value:>8.1%}")
 print(f"page: {page}")

@@ -7,7 +7,7 @@ in one picture. Names are imported when they are first used, so that `import sur
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from surefoot.version import __version__ as __version__
 
 _HOMES = {
     "Threat": "threat",

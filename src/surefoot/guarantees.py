@@ -16,7 +16,7 @@ Daeubener et al. 2024 (label or uncertain). Not here: finite samples (`certify.s
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -26,6 +26,41 @@ from surefoot.stats import bisection
 from surefoot.types import Labels, Model, Outcomes, Pairwise, PerAlternative, Sets, rejects
 
 Quantifier = Literal["every", "some"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What records keep of a guarantee, and what those who read them need to know of it.
+
+    Args:
+        name: of its class.
+        statement: what does not change.
+        set_valued: see `Guarantee`, as the next two.
+        counts_rejection_as_right: ditto.
+        conflict_distance: ditto.
+        settings: its fields: `k`, `groups`.
+    """
+
+    name: str
+    statement: str
+    set_valued: bool
+    counts_rejection_as_right: bool
+    conflict_distance: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if type(self.settings.get("k", 1)) is not int or not all(
+            isinstance(group, list | tuple) and all(type(member) is int for member in group)
+            for group in self.settings.get("groups", ())
+        ):
+            raise ValueError(
+                f"k must be a whole number and groups lists of them; found {self.settings}"
+            )
+
+    @property
+    def title(self) -> str:
+        """Return the name, with k where it has one: `TopK(2)`."""
+        return f"{self.name}({self.settings['k']})" if "k" in self.settings else self.name
 
 
 class Guarantee(ABC):
@@ -46,16 +81,16 @@ class Guarantee(ABC):
     conflict_distance: int | None = None
     statement: str = "a set of outcomes, as its class defines it, does not change"
 
-    def describe(self) -> dict[str, Any]:
-        """Return what records keep, and what those who read them need to know of it, as JSON."""
-        return {
-            "name": type(self).__name__,
-            "statement": self.statement.format(**vars(self)),
-            "set_valued": self.set_valued,
-            "counts_rejection_as_right": self.counts_rejection_as_right,
-            "conflict_distance": self.conflict_distance,
-            **vars(self),
-        }
+    def describe(self) -> Description:
+        """Return what records keep."""
+        return Description(
+            type(self).__name__,
+            self.statement.format(**vars(self)),
+            self.set_valued,
+            self.counts_rejection_as_right,
+            self.conflict_distance,
+            dict(vars(self)),
+        )
 
     def right(self, sets: Sets, labels: Labels, outcomes: Outcomes) -> Sets:
         """Return the alternatives that make an example of this label count as right."""

@@ -61,10 +61,10 @@ def test_train_and_evaluate_leave_model_record_and_page(run):
     assert names >= {"record.csv", "record.json", "report.html", "report.md"}
     record = read(run)
     assert len(record) == 30
-    assert record.header["radii"] == [0.1, 0.2]
-    assert record.header["certificate"]["method"] == "lipschitz"
-    assert record.header["certificate"]["layers"]
-    assert record.header["command"].startswith("surefoot ")
+    assert record.header.radii == (0.1, 0.2)
+    assert record.header.certificate.method == "lipschitz"
+    assert record.header.certificate.layers
+    assert record.header.command.startswith("surefoot ")
 
 
 @pytest.mark.parametrize("recipe", ["standard", "pgd", "udp", "noise"])
@@ -114,7 +114,7 @@ def test_attack_and_certify_for_every_guarantee(claim, run, tmp_path, capsys):
     assert re.search(r"0\.2 .*% \[.*│ +- │ +- │", printed)  # nothing attacked, no limit
     attack, certificates = read(tmp_path / "attack"), read(tmp_path / "certificates")
     assert attack.rows["certified"].isna().all()
-    assert certificates.header["attack"] is None
+    assert certificates.header.attack is None
     assert certificates.rows["certified"].notna().all()
 
 

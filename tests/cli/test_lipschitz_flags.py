@@ -36,7 +36,7 @@ def test_rejection_by_leads_is_certified_and_attacked(net, how, tmp_path):
         f" --norm l2 --eps 0.1 --count 20 --steps 5 --float64 --folder {tmp_path}".split()
     )
     record = read(tmp_path)
-    assert record.header["certificate"]["arithmetic"] == "float64"
+    assert record.header.certificate.arithmetic == "float64"
     assert (record.rows["certified"] > 0).any()
     assert (record.rows["certified"] <= record.rows["attacked"] + 1e-9).all()
 

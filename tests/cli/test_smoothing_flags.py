@@ -29,7 +29,7 @@ def test_decisions_take_fewer_copies_and_certify_as_much(net, norm, tmp_path):
         before = metrics.certified_accuracy(full, radius).value
         assert abs(metrics.certified_accuracy(decided, radius).value - before) <= 0.15
     assert metrics.certified_accuracy(decided, float(eps)).value > 0.5
-    assert decided.header["certificate"]["decided"]
+    assert decided.header.certificate.decided
 
 
 def test_only_smoothing_decides(net, tmp_path, capsys):
@@ -60,7 +60,7 @@ def test_other_ways_to_a_certificate(net, tmp_path):
         record = read(tmp_path / name)
         assert metrics.certified_accuracy(record, 0.1).value > 0.3
     assert read(tmp_path / "near").rows["samples"].min() < 1100
-    assert read(tmp_path / "half").header["certificate"]["rule"] == "majority"
+    assert read(tmp_path / "half").header.certificate.rule == "majority"
 
 
 @pytest.mark.parametrize("flags", ["--tolerance 0.1", "--rule majority", "--levels 255"])
@@ -76,7 +76,7 @@ def test_a_seed_from_the_system_is_told_stored_and_repeatable(net, tmp_path, cap
         " --count 8 --n-certify 300"
     ).split()
     main([*shared, "--seed", "random", "--folder", str(tmp_path / "one")])
-    seed = read(tmp_path / "one").header["config"]["seed"]
+    seed = read(tmp_path / "one").header.config["seed"]
     assert seed > 2**20
     assert f"--seed {seed} to go on" in capsys.readouterr().out
     main([*shared, "--seed", str(seed), "--folder", str(tmp_path / "two")])

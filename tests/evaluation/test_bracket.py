@@ -15,7 +15,7 @@ from surefoot.certify import lipschitz
 from surefoot.certify.lipschitz import certificate
 from surefoot.data import Data, load
 from surefoot.evaluation import Contradiction, Plain, Smoothed, bracket, metrics, read
-from surefoot.evaluation.attack_sweep import AttackSweep
+from surefoot.evaluation.attack_sweep import Target, attack_grid, refine, start
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build, open_model
 from surefoot.threat import Threat
@@ -77,7 +77,7 @@ def test_certified_attacked_clean_in_this_order_at_every_radius(
             assert (certified.value if certified else 0.0) <= attacked <= last
             last = attacked
         assert metrics.contradictions(record) == []
-        assert (record.header["certificate"] is None) == (certified is None)
+        assert (record.header.certificate is None) == (certified is None)
 
 
 def test_plain_local_figures_are_the_textbook_ones(digits, smooth_net):
@@ -229,7 +229,7 @@ def test_the_vote_of_a_majority_is_attacked_and_certified(digits, smooth_net, gu
     assert bool(fell.any())
     assert not (record.rows["certified"] >= record.rows["nearest"])[fell].any()
     assert record.rows["certified"].max() > 0
-    assert record.header["certificate"]["rule"] == "majority"
+    assert record.header.certificate.rule == "majority"
     with pytest.raises(ValueError, match="may reject"):
         Smoothed(Vote(smooth_net, 0.2, rule="majority"))
 
@@ -273,9 +273,7 @@ def test_radii_that_no_sample_can_certify_are_named(digits, smooth_net):
     record = bracket(
         classifier, digits.first(5), guarantee=Local(), threat=Threat("l2", 0.9), attack=False
     )
-    assert any(
-        "largest certifiable l2 radius is 0.29" in text for text in record.header["warnings"]
-    )
+    assert any("largest certifiable l2 radius is 0.29" in text for text in record.header.warnings)
 
 
 @pytest.mark.parametrize("radii", [(-1.0,), (float("nan"),), (float("inf"),)])
@@ -293,9 +291,9 @@ def test_skipping_what_is_certified_changes_no_figure_and_saves_passes(
     whole = bracket(classifier, digits, **arguments)
     quick = bracket(classifier, digits, skip_certified=True, **arguments)
     assert (quick.rows["attacked"] == whole.rows["attacked"]).all()
-    assert quick.header["attack"]["forwards"] < whole.header["attack"]["forwards"] / 2
-    assert quick.header["attack"]["skipped_certified"] > 0
-    assert whole.header["attack"]["skipped_certified"] == 0
+    assert quick.header.attack.work.forwards < whole.header.attack.work.forwards / 2
+    assert quick.header.attack.work.skipped_certified > 0
+    assert whole.header.attack.work.skipped_certified == 0
 
 
 class EvenVote(nn.Module):
@@ -338,8 +336,8 @@ def test_masked_gradients_are_reported(digits, smooth_net):
     arguments = {"guarantee": Local(), "threat": Threat("linf", 0.1)}
     masked = bracket(Plain(Rounded(smooth_net), steps=2), digits, **arguments)
     plain = bracket(Plain(smooth_net, steps=2), digits, **arguments)
-    assert any("no usable gradient" in text for text in masked.header["warnings"])
-    assert not any("no usable gradient" in text for text in plain.header["warnings"])
+    assert any("no usable gradient" in text for text in masked.header.warnings)
+    assert not any("no usable gradient" in text for text in plain.header.warnings)
 
 
 class Random(nn.Module):
@@ -356,11 +354,11 @@ def test_random_answers_and_train_mode_are_reported(digits, smooth_net):
     arguments = {"guarantee": Local(), "threat": Threat("linf", 0.1)}
     torch.manual_seed(0)
     doubtful = Random(smooth_net).train()
-    said = bracket(Plain(doubtful, steps=2), digits.first(20), **arguments).header["warnings"]
+    said = bracket(Plain(doubtful, steps=2), digits.first(20), **arguments).header.warnings
     assert any("answers at random" in text for text in said)
     assert any("train mode" in text for text in said)
     smooth_net.eval()
-    said = bracket(Plain(smooth_net, steps=2), digits.first(20), **arguments).header["warnings"]
+    said = bracket(Plain(smooth_net, steps=2), digits.first(20), **arguments).header.warnings
     assert not any("random" in text or "train mode" in text for text in said)
 
 
@@ -391,7 +389,7 @@ def test_a_kill_while_saving_leaves_no_record_of_two_runs(
     assert set(again.counterexamples.get("index", torch.empty(0)).tolist()) == set(
         record.counterexamples.get("index", torch.empty(0)).tolist()
     )
-    assert first.header["identity"] != record.header["identity"]
+    assert first.header.identity != record.header.identity
 
 
 def plant(monkeypatch, wrong_at_alpha):
@@ -477,9 +475,9 @@ def test_the_header_is_plain_json_and_says_what_the_figures_rest_on(digits, smoo
         guarantee=Affinity(((0, 1),)),
         threat=Threat("linf", 0.01),
     )
-    header = json.loads(json.dumps(record.header))
+    header = json.loads(json.dumps(record.header.as_json()))
     assert header["guarantee"]["name"] == "Affinity"
-    assert header["guarantee"]["groups"] == [[0, 1]]
+    assert header["guarantee"]["settings"]["groups"] == [[0, 1]]
     assert header["certificate"]["alpha"] == 1e-3
     assert header["model"]["classifier"] == "vote"
     assert header["limit"] == []  # no limit is known for sets
@@ -497,12 +495,12 @@ def test_the_limit_rests_on_the_errors_of_the_model_and_never_rises_with_the_rad
         radii=RADII,
         attack=False,
     )
-    values = [entry["robustness"]["value"] for entry in record.header["limit"]]
+    values = [part.robustness.value for part in record.header.limit]
     assert len(values) == 4
     assert values == sorted(values, reverse=True)
     errors = 1 - metrics.clean_accuracy(record).value
-    assert record.header["limit"][0]["demanded_risk"] == pytest.approx(errors, abs=0.03)
-    assert record.header["attack"] is None
+    assert record.header.limit[0].demanded_risk == pytest.approx(errors, abs=0.03)
+    assert record.header.attack is None
     assert metrics.attacked_accuracy(record, 0.5) == metrics.clean_accuracy(record)
 
 
@@ -604,9 +602,9 @@ def test_a_vote_under_whole_number_noise_is_attacked_up_to_grey(rule, smooth_net
     vote = Vote(Selective(smooth_net, "entropy", 0.8), 0.2, data.levels, rule)
     classifier = Smoothed(vote, n_certify=500, search=QUICK)
     record = bracket(classifier, data, guarantee=Local(), threat=Threat("l2", 0.5))
-    assert record.header["certificate"]["tv_error"] > 0
+    assert record.header.certificate.tv_error > 0
     assert record.rows["certified"].max() > 0
-    assert record.header["attack"]["grey"] > 0
+    assert record.header.attack.work.grey > 0
 
 
 def test_a_counterexample_inside_a_certificate_is_settled_wherever_the_ball_ends(monkeypatch):
@@ -620,12 +618,10 @@ def test_a_counterexample_inside_a_certificate_is_settled_wherever_the_ball_ends
     )  # no counterexample turns out real
     images, sets = torch.tensor([[0.55]]), torch.tensor([[[True, False]]])
     certified = torch.tensor([[0.46]], dtype=torch.float64)
-    fall = AttackSweep(
-        Plain(model, steps=10), images, sets, certified, Local(), Threat("l2", 0.5), None
-    )
-    fall.attack(0.5)
-    fall.approach()
-    assert fall.certified.item() < fall.nearest.item()
+    target = Target(Plain(model, steps=10), images, sets, Local(), Threat("l2", 0.5))
+    sweep = refine(target, attack_grid(target, start(target, certified), [0.5]))
+    assert sweep.certified.item() < sweep.nearest.item()
+    assert certified.item() == 0.46  # what came in is untouched
 
 
 def test_a_decided_radius_counts_as_certified_at_that_radius(digits, smooth_net):

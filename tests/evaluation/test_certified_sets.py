@@ -8,9 +8,11 @@ import pytest
 import torch
 from oracles import exact_pairwise, random_linear
 
+from made_header import made_header
 from surefoot.data import Data
 from surefoot.evaluation import Plain, Record, bracket, metrics
 from surefoot.evaluation import certified_sets as figure
+from surefoot.evaluation.header import AttackPart, LipschitzPart, Work
 from surefoot.evaluation.record import join_radii, join_sets
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build
@@ -29,12 +31,8 @@ def make(sets, radii, labels, *, classes=4, guarantee=THREE):
         rows[column] = 0.0
     for column in ("accepted", "certified_accepted", "clean", "set", "attack"):
         rows[column] = ""
-    header = {
-        "data": {"classes": [f"c{place}" for place in range(classes)]},
-        "guarantee": guarantee.describe(),
-        "certificate": {"method": "lipschitz"},
-    }
-    return Record(rows, header)
+    parts = {"classes": classes, "guarantee": guarantee, "certificate": LipschitzPart()}
+    return Record(rows, made_header(len(rows), **parts))
 
 
 #                 right alone | right in the pair | wrong alone, right pair | nothing | wrong
@@ -224,17 +222,18 @@ def test_cross_check_counts_attacks_inside_certified_radii():
         attacked=[np.inf, 0.3, 0.2, 0.2, 0.6],
         nearest=[np.inf, 0.3, 0.2, 0.2, 0.6],
     )
-    record = Record(rows, {"radii": [0.2, 0.3, 0.6], "attack": {"skipped_certified": 0}})
+    attack = AttackPart("made", work=Work())
+    record = Record(rows, made_header(5, radii=(0.2, 0.3, 0.6), attack=attack))
     found = metrics.cross_check(record)
     assert found is not None
     # radius .2: rows 0, 1 and 4; .3: rows 0 and 4; .6: row 4
     assert (found.inside, found.refuted, found.both) == (6, 1, 3)
     assert found.ratio == pytest.approx(1.2)
     assert found.least == 1.0
-    skipping = {"radii": [0.2], "attack": {"skipped_certified": 3}}
-    skipped = metrics.cross_check(Record(rows, skipping))
+    attack = AttackPart("made", work=Work(skipped_certified=3))
+    skipped = metrics.cross_check(Record(rows, made_header(5, radii=(0.2,), attack=attack)))
     assert skipped is not None
     assert skipped.inside == 0
-    assert metrics.cross_check(Record(rows, {"radii": [0.2], "attack": None})) is None
+    assert metrics.cross_check(Record(rows, made_header(5, radii=(0.2,)))) is None
     uncertified = rows.assign(certified=NAN)
     assert metrics.cross_check(Record(uncertified, record.header)) is None

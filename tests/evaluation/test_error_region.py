@@ -1,20 +1,25 @@
 """Error regions beside random balls, gap_to_limit, abstention: hand-made records, brute force."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from made_header import made_header
 from surefoot.data import Data
 from surefoot.evaluation import Record
+from surefoot.evaluation.header import AttackPart, LimitPart
 from surefoot.evaluation.studies.abstention import abstention, areas, at_quantiles
 from surefoot.evaluation.studies.error_region import error_region, random_balls, wrong
 from surefoot.papers.gap_to_limit import gap_to_limit
+from surefoot.stats import Interval
 
 INF, NAN = float("inf"), float("nan")
 
 
-def make(clean, header=None, **columns):
+def make(clean, limit=(), attack=AttackPart("hand"), **columns):  # noqa: B008
     count = len(clean)
     rows = {
         "index": range(count),
@@ -36,7 +41,7 @@ def make(clean, header=None, **columns):
     }
     return Record(
         pd.DataFrame(rows | columns),
-        {"name": "net", "attack": {"name": "hand"}, "limit": []} | (header or {}),
+        made_header(count, attack=attack, limit=limit),
     )
 
 
@@ -95,14 +100,13 @@ def test_no_errors_no_region_and_wrong_lengths_are_refused():
 
 
 def entry(value, radius=0.5, **changes):
-    robustness = {"value": value, "low": value - 0.05, "high": value + 0.05}
-    found = {"radius": radius, "feasible": True, "valid": True, "robustness": robustness}
-    return found | changes
+    part = LimitPart(radius, feasible=True, valid=True, demanded_risk=0.1, gamma=0.0)
+    return replace(part, robustness=Interval(value, value - 0.05, value + 0.05), **changes)
 
 
 def test_headroom_is_limit_minus_attacked_and_names_both_kinds():
     clean = [True] * 8 + [False] * 2
-    record = make(clean, {"limit": [entry(0.9)]}, attacked=[INF] * 4 + [0.3] * 4 + [0.0] * 2)
+    record = make(clean, (entry(0.9),), attacked=[INF] * 4 + [0.3] * 4 + [0.0] * 2)
     (found,) = gap_to_limit(record)
     assert found.attacked.value == 0.4
     assert found.unexplained == pytest.approx(0.5)
@@ -110,12 +114,12 @@ def test_headroom_is_limit_minus_attacked_and_names_both_kinds():
     assert not found.crossed
     assert "(error region)" in found.text()
     assert "(label at x)" in found.text()
-    above = make([True] * 200, {"limit": [entry(0.5, valid=False)]})
+    above = make([True] * 200, (entry(0.5, valid=False),))
     assert gap_to_limit(above)[0].crossed
     assert "not valid" in gap_to_limit(above)[0].text()
-    missing = entry(0.5, feasible=False, robustness=None)
-    assert gap_to_limit(make(clean, {"limit": [missing]})) == []
-    unattacked = gap_to_limit(make(clean, {"limit": [entry(0.9)], "attack": None}))[0]
+    missing = replace(entry(0.5), feasible=False, robustness=None)
+    assert gap_to_limit(make(clean, (missing,))) == []
+    unattacked = gap_to_limit(make(clean, (entry(0.9),), None))[0]
     assert unattacked.unexplained is None
 
 

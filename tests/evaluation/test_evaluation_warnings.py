@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from oracles import Linear
 from torch import nn
 
 from surefoot.attacks import VoteSearch
+from surefoot.attacks.counted import Cost
 from surefoot.data import Data
-from surefoot.evaluation import Plain, Smoothed, bracket, limit, metrics
+from surefoot.evaluation import Plain, Smoothed, bracket, data_limits, metrics
 from surefoot.evaluation import warnings as evaluation_warnings
+from surefoot.evaluation.header import AttackPart, Work
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import LabelOrUncertain, Local, TopK
 from surefoot.models import Double, build
@@ -54,7 +57,7 @@ def evaluate(classifier, data, *, guarantee=None, norm="linf", eps=EPS, radii=RA
 
 
 def warnings_of(*arguments, **more):
-    return evaluate(*arguments, **more).header["warnings"]
+    return evaluate(*arguments, **more).header.warnings
 
 
 def any_says(words, found):
@@ -71,23 +74,23 @@ def test_an_honest_net_gives_no_warning(norm):
         eps=scale * EPS,
         radii=[scale * radius for radius in RADII],
     )
-    summary = record.header["attack"]
-    assert record.header["warnings"] == []
-    assert summary["retried"] > 20  # the checks had something to look at
-    assert summary["missed"] == 0
-    assert summary["grey"] > 10
-    assert summary["grey_stood"] == 0
+    work = record.header.attack.work
+    assert record.header.warnings == ()
+    assert work.retried > 20  # the checks had something to look at
+    assert work.missed == 0
+    assert work.grey > 10
+    assert work.grey_stood == 0
 
 
 def test_an_honest_vote_gives_no_warning():
     classifier = Smoothed(Vote(brightness(), 0.02), n_certify=2000, search=QUICK)
     record = evaluate(classifier, flat_data(100), radii=[0.01], eps=0.05)
-    summary = record.header["attack"]
-    assert summary["retried"] > 2
-    assert summary["missed"] == 0
-    assert summary["grey"] > 2
-    assert summary["grey_stood"] == 0
-    assert not any_says("attack", record.header["warnings"])
+    work = record.header.attack.work
+    assert work.retried > 2
+    assert work.missed == 0
+    assert work.grey > 2
+    assert work.grey_stood == 0
+    assert not any_says("attack", record.header.warnings)
 
 
 class Softmax(nn.Module):
@@ -103,8 +106,8 @@ def test_probabilities_give_a_warning_and_the_figures_those_of_the_model():
     data = flat_data(40)
     logits = evaluate(Plain(brightness(), steps=10), data)
     fractions = evaluate(Plain(Softmax(brightness()), steps=10), data)
-    assert any_says("rows that sum to one", fractions.header["warnings"])
-    assert not any_says("rows that sum to one", logits.header["warnings"])
+    assert any_says("rows that sum to one", fractions.header.warnings)
+    assert not any_says("rows that sum to one", logits.header.warnings)
     assert (fractions.rows["attacked"] == logits.rows["attacked"]).all()
 
 
@@ -114,7 +117,7 @@ def test_certificates_of_a_vote_of_probabilities_hold():
         evaluate(Smoothed(Vote(net, 0.1), n_certify=500), data, norm="l2", attack=False)
         for net in (Softmax(brightness()), brightness())
     ]
-    assert any_says("rows that sum to one", votes[0].header["warnings"])
+    assert any_says("rows that sum to one", votes[0].header.warnings)
     assert (votes[0].rows["certified"] == votes[1].rows["certified"]).all()
     assert votes[0].rows["certified"].max() > 0
 
@@ -156,7 +159,7 @@ def bright_data(count):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_an_attack_that_misses_grey_is_reported(norm):
     record = evaluate(Plain(Island(0.05), steps=5), bright_data(40), norm=norm)
-    assert any_says("left 32 of 32 claims standing", record.header["warnings"])
+    assert any_says("left 32 of 32 claims standing", record.header.warnings)
 
 
 def test_an_attack_on_a_vote_that_misses_grey_is_reported():
@@ -168,8 +171,8 @@ def test_an_attack_on_a_vote_that_misses_grey_is_reported():
 def test_fixed_steps_grow_with_the_ball_that_reaches_grey():
     attack = Plain(brightness(), steps=10, protocol="pgd", step_size=0.01)
     record = evaluate(attack, flat_data(100), eps=0.03, radii=[0.02])
-    assert record.header["attack"]["grey"] > 10
-    assert record.header["warnings"] == []
+    assert record.header.attack.work.grey > 10
+    assert record.header.warnings == ()
 
 
 def test_fixed_steps_that_cannot_cross_the_ball_are_reported():
@@ -181,8 +184,8 @@ def test_fixed_steps_that_cannot_cross_the_ball_are_reported():
 def test_a_model_that_is_right_everywhere_may_stand_at_any_radius():
     record = evaluate(Plain(Island(0.0), steps=5), bright_data(40))
     assert metrics.attacked_accuracy(record, EPS).value == 1
-    assert record.header["attack"]["grey"] == 0
-    assert not any_says("grey", record.header["warnings"])
+    assert record.header.attack.work.grey == 0
+    assert not any_says("grey", record.header.warnings)
 
 
 def test_grey_is_not_looked_at_without_an_attack():
@@ -204,12 +207,12 @@ def test_an_attack_that_is_not_monotone_in_eps_is_reported():
     data = Data("centre", images, torch.zeros(40, dtype=torch.long), ("a", "b"))
     record = evaluate(Plain(Moat(), steps=20), data, radii=[0.06], eps=0.45)
     assert metrics.attacked_accuracy(record, 0.06).value == 0
-    assert any_says("of 32 examples that fell at a smaller", record.header["warnings"])
+    assert any_says("of 32 examples that fell at a smaller", record.header.warnings)
 
 
 def test_a_single_radius_has_nothing_to_try_again():
-    summary = evaluate(Plain(brightness(), steps=5), flat_data(40), radii=None).header["attack"]
-    assert (summary["retried"], summary["missed"]) == (0, 0)
+    work = evaluate(Plain(brightness(), steps=5), flat_data(40), radii=None).header.attack.work
+    assert (work.retried, work.missed) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -239,9 +242,9 @@ def test_a_detector_that_claims_more_than_its_net_can_at_half_the_radius_is_repo
     arguments = {"guarantee": LabelOrUncertain(), "eps": 0.2, "radii": None}
     record = evaluate(Plain(detector, steps=5), data, **arguments)
     assert metrics.accepted_and_right(record, 0.2)[0].value == 1
-    assert any_says("with rejection at radius 0.2 the claim is 100.0%", record.header["warnings"])
+    assert any_says("with rejection at radius 0.2 the claim is 100.0%", record.header.warnings)
     record = evaluate(Plain(detector, steps=5), data, eps=0.2, radii=None)
-    assert not any_says("with rejection", record.header["warnings"])  # refusals count as errors
+    assert not any_says("with rejection", record.header.warnings)  # refusals count as errors
 
 
 def test_an_honest_detector_claims_exactly_what_its_net_can_at_half_the_radius():
@@ -255,7 +258,7 @@ def test_an_honest_detector_claims_exactly_what_its_net_can_at_half_the_radius()
     known = evaluation_warnings.without_rejection(detector, images, labels, Threat("linf", 2 * EPS))
     assert 0.3 < claim.value < 0.7
     assert claim.value == pytest.approx(known.value, abs=0.02)
-    assert record.header["warnings"] == []
+    assert record.header.warnings == ()
 
 
 def test_what_is_published_may_stand_for_what_is_known():
@@ -280,14 +283,14 @@ class HalfMasked(nn.Module):
 def test_costs_are_summed_over_radii_and_shards_and_judged_once():
     classifier = Plain(HalfMasked(brightness()), steps=3)
     record = evaluate(classifier, flat_data(520))
-    summary = record.header["attack"]
-    assert summary["retried"] == 32  # once, not once a shard
-    costs = summary["costs"]
-    for what in ("forwards", "backwards"):
-        assert sum(cost[what] for cost in costs.values()) == summary[what]
+    work = record.header.attack.work
+    assert work.retried == 32  # once, not once a shard
+    costs = work.costs
+    assert sum(cost.forwards for cost in costs.values()) == work.forwards
+    assert sum(cost.backwards for cost in costs.values()) == work.backwards
     fell = (record.rows["attacked"] > 0) & (record.rows["attacked"] <= EPS)
-    assert sum(cost["found"] for cost in costs.values()) == fell.sum()
-    said = [text for text in record.header["warnings"] if "zero or not finite" in text]
+    assert sum(cost.found for cost in costs.values()) == fell.sum()
+    said = [text for text in record.header.warnings if "zero or not finite" in text]
     assert len(said) == 1
     assert "apgd-soft" in said[0]
 
@@ -312,26 +315,21 @@ def test_a_resumed_run_says_what_an_undisturbed_one_says(tmp_path, monkeypatch):
         evaluate(classifier, data, folder=tmp_path)
     resumed = evaluate(classifier, data, folder=tmp_path)
     assert worked == [0, 250, 250, 500]
-    assert resumed.header["warnings"] == whole.header["warnings"]
-    assert without_seconds(resumed.header["attack"]) == without_seconds(whole.header["attack"])
+    assert resumed.header.warnings == whole.header.warnings
+    assert without_seconds(resumed.header.attack.work) == without_seconds(whole.header.attack.work)
 
 
-def without_seconds(summary):
-    return {
-        name: without_seconds(value) if isinstance(value, dict) else value
-        for name, value in summary.items()
-        if name != "seconds"
-    }
+def without_seconds(work):
+    costs = {name: replace(cost, seconds=0.0) for name, cost in work.costs.items()}
+    return replace(work, seconds=0.0, costs=costs)
 
 
 def test_a_black_box_that_wins_is_said_of_the_sum():
-    cost = {"forwards": 1, "backwards": 0, "seconds": 0.1, "blind": 0, "found": 2}
-    checks = dict.fromkeys(("retried", "missed", "grey", "grey_stood"), 0)
-    summary = {"costs": {"square": cost}, **checks}
+    work = Work(costs={"square": Cost(forwards=1, seconds=0.1, found=2)})
     assert any_says(
-        "square, without gradients, broke 2 of 900", evaluation_warnings.of_attack(summary, 900)
+        "square, without gradients, broke 2 of 900", evaluation_warnings.of_attack(work, 900)
     )
-    assert evaluation_warnings.of_attack(summary, 1000) == []
+    assert evaluation_warnings.of_attack(work, 1000) == []
 
 
 def test_round_off_beyond_the_box_is_named_and_data_clamp_it():
@@ -376,7 +374,7 @@ def test_radii_lost_to_rounding_are_named_and_double_precision_keeps_them():
             attack=False,
             limits=False,
         )
-        found[name] = [text for text in record.header["warnings"] if "rounding" in text]
+        found[name] = [text for text in record.header.warnings if "rounding" in text]
     assert "--float64" in found["float32"][0]
     assert not found["float64"]
 
@@ -386,14 +384,14 @@ def test_nothing_lies_above_the_proven_ceiling():
     images = torch.rand(10, 4).repeat(2, 1)
     data = Data("twins", images, torch.arange(20) // 10, ("a", "b"))
     record = evaluate(Plain(Linear(torch.ones(2, 4))), data, norm="l2", attack=False)
-    entry = record.header["ceiling"][-1]
-    assert entry["value"] == pytest.approx(0.5)
-    assert entry["conflicts"] == 10
-    assert metrics.ceiling(record, entry["radius"]) == entry["value"]
-    assert metrics.upper_end(record, entry["radius"]) <= 0.5
-    assert not [text for text in record.header["warnings"] if "ceiling" in text]
+    part = record.header.ceiling[-1]
+    assert part.value == pytest.approx(0.5)
+    assert part.conflicts == 10
+    assert metrics.ceiling(record, part.radius) == part.value
+    assert metrics.upper_end(record, part.radius) <= 0.5
+    assert not [text for text in record.header.warnings if "ceiling" in text]
     rows = record.rows.assign(clean=True, certified=9.0, attacked=np.inf)
-    planted = Record(rows, record.header | {"attack": {"name": "none"}})
+    planted = Record(rows, replace(record.header, attack=AttackPart("none")))
     certified, attacked = evaluation_warnings.above_ceiling(planted)[-2:]
     assert "certificate is unsound" in certified
     assert "attack missed" in attacked
@@ -403,11 +401,11 @@ def test_sets_have_no_ceiling_and_rejection_has_a_higher_one():
     images = torch.tensor([[0.0], [0.3]])
     data = Data("pair", images, torch.tensor([0, 1]), ("a", "b"))
     threat = Threat("l2", 0.2)
-    assert limit.ceilings(data, TopK(1), threat, [0.2]) == []
-    (close,) = limit.ceilings(data, Local(), threat, [0.2])
-    (apart,) = limit.ceilings(data, LabelOrUncertain(), threat, [0.2])
-    assert close["value"] == pytest.approx(0.5)
-    assert apart["value"] == 1.0
+    assert data_limits.ceilings(data, TopK(1), threat, [0.2]) == ()
+    (close,) = data_limits.ceilings(data, Local(), threat, [0.2])
+    (apart,) = data_limits.ceilings(data, LabelOrUncertain(), threat, [0.2])
+    assert close.value == pytest.approx(0.5)
+    assert apart.value == 1.0
 
 
 def test_a_radius_that_one_bound_reaches_is_not_called_out_of_reach():
@@ -423,4 +421,4 @@ def test_a_radius_that_one_bound_reaches_is_not_called_out_of_reach():
         vote = Smoothed(Vote(selective, 1.0, rule=rule), **most)
         record = evaluate(vote, data, norm="l2", eps=radius, attack=False)
         assert (metrics.certified_accuracy(record, radius).value == 1) == certified
-        assert any_says("can be certified", record.header["warnings"]) != certified
+        assert any_says("can be certified", record.header.warnings) != certified

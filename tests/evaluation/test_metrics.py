@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from made_header import made_header
 from surefoot.evaluation import Record, metrics, read
-from surefoot.evaluation.record import COLUMNS, SCHEMA, read_rows
+from surefoot.evaluation.record import COLUMNS, read_rows
 
 INF, NAN = float("inf"), float("nan")
 
@@ -33,7 +34,7 @@ def make(**columns):
         "attack": [""] * count,
         "samples": [0] * count,
     }
-    return Record(pd.DataFrame(rows | columns), {"schema": SCHEMA})
+    return Record(pd.DataFrame(rows | columns), made_header(count))
 
 
 def test_shares_at_the_ends_of_the_radii():

@@ -59,7 +59,7 @@ def test_ten_lines_are_attacked_certified_recorded_and_drawn(classifier, tmp_pat
         assert bool((certified >= exact - 1e-4).all())
         clear = (exact - 0.1).abs() > 1e-3
         assert torch.equal(broken[clear], exact[clear] < 0.1)
-    assert read(tmp_path).header["guarantee"]["statement"] == NeverWorst.statement
-    assert record.header["ceiling"] == []
+    assert read(tmp_path).header.guarantee.statement == NeverWorst.statement
+    assert record.header.ceiling == ()
     write_page([record], tmp_path / "page.html")
     assert "the least likely label does not change" in (tmp_path / "page.html").read_text()

@@ -55,18 +55,18 @@ def test_autoattack_is_a_protocol_of_the_bracket(dropping, digits, monkeypatch, 
     margins = run(Plain(dropping, steps=30), digits)
     standard = run(Plain(dropping, protocol="standard"), digits, folder=tmp_path)
     assert abs(attacked(standard) - attacked(margins)) <= 0.03
-    assert "AutoAttack, version standard" in standard.header["attack"]["name"]
+    assert "AutoAttack, version standard" in standard.header.attack.name
     assert set(standard.rows["attack"]) <= {"", "clean", "apgd-ce", "apgd-t", "fab-t", "square"}
-    assert standard.header["attack"]["costs"]["square"]["forwards"] > 0
+    assert standard.header.attack.work.costs["square"].forwards > 0
     fast = run(Plain(dropping, protocol="fast"), digits)
-    assert "not AutoAttack" in fast.header["attack"]["name"]
+    assert "not AutoAttack" in fast.header.attack.name
 
 
 def test_pgd_says_when_its_steps_cannot_cross_the_ball(dropping, digits):
     trap = run(Plain(dropping, protocol="pgd", steps=40, step_size=THREAT.eps / 30), digits)
     sound = run(Plain(dropping, protocol="pgd", steps=40, step_size=THREAT.eps / 20), digits)
-    assert any("diameter" in warning for warning in trap.header["warnings"])
-    assert not any("diameter" in warning for warning in sound.header["warnings"])
+    assert any("diameter" in warning for warning in trap.header.warnings)
+    assert not any("diameter" in warning for warning in sound.header.warnings)
     assert metrics.clean_accuracy(sound).value > attacked(sound)
 
 
@@ -86,15 +86,15 @@ def test_a_net_that_draws_at_random_is_judged_by_its_vote(dropping, digits, tmp_
     random = MCDropout(dropping)
     vote = Smoothed(Vote(random, 0.0), n_certify=300, search=quick)
     record = run(vote, few, folder=tmp_path)
-    assert record.header["certificate"] is None
-    assert record.header["model"]["classifier"] == "vote"
+    assert record.header.certificate is None
+    assert record.header.model.classifier == "vote"
     assert record.rows["certified"].isna().all()
     assert metrics.clean_accuracy(record).value > 0.8
     assert metrics.clean_accuracy(record).value > attacked(record) < 0.9
-    assert not any("at random" in warning for warning in record.header["warnings"])
-    assert run(vote, few, folder=tmp_path).header["seconds"] == record.header["seconds"]
+    assert not any("at random" in warning for warning in record.header.warnings)
+    assert run(vote, few, folder=tmp_path).header.seconds == record.header.seconds
     again = run(vote, few)
     assert again.rows.equals(record.rows)
-    assert again.header["identity"] == record.header["identity"]
+    assert again.header.identity == record.header.identity
     single = run(Plain(random, steps=5), few)
-    assert any("at random" in warning for warning in single.header["warnings"])
+    assert any("at random" in warning for warning in single.header.warnings)

@@ -7,8 +7,8 @@ import torch
 
 from surefoot.certify.smoothing import certify
 from surefoot.data import load
-from surefoot.evaluation.studies import rejection
-from surefoot.evaluation.studies.rejection import ESTIMATORS, Rejection, rejection_curve
+from surefoot.evaluation.studies import rejection_study
+from surefoot.evaluation.studies.rejection_study import ESTIMATORS, Rejection, rejection_curve
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.models import build
 from surefoot.training import Training, fit, make_recipe
@@ -53,24 +53,24 @@ def test_every_threshold_is_a_selective_classifier(net, found):
 
 
 def test_rejection_buys_radius_and_the_price_is_shown(found):
-    table = rejection.summary(found)
+    table = rejection_study.summary(found)
     assert (table["rejected"].diff().dropna() <= 0).all()
     assert table["one_bound"].nunique() == 1
     assert table["rejected"].iloc[-1] == 0
     # With nothing rejected, the tight form has two fractions of alpha more to pay for.
     assert -0.1 < table["gain_tight"].iloc[-1] <= 0
     assert table["gain_tight"].max() > 0.1
-    best = rejection.best_gain(table, "tight", 0.5)
+    best = rejection_study.best_gain(table, "tight", 0.5)
     assert best["rejected"] <= 0.5
     assert best["gain_tight"] == table[table["rejected"] <= 0.5]["gain_tight"].max()
     with pytest.raises(ValueError, match="rejects more"):
-        rejection.best_gain(table.assign(rejected=1.0), "tight", 0.5)
+        rejection_study.best_gain(table.assign(rejected=1.0), "tight", 0.5)
 
 
 def test_shares_add_up_and_certified_curves_fall(found):
-    parts = rejection.fractions(found, 0.25)
+    parts = rejection_study.fractions(found, 0.25)
     assert np.allclose(parts[["certified", "accepted", "rejected", "wrong"]].sum(axis=1), 1)
-    curve = rejection.certified_curve(found, 0.6, ESTIMATORS, (0.0, 0.25, 0.5, 1.0))
+    curve = rejection_study.certified_curve(found, 0.6, ESTIMATORS, (0.0, 0.25, 0.5, 1.0))
     for _, line in curve.groupby("row"):
         assert (line["y"].diff().dropna() <= 0).all()
         assert (line["low"] <= line["y"]).all()
@@ -78,7 +78,7 @@ def test_shares_add_up_and_certified_curves_fall(found):
 
 def test_a_killed_count_goes_on_and_gives_the_same(net, found, tmp_path, monkeypatch):
     data = load("digits", "test").first(120)
-    original, calls = rejection.smoothing.two_radii, []
+    original, calls = rejection_study.smoothing.two_radii, []
 
     def dies(*arguments, **more):
         calls.append(1)
@@ -86,14 +86,14 @@ def test_a_killed_count_goes_on_and_gives_the_same(net, found, tmp_path, monkeyp
             raise KeyboardInterrupt
         return original(*arguments, **more)
 
-    monkeypatch.setattr(rejection.smoothing, "two_radii", dies)
+    monkeypatch.setattr(rejection_study.smoothing, "two_radii", dies)
     with pytest.raises(KeyboardInterrupt):
         rejection_curve(Vote(net, 0.5), data, **SMALL, folder=tmp_path)
     calls.clear()
-    monkeypatch.setattr(rejection.smoothing, "two_radii", original)
+    monkeypatch.setattr(rejection_study.smoothing, "two_radii", original)
     again = rejection_curve(Vote(net, 0.5), data, **SMALL, folder=tmp_path)
     pd.testing.assert_frame_equal(again.rows, found.rows)
-    assert (tmp_path / "rejection.csv").exists()
+    assert (tmp_path / "rejection_study.csv").exists()
     assert not (tmp_path / "shards").exists()
 
 
@@ -111,11 +111,11 @@ def test_errors_count_as_no_radius():
             **columns,
         }
     )
-    table = rejection.summary(Rejection(rows, {}))
+    table = rejection_study.summary(Rejection(rows, {}))
     assert table["tight"].item() == 0.25
     assert table["plain"].item() == 0.5
     assert table["gain_tight"].item() == -0.5
-    assert rejection.fractions(Rejection(rows, {}), 0.6).iloc[0].tolist() == [
+    assert rejection_study.fractions(Rejection(rows, {}), 0.6).iloc[0].tolist() == [
         0.5,
         0.0,
         0.5,

@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_a_log_is_a_record(log):
     assert rows["seconds"].tolist()[:3] == [13.702614, 13.5, 86401]
     assert math.isnan(rows["seconds"][3])
     found = read_log(log)
-    assert found.header["radii"] == [0.25, 0.5, 0.75]
+    assert found.header.radii == (0.25, 0.5, 0.75)
     assert [certified(found, radius) for radius in (0.25, 0.5, 0.95)] == [0.5, 0.25, 0]
     assert metrics.coverage(found).value == 0.75
 
@@ -109,7 +110,7 @@ def test_other_records_have_no_log(record, tmp_path):
     )
     with pytest.raises(ValueError, match="TopK"):
         write_log(sets, tmp_path / "sets.tsv")
-    linf = {**record.header, "threat": {**record.header["threat"], "norm": "linf"}}
+    linf = replace(record.header, threat=replace(record.header.threat, norm="linf"))
     with pytest.raises(ValueError, match="norm linf"):
         write_log(type(record)(record.rows, linf), tmp_path / "linf.tsv")
 

@@ -1,6 +1,7 @@
 """Records that were tampered with: each is one clear error, in Python and from the command."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from tampered import RECORDS
 from surefoot.cli import main
 from surefoot.data import load
 from surefoot.evaluation import Plain, bracket, read
+from surefoot.evaluation.header import LipschitzPart, SmoothingPart
 from surefoot.guarantees import Local
 from surefoot.models import build
 from surefoot.threat import Threat
@@ -26,13 +28,8 @@ def whole(tmp_path_factory):
     # As a vote under noise would leave it: finite radii, and a method that knows no infinite one.
     record.rows["certified"] = 0.0
     record.rows["radii"] = "0.0"
-    record.header["certificate"] = {
-        "method": "smoothing",
-        "sigma": 0.25,
-        "alpha": 1e-3,
-        "n_certify": 1000,
-    }
-    record.save(folder)
+    by = SmoothingPart(0.25, 1e-3, 100, 1000)
+    replace(record, header=replace(record.header, certificate=by)).save(folder)
     assert record.counterexamples
     return folder
 
@@ -40,7 +37,7 @@ def whole(tmp_path_factory):
 def test_the_whole_record_comes_back(whole):
     record = read(str(whole))
     assert len(record) == 30
-    assert record.header["rows_hash"] == read(whole).header["rows_hash"]
+    assert record.header.rows_hash == read(whole).header.rows_hash != ""
 
 
 @pytest.mark.parametrize("case", RECORDS)
@@ -63,7 +60,7 @@ def test_an_infinite_radius_is_read_where_a_certificate_may_be_infinite(whole, t
     """A net that is constant around an image: its Lipschitz constants are 0."""
     shutil.copytree(whole, tmp_path / "record")
     record = read(tmp_path / "record")
-    record.header["certificate"] = {"method": "lipschitz"}
+    record = replace(record, header=replace(record.header, certificate=LipschitzPart()))
     record.rows["certified"] = torch.inf
     record.rows["radii"] = "inf"
     record.rows.loc[:, ["clean", "attacked", "nearest"]] = [True, torch.inf, torch.inf]

@@ -115,7 +115,7 @@ def test_a_masked_class_never_wins_and_costs_nothing():
     how = {"guarantee": Local(), "threat": Threat("linf", 0.01), "limits": False}
     record = bracket(Plain(model, steps=3), data, **how)
     assert record.rows["clean"].all()
-    assert not any("infinite" in text for text in record.header["warnings"])
+    assert not any("infinite" in text for text in record.header.warnings)
     assert (Selective(model, "entropy", 1.0)(pixels).isfinite()).all()
 
 
@@ -127,7 +127,7 @@ def test_rows_that_are_not_finite_are_counted_and_told():
     data = Data("some", pixels, mlp()(pixels).argmax(1), tuple("abc"))
     how = {"guarantee": Local(), "threat": Threat("linf", 0.01), "limits": False}
     record = bracket(Plain(Through(broken), steps=3), data, **how)
-    assert any("25.0% of the rows (10)" in text for text in record.header["warnings"])
+    assert any("25.0% of the rows (10)" in text for text in record.header.warnings)
 
 
 def test_more_outcomes_than_classes_are_told():
@@ -135,7 +135,7 @@ def test_more_outcomes_than_classes_are_told():
     data = Data("some", pixels, torch.arange(40) % 2, ("a", "b"))
     how = {"guarantee": Local(), "threat": Threat("linf", 0.01), "limits": False}
     record = bracket(Plain(mlp(), steps=3), data, **how)
-    assert any("3 outcomes, the data 2 classes" in text for text in record.header["warnings"])
+    assert any("3 outcomes, the data 2 classes" in text for text in record.header.warnings)
 
 
 class Writes(nn.Module):
@@ -175,7 +175,7 @@ def test_a_model_that_writes_into_its_input_does_not_touch_the_images():
     assert torch.equal(pixels, before)
     data = Data("some", pixels, labels, tuple("abc"))
     record = bracket(Plain(model, steps=3), data, guarantee=Local(), threat=threat, limits=False)
-    assert any("writes into its input" in text for text in record.header["warnings"])
+    assert any("writes into its input" in text for text in record.header.warnings)
     assert torch.equal(data.images, before)
 
 
@@ -360,7 +360,7 @@ def test_outcomes_that_depend_on_the_batch_have_no_certificate(kind):
     data = Data("some", images(40), torch.zeros(40, dtype=torch.long), tuple("abc"))
     how = {"guarantee": Local(), "threat": Threat("linf", 0.1), "limits": False}
     record = bracket(Plain(model, steps=2), data, **how)
-    assert any("other images of the batch" in text for text in record.header["warnings"])
+    assert any("other images of the batch" in text for text in record.header.warnings)
 
 
 def test_a_model_that_fails_alone_is_named_before_any_work():

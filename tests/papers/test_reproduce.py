@@ -23,7 +23,7 @@ def test_every_experiment_runs_at_the_smallest_scale(name, tmp_path):
     for entry in outcome.compared:
         assert entry.row in page
     for record in outcome.records:  # our own nets come in eval mode
-        assert not [text for text in record.header["warnings"] if "train mode" in text]
+        assert not [text for text in record.header.warnings if "train mode" in text]
     for figure in outcome.figures:
         assert (tmp_path / f"{figure}.svg").read_text().startswith("<?xml")
 

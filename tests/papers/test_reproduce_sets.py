@@ -1,5 +1,7 @@
 """Tables of certified sets: verdicts on planted records, regions of a linear net, judges."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from surefoot.data import Data, data_folder, groups, load
 from surefoot.evaluation import Record
 from surefoot.evaluation.certified_sets import label_alone, label_inside
+from surefoot.evaluation.header import AttackPart, Work
 from surefoot.guarantees import Local, RelaxedTopK
 from surefoot.papers import EXPERIMENTS, judged_sets
 from surefoot.papers.certified_regions import CertifiedRegion, region
@@ -37,7 +40,9 @@ def planted(name, alone, pairs, wrong, rejected, guarantee=THREE):
     radii = [text for count, _, text in parts for _ in range(count)]
     record = make(sets, radii, [0] * len(sets), guarantee=guarantee)
     rows = record.rows.assign(clean=True, attacked=np.inf, certified=0.0, prediction=0)
-    header = {**record.header, "name": name, "radii": [EPS], "attack": {"skipped_certified": 0}}
+    attack = AttackPart("made", work=Work())
+    threat = replace(record.header.threat, eps=EPS)
+    header = replace(record.header, name=name, threat=threat, radii=(EPS,), attack=attack)
     return Record(rows, header)
 
 

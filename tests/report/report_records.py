@@ -1,23 +1,31 @@
 """Synthetic records for the report: made from numbers, no model is run."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from surefoot.attacks.counted import Cost
+from surefoot.evaluation.header import (
+    AttackPart,
+    CertificatePart,
+    DataPart,
+    Header,
+    LimitPart,
+    LipschitzPart,
+    ModelPart,
+    SmoothingPart,
+    Work,
+)
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import LabelOrUncertain, Local, RelaxedTopK
+from surefoot.stats import Interval
+from surefoot.threat import Threat
 
-LIPSCHITZ = {"method": "lipschitz"}
-SMOOTHING = {
-    "method": "smoothing",
-    "sigma": 0.25,
-    "alpha": 0.001,
-    "n_select": 100,
-    "n_certify": 10000,
-    "error_budget": "alpha is spent once an example",
-}
+LIPSCHITZ = LipschitzPart()
+SMOOTHING = SmoothingPart(0.25, 0.001, 100, 10_000, error_budget="alpha is spent once an example")
 
 
 def make_rows(count: int, radii: list[float], classes: int, *, seed: int = 0) -> pd.DataFrame:
@@ -52,64 +60,54 @@ def make_rows(count: int, radii: list[float], classes: int, *, seed: int = 0) ->
     )
 
 
-def make_cost(forwards: int, backwards: int, seconds: float, found: int) -> dict[str, Any]:
-    passes = {"forwards": forwards, "backwards": backwards}
-    return {**passes, "seconds": seconds, "blind": 0, "found": found}
+WORK = Work(
+    forwards=40320,
+    backwards=36000,
+    seconds=8.2,
+    retried=32,
+    missed=1,
+    grey=30,
+    costs={
+        "checks": Cost(720, 0, 0.0, 0, 0),
+        "apgd-ce": Cost(19800, 18000, 4.1, 0, 211),
+        "apgd-t": Cost(19800, 18000, 4.1, 0, 12),
+        "square": Cost(),
+    },
+)
 
 
-def make_header(name: str, radii: list[float], classes: list[str], **changes: Any) -> dict:
-    header: dict[str, Any] = {
-        "schema": 4,
-        "name": name,
-        "config": {"eps": radii[-1], "seed": 0},
-        "model": {"name": f"{name}-net", "hash": "9f2c41d07ab3", "classifier": "base"},
-        "data": {"name": "digits", "hash": "07aa19bb02cd", "count": 360, "classes": classes},
-        "guarantee": Local().describe(),
-        "threat": {"norm": "l2", "eps": radii[-1], "low": 0, "high": 1},
-        "radii": radii,
-        "dimension": 64,
-        "certificate": LIPSCHITZ,
-        "attack": {
-            "name": "apgd-ce + apgd-t",
-            "steps": 100,
-            "seed": 0,
-            "forwards": 40320,
-            "backwards": 36000,
-            "seconds": 8.2,
-            "retried": 32,
-            "missed": 1,
-            "grey": 30,
-            "grey_stood": 0,
-            "costs": {
-                "checks": make_cost(720, 0, 0.0, 0),
-                "apgd-ce": make_cost(19800, 18000, 4.1, 211),
-                "apgd-t": make_cost(19800, 18000, 4.1, 12),
-                "square": make_cost(0, 0, 0.0, 0),
-            },
-        },
-        "limit": [],
-        "warnings": [],
-        "versions": {"surefoot": "0.1.0", "torch": "2.13.0", "numpy": "2.3.4", "python": "3.12.3"},
-        "seeds": {"attack": 0, "noise": 1},
-        "command": f"surefoot evaluate --model runs/{name} --data digits --eps {radii[-1]}",
-        "seconds": 12.3,
-    }
-    return header | changes
+def make_header(name: str, radii: list[float], classes: list[str], **changes: Any) -> Header:
+    header = Header(
+        name,
+        ModelPart(f"{name}-net", hash="9f2c41d07ab3"),
+        DataPart("digits", 360, tuple(classes), "07aa19bb02cd"),
+        Local().describe(),
+        Threat("l2", radii[-1]),
+        tuple(radii),
+        config={"eps": radii[-1], "seed": 0},
+        dimension=64,
+        certificate=LIPSCHITZ,
+        attack=AttackPart("apgd-ce + apgd-t", 0, {"steps": 100}, WORK),
+        versions={"surefoot": "0.1.0", "torch": "2.13.0", "numpy": "2.3.4", "python": "3.12.3"},
+        seeds={"attack": 0, "noise": 1},
+        command=f"surefoot evaluate --model runs/{name} --data digits --eps {radii[-1]}",
+        seconds=12.3,
+    )
+    return replace(header, **changes)
 
 
-def make_limit(radius: float, value: float, *, valid: bool = True) -> dict[str, Any]:
-    around = {"value": value, "low": value - 0.06, "high": min(value + 0.05, 1.0)}
-    return {
-        "radius": radius,
-        "feasible": True,
-        "valid": valid,
-        "risk": {"value": 0.05, "low": 0.03, "high": 0.08},
-        "adversarial_risk": {"value": 1 - value, "low": 0.0, "high": 1.0},
-        "label_uncertainty": {"value": 0.2, "low": 0.1, "high": 0.3},
-        "robustness": around,
-        "gamma": 0.0,
-        "demanded_risk": 0.03,
-    }
+def make_limit(radius: float, value: float, *, valid: bool = True) -> LimitPart:
+    return LimitPart(
+        radius,
+        feasible=True,
+        valid=valid,
+        demanded_risk=0.03,
+        gamma=0.0,
+        risk=Interval(0.05, 0.03, 0.08),
+        adversarial_risk=Interval(1 - value, 0.0, 1.0),
+        label_uncertainty=Interval(0.2, 0.1, 0.3),
+        robustness=Interval(value, value - 0.06, min(value + 0.05, 1.0)),
+    )
 
 
 def make_witnesses(shape: tuple[int, ...], outcomes: int, eps: float, count: int = 8) -> dict:
@@ -136,7 +134,7 @@ def make_record(
     name: str = "gloro",
     *,
     count: int = 360,
-    certificate: dict | None = LIPSCHITZ,
+    certificate: CertificatePart | None = LIPSCHITZ,
     norm: str = "l2",
     radii: list[float] | None = None,
     classes: list[str] | None = None,
@@ -151,8 +149,7 @@ def make_record(
     if certificate is None:
         rows["certified"] = np.nan
         rows["radii"] = ""
-    threat = {"norm": norm, "eps": radii[-1], "low": 0, "high": 1}
-    changes = {"certificate": certificate, "threat": threat, **header}
+    changes = {"certificate": certificate, "threat": Threat(norm, radii[-1]), **header}
     counterexamples = make_witnesses(shape, len(classes) + 1, radii[-1]) if shape else {}
     return Record(rows, make_header(name, radii, classes, **changes), counterexamples)
 
@@ -192,4 +189,4 @@ def make_set_valued(name: str = "rtk", **changes: Any) -> Record:
         attacked=[np.inf] * 30 + [0.5] * 10,
         nearest=[np.inf] * 30 + [0.5] * 10,
     )
-    return Record(rows, {**record.header, **changes})
+    return Record(rows, replace(record.header, **changes))

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -69,10 +70,16 @@ def test_a_terminal_shows_every_sign_and_obeys_none(name, capsys):
     assert f"warning: {shown(name)}\n" in printed
 
 
+def called(record, name, **data):
+    """Give the data of a record this name."""
+    data = replace(record.header.data, name=name, **data)
+    return replace(record, header=replace(record.header, data=data))
+
+
 @names
 def test_a_record_is_shown_with_hostile_names(name, capsys):
-    record = make_record(name, classes=[name, "b"], warnings=[f"look at {name}"])
-    record.header["data"]["name"] = name
+    record = make_record(name, classes=[name, "b"], warnings=(f"look at {name}",))
+    record = called(record, name)
     show_record(record)
     assert not ACTING.search(capsys.readouterr().out)
 
@@ -91,7 +98,7 @@ def test_markdown_gets_no_image_no_link_no_tag_and_no_heading(name, place, tmp_p
         record = make_record(
             text if place == "name" else "net",
             classes=[text, "b"] if place == "class" else ["a", "b"],
-            warnings=[f"look at {text}" if place == "warning" else "look"],
+            warnings=(f"look at {text}" if place == "warning" else "look",),
             command=f"surefoot {text}" if place == "command" else "surefoot",
         )
         write_markdown(record, tmp_path / "report.md")
@@ -109,8 +116,7 @@ def test_markdown_gets_no_image_no_link_no_tag_and_no_heading(name, place, tmp_p
 
 @names
 def test_front_matter_of_the_model_card_stays_data(name):
-    record = make_record(name)
-    record.header["data"]["name"] = name
+    record = called(make_record(name), name)
     matter = yaml.safe_load(model_card(record).split("\n---\n")[0])
     assert set(matter) == {"library_name", "tags", "model-index"}
     entry = matter["model-index"][0]
@@ -120,9 +126,7 @@ def test_front_matter_of_the_model_card_stays_data(name):
 
 @names
 def test_a_page_loads_nothing_and_pictures_stay_whole(name, tmp_path):
-    record = make_set_valued(name)
-    record.header["data"] |= {"classes": [name, "b", "c"], "name": name}
-    record.header["command"] = name
+    record = called(make_set_valued(name, command=name), name, classes=(name, "b", "c"))
     text = write_page([record, record], str(tmp_path / "page.html"), title=name).read_text()
     assert not ACTING.search(text)
     assert "<img src=http" not in text

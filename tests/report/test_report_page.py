@@ -65,7 +65,7 @@ def test_headline_figures_are_on_the_page(records, tmp_path):
 
 
 def test_warnings_stand_above_the_figures(tmp_path):
-    record = make_record(count=40, warnings=["gradients vanish <here>"])
+    record = make_record(count=40, warnings=("gradients vanish <here>",))
     wrong = Record(record.rows.assign(certified=1.0), record.header)
     text = page([wrong], tmp_path)
     assert "trust no figure" in text

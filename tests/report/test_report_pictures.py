@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from surefoot.evaluation import metrics
 from surefoot.evaluation.record import Record
 from surefoot.report import bracket_chart, comparison_chart, perturbation_grid, rejection_curve
 from surefoot.report.perturbations import chosen
-from surefoot.report.rejection import curves
+from surefoot.report.rejection_chart import curves
 from surefoot.report.steps import MOST_STEPS, steps
 from surefoot.report.style import to_svg
 
@@ -65,13 +66,13 @@ def test_markers_sit_at_the_tested_radii():
     record = make_record()
     ax = bracket_chart(record)
     line = next(line for line in ax.lines if len(line.get_xdata()) == 3)
-    assert list(line.get_xdata()) == record.header["radii"]
+    assert tuple(line.get_xdata()) == record.header.radii
     expected = [metrics.attacked_accuracy(record, radius).value for radius in (0.1, 0.25, 0.5)]
     np.testing.assert_allclose(line.get_ydata(), expected)
 
 
 def test_bracket_chart_says_what_it_shows():
-    ax = bracket_chart(make_record(limit=[make_limit(0.25, 0.9)]))
+    ax = bracket_chart(make_record(limit=(make_limit(0.25, 0.9),)))
     assert "n = 360" in ax.get_legend().get_title().get_text()
     assert any("estimated" in text for text in texts(ax))
     assert "unknown" in texts(ax)
@@ -84,8 +85,8 @@ def test_bracket_chart_says_what_it_shows():
 
 
 def test_infeasible_limit_is_not_drawn():
-    entry = make_limit(0.25, 0.9) | {"feasible": False, "robustness": None}
-    assert not any("estimated" in text for text in texts(bracket_chart(make_record(limit=[entry]))))
+    part = replace(make_limit(0.25, 0.9), feasible=False, robustness=None)
+    assert not any("estimated" in text for text in texts(bracket_chart(make_record(limit=(part,)))))
 
 
 def test_contradictory_chart_is_marked():

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from report_records import make_record, make_selective, make_set_valued
 
 from surefoot.evaluation import Record
 from surefoot.report import matrix_chart, model_card, set_chart, write_markdown, write_page
-from surefoot.report.certified_sets import certified_right_at, several_count, together
+from surefoot.report.set_charts import certified_right_at, several_count, together
 from surefoot.report.tables import by_certified_set, by_set_size
 from surefoot.report.words import cross_check_text
 
@@ -20,7 +21,7 @@ def test_table_sets_the_price_beside_the_figure():
     assert fractions["local VRA"] == "25.0"
     assert fractions["strict VRA"] == "50.0"
     assert fractions["relaxed VRA"] == "75.0"
-    assert fractions["strict beyond local"] == "25.0"
+    assert fractions["strict, not local"] == "25.0"
     assert fractions["singletons"] == "50.0"
     assert fractions["rejected"] == "25.0"
     assert row["mean size, smallest to largest"] == "1.33 to 1.67"
@@ -42,7 +43,7 @@ def test_pages_of_set_valued_guarantees_show_everything_together(tmp_path):
     assert places == sorted(places)
     assert len(re.findall(r"data:image/svg", text)) == 4
     for part in (write_markdown([record], tmp_path / "page.md").read_text(), model_card(record)):
-        assert "strict beyond local" in part
+        assert "strict, not local" in part
         assert "0 contradictions" in part
 
 
@@ -50,7 +51,7 @@ def test_pages_of_set_valued_guarantees_show_everything_together(tmp_path):
     "record", [make_record(), make_selective(), make_set_valued(certificate=None)]
 )
 def test_other_pages_have_no_certified_sets(record, tmp_path):
-    if record.header["certificate"] is None:
+    if record.header.certificate is None:
         record = Record(record.rows.assign(certified=np.nan, radii=""), record.header)
     assert "Certified sets" not in write_page([record], tmp_path / "page.html").read_text()
 
@@ -64,7 +65,7 @@ def test_cross_check_speaks_of_trials_and_contradictions():
     assert cross_check_text(make_record(attack=None)).startswith("None")
     standing = make_set_valued()
     standing = Record(standing.rows.assign(attacked=np.inf), standing.header)
-    assert "No certified example fell" in cross_check_text(standing)
+    assert "No certified example was broken" in cross_check_text(standing)
     refuted = Record(standing.rows.assign(attacked=0.1), standing.header)
     assert "40 contradictions" in cross_check_text(refuted)
 
@@ -103,10 +104,8 @@ def test_matrices_are_drawn_with_names_and_percents():
 
 def test_many_classes_are_drawn_without_names():
     record = make_set_valued()
-    header = {
-        **record.header,
-        "data": {**record.header["data"], "classes": list(map(str, range(30)))},
-    }
+    data = replace(record.header.data, classes=tuple(map(str, range(30))))
+    header = replace(record.header, data=data)
     left = matrix_chart(Record(record.rows, header)).axes[0]
     assert not left.texts
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from report_records import (
 )
 
 from surefoot.evaluation import metrics
+from surefoot.evaluation.header import AttackPart
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Affinity, LabelOrUncertain, RelaxedTopK, TopK
 from surefoot.report import headline, model_card, write_markdown
@@ -28,8 +30,9 @@ from surefoot.report.tables import (
     to_markdown,
     warnings_of,
 )
-from surefoot.report.words import grounds, limit_text, radius_text, with_interval
+from surefoot.report.words import grounds
 from surefoot.stats import Interval
+from surefoot.wording import radius_text, with_interval
 
 
 def front_matter(card: str) -> dict:
@@ -39,7 +42,7 @@ def front_matter(card: str) -> dict:
 def test_headline_cells_equal_the_figures(records):
     frame = headline(records)
     for record, (_, row) in zip(records, frame.iterrows(), strict=True):
-        eps = record.header["threat"]["eps"]
+        eps = record.header.eps
         assert row["clean"] == with_interval(metrics.clean_accuracy(record))
         assert row["attacked @ eps"] == with_interval(metrics.attacked_accuracy(record, eps))
         assert row["certified @ eps"] == with_interval(metrics.certified_accuracy(record, eps))
@@ -51,8 +54,8 @@ def test_limit_is_always_marked_as_an_estimate(records):
     cell = headline(records)["limit @ eps"].tolist()
     assert cell[0].endswith("(estimate, not valid)")
     assert cell[1] == "-"
-    assert limit_text(make_limit(0.1, 0.9)).endswith("(estimate)")
-    assert limit_text(make_limit(0.1, 0.9) | {"feasible": False}) == "infeasible"
+    assert make_limit(0.1, 0.9).text().endswith("(estimate)")
+    assert replace(make_limit(0.1, 0.9), feasible=False).text() == "infeasible"
     assert "ESTIMATE" in grounds(records[0])["Limit"]
 
 
@@ -118,7 +121,7 @@ def test_contradiction_is_an_error_with_data_set_indices():
 
 
 def test_soundness_errors_come_before_stored_warnings():
-    record = make_record(count=40, warnings=["the attack may be weak"])
+    record = make_record(count=40, warnings=("the attack may be weak",))
     wrong = Record(record.rows.assign(certified=1.0), record.header)
     assert warnings_of([wrong])[-1] == "gloro: the attack may be weak"
 
@@ -131,13 +134,13 @@ def test_attacks_that_ran_are_listed_with_what_they_took():
     assert table["forwards"].tolist() == ["720", "19,800", "19,800"]
     assert table["seconds"].tolist() == ["0.0", "4.1", "4.1"]
     assert by_attack(make_record(attack=None)) is None
-    assert by_attack(make_record(attack={"name": "apgd"})) is None
+    assert by_attack(make_record(attack=AttackPart("apgd"))) is None
 
 
 def test_checks_of_the_attack_are_said_with_its_settings():
     said = grounds(make_record())["Attack"]
-    assert "1 of 32 fallen examples missed on another try" in said
-    assert "0 of 30 claims missed that fail at plain grey" in said
+    assert "1 of 32 broken examples missed on another try" in said
+    assert "0 of 30 sets missed that fail at plain grey" in said
 
 
 def test_grounds_name_the_vote_and_the_division_by_root_d(records):
@@ -180,7 +183,7 @@ def test_markdown_cells_cannot_break_the_table():
 def test_model_card_front_matter_holds_the_figures():
     record = make_record('name: "odd" — ✓')
     result = front_matter(model_card(record))["model-index"][0]
-    assert result["name"] == record.header["name"]
+    assert result["name"] == record.header.name
     values = {metric["name"]: metric["value"] for metric in result["results"][0]["metrics"]}
     assert values["clean accuracy"] == metrics.clean_accuracy(record).value
     certified = metrics.certified_accuracy(record, 0.5)
@@ -198,7 +201,7 @@ def test_model_card_leaves_out_what_is_not_known():
 
 
 def test_markdown_summary_has_warnings_on_top(tmp_path):
-    records = [make_record(warnings=["look here"]), make_record("other", norm="linf")]
+    records = [make_record(warnings=("look here",)), make_record("other", norm="linf")]
     text = write_markdown(records, tmp_path / "report.md").read_text()
     assert text.index("look here") < text.index("| name |") < text.index("## other")
     assert "surefoot evaluate" in text
@@ -213,12 +216,12 @@ def test_nan_scores_and_infinite_radii_are_no_obstacle():
 
 def test_smoothing_says_what_is_unlike_the_usual_and_what_holds_for_many_images():
     rows = make_rows(360, [0.1, 0.25], 3)
-    certificate = {**SMOOTHING, "rule": "majority", "tv_error": 2e-9}
+    certificate = replace(SMOOTHING, rule="majority", tv_error=2e-9)
     header = make_header("vote", [0.1, 0.25], ["a", "b", "c"], certificate=certificate)
     text = grounds(Record(rows, header))["Certificate"]
     certified = int(((rows["certified"] >= 0.25) & rows["clean"]).sum())
     assert f"at least {certified - 2} of these 360 images hold" in text  # 2: 95 % of Bin(360, .001)
-    assert "more than half of the mass" in text
+    assert "a probability above one half" in text
     assert "2e-09" in text
-    plain = grounds(Record(rows, {**header, "certificate": SMOOTHING}))["Certificate"]
-    assert "half of the mass" not in plain
+    plain = grounds(Record(rows, replace(header, certificate=SMOOTHING)))["Certificate"]
+    assert "above one half" not in plain

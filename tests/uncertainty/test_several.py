@@ -80,7 +80,7 @@ def test_the_bracket_takes_it_for_a_plain_deterministic_net(model, digits):
     clean, attacked = metrics.clean_accuracy(record), metrics.attacked_accuracy(record, THREAT.eps)
     assert clean.value > 0.5
     assert attacked.value < clean.value
-    assert not [warning for warning in record.header["warnings"] if "examples" not in warning]
+    assert not [warning for warning in record.header.warnings if "examples" not in warning]
 
 
 def test_attacks_climb_it(model, digits, images):

@@ -10,7 +10,7 @@ images (`push_mean_score` under noise), `break_vote` for failures of a noise vot
 from surefoot.attacks.apgd import apgd
 from surefoot.attacks.autoattack import autoattack
 from surefoot.attacks.fab import fab
-from surefoot.attacks.guarantee import break_guarantee, break_sets
+from surefoot.attacks.guarantee_search import break_guarantee, break_sets
 from surefoot.attacks.mean_score import push_mean_score
 from surefoot.attacks.minimal import ddn, fmn
 from surefoot.attacks.pgd import fgsm, pgd

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from surefoot.attacks.guarantee import break_sets
+from surefoot.attacks.guarantee_search import break_sets
 from surefoot.attacks.result import AttackResult
 from surefoot.guarantees import Guarantee, LabelOrUncertain, Local, check_model
 from surefoot.models.border import outcomes_of

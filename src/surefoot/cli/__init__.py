@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(_help())
         return
     if name == "--version":
-        from surefoot import __version__
+        from surefoot.version import __version__
 
         print(f"surefoot {__version__}")
         return

@@ -16,7 +16,6 @@ from surefoot.files import locked, write_whole
 
 if TYPE_CHECKING:
     from surefoot.evaluation import Record
-    from surefoot.stats import Interval
     from surefoot.training import Recipe
 
 EPS = 0.5
@@ -92,7 +91,7 @@ class Command:
         page = write_page(records, self.folder / "report.html", title="surefoot demo: digits")
         write_markdown(records, self.folder / "report.md")
         write_whole(self.folder / "bracket.png", to_png(comparison_chart(records)))
-        summary = {"models": {record.header["name"]: summarise(record) for record in records}}
+        summary = {"models": {record.header.name: summarise(record) for record in records}}
         text = json.dumps(summary, indent=2) + "\n"
         write_whole(self.folder / "summary.json", text.encode())
         show(records)
@@ -133,55 +132,47 @@ class Command:
         )
 
 
-def limit_at(record: "Record", radius: float) -> "Interval | None":
-    """Return the estimated limit at a radius of the grid, if there is one."""
-    from surefoot.stats import Interval
-
-    for entry in record.header["limit"]:
-        if entry["radius"] == radius and entry["feasible"]:
-            return Interval(**entry["robustness"])
-    return None
-
-
 def summarise(record: "Record") -> dict[str, Any]:
     """Return the four answers at the headline radius, as fractions."""
     from surefoot.evaluation import metrics
 
     certified = metrics.certified_accuracy(record, EPS)
-    limit = limit_at(record, EPS)
+    limit = record.header.limit_at(EPS)
     return {
         "clean": metrics.clean_accuracy(record).value,
         "attacked": metrics.attacked_accuracy(record, EPS).value,
         "certified": certified.value if certified else None,
-        "limit": limit.value if limit else None,
+        "limit": limit.robustness.value if limit and limit.robustness else None,
         "eps": EPS,
-        "norm": record.header["threat"]["norm"],
+        "norm": record.header.norm,
     }
 
 
 def show(records: "list[Record]") -> None:
     """Print one table of the four answers."""
-    from surefoot.cli.show import percent, table
+    from surefoot.cli.show import table
     from surefoot.evaluation import metrics
+    from surefoot.evaluation.header import SmoothingPart
+    from surefoot.wording import NONE, with_interval
 
     rows = []
     for record in records:
-        certificate = record.header["certificate"]
-        how = certificate["method"]
-        if how == "smoothing":
-            how = f"vote, sigma {certificate['sigma']:g}"
+        by, limit = record.header.certificate, record.header.limit_at(EPS)
+        how = by.method if by else NONE
+        if isinstance(by, SmoothingPart):
+            how = f"vote, sigma {by.sigma:g}"
         rows.append(
             (
-                record.header["name"],
+                record.header.name,
                 how,
-                percent(metrics.certified_accuracy(record, EPS)),
-                percent(metrics.attacked_accuracy(record, EPS)),
-                percent(metrics.clean_accuracy(record)),
-                percent(limit_at(record, EPS)),
+                with_interval(metrics.certified_accuracy(record, EPS)),
+                with_interval(metrics.attacked_accuracy(record, EPS)),
+                with_interval(metrics.clean_accuracy(record)),
+                limit.text() if limit else NONE,
             )
         )
     names = ("model", "certificate", "certified", "attacked", "clean", "limit (estimate)")
     table(f"Digits, l2 radius {EPS:g}, {len(records[0])} images, 95 % intervals", names, rows)
     for record in records:
-        for warning in record.header["warnings"]:
-            say(f"warning ({record.header['name']}): {warning}")
+        for warning in record.header.warnings:
+            say(f"warning ({record.header.name}): {warning}")

@@ -78,18 +78,21 @@ class Command:
             self._show_ceilings(data, proven)
         say(f"limit: {self.folder / 'limit.json'}")
 
-    def _prove(self, data: "Data", grid: list[float]) -> dict[str, Entries]:
-        from surefoot.evaluation.limit import ceilings
+    def _prove(self, data: "Data", grid: tuple[float, ...]) -> dict[str, Entries]:
+        from dataclasses import asdict
+
+        from surefoot.evaluation.data_limits import ceilings
         from surefoot.guarantees import LabelOrUncertain, Local
 
         threat: Any = real(self.threat)
         guarantees = {"local": Local(), "label_or_uncertain": LabelOrUncertain()}
         return {
-            name: ceilings(data, guarantee, threat, grid) if self.ceiling else []
+            name: [asdict(part) for part in ceilings(data, guarantee, threat, grid)]
             for name, guarantee in guarantees.items()
+            if self.ceiling
         }
 
-    def _estimate(self, data: "Data", grid: list[float]) -> Entries:
+    def _estimate(self, data: "Data", grid: tuple[float, ...]) -> Entries:
         from surefoot.limits import concentration, uncertainty_of
 
         points, uncertainty, entries = (
@@ -117,11 +120,12 @@ class Command:
         return {"splits": self.splits, "valid_splits": many.valid, **spreads}
 
     def _show_estimates(self, data: "Data", entries: Entries) -> None:
-        from surefoot.cli.show import percent, table
+        from surefoot.cli.show import table
         from surefoot.stats import Interval
+        from surefoot.wording import with_interval
 
         def interval(found: dict[str, float] | None) -> str:
-            return percent(Interval(**found) if found else None)
+            return with_interval(Interval(**found) if found else None)
 
         wanted = f"risk >= {self.goal.risk:g}, gamma >= {self.goal.gamma:g}"
         names = ("robustness (estimate)", "held-out risk", "calibrated", "status")
@@ -171,7 +175,7 @@ def _status(entry: dict[str, Any]) -> str:
 def _ceiling(entry: dict[str, Any]) -> str:
     """Write a ceiling, and what annotators leave of it."""
     text = f"{_percent(entry['value'])} ({entry['conflicts']:,} conflicts)"
-    if "agreement" in entry:
+    if entry["agreement"] is not None:
         text += f", agreement with an annotator {_percent(entry['agreement'])}"
     return text
 

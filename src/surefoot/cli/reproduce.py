@@ -80,11 +80,11 @@ class Command:
 
 
 def _shown(entry: "Published") -> tuple[str, str, str, str]:
-    from surefoot.cli.show import percent
     from surefoot.stats import Interval
+    from surefoot.wording import NONE, percent, with_interval
 
     if not entry.fraction:
-        return entry.row, entry.figure, "-", f"{entry.ours:.2f}"
-    published = "-" if entry.published is None else f"{100 * entry.published:.1f} %"
-    ours = percent(Interval(entry.ours, entry.low, entry.high))
+        return entry.row, entry.figure, NONE, f"{entry.ours:.2f}"
+    published = NONE if entry.published is None else percent(entry.published)
+    ours = with_interval(Interval(entry.ours, entry.low, entry.high))
     return entry.row, entry.figure, published, ours

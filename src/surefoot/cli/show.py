@@ -6,7 +6,7 @@ from surefoot.cli.say import say
 from surefoot.escape import visible
 from surefoot.evaluation import metrics
 from surefoot.evaluation.record import Record
-from surefoot.stats import Interval
+from surefoot.wording import NONE, percent, with_interval
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -28,36 +28,28 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     console.print(drawn)
 
 
-def percent(value: Interval | None) -> str:
-    """Write a fraction with its interval: "93.2 % [90.1, 95.6]"."""
-    if value is None:
-        return "-"
-    return f"{100 * value.value:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}]"
-
-
 def show_record(record: Record) -> None:
     """Print the figures of one record by radius, and its warnings."""
     header = record.header
-    limits = {entry["radius"]: entry for entry in header["limit"]}
     rows = []
-    for radius in header["radii"]:
-        found = limits.get(radius, {}).get("robustness")
+    for radius in header.radii:
+        limit = header.limit_at(radius)
+        attacked = metrics.attacked_accuracy(record, radius) if header.attack else None
         rows.append(
             (
-                f"{radius:g}",
-                percent(metrics.certified_accuracy(record, radius)),
-                percent(metrics.attacked_accuracy(record, radius) if header["attack"] else None),
-                f"{100 * metrics.ceiling(record, radius):.1f} %" if header.get("ceiling") else "-",
-                percent(Interval(**found) if found else None),
+                header.radius_text(radius),
+                with_interval(metrics.certified_accuracy(record, radius)),
+                with_interval(attacked),
+                percent(metrics.ceiling(record, radius)) if header.ceiling else NONE,
+                limit.text() if limit else NONE,
             )
         )
-    norm, guarantee = header["threat"]["norm"], header["guarantee"]["name"]
-    clean = percent(metrics.clean_accuracy(record))
+    clean = with_interval(metrics.clean_accuracy(record))
     table(
-        f"{header['name']}: {guarantee} on {len(record)} images of {header['data']['name']},"
-        f" clean {clean}, accepted {percent(metrics.coverage(record))}",
-        (f"{norm} radius", "certified", "attacked", "ceiling (proven)", "limit (estimate)"),
+        f"{header.name}: {header.guarantee.name} on {len(record)} images of {header.data.name},"
+        f" clean {clean}, accepted {with_interval(metrics.coverage(record))}",
+        (f"{header.norm} radius", "certified", "attacked", "ceiling (proven)", "limit (estimate)"),
         rows,
     )
-    for warning in header["warnings"]:
+    for warning in header.warnings:
         say(f"warning: {warning}")

@@ -9,9 +9,9 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,29 +19,38 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from surefoot import __version__
 from surefoot.data import Data
-from surefoot.evaluation import limit, warnings
-from surefoot.evaluation.attack_sweep import AttackSweep
-from surefoot.evaluation.classifiers import Classifier, CleanOutputs, Plain, Smoothed, label_wins
-from surefoot.evaluation.record import SCHEMA, Record, join_radii, join_set, join_sets, read
-from surefoot.evaluation.shards import Shard, Shards
-from surefoot.evaluation.stored import (
-    FILE,
-    identity,
-    identity_of,
-    keep_outcomes,
-    outcomes_of_all,
-    repeats,
-    same_outcomes,
+from surefoot.evaluation import data_limits, warnings
+from surefoot.evaluation.attack_sweep import (
+    Sweep,
+    Target,
+    attack_grid,
+    counterexamples,
+    refine,
+    self_check,
+    start,
 )
+from surefoot.evaluation.classifiers import Classifier, CleanOutputs, Plain, Smoothed, label_wins
+from surefoot.evaluation.header import CertificatePart, DataPart, Header, ModelPart, Work
+from surefoot.evaluation.identity import identity, identity_of, outcomes_of_all, repeats
+from surefoot.evaluation.record import (
+    Record,
+    concatenate,
+    join_radii,
+    join_set,
+    join_sets,
+    read,
+)
+from surefoot.evaluation.store import OUTCOMES, Shard, Store, keep_outcomes, same_outcomes
 from surefoot.evaluation.warnings import try_model
 from surefoot.files import locked
 from surefoot.guarantees import Guarantee, containing
 from surefoot.models.frozen import device_of
-from surefoot.progress import note, reach, track
+from surefoot.progress import note, reach
 from surefoot.threat import Threat
+from surefoot.typed import from_json
 from surefoot.types import Labels, Model, Outcomes, Sets, checked_images
+from surefoot.version import __version__
 
 
 def bracket(
@@ -87,32 +96,31 @@ def bracket(
     classifier = model if isinstance(model, Plain | Smoothed) else Plain(model)
     grid = grid_of(radii, threat)
     outcomes = _check(classifier, data, guarantee, threat)
-    header = _header(classifier, data, guarantee, threat, grid)
-    header |= {"name": name, "command": command}
-    header["attack"] = classifier.describe() if attack else None
-    header["asked"] = {"limits": limits, "skip_certified": skip_certified}
-    header["identity"] = identity(header)
+    parts = {"attack": attack, "limits": limits, "skip_certified": skip_certified}
+    header = _header(classifier, data, guarantee, threat, grid, parts)
+    header = replace(header, name=name, command=command)
     if folder is not None and (finished := _finished(folder, header, outcomes)):
         return finished
-    header["warnings"] = _doubts(classifier, data, outcomes, threat, grid, attack=attack)
-    radii_attacked = grid if attack else []
-    job = Job(classifier, data, guarantee, threat, radii_attacked, folder, skip_certified)
+    doubts = _doubts(classifier, data, outcomes, threat, grid, attack=attack)
+    job = Job(classifier, data, guarantee, threat, grid if attack else (), folder, skip_certified)
     state = _processes(folder)
-    with locked(folder, owner=state.is_main_process, scratch=(FILE,)):
-        shards = Shards(folder, header, {data.name: outcomes}, owner=state.is_main_process)
+    with locked(folder, owner=state.is_main_process, scratch=(OUTCOMES,)):
+        store = Store(folder, header.identity, {data.name: outcomes}, owner=state.is_main_process)
         state.wait_for_everyone()
-        rows, counterexamples, summary = _work(job, shards, name)
-        header["limit"] = limit.estimates(data, rows, guarantee, threat, grid) if limits else []
-        header["ceiling"] = limit.ceilings(data, guarantee, threat, grid) if limits else []
-        header["certificate"] = summary.pop("certificate")
-        if attack:
-            header["attack"] = {**classifier.describe(), **summary}
+        rows, counterexamples, details, work = _work(job, store, name)
+        header = replace(
+            header,
+            certificate=details,
+            attack=replace(classifier.describe(), work=work) if attack else None,
+            limit=data_limits.estimates(data, rows, guarantee, threat, grid) if limits else (),
+            ceiling=data_limits.ceilings(data, guarantee, threat, grid) if limits else (),
+        )
         record = Record(rows, header, counterexamples)
-        header["warnings"] += warnings.of_record(record)
-        if attack:
-            header["warnings"] += warnings.of_detector(classifier, data, record, threat)
-        header["seconds"] = round(time.perf_counter() - began, 3)
-        _leave(record, shards, folder, {data.name: outcomes})
+        doubts += warnings.of_record(record)
+        doubts += warnings.of_detector(classifier, data, record, threat) if attack else []
+        spent = round(time.perf_counter() - began, 3)
+        record = replace(record, header=replace(header, warnings=tuple(doubts), seconds=spent))
+        _leave(record, store, folder, {data.name: outcomes})
     return record
 
 
@@ -121,7 +129,7 @@ def _doubts(
     data: Data,
     outcomes: Outcomes,
     threat: Threat,
-    grid: list[float],
+    grid: tuple[float, ...],
     *,
     attack: bool,
 ) -> list[str]:
@@ -143,43 +151,51 @@ def _processes(folder: Path | None) -> PartialState:
     return state
 
 
-def _work(job: "Job", shards: Shards, name: str) -> Shard:
+def _work(
+    job: "Job", store: Store, name: str
+) -> tuple[pd.DataFrame, dict[str, Tensor], CertificatePart | None, Work]:
     """Work off the shards of this process, wait for the others, and join all."""
     state = _processes(job.folder)
-    places = range(0, len(job.data), job.classifier.shard)
-    own = places[state.process_index :: state.num_processes]
     size, count = job.classifier.shard, len(job.data)
+    places = range(0, count, size)
     reach(0, count, "rows")
-    for first in track(own, f"evaluate {name}", len(own)):
-        if not shards.done(first):
-            shards.write(first, _shard(job, slice(first, first + size)))
+
+    def compute(first: int) -> Shard:
+        shard = _shard(job, slice(first, first + size))
         reach(min(first + size, count), count, "rows")
+        return shard
+
+    store.fill(places[state.process_index :: state.num_processes], compute, f"evaluate {name}")
     state.wait_for_everyone()
-    return shards.collect(places)
+    reach(count, count, "rows")
+    parts = [store.read(first) for first in places]
+    rows = pd.concat([part.rows for part in parts], ignore_index=True)
+    # What the certificate rests on is alike for all rows: the first shard's is kept.
+    summaries = [from_json(Summary, part.summary, "summary") for part in parts]
+    work = sum((one.work for one in summaries), Work())
+    return rows, concatenate([part.tensors for part in parts]), summaries[0].certificate, work
 
 
-def _leave(
-    record: Record, shards: Shards, folder: Path | None, outcomes: dict[str, Tensor]
-) -> None:
+def _leave(record: Record, store: Store, folder: Path | None, outcomes: dict[str, Tensor]) -> None:
     """Save the record once every process has read the shards; then they may go."""
     state = _processes(folder)
     state.wait_for_everyone()
     if folder is not None and state.is_main_process:
         keep_outcomes(folder, outcomes)
         record.save(folder)
-        shards.clear()
+        store.clear()
     state.wait_for_everyone()
 
 
-def grid_of(radii: Sequence[float] | None, threat: Threat) -> list[float]:
+def grid_of(radii: Sequence[float] | None, threat: Threat) -> tuple[float, ...]:
     """Sort the radii, the headline eps among them; at radius 0 everything is as at the image."""
     grid = sorted({float(radius) for radius in (radii or ())} | {float(threat.eps)})
     if not all(0 <= radius < math.inf for radius in grid):
         raise ValueError(f"radii must be finite and at least 0; found {', '.join(map(str, grid))}")
-    return grid
+    return tuple(grid)
 
 
-def _finished(folder: Path, header: dict[str, Any], outcomes: Tensor) -> Record | None:
+def _finished(folder: Path, header: Header, outcomes: Tensor) -> Record | None:
     """Read the record of this very evaluation, if the folder holds it already."""
     try:
         record = read(folder)
@@ -187,11 +203,12 @@ def _finished(folder: Path, header: dict[str, Any], outcomes: Tensor) -> Record 
         if (folder / "record.json").exists():
             note(f"{error} It is evaluated again")
         return None
-    same = record.header.get("identity") == header["identity"]
-    if not (same and same_outcomes(folder, {header["data"]["name"]: outcomes})):
+    same = record.header.identity == header.identity
+    if not (same and same_outcomes(folder, {header.data.name: outcomes})):
         return None
     # How the row is called, and how the command is spelled, is that of this call.
-    return replace(record, header=record.header | {k: header[k] for k in ("name", "command")})
+    named = replace(record.header, name=header.name, command=header.command)
+    return replace(record, header=named)
 
 
 def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat) -> Outcomes:
@@ -221,13 +238,21 @@ class Job(NamedTuple):
     data: Data
     guarantee: Guarantee
     threat: Threat
-    radii: list[float]
+    radii: Sequence[float]
     folder: Path | None
     skip_certified: bool
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What a shard keeps beside its rows."""
+
+    certificate: CertificatePart | None
+    work: Work
+
+
 def _shard(job: Job, rows: slice) -> Shard:
-    """Evaluate some examples: what holds, what is certified, what falls at which radius."""
+    """Evaluate some examples: what holds, what is certified, what is broken at which radius."""
     guarantee, threat = job.guarantee, job.threat
     classifier = job.classifier.for_radii(len(job.radii))
     images, labels = job.data.batch(rows)
@@ -241,38 +266,23 @@ def _shard(job: Job, rows: slice) -> Shard:
     certified = None
     if outputs.radii is not None:
         certified = torch.where(right.any(2) & sets.any(2), outputs.radii, 0.0)
-    sweep = AttackSweep(
-        classifier,
-        images,
-        sets,
-        certified,
-        guarantee,
-        threat,
-        job.folder,
-        skip_certified=job.skip_certified,
+    target = Target(classifier, images, sets, guarantee, threat, job.folder)
+    sweep = attack_grid(
+        target, start(target, certified), job.radii, skip_certified=job.skip_certified
     )
-    for radius in job.radii:
-        if radius > 0:
-            sweep.attack(radius)
-    sweep.approach()
+    sweep = refine(target, sweep)
     if job.radii and rows.start == 0:  # once an evaluation, whoever works off the first shard
-        sweep.check_attack(job.radii[-1])
-    table = _rows(outputs, labels, sets, sweep, threat, images[0].numel(), rows.start)
-    summary = {"certificate": outputs.details, **sweep.summary()}
-    return Shard(table, sweep.counterexamples(outputs.fractions, rows.start), summary)
+        sweep = self_check(target, sweep, job.radii[-1])
+    table = _rows(outputs, labels, target, sweep, rows.start)
+    tensors = counterexamples(target, sweep, outputs.fractions, rows.start)
+    return Shard(table, tensors, asdict(Summary(outputs.details, sweep.work)))
 
 
 def _rows(
-    outputs: CleanOutputs,
-    labels: Labels,
-    sets: Sets,
-    sweep: AttackSweep,
-    threat: Threat,
-    dimension: int,
-    first: int,
+    outputs: CleanOutputs, labels: Labels, target: Target, sweep: Sweep, first: int
 ) -> pd.DataFrame:
-    scale = Threat(threat.norm, 1.0).l2_radius(dimension)
-    selective = sweep.classifier.rejects
+    sets, scale = target.sets, target.l2_radius(1.0)
+    selective = target.classifier.rejects
     names = outputs.outcomes[:, :-1] if selective else outputs.outcomes
     best = names.nan_to_num(-torch.inf).argmax(1)
     wins = label_wins(outputs.outcomes, selective)
@@ -305,7 +315,7 @@ def _rows(
             "certified": certified.cpu().numpy(),
             "attacked": sweep.radius.cpu().numpy(),
             "nearest": sweep.nearest.cpu().numpy(),
-            "attack": sweep.by,
+            "attack": list(sweep.by),
             "samples": outputs.samples.cpu().numpy(),
         }
     )
@@ -316,9 +326,7 @@ def _in_norm(radii: Tensor, scale: float) -> Tensor:
     return radii if scale == 1 else radii / scale * (1 - 1e-15)
 
 
-def _radii_of_all(
-    outputs: CleanOutputs, labels: Labels, sets: Sets, sweep: AttackSweep
-) -> Tensor | None:
+def _radii_of_all(outputs: CleanOutputs, labels: Labels, sets: Sets, sweep: Sweep) -> Tensor | None:
     """Return l2 radii of all alternatives; where a contradiction was settled, the weaker one."""
     if outputs.radii is None or sweep.certified is None:
         return None
@@ -327,40 +335,42 @@ def _radii_of_all(
 
 
 def _header(
-    classifier: Classifier, data: Data, guarantee: Guarantee, threat: Threat, grid: list[float]
-) -> dict[str, Any]:
-    """Everything that decides the rows."""
+    classifier: Classifier,
+    data: Data,
+    guarantee: Guarantee,
+    threat: Threat,
+    grid: tuple[float, ...],
+    parts: dict[str, bool],
+) -> Header:
+    """Return the header before anything ran; its identity is that of all that decides the rows."""
     model = classifier.net
     images, _ = data.batch(slice(0, 1))
-    return {
-        "schema": SCHEMA,
-        "model": {
-            "name": _net_name(model),
+    header = Header(
+        name="",
+        model=ModelPart(
+            _net_name(model),
+            "base" if isinstance(classifier, Plain) else "vote",
             **identity_of(model, data),
-            "classifier": "base" if isinstance(classifier, Plain) else "vote",
-        },
-        "data": {
-            "name": data.name,
-            "hash": data.fingerprint(),
-            "count": len(data),
-            "classes": list(data.classes),
-            "repeats": repeats(data),
-        },
-        "config": classifier.settings(),
-        "guarantee": guarantee.describe(),
-        "threat": asdict(threat),
-        "radii": grid,
-        "dimension": images[0].numel(),
-        "seeds": {"noise and starts": classifier.seed},
-        "versions": {
-            "surefoot": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "platform": f"{sys.platform} {platform.machine()}",
-        },
-        "warnings": [],
+        ),
+        data=DataPart(
+            data.name, len(data), tuple(data.classes), data.fingerprint(), tuple(repeats(data))
+        ),
+        guarantee=guarantee.describe(),
+        threat=threat,
+        radii=grid,
+        config=classifier.settings(),
+        dimension=images[0].numel(),
+        asked=parts,
+        seeds={"noise and starts": classifier.seed},
+    )
+    versions = {
+        "surefoot": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
     }
+    return replace(header, identity=identity(asdict(header)), versions=versions)
 
 
 def _net_name(model: Model) -> str:

@@ -48,12 +48,12 @@ class Alternatives:
 
 def is_set_valued(record: Record) -> bool:
     """Return if these figures mean something for a record: sets, and a certificate for them."""
-    return record.header["guarantee"]["set_valued"] and record.header["certificate"] is not None
+    return record.header.guarantee.set_valued and record.header.certificate is not None
 
 
 def alternatives(record: Record) -> Alternatives:
     """Read all alternatives of a record with a certificate."""
-    if record.header["guarantee"]["counts_rejection_as_right"]:
+    if record.header.guarantee.counts_rejection_as_right:
         raise ValueError(
             "figures of certified sets are for guarantees in which every member of a set beats"
             " every other outcome; where a rejection counts as right, one of them may win"
@@ -64,7 +64,7 @@ def alternatives(record: Record) -> Alternatives:
             "figures of certified sets need a certificate: evaluate with certificate lipschitz or"
             " smoothing"
         )
-    classes = len(record.header["data"]["classes"])
+    classes = len(record.header.data.classes)
     named = [member for row in sets for part in row for member in part]
     members = np.zeros((len(sets), len(radii[0]), max([classes - 1, *named]) + 1), dtype=bool)
     for number, row in enumerate(sets):

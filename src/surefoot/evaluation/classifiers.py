@@ -26,6 +26,7 @@ from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote_attack import vote_fails
 from surefoot.certify import lipschitz, smoothing
 from surefoot.certify.smoothing.sampling import Sampling
+from surefoot.evaluation.header import AttackPart, CertificatePart, LipschitzPart, SmoothingPart
 from surefoot.guarantees import Guarantee, check_model
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import frozen
@@ -62,7 +63,7 @@ class CleanOutputs(NamedTuple):
     score: PerExample
     samples: Tensor
     accepted: Tensor
-    details: dict[str, Any] | None
+    details: CertificatePart | None
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,11 @@ class Plain:
         if self.certificate == "lipschitz":
             found = lipschitz.certify(self.model, images, guarantee=guarantee)
             sets, radii = found.sets, found.radii
-            keep = ("method", "norms", "arithmetic", "rounding", "layers")
-            details = {name: found.details[name] for name in keep}
+            keep = ("norms", "arithmetic", "rounding")
+            details = LipschitzPart(
+                **{name: found.details[name] for name in keep},
+                layers=tuple(found.details["layers"]),
+            )
         samples = torch.zeros(len(images), dtype=torch.long)
         score, wins = self._score(images, outcomes), label_wins(outcomes, self.rejects)
         return CleanOutputs(
@@ -204,17 +208,17 @@ class Plain:
         keep = ("certificate", "protocol", "steps", "step_size", "seed")
         return {name: getattr(self, name) for name in keep}
 
-    def describe(self) -> dict[str, Any]:
-        """Return the settings of the attack."""
+    def describe(self) -> AttackPart:
+        """Return the attack and its settings."""
         if self.protocol in VERSIONS:
             name = f"AutoAttack, version {self.protocol}"
             if self.protocol == "fast":
                 name = "Auto-PGD on two losses (not AutoAttack)"
-            return {"name": name, "seed": self.seed}
+            return AttackPart(name, self.seed)
         name = "apgd: soft, hard and targeted margins"
         if self.protocol == "pgd":
             name = "pgd on the cross-entropy from a random start"
-        return {"name": name, "steps": self.steps, "seed": self.seed}
+        return AttackPart(name, self.seed, {"steps": self.steps})
 
     def _score(self, images: Images, outcomes: Outcomes) -> PerExample:
         if isinstance(self.model, Selective):
@@ -262,18 +266,17 @@ class Smoothed(Sampling):
         found = smoothing.certify_vote(self.vote, images, guarantee, self)
         fractions, outcomes = self._decided(found.details["counts"])
         labels = fractions[:, :-1] if self.rejects else fractions
-        details = {
-            "method": "smoothing",
-            "sigma": self.vote.sigma,
-            "alpha": self.alpha,
-            "n_select": self.n_select,
-            "n_certify": self.n_certify,
-            "error_budget": found.details["error_budget"],
-            "decided": list(self.radii or ()),
-            "rule": self.vote.rule,
-            "test": found.details["test"],
-            "tv_error": found.details["tv_error"],
-        }
+        details = SmoothingPart(
+            self.vote.sigma,
+            self.alpha,
+            self.n_select,
+            self.n_certify,
+            error_budget=found.details["error_budget"],
+            decided=tuple(self.radii or ()),
+            rule=self.vote.rule,
+            test=found.details["test"],
+            tv_error=found.details["tv_error"],
+        )
         # Where a set of labels alone is certified, each of them beats "uncertain".
         labels_only = ~found.sets[:, :, -1] if self.rejects else found.sets.any(2)
         surely = ((found.radii > 0) & labels_only).any(1) & label_wins(outcomes, self.rejects)
@@ -361,10 +364,10 @@ class Smoothed(Sampling):
         noise = {name: getattr(self.vote, name) for name in ("sigma", "levels", "rule")}
         return {**noise, **chosen, "search": asdict(self.search)}
 
-    def describe(self) -> dict[str, Any]:
-        """Return the settings of the attack."""
+    def describe(self) -> AttackPart:
+        """Return the attack and its settings."""
         name = "pgd on the mean softmax, confirmed votes (alpha shared by all radii of a row)"
-        return {"name": name, **asdict(self.search), "seed": self.seed}
+        return AttackPart(name, self.seed, asdict(self.search))
 
 
 def label_wins(outcomes: Outcomes, selective: bool) -> Tensor:

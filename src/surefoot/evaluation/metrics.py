@@ -3,7 +3,6 @@
 For every record and radius: certified <= attacked <= clean, by construction.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,15 +58,13 @@ def ceiling(record: Record, radius: float) -> float:
 
     For `LabelOrUncertain` rows that are accepted and right.
     """
-    for entry in record.header.get("ceiling") or []:
-        if math.isclose(entry["radius"], radius):
-            return entry["value"]
-    return 1.0
+    found = record.header.ceiling_at(radius)
+    return 1.0 if found is None else found.value
 
 
 def upper_end(record: Record, radius: float) -> float:
     """Return the upper end of the bracket: attacked accuracy, or the proven ceiling if lower."""
-    if record.header["guarantee"]["counts_rejection_as_right"]:
+    if record.header.guarantee.counts_rejection_as_right:
         return attacked_accuracy(record, radius).value  # of what is not wrong: no ceiling
     return min(attacked_accuracy(record, radius).value, ceiling(record, radius))
 
@@ -98,19 +95,19 @@ def cross_check(record: Record) -> CrossCheck | None:
     A row is attacked at every radius of the grid up to the one at which it fell, save where the
     evaluation skipped what is certified; those attacks are not counted.
     """
-    rows, attack = record.rows, record.header["attack"]
-    if not attack or rows["certified"].isna().all():
+    rows, attack = record.rows, record.header.attack
+    if attack is None or attack.work is None or rows["certified"].isna().all():
         return None
     certified, attacked = rows["certified"].fillna(0.0), rows["attacked"]
     tried = [
         int((rows["clean"] & (certified >= radius) & (attacked >= radius)).sum())
-        for radius in record.header["radii"]
+        for radius in record.header.radii
     ]
     near = np.isfinite(rows["nearest"]) & np.isfinite(attacked)
     both = (certified > 0) & near & (attacked > 0)
     ratios = (rows["nearest"][both] / certified[both]).to_numpy()
     middle, least = (np.median(ratios), ratios.min()) if len(ratios) else (np.nan, np.nan)
-    inside = sum(tried) - attack.get("skipped_certified", 0)
+    inside = sum(tried) - attack.work.skipped_certified
     refuted = len(contradictions(record))
     return CrossCheck(inside, refuted, len(ratios), float(middle), float(least))
 

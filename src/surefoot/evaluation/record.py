@@ -29,7 +29,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from surefoot.evaluation.schema import TEXT, check_counterexamples, check_header, check_rows
+from surefoot.evaluation.header import SCHEMA, Header
+from surefoot.evaluation.schema import TEXT, check_counterexamples, check_rows
 from surefoot.files import read_json, write_json, write_whole
+from surefoot.typed import from_json
 from surefoot.types import Sets
 
-SCHEMA = 4
 COLUMNS = (
     "index",
     "label",
@@ -71,14 +72,13 @@ class Record:
 
     Args:
         rows: one row an example, columns as in the module's docstring.
-        header: JSON: schema, name, config, threat, guarantee, radii, certificate, limit, versions,
-            seeds, hashes, warnings, command.
+        header: everything else.
         counterexamples: tensors of the broken examples: `index` `[n]`, `images` and `adversarial`
             `[n, ...]`, `radius` `[n]`, `before` and `after` (fractions of the outcomes, `[n, O]`).
     """
 
     rows: pd.DataFrame
-    header: dict[str, Any]
+    header: Header
     counterexamples: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -102,8 +102,8 @@ class Record:
         if self.counterexamples:
             tensors = {name: value.contiguous() for name, value in self.counterexamples.items()}
             write_whole(folder / "counterexamples.safetensors", save(tensors))
-        self.header["rows_hash"] = rows_hash(content)
-        write_json(self.header, folder / "record.json")
+        header = replace(self.header, rows_hash=rows_hash(content))
+        write_json(header.as_json(), folder / "record.json")
 
 
 def read(folder: Path | str) -> Record:
@@ -114,8 +114,8 @@ def read(folder: Path | str) -> Record:
             another version; names the file.
     """
     folder = Path(folder)
-    header, content = _header(folder), _content(folder)
-    if header.get("rows_hash") != rows_hash(content):
+    stored, content = _header(folder), _content(folder)
+    if stored.get("rows_hash") != rows_hash(content):
         raise ValueError(
             f"{folder / 'record.csv'} does not fit the hash of its rows in record.json: one of them"
             " was changed or damaged after the evaluation. Evaluate again with the same command, or"
@@ -126,14 +126,19 @@ def read(folder: Path | str) -> Record:
         missing = [name for name in COLUMNS if name not in rows]
         if missing:
             raise ValueError(f"the columns {', '.join(missing)} are missing")
-        check_header(header, len(rows))
+        header = parsed(stored)
         check_rows(rows, header)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"the record in {folder} is damaged: {error}") from error
-    return Record(rows, header, read_witnesses(folder / "counterexamples.safetensors", rows))
+    return Record(rows, header, read_counterexamples(folder / "counterexamples.safetensors", rows))
 
 
-def read_witnesses(path: Path, rows: pd.DataFrame) -> dict[str, Tensor]:
+def parsed(stored: dict[str, Any]) -> Header:
+    """Read a header from JSON; messages name an entry as it stands in the file."""
+    return from_json(Header, stored, "")
+
+
+def read_counterexamples(path: Path, rows: pd.DataFrame) -> dict[str, Tensor]:
     """Read the counterexamples of these rows; none if there is no file."""
     if not path.exists():
         return {}

@@ -1,4 +1,4 @@
-"""What a stored record must look like: raise a clear error instead of trusting a file.
+"""What the rows of a stored record must look like: raise a clear error instead of trusting a file.
 
 Reports compute with these numbers; a record that was edited, cut short or mixed from two must not
 become a figure.
@@ -6,38 +6,23 @@ become a figure.
 
 import math
 import re
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
+
+from surefoot.evaluation.header import Header
 
 WHOLE = ("index", "label", "prediction", "set_size", "samples")
 FLAGS = ("accepted", "certified_accepted", "clean")
 REAL = ("score", "certified", "attacked", "nearest")
 TEXT = ("set", "sets", "radii", "attack")
 SET = re.compile(r"(\d{1,6}(\|\d{1,6})*)?")
-NORMS = ("linf", "l2")
-MAY_BE_INFINITE = ("lipschitz",)
-"""Methods whose certificate may reach any radius: a net that is constant around the image."""
-COSTS = ("forwards", "backwards", "seconds", "blind", "found")
 
 
-def check_header(header: dict[str, Any], count: int) -> None:
-    """Raise unless the header of a record of `count` rows has the types that reports rely on."""
-    for name, (holds, wanted) in _HEADER.items():
-        _demand(name in header and holds(header[name]), name, wanted, header.get(name))
-    for name, (holds, wanted) in _IF_THERE.items():
-        _demand(name not in header or holds(header[name]), name, wanted, header.get(name))
-    threat, radii = header["threat"], header["radii"]
-    _demand(header["data"].get("count", count) == count, "data.count", f"{count}, the rows", header)
-    _demand(radii == sorted(set(radii)), "radii", "increasing numbers", radii)
-    _demand(threat["eps"] in radii, "radii", f"numbers with eps, {threat['eps']}, in them", radii)
-
-
-def check_rows(rows: pd.DataFrame, header: dict[str, Any]) -> None:
-    """Raise unless the rows are what `record.COLUMNS` says, given a header that was checked."""
+def check_rows(rows: pd.DataFrame, header: Header) -> None:
+    """Raise unless the rows are what `record.COLUMNS` says."""
+    _demand(header.data.count == len(rows), "data.count", f"{len(rows)}, the rows", header.data)
     for name in WHOLE:
         _column(rows, name, rows[name].dtype.kind == "i", "whole numbers")
     for name in FLAGS:
@@ -84,8 +69,8 @@ def check_counterexamples(counterexamples: dict[str, Tensor], rows: pd.DataFrame
     _demand(not strange, "index", "rows of the record", strange[:5])
 
 
-def _check_counts(rows: pd.DataFrame, header: dict[str, Any]) -> None:
-    classes = header["data"].get("classes")
+def _check_counts(rows: pd.DataFrame, header: Header) -> None:
+    classes = header.data.classes
     index = rows["index"]
     _column(rows, "index", bool((index >= 0).all() and index.is_unique), "different rows >= 0")
     most = len(classes) - 1 if classes else math.inf
@@ -96,16 +81,14 @@ def _check_counts(rows: pd.DataFrame, header: dict[str, Any]) -> None:
         _column(rows, name, bool((rows[name] >= 0).all()), "counts >= 0")
 
 
-def _check_radii(rows: pd.DataFrame, header: dict[str, Any]) -> None:
+def _check_radii(rows: pd.DataFrame, header: Header) -> None:
     certified, attacked = rows["certified"], rows["attacked"]
-    certificate = header["certificate"]
-    if certificate is None:
+    if header.certificate is None:
         _column(rows, "certified", bool(certified.isna().all()), "empty: there is no certificate")
     else:
-        limit = math.inf if certificate["method"] in MAY_BE_INFINITE else sys.float_info.max
-        good = (certified >= 0) & (certified <= limit)
+        good = (certified >= 0) & (certified <= header.certificate.largest)
         _column(rows, "certified", bool(good.all()), "radii >= 0, finite for this certificate")
-    tested = {0.0, math.inf, *map(float, header["radii"])}
+    tested = {0.0, math.inf, *header.radii}
     _column(
         rows, "attacked", set(attacked.tolist()) <= tested, "0, radii of the header, or infinity"
     )
@@ -151,126 +134,3 @@ def _column(rows: pd.DataFrame, name: str, good: bool, wanted: str) -> None:
 def _demand(good: Any, name: str, wanted: str, found: Any) -> None:
     if not good:
         raise ValueError(f"`{name}` must be {wanted}; found {str(found)[:120]}")
-
-
-def _is_number(value: Any) -> bool:
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    return real and abs(value) < sys.float_info.max
-
-
-def _is_share(value: Any) -> bool:
-    """A value with its interval, where what was not known is null."""
-    return value is None or (
-        isinstance(value, dict)
-        and {"value", "low", "high"} <= value.keys()
-        and all(part is None or _is_number(part) for part in value.values())
-    )
-
-
-def _is_named(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("name"), str)
-
-
-def _is_data(value: Any) -> bool:
-    classes = value.get("classes", []) if isinstance(value, dict) else None
-    good = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    return good and _is_named(value) and isinstance(value.get("count", 0), int)
-
-
-def _is_guarantee(value: Any) -> bool:
-    if not _is_named(value) or not isinstance(value.get("k", 1), int):
-        return False
-    flags = ("set_valued", "counts_rejection_as_right")
-    told = isinstance(value.get("statement"), str)
-    if not told or any(not isinstance(value.get(name), bool) for name in flags):
-        return False
-    groups = value.get("groups", [])
-    return isinstance(groups, list) and all(
-        isinstance(group, list) and all(type(member) is int for member in group) for group in groups
-    )
-
-
-def _is_threat(value: Any) -> bool:
-    if not isinstance(value, dict) or value.get("norm") not in NORMS:
-        return False
-    eps, box = value.get("eps"), [value.get(end) for end in ("low", "high") if end in value]
-    if not all(map(_is_number, [eps, *box])) or value["eps"] < 0:
-        return False
-    return box == [] or (len(box) == 2 and value["low"] < value["high"])
-
-
-def _is_grid(value: Any) -> bool:
-    radii = isinstance(value, list) and bool(value) and all(map(_is_number, value))
-    return radii and all(radius >= 0 for radius in value)
-
-
-def _is_certificate(value: Any) -> bool:
-    if value is None:
-        return True
-    if not isinstance(value, dict) or not isinstance(value.get("method"), str):
-        return False
-    if value["method"] != "smoothing":
-        return isinstance(value.get("rounding", {}), dict)
-    sizes = all(_is_number(value.get(name)) and value[name] > 0 for name in ("sigma", "alpha"))
-    return sizes and value["alpha"] < 1 and type(value.get("n_certify")) is int
-
-
-def _is_attack(value: Any) -> bool:
-    if value is None:
-        return True
-    costs = value.get("costs", {}) if isinstance(value, dict) else None
-    if not isinstance(costs, dict) or not isinstance(value.get("name"), str):
-        return False
-    counts = (value.get(name, 0) for name in (*COSTS[:3], "retried", "missed", "grey_stood"))
-    return all(map(_is_number, counts)) and all(
-        isinstance(cost, dict) and all(_is_number(cost.get(name)) for name in COSTS)
-        for cost in costs.values()
-    )
-
-
-def _is_limit(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(entry, dict)
-        and _is_number(entry.get("radius"))
-        and _is_share(entry.get("robustness"))
-        for entry in value
-    )
-
-
-def _is_ceiling(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, list)
-        and all(
-            isinstance(entry, dict)
-            and all(_is_number(entry.get(name)) for name in ("radius", "value", "conflicts"))
-            and 0 <= entry["value"] <= 1
-            for entry in value
-        )
-    )
-
-
-def _is_lines(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(line, str) for line in value)
-
-
-Check = tuple[Callable[[Any], bool], str]
-_HEADER: dict[str, Check] = {
-    "name": (lambda value: isinstance(value, str), "text"),
-    "model": (_is_named, "an object with a name"),
-    "data": (_is_data, "an object with a name, a count, and a list of class names"),
-    "guarantee": (_is_guarantee, "an object with a name, and k or lists of class indices"),
-    "threat": (_is_threat, "an object with a norm, a finite eps >= 0, and low < high"),
-    "radii": (_is_grid, "a list of finite radii >= 0"),
-    "certificate": (_is_certificate, "null, or an object with a method and its settings"),
-    "attack": (_is_attack, "null, or an object with a name and costs"),
-    "limit": (_is_limit, "a list of estimates, one a radius"),
-    "warnings": (_is_lines, "a list of texts"),
-}
-_IF_THERE: dict[str, Check] = {
-    "ceiling": (_is_ceiling, "a list of ceilings in [0, 1], one a radius"),
-    "dimension": (lambda value: type(value) is int and value > 0, "the number of pixels"),
-    "command": (lambda value: isinstance(value, str), "text"),
-    "seconds": (_is_number, "a number"),
-    "versions": (lambda value: isinstance(value, dict), "an object"),
-    "seeds": (lambda value: isinstance(value, dict), "an object"),
-}

@@ -15,13 +15,14 @@ from typing import Any
 
 import pandas as pd
 
-from surefoot.evaluation.record import SCHEMA, Record
+from surefoot.evaluation.header import DataPart, Header, LogPart, ModelPart, SmoothingPart
+from surefoot.evaluation.record import Record
 from surefoot.files import write_whole
 from surefoot.guarantees import Local
+from surefoot.threat import Threat
 
 NEEDED = ("idx", "label", "predict", "radius", "correct")
 COLUMNS = (*NEEDED, "time")
-METHOD = "smoothing log"
 STEP = 0.25
 """Of the grid of radii, where none is given."""
 UNKNOWN = (
@@ -46,21 +47,17 @@ def read_log(path: Path | str, *, radii: Sequence[float] | None = None) -> Recor
     rows = pd.DataFrame([_row(line) for line in lines])
     largest = float(rows["certified"].max())
     grid = list(radii or _grid(largest))
-    header: dict[str, Any] = {
-        "schema": SCHEMA,
-        "name": path.stem,
-        "config": {"log": path.name},
-        "data": {"name": "unknown", "count": len(rows)},
-        "model": {"name": "unknown", "classifier": "vote"},
-        "guarantee": Local().describe(),
-        "threat": {"norm": "l2", "eps": max(grid), "low": 0.0, "high": 1.0},
-        "radii": grid,
-        "certificate": {"method": METHOD, "source": path.name},
-        "attack": None,
-        "limit": [],
-        "warnings": [UNKNOWN],
-        "command": "",
-    }
+    header = Header(
+        path.stem,
+        ModelPart("unknown", "vote"),
+        DataPart("unknown", len(rows)),
+        Local().describe(),
+        Threat("l2", max(grid)),
+        tuple(sorted(set(grid))),
+        config={"log": path.name},
+        certificate=LogPart(path.name),
+        warnings=(UNKNOWN,),
+    )
     return Record(rows, header)
 
 
@@ -89,16 +86,13 @@ def write_log(record: Record, path: Path | str) -> None:
 
 
 def _check(record: Record) -> None:
-    certificate = record.header["certificate"] or {}
-    found = (
-        record.header["guarantee"]["name"],
-        record.header["threat"]["norm"],
-        certificate.get("method"),
-    )
-    if found[:2] != (Local.__name__, "l2") or found[2] not in ("smoothing", METHOD):
+    header, by = record.header, record.header.certificate
+    one_label = header.guarantee.name == Local.__name__ and header.norm == "l2"
+    if not (one_label and isinstance(by, SmoothingPart | LogPart)):
         raise ValueError(
             "a smoothing log holds l2 radii of one label, from smoothing; found guarantee"
-            f" {found[0]}, norm {found[1]}, certificate {found[2]}. Evaluate with --guarantee local"
+            f" {header.guarantee.name}, norm {header.norm}, certificate"
+            f" {by.method if by else 'none'}. Evaluate with --guarantee local"
             " --norm l2 --certificate smoothing"
         )
 

@@ -1,25 +1,23 @@
 """Reasons to doubt an evaluation: each function gives sentences, or an empty list.
 
 Some look at the model before any attack, some at what the attacks cost and left in the rows.
-What they find stands in `header["warnings"]` and on top of the report. In the manner of the checks
+What they find stands in `header.warnings` and on top of the report. In the manner of the checks
 of AutoAttack (Croce, Hein 2020), which only print. Not here: what an attack notices about itself
 (`attacks.attack_warnings`), and certificates that attacks refute (`Contradiction`, an error).
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
 
 from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients
-from surefoot.attacks.counted import Cost
 from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Classifier, Plain
+from surefoot.evaluation.header import LipschitzPart, SmoothingPart, Work
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Local, containing
 from surefoot.models.border import behaviour, outcomes_of
@@ -48,8 +46,8 @@ def of_model(model: Model, images: Images, *, attack: bool, voted: bool = False)
 
 def of_record(record: Record) -> list[str]:
     """Look at a whole record: its attack, its size, its certificate and its limit."""
-    attack = record.header["attack"]
-    found = of_attack(attack, len(record)) if attack else []
+    attack = record.header.attack
+    found = of_attack(attack.work, len(record)) if attack and attack.work else []
     return (
         found
         + few_examples(record)
@@ -60,14 +58,13 @@ def of_record(record: Record) -> list[str]:
     )
 
 
-def of_attack(summary: Mapping[str, Any], images: int) -> list[str]:
-    """Look at the summary of all attacks of an evaluation, summed over radii and shards."""
-    costs = {name: Cost(**numbers) for name, numbers in summary["costs"].items()}
+def of_attack(work: Work, images: int) -> list[str]:
+    """Look at what all attacks of an evaluation took and found, over radii and shards."""
     return [
-        *blind_gradients(costs),
-        *black_box_wins(costs, images),
-        *grey_stands(summary["grey"], summary["grey_stood"]),
-        *missed_again(summary["retried"], summary["missed"]),
+        *blind_gradients(work.costs),
+        *black_box_wins(work.costs, images),
+        *grey_stands(work.grey, work.grey_stood),
+        *missed_again(work.retried, work.missed),
     ]
 
 
@@ -176,7 +173,7 @@ def grey_stands(claims: int, stood: int) -> list[str]:
     from radius (high - low) / 2 on the ball of every image holds grey, so there it is proof.
 
     Args:
-        claims: sets that fail at the grey image, attacked in such a ball (`AttackSweep.grey`).
+        claims: sets that fail at the grey image, attacked there (`attack_sweep.self_check`).
         stood: how many of them the attack left standing.
     """
     if stood == 0:
@@ -195,7 +192,7 @@ def missed_again(retried: int, missed: int) -> list[str]:
     by construction: this asks whether the attack alone would have made it fall.
 
     Args:
-        retried: examples attacked again (`AttackSweep.again`).
+        retried: examples attacked again (`attack_sweep.self_check`).
         missed: how many of them did not fall again.
     """
     if missed <= max(2, MOST_MISSED * retried):
@@ -216,32 +213,33 @@ def few_examples(record: Record) -> list[str]:
 
 def out_of_reach(record: Record) -> list[str]:
     """Name the radii that no vote can certify with this sigma, alpha and number of copies."""
-    certificate, norm = record.header["certificate"], record.header["threat"]["norm"]
-    if certificate is None or certificate["method"] != "smoothing":
+    header, by = record.header, record.header.certificate
+    if not isinstance(by, SmoothingPart):
         return []
-    one_bound = certificate.get("rule") == "majority" or bool(certificate.get("decided"))
-    numbers = (certificate[name] for name in ("sigma", "n_certify", "alpha"))
-    largest = largest_radius(*numbers, bounds=1 if one_bound else 2)
-    largest /= Threat(norm, 1.0).l2_radius(record.header["dimension"])
-    beyond = [f"{radius:g}" for radius in record.header["radii"] if radius > largest]
+    bounds = 1 if by.rule == "majority" or by.decided else 2
+    largest = largest_radius(by.sigma, by.n_certify, by.alpha, bounds=bounds)
+    largest /= replace(header.threat, eps=1.0).l2_radius(header.dimension)
+    beyond = [f"{radius:g}" for radius in header.radii if radius > largest]
     if not beyond:
         return []
     return [
         f"no image can be certified at radius {', '.join(beyond)}: with n_certify ="
-        f" {certificate['n_certify']}, alpha = {certificate['alpha']:g} and sigma ="
-        f" {certificate['sigma']:g} the largest certifiable {norm} radius is {largest:.3g}"
+        f" {by.n_certify}, alpha = {by.alpha:g} and sigma = {by.sigma:g} the largest certifiable"
+        f" {header.norm} radius is {largest:.3g}"
     ]
 
 
 def rounded_away(record: Record) -> list[str]:
     """Warn where the worst case of rounding takes a tenth of the headline radius or more."""
-    certificate, threat = record.header["certificate"], record.header["threat"]
-    taken = (certificate or {}).get("rounding", {}).get("radius", 0.0)
-    taken /= Threat(threat["norm"], 1.0).l2_radius(record.header["dimension"])
-    if taken == 0 or taken < ROUNDED * threat["eps"]:
+    header, by = record.header, record.header.certificate
+    if not isinstance(by, LipschitzPart):
+        return []
+    taken = by.rounding.get("radius", 0.0)
+    taken /= replace(header.threat, eps=1.0).l2_radius(header.dimension)
+    if taken == 0 or taken < ROUNDED * header.eps:
         return []
     return [
-        f"the worst case of rounding in {certificate['arithmetic']} takes about {taken:.2g} from"
+        f"the worst case of rounding in {by.arithmetic} takes about {taken:.2g} from"
         " certified radii: run, attack and certify the net in double precision (--float64,"
         " models.Double)"
     ]
@@ -250,12 +248,12 @@ def rounded_away(record: Record) -> list[str]:
 def above_limit(record: Record) -> list[str]:
     """Return where certified accuracy lies above the estimated limit of the data."""
     found = []
-    for entry in record.header["limit"]:
-        certified = metrics.certified_accuracy(record, entry["radius"])
-        if certified and entry["feasible"] and certified.value > entry["robustness"]["high"]:
+    for part in record.header.limit:
+        certified = metrics.certified_accuracy(record, part.radius)
+        if certified and part.robustness and certified.value > part.robustness.high:
             found.append(
-                f"certified accuracy {certified.value:.1%} at radius {entry['radius']:g} lies above"
-                f" the estimated limit {entry['robustness']['value']:.1%}: the estimate comes from"
+                f"certified accuracy {certified.value:.1%} at radius {part.radius:g} lies above"
+                f" the estimated limit {part.robustness.value:.1%}: the estimate comes from"
                 " one found region and is no proof"
             )
     return found
@@ -267,9 +265,9 @@ def above_ceiling(record: Record) -> list[str]:
     A certificate above it is unsound; an attack that leaves more standing has missed something.
     """
     found = []
-    either = record.header["guarantee"]["counts_rejection_as_right"]
-    for entry in record.header.get("ceiling") or []:
-        radius, most = entry["radius"], entry["value"]
+    either = record.header.guarantee.counts_rejection_as_right
+    for part in record.header.ceiling:
+        radius, most = part.radius, part.value
         attacked, certified = metrics.attacked_accuracy(record, radius), None
         if either:
             attacked, certified = metrics.accepted_and_right(record, radius)
@@ -281,7 +279,7 @@ def above_ceiling(record: Record) -> list[str]:
                 f" proven ceiling {most:.1%} of these rows: the certificate is unsound, or too many"
                 " of its claims failed by chance; trust none of them"
             )
-        if record.header["attack"] and attacked.value > most:
+        if record.header.attack and attacked.value > most:
             found.append(
                 f"attacked accuracy {attacked.value:.1%} at radius {radius:g} lies above the proven"
                 f" ceiling {most:.1%} of these rows: the attack missed counterexamples that exist"
@@ -295,7 +293,7 @@ def of_detector(classifier: Classifier, data: Data, record: Record, threat: Thre
     Only for nets as they stand and `LabelOrUncertain`; both sides speak of the same rows, at most
     `DETECTOR_ROWS`.
     """
-    detects = record.header["guarantee"]["counts_rejection_as_right"]
+    detects = record.header.guarantee.counts_rejection_as_right
     if not (detects and isinstance(classifier, Plain)):
         return []
     part = replace(record, rows=record.rows.iloc[:DETECTOR_ROWS])

@@ -133,9 +133,9 @@ def trained(row: Row, setting: Setting, folder: Path, seed: int) -> tuple[Path, 
 def _compare(row: Row, records: Sequence[Record]) -> list[Published]:
     found: dict[str, Interval] = {"clean": metrics.clean_accuracy(records[0])}
     for record in records:
-        if record.header["attack"] is not None:
-            norm = record.header["threat"]["norm"]
-            for radius in record.header["radii"]:
+        if record.header.attack is not None:
+            norm = record.header.norm
+            for radius in record.header.radii:
                 found[f"{norm} {radius:g}"] = metrics.attacked_accuracy(record, radius)
     return compare(row.name, found, row.published)
 

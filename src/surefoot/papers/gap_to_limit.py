@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from surefoot.evaluation.metrics import attacked_accuracy, certified_accuracy
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval
+from surefoot.wording import with_interval
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ class GapToLimit:
 
     def text(self) -> str:
         """Return one sentence, with the kind of every metric."""
-        parts = [f"radius {self.radius:g}: estimated limit {_percent(self.limit)} (error region)"]
+        parts = [
+            f"radius {self.radius:g}: estimated limit {with_interval(self.limit)} (error region)"
+        ]
         if self.attacked is not None:
-            parts.append(f"attacked accuracy {_percent(self.attacked)} (label at x)")
+            parts.append(f"attacked accuracy {with_interval(self.attacked)} (label at x)")
         if self.certified is not None:
-            parts.append(f"certified accuracy {_percent(self.certified)} (label at x)")
+            parts.append(f"certified accuracy {with_interval(self.certified)} (label at x)")
         if self.unexplained is not None:
             parts.append(f"gap to the limit {100 * self.unexplained:+.1f} points")
         flags = ["" if self.valid else "the estimate is not valid"]
@@ -65,24 +68,14 @@ def gap_to_limit(record: Record) -> list[GapToLimit]:
 
     Radii without a feasible estimate are left out; all of them without an estimate.
     """
-    return [_beside(record, entry) for entry in record.header.get("limit", []) if _usable(entry)]
-
-
-def _usable(entry: dict) -> bool:
-    found = entry.get("robustness")
-    return bool(entry.get("feasible")) and found is not None and None not in found.values()
-
-
-def _beside(record: Record, entry: dict) -> GapToLimit:
-    radius = float(entry["radius"])
-    return GapToLimit(
-        radius,
-        Interval(**entry["robustness"]),
-        bool(entry["valid"]),
-        attacked_accuracy(record, radius) if record.header.get("attack") is not None else None,
-        certified_accuracy(record, radius),
-    )
-
-
-def _percent(value: Interval) -> str:
-    return f"{100 * value.value:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+    return [
+        GapToLimit(
+            part.radius,
+            part.robustness,
+            part.valid,
+            attacked_accuracy(record, part.radius) if record.header.attack is not None else None,
+            certified_accuracy(record, part.radius),
+        )
+        for part in record.header.limit
+        if part.feasible and part.robustness is not None
+    ]

@@ -14,8 +14,8 @@ from surefoot.data import load
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Smoothed
 from surefoot.evaluation.record import Record
-from surefoot.evaluation.studies import rejection
-from surefoot.evaluation.studies.rejection import Rejection, rejection_curve
+from surefoot.evaluation.studies import rejection_study
+from surefoot.evaluation.studies.rejection_study import Rejection, rejection_curve
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.lines import curves, frame_of, stacked
@@ -102,7 +102,7 @@ def rejection_radii(
     first = next(iter(found))
     sentences = [_sentence(name, one) for name, one in found.items()]
     _, model = trained(rows[0], setting, folder, seed)
-    best = float(_best(rejection.summary(found[first]), "tight")["threshold"])
+    best = float(_best(rejection_study.summary(found[first]), "tight")["threshold"])
     vote = Vote(Selective(model, scores[0], best).eval(), rows[0].sigma)
     records = [
         evaluated(
@@ -136,11 +136,11 @@ def _compare(
     name: str, published: Mapping[str, float], found: Rejection, seed: int
 ) -> list[Published]:
     """Quote the largest gain of each estimator of (ii), and what it costs."""
-    table, figures = rejection.summary(found), {}
+    table, figures = rejection_study.summary(found), {}
     for estimator in GAINS:
         best = _best(table, estimator)
         for counted, note in GAIN_OF.items():
-            figures[f"gain of (ii) {estimator}{note}"] = rejection.gain_interval(
+            figures[f"gain of (ii) {estimator}{note}"] = rejection_study.gain_interval(
                 found, best["threshold"], estimator, counted=counted, seed=seed
             )
         fraction = "undecided" if estimator == "majority" else "rejected"
@@ -154,12 +154,12 @@ def _best(table: pd.DataFrame, estimator: str) -> pd.Series:
     """Return the best row that rejects few enough; if none does, the one that rejects least."""
     fraction = "undecided" if estimator == "majority" else "rejected"
     if bool((table[fraction] <= MOST).any()):
-        return rejection.best_gain(table, estimator, MOST)
+        return rejection_study.best_gain(table, estimator, MOST)
     return table.iloc[-1]
 
 
 def _sentence(name: str, found: Rejection) -> str:
-    table = rejection.summary(found)
+    table = rejection_study.summary(found)
     words = []
     for estimator in GAINS:
         best = _best(table, estimator)
@@ -179,9 +179,9 @@ def _sentence(name: str, found: Rejection) -> str:
 
 
 def _figures(found: Mapping[str, Rejection], first: str, radii: Sequence[float]) -> dict[str, Draw]:
-    tables = {name: rejection.summary(one) for name, one in found.items()}
+    tables = {name: rejection_study.summary(one) for name, one in found.items()}
     table, middle = tables[first], radii[len(radii) // 3]
-    parts = rejection.fractions(found[first], middle).rename(columns={"threshold": "x"})
+    parts = rejection_study.fractions(found[first], middle).rename(columns={"threshold": "x"})
     across = "threshold of the score"
     return {
         "radius-threshold": partial(
@@ -221,11 +221,11 @@ def _curves(
     found: Rejection, best: float, records: Sequence[Record], radii: Sequence[float], name: str
 ) -> Draw:
     """Lay out certified and attacked accuracy over the radius; (ii) attacked: accepted or not."""
-    lines = [rejection.certified_curve(found, best, SHOWN, radii).replace({"row": NAMES})]
+    lines = [rejection_study.certified_curve(found, best, SHOWN, radii).replace({"row": NAMES})]
     for record in records:
-        for radius in record.header["radii"]:
+        for radius in record.header.radii:
             ours = metrics.attacked_accuracy(record, radius)
-            row = f"attacked {record.header['name'].rpartition(', ')[2]}"
+            row = f"attacked {record.header.name.rpartition(', ')[2]}"
             lines.append(pd.DataFrame([point(row, radius, ours)]))
     title = f"Certified and attacked: {name}, threshold {best:.3g}"
     return partial(curves, pd.concat(lines, ignore_index=True), title, "l2 radius", "accuracy")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from surefoot.evaluation.stored import identity
+from surefoot.evaluation.identity import identity
 from surefoot.files import write_json
 
 

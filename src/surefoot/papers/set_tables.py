@@ -119,7 +119,7 @@ def graded(
     if votes is None:
         raise ValueError(f"the data set {judged} has no human votes to judge by")
     for record in outcome.records:
-        name = record.header["name"]
+        name = record.header.name
         figures = {"fraction of votes": judged_sets.votes_inside(record, votes, eps)}
         voted = judged_sets.voted_sets(record, votes, eps)
         if voted is not None:
@@ -193,9 +193,9 @@ def worth(record: Record, base: Record, eps: float) -> str:
     certain = chance < 0.05 and abs(gap) >= WORTH
     verdict = "does not certainly help here" if not certain else "helps" if gap > 0 else "costs"
     return (
-        f"{record.header['name']}: relaxed robustness {verdict}: strict VRA"
+        f"{record.header.name}: relaxed robustness {verdict}: strict VRA"
         f" {100 * ours.mean():.1f}, {100 * gap:+.1f} points against one label alone"
-        f" ({base.header['name']}, {100 * theirs.mean():.1f}; p = {chance:.2g}); relaxed VRA"
+        f" ({base.header.name}, {100 * theirs.mean():.1f}; p = {chance:.2g}); relaxed VRA"
         f" {100 * relaxed:.1f}, mean smallest set {size:.2f}"
     )
 
@@ -213,7 +213,7 @@ def against_radius(records: Sequence[Record], eps: float) -> Draw:
     for record in records:
         for radius in np.linspace(0, 2 * eps, CURVE).tolist():
             found = certified_sets.relaxed_accuracy(record, radius)
-            lines.append(point(record.header["name"], radius, found))
+            lines.append(point(record.header.name, radius, found))
     title = "Label in a certified set"
     return partial(curves, pd.DataFrame(lines), title, "l2 radius", "VRA")
 

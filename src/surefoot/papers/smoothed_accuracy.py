@@ -11,6 +11,7 @@ from surefoot.attacks import VoteSearch
 from surefoot.certify.smoothing import robust_fraction
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Smoothed
+from surefoot.evaluation.header import SmoothingPart
 from surefoot.evaluation.record import Record
 from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.lines import curves, frame_of
@@ -79,17 +80,18 @@ def _compare(row: Row, record: Record, radii: Sequence[float]) -> list[Published
 def _bound(record: Record, radius: float) -> str:
     """Describe what the certificates of single images prove about the distribution."""
     certified = int(metrics.certified_right(record.rows, radius).sum())
-    alpha = record.header["certificate"]["alpha"]
+    by = record.header.certificate
+    alpha = by.alpha if isinstance(by, SmoothingPart) else 0.0
     low = robust_fraction(certified, len(record), alpha)
     return (
-        f"{record.header['name']}: at least {100 * low:.1f} % of all such images are right and"
+        f"{record.header.name}: at least {100 * low:.1f} % of all such images are right and"
         f" robust at l2 {radius:g} (confidence 95 %, false certificates at {alpha:g} included)"
     )
 
 
 def _samples(records: Sequence[Record]) -> Draw:
     """Lay out how many samples decisions take, one line a row."""
-    taken = {one.header["name"]: np.sort(one.rows["samples"].to_numpy()) for one in records}
+    taken = {one.header.name: np.sort(one.rows["samples"].to_numpy()) for one in records}
     lines = [(name, one, np.arange(1, len(one) + 1) / len(one)) for name, one in taken.items()]
     frame = frame_of(lines).drop_duplicates(["row", "x"], keep="last")
     title = "Samples until an image is decided"

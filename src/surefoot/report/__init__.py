@@ -3,12 +3,12 @@
 Nothing here runs a model. matplotlib and jinja2 are imported by the functions that need them.
 """
 
-from surefoot.report.bracket import bracket_chart, comparison_chart
+from surefoot.report.bracket_chart import bracket_chart, comparison_chart
 from surefoot.report.card import model_card, write_markdown
-from surefoot.report.certified_sets import matrix_chart, set_chart
 from surefoot.report.page import write_page
 from surefoot.report.perturbations import perturbation_grid
-from surefoot.report.rejection import rejection_curve
+from surefoot.report.rejection_chart import rejection_curve
+from surefoot.report.set_charts import matrix_chart, set_chart
 from surefoot.report.tables import headline
 
 __all__ = [

@@ -27,7 +27,8 @@ from surefoot.report.tables import (
     to_markdown,
     warnings_of,
 )
-from surefoot.report.words import claim, grounds, norm_name, radius_text
+from surefoot.report.words import grounds
+from surefoot.wording import NORM_SIGNS
 
 GUIDE = (
     "Certified ≤ true robust accuracy ≤ attacked ≤ clean: certified accuracy is proven, attacked "
@@ -47,7 +48,7 @@ def write_markdown(records: Record | Sequence[Record], path: Path | str) -> Path
     records, path = as_sequence(records), Path(path)
     parts = ["# Robustness report", GUIDE, _warning_list(records), to_markdown(headline(records))]
     for record in records:
-        parts += [f"## {markdown(record.header['name'])}", *_body(record)]
+        parts += [f"## {markdown(record.header.name)}", *_body(record)]
     write_whole(path, ("\n\n".join(part.strip() for part in parts if part) + "\n").encode())
     return path
 
@@ -57,9 +58,9 @@ def model_card(record: Record) -> str:
     matter = {
         "library_name": "surefoot",
         "tags": ["robustness", "image-classification"],
-        "model-index": [{"name": record.header["name"], "results": [_result(record)]}],
+        "model-index": [{"name": record.header.name, "results": [_result(record)]}],
     }
-    title = f"# {markdown(record.header['name'])}"
+    title = f"# {markdown(record.header.name)}"
     parts = [title, GUIDE, _warning_list([record]), to_markdown(headline([record]))]
     parts += _body(record)
     text = "\n\n".join(part.strip() for part in parts if part)
@@ -76,7 +77,7 @@ def _warning_list(records: Sequence[Record]) -> str:
 
 def _body(record: Record) -> list[str]:
     rests = "\n".join(f"- **{topic}**: {markdown(text)}" for topic, text in grounds(record).items())
-    command = str(record.header.get("command", "")).strip()
+    command = record.header.command.strip()
     return [
         "### By radius",
         to_markdown(by_radius(record)),
@@ -97,7 +98,7 @@ def _sets(record: Record) -> list[str]:
 
 
 def _result(record: Record) -> dict[str, Any]:
-    data = record.header["data"]["name"]
+    data = record.header.data.name
     return {
         "task": {"type": "image-classification", "name": "Robust image classification"},
         "dataset": {"type": data, "name": data},
@@ -108,17 +109,17 @@ def _result(record: Record) -> dict[str, Any]:
 
 
 def _metrics(record: Record) -> list[tuple[str, str, float]]:
-    norm = record.header["threat"]["norm"]
+    header = record.header
     found = [("accuracy", "clean accuracy", clean_accuracy(record).value)]
-    for radius in record.header["radii"]:
-        at = f"at {norm_name(record)} radius {radius_text(radius, norm)}"
-        if record.header.get("attack"):
+    for radius in header.radii:
+        at = f"at {NORM_SIGNS[header.norm]} radius {header.radius_text(radius)}"
+        if header.attack:
             attacked = attacked_accuracy(record, radius)
             found.append(("accuracy", f"attacked accuracy {at}", attacked.value))
         certified = certified_accuracy(record, radius)
         if certified is not None:
             found.append(("accuracy", f"certified accuracy {at}", certified.value))
-    found.append(("coverage", f"coverage ({claim(record)})", coverage(record).value))
+    found.append(("coverage", f"coverage ({header.guarantee_text()})", coverage(record).value))
     found.append(("set_size", "mean set size", mean_set_size(record)))
     return [metric for metric in found if not math.isnan(metric[2])]
 

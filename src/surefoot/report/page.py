@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,11 @@ from surefoot.escape import visible
 from surefoot.evaluation.certified_sets import is_set_valued
 from surefoot.evaluation.record import Record, as_sequence
 from surefoot.files import write_whole
-from surefoot.report.bracket import bracket_chart, comparison_chart
+from surefoot.report.bracket_chart import bracket_chart, comparison_chart
 from surefoot.report.card import GUIDE, SETS_GUIDE
-from surefoot.report.certified_sets import matrix_chart, set_chart
 from surefoot.report.perturbations import perturbation_grid
-from surefoot.report.rejection import rejection_curve
+from surefoot.report.rejection_chart import rejection_curve
+from surefoot.report.set_charts import matrix_chart, set_chart
 from surefoot.report.style import to_data_uri
 from surefoot.report.tables import (
     accepted_right_only,
@@ -29,7 +30,7 @@ from surefoot.report.tables import (
     may_refuse,
     warnings_of,
 )
-from surefoot.report.words import claim, grounds
+from surefoot.report.words import grounds
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -85,7 +86,7 @@ def render(template: str, *, package: str = "surefoot.report", **values: Any) ->
 def _check(records: Sequence[Record]) -> None:
     if not records:
         raise ValueError("a report needs at least one record; found none")
-    empty = [record.header["name"] for record in records if len(record) == 0]
+    empty = [record.header.name for record in records if len(record) == 0]
     if empty:
         raise ValueError(f"a report needs examples; no rows in: {', '.join(empty)}")
 
@@ -104,19 +105,19 @@ def _section(record: Record, place: int) -> dict[str, Any]:
     grid, costs = perturbation_grid(record), by_attack(record)
     return {
         "anchor": f"record-{place}",
-        "name": record.header["name"],
-        "claim": claim(record),
+        "name": record.header.name,
+        "claim": record.header.guarantee_text(),
         "refuses": may_refuse(record),
         "bracket": to_data_uri(_bracket(record)),
         "rejection": to_data_uri(_figure(rejection_curve(record))),
         "grid": to_data_uri(grid) if grid else None,
         "by_radius": _table(by_radius(record), stacked=may_refuse(record)),
         "sets": _sets(record) if is_set_valued(record) else None,
-        "checked": record.header["certificate"] is not None and bool(record.header.get("attack")),
+        "checked": record.header.certificate is not None and bool(record.header.attack),
         "by_class": _table(by_class(record)),
         "grounds": grounds(record),
         "by_attack": None if costs is None else _table(costs),
-        "command": record.header.get("command", ""),
+        "command": record.header.command,
     }
 
 
@@ -135,7 +136,7 @@ def _bracket(record: Record) -> "matplotlib.figure.Figure":
     """Draw the bracket; where refusals count as not wrong, the one without them beside it."""
     if not may_refuse(record):
         return _figure(bracket_chart(record))
-    not_wrong = Record(record.rows, {**record.header, "name": "not wrong"}, record.counterexamples)
+    not_wrong = replace(record, header=replace(record.header, name="not wrong"))
     return comparison_chart([not_wrong, accepted_right_only(record)])
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from surefoot.evaluation.record import Record
 from surefoot.report import style
-from surefoot.report.words import class_name, norm_name, radius_text
+from surefoot.report.words import class_name
+from surefoot.wording import NORM_SIGNS
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -52,9 +53,7 @@ def perturbation_grid(record: Record) -> "matplotlib.figure.Figure | None":
 
 
 def _show(ax: "matplotlib.axes.Axes", image: Tensor, record: Record) -> None:
-    threat = record.header["threat"]
-    low, high = threat.get("low"), threat.get("high")
-    low, high = (0.0 if low is None else low), (1.0 if high is None else high)
+    low, high = record.header.threat.low, record.header.threat.high
     pixels = ((image - low) / (high - low)).clamp(0, 1)
     ax.imshow(planes_last(pixels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.axis("off")
@@ -81,13 +80,13 @@ def _tell(ax: "matplotlib.axes.Axes", record: Record, row: int, change: Tensor) 
     ax.axis("off")
     before = _answer(record, record.counterexamples["before"][row])
     after = _answer(record, record.counterexamples["after"][row])
-    norm = record.header["threat"]["norm"]
+    norm = record.header.norm
     size = torch.linalg.vector_norm(change.double(), float("inf") if norm == "linf" else 2).item()
-    radius = radius_text(record.counterexamples["radius"][row].item(), norm)
+    radius = record.header.radius_text(record.counterexamples["radius"][row].item())
     lines = [
         (0.78, before, 9.5, style.CLEAN),
         (0.56, f"→ {after}", 9.5, style.ATTACKED),
-        (0.30, f"{norm_name(record)} {size:.3g}, tested {radius}", 8, style.QUIET),
+        (0.30, f"{NORM_SIGNS[record.header.norm]} {size:.3g}, tested {radius}", 8, style.QUIET),
         (0.12, f"example {int(record.counterexamples['index'][row])}", 8, style.QUIET),
     ]
     for height, text, fontsize, color in lines:
@@ -98,6 +97,5 @@ def _tell(ax: "matplotlib.axes.Axes", record: Record, row: int, change: Tensor) 
 
 def _answer(record: Record, fractions: Tensor) -> str:
     outcome = int(fractions.argmax())
-    return (
-        f"{style.short(class_name(record, outcome), 18)}, {100 * fractions[outcome].item():.0f} %"
-    )
+    name = style.short(class_name(record.header, outcome), 18)
+    return f"{name}, {100 * fractions[outcome].item():.0f} %"

@@ -41,7 +41,7 @@ def steps(record: Record, largest: float) -> Steps:
     knots = np.unique(certified[(certified > 0) & (certified < largest)])
     if len(knots) > MOST_STEPS:
         knots = knots[np.linspace(0, len(knots) - 1, MOST_STEPS).astype(int)]
-    tested = [radius for radius in record.header["radii"] if 0 < radius < largest]
+    tested = [radius for radius in record.header.radii if 0 < radius < largest]
     edges = np.unique(np.concatenate([[0.0], knots, tested, [largest]]))
     proven = None if rows["certified"].isna().all() else _at_least(certified, edges[1:])
     return Steps(edges, proven, _above(attacked, edges[:-1]), len(rows))
@@ -49,9 +49,7 @@ def steps(record: Record, largest: float) -> Steps:
 
 def extent(records: Sequence[Record]) -> float:
     """Return the right end of the radius axis: a little more than the largest tested radius."""
-    headers = [record.header for record in records]
-    radii = [radius for header in headers for radius in header["radii"]]
-    largest = max([*radii, *(header["threat"]["eps"] for header in headers)])
+    largest = max(radius for record in records for radius in record.header.radii)
     return 1.12 * min(largest, WIDEST) if largest > 0 else 1.0
 
 

@@ -35,7 +35,7 @@ def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
 
 def sign(figure: "matplotlib.figure.Figure", records: Sequence[Record]) -> None:
     """Write configuration hash and versions of each record below the figure."""
-    caption(figure, "\n".join(short(provenance(record), 110) for record in records))
+    caption(figure, "\n".join(short(provenance(record.header), 110) for record in records))
 
 
 def caption(figure: "matplotlib.figure.Figure", text: str) -> None:

@@ -30,16 +30,9 @@ from surefoot.evaluation.metrics import (
     upper_end,
 )
 from surefoot.evaluation.record import Record
-from surefoot.report.words import (
-    NONE,
-    claim,
-    class_name,
-    limit_text,
-    percent,
-    radius_text,
-    with_interval,
-)
+from surefoot.report.words import class_name
 from surefoot.stats import Interval
+from surefoot.wording import NONE, percent, with_interval
 
 
 def headline(records: Sequence[Record]) -> pd.DataFrame:
@@ -54,7 +47,7 @@ def headline(records: Sequence[Record]) -> pd.DataFrame:
 
 def by_radius(record: Record) -> pd.DataFrame:
     """Return one row a radius of the grid: attacked, certified, the gap, ceiling, limit."""
-    frame = pd.DataFrame([_radius_row(record, radius) for radius in record.header["radii"]])
+    frame = pd.DataFrame([_radius_row(record, radius) for radius in record.header.radii])
     if not may_refuse(record):
         return frame.drop(columns=list(_KEPT))
     return frame.rename(columns={name: f"{name}, not wrong" for name in ("attacked", "certified")})
@@ -62,11 +55,11 @@ def by_radius(record: Record) -> pd.DataFrame:
 
 def by_class(record: Record) -> pd.DataFrame:
     """Return one row a class that occurs: its figures at the eps of the threat."""
-    rows, eps = record.rows, record.header["threat"]["eps"]
+    rows, eps = record.rows, record.header.eps
     labels = sorted(set(rows["label"].tolist()))
     parts = [replace(record, rows=rows[rows["label"] == label]) for label in labels]
     table = [
-        {"class": class_name(record, label), "n": len(part), **_shares(part, eps)}
+        {"class": class_name(record.header, label), "n": len(part), **_shares(part, eps)}
         for label, part in zip(labels, parts, strict=True)
     ]
     return pd.DataFrame(table)
@@ -74,19 +67,19 @@ def by_class(record: Record) -> pd.DataFrame:
 
 def by_attack(record: Record) -> pd.DataFrame | None:
     """Return one row an attack: what it found and what it took; None without costs."""
-    costs = (record.header.get("attack") or {}).get("costs")
-    if not costs:
+    attack = record.header.attack
+    if attack is None or attack.work is None or not attack.work.costs:
         return None
     table = [
         {
             "attack": name,
-            "found": f"{cost['found']:,}",
-            "forwards": f"{cost['forwards']:,}",
-            "backwards": f"{cost['backwards']:,}",
-            "seconds": f"{cost['seconds']:.1f}",
+            "found": f"{cost.found:,}",
+            "forwards": f"{cost.forwards:,}",
+            "backwards": f"{cost.backwards:,}",
+            "seconds": f"{cost.seconds:.1f}",
         }
-        for name, cost in costs.items()
-        if cost["forwards"]
+        for name, cost in attack.work.costs.items()
+        if cost.forwards
     ]
     return pd.DataFrame(table)
 
@@ -97,17 +90,16 @@ def by_certified_set(record: Record) -> pd.DataFrame:
     VRA: verified robust accuracy. Sizes are means over the certified examples, of the smallest and
     of the largest certified set.
     """
-    norm = record.header["threat"]["norm"]
     rows = []
-    for radius in record.header["radii"]:
+    for radius in record.header.radii:
         sizes = [mean_certified_size(record, radius, which) for which in ("smallest", "largest")]
         rows.append(
             {
-                "radius": radius_text(radius, norm),
+                "radius": record.header.radius_text(radius),
                 "local VRA": with_interval(local_accuracy(record, radius)),
                 "strict VRA": with_interval(strict_accuracy(record, radius)),
                 "relaxed VRA": with_interval(relaxed_accuracy(record, radius)),
-                "strict beyond local": with_interval(gained(record, radius)),
+                "strict, not local": with_interval(gained(record, radius)),
                 "singletons": with_interval(singleton_rate(record, radius)),
                 "rejected": with_interval(rejection_rate(record, radius)),
                 "mean size, smallest to largest": " to ".join(_number(size) for size in sizes),
@@ -118,7 +110,7 @@ def by_certified_set(record: Record) -> pd.DataFrame:
 
 def by_set_size(record: Record) -> pd.DataFrame:
     """Return one row a size of the smallest certified set at eps: how many, and how many right."""
-    found = by_size(record, record.header["threat"]["eps"])
+    found = by_size(record, record.header.eps)
     rows = [
         {
             "smallest certified set": "rejected" if row["size"] == 0 else f"{row['size']:.0f}",
@@ -135,7 +127,7 @@ def by_set_size(record: Record) -> pd.DataFrame:
 
 def may_refuse(record: Record) -> bool:
     """Return whether the guarantee counts "uncertain" as an answer that is not wrong."""
-    return record.header["guarantee"]["counts_rejection_as_right"]
+    return record.header.guarantee.counts_rejection_as_right
 
 
 def accepted_right_only(record: Record) -> Record:
@@ -143,14 +135,14 @@ def accepted_right_only(record: Record) -> Record:
     rows = record.rows
     kept = rows["accepted"] & (rows["prediction"] == rows["label"])
     proven = rows["certified"].where(rows["certified_accepted"] | rows["certified"].isna(), 0.0)
-    header = {**record.header, "name": "accepted and right"}
+    header = replace(record.header, name="accepted and right")
     rows = rows.assign(clean=rows["clean"] & kept, certified=proven)
     return replace(record, rows=rows, header=header)
 
 
 def soundness_errors(record: Record) -> list[str]:
     """Return where a certificate and an attack of a record cannot both be right."""
-    name, found = record.header["name"], []
+    name, found = record.header.name, []
     broken = record.rows.loc[contradictions(record), "index"].tolist()
     if broken:
         listed = ", ".join(map(str, broken[:10])) + (", …" if len(broken) > 10 else "")
@@ -158,10 +150,10 @@ def soundness_errors(record: Record) -> list[str]:
             f"{name}: {len(broken)} examples are certified at a radius at which an attack broke "
             f"them (index {listed}). The certificate or the attack is wrong; trust no figure."
         )
-    for radius in record.header["radii"]:
+    for radius in record.header.radii:
         certified, attacked = certified_accuracy(record, radius), attacked_accuracy(record, radius)
         if certified is not None and certified.value > attacked.value:
-            at = radius_text(radius, record.header["threat"]["norm"])
+            at = record.header.radius_text(radius)
             found.append(
                 f"{name}: at radius {at} the certified share {percent(certified.value)} exceeds "
                 f"the attacked share {percent(attacked.value)}."
@@ -172,9 +164,7 @@ def soundness_errors(record: Record) -> list[str]:
 def warnings_of(records: Sequence[Record]) -> list[str]:
     """Collect the soundness errors of all records, then the warnings that they hold."""
     said = [
-        f"{record.header['name']}: {text}"
-        for record in records
-        for text in record.header.get("warnings") or []
+        f"{record.header.name}: {text}" for record in records for text in record.header.warnings
     ]
     return [text for record in records for text in soundness_errors(record)] + said
 
@@ -191,20 +181,20 @@ _KEPT = {"attacked, accepted and right": 0, "certified, accepted and right": 1}
 
 
 def _headline_row(record: Record) -> dict[str, Any]:
-    header = record.header
-    eps, size = header["threat"]["eps"], mean_set_size(record)
+    header, size = record.header, mean_set_size(record)
+    eps, limit = header.eps, header.limit_at(header.eps)
     fractions = _shares(record, eps)
     covered = fractions.pop("coverage")
     return {
-        "name": header["name"],
-        "classifier": header["model"].get("classifier", "base"),
-        "claim": claim(record),
+        "name": header.name,
+        "classifier": header.model.classifier,
+        "guarantee": header.guarantee_text(),
         "n": len(record),
         "clean": fractions["clean"],
         "attacked @ eps": fractions["attacked"],
         "certified @ eps": fractions["certified"],
         **_kept_shares(record, eps),
-        "limit @ eps": limit_text(_limit_at(record, eps)),
+        "limit @ eps": limit.text() if limit else NONE,
         "coverage": covered,
         "set size": _number(size),
     }
@@ -213,14 +203,15 @@ def _headline_row(record: Record) -> dict[str, Any]:
 def _radius_row(record: Record, radius: float) -> dict[str, str]:
     certified, attacked = certified_accuracy(record, radius), attacked_accuracy(record, radius)
     gap = upper_end(record, radius) - (certified.value if certified else 0.0)
+    limit = record.header.limit_at(radius)
     return {
-        "radius": radius_text(radius, record.header["threat"]["norm"]),
-        "attacked": with_interval(attacked if record.header.get("attack") else None),
+        "radius": record.header.radius_text(radius),
+        "attacked": with_interval(attacked if record.header.attack else None),
         "certified": with_interval(certified),
         **_kept_shares(record, radius),
         "unknown": percent(gap),
-        "ceiling": percent(ceiling(record, radius)) if record.header.get("ceiling") else NONE,
-        "limit": limit_text(_limit_at(record, radius)),
+        "ceiling": percent(ceiling(record, radius)) if record.header.ceiling else NONE,
+        "limit": limit.text() if limit else NONE,
     }
 
 
@@ -229,7 +220,7 @@ def _number(value: float) -> str:
 
 
 def _shares(record: Record, eps: float) -> dict[str, str]:
-    attacked = attacked_accuracy(record, eps) if record.header.get("attack") else None
+    attacked = attacked_accuracy(record, eps) if record.header.attack else None
     return {
         "clean": with_interval(clean_accuracy(record)),
         "attacked": with_interval(attacked),
@@ -243,8 +234,3 @@ def _kept_shares(record: Record, radius: float) -> dict[str, str]:
         return dict.fromkeys(_KEPT, NONE)
     fractions = accepted_and_right(record, radius)
     return {name: with_interval(fractions[place]) for name, place in _KEPT.items()}
-
-
-def _limit_at(record: Record, radius: float) -> dict[str, Any] | None:
-    entries = record.header.get("limit") or []
-    return next((entry for entry in entries if math.isclose(entry["radius"], radius)), None)

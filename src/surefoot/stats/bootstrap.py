@@ -1,9 +1,10 @@
 """Percentile bootstrap intervals of statistics that have no exact one."""
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap
 
 from surefoot.stats.binomial import Interval
 
@@ -29,7 +30,9 @@ def bootstrap_interval(
     """
     if min(map(len, data)) < 2:
         return Interval(value, value, value)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        # Of the interval of scipy, which is not taken: it knows no NaN.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
         found = bootstrap(
             data,
             statistic,

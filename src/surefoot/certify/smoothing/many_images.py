@@ -16,7 +16,7 @@ def robust_images(certified: int, images: int, alpha: float, level: float = 0.05
     At most $q$ of the certificates are false, with q the quantile of Bin(images, alpha) at 1 -
     level: only images that are not robust can be certified falsely, independently, each with
     probability at most alpha. Count each image once: equal ones share their noise, and fail
-    together (`header["data"]["repeats"]` of a record lists the rows to leave out).
+    together (`header.data.repeats` of a record lists the rows to leave out).
 
     Args:
         certified: different images with a right label and a certificate.

@@ -31,7 +31,7 @@ LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 def kinds(record: Record, radius: float) -> dict[str, pd.Series]:
     """Flag what is right: clean, attacked at the radius and, with a certificate, certified."""
     found = {"clean": record.rows["clean"]}
-    if record.header.get("attack") is not None:
+    if record.header.attack is not None:
         found["attacked"] = attacked_right(record.rows, radius)
     if not record.rows["certified"].isna().all():
         found["certified"] = certified_right(record.rows, radius)

@@ -40,18 +40,11 @@ from surefoot.attacks.mean_score import MeanSearch
 from surefoot.certify import smoothing
 from surefoot.certify.smoothing import Table
 from surefoot.data import Data
+from surefoot.evaluation.identity import identity, identity_of, outcomes_of_all
 from surefoot.evaluation.record import read_rows
-from surefoot.evaluation.shards import Shard, Shards
-from surefoot.evaluation.stored import (
-    identity,
-    identity_of,
-    keep_outcomes,
-    outcomes_of_all,
-    same_outcomes,
-)
+from surefoot.evaluation.store import Shard, Store, keep_outcomes, same_outcomes
 from surefoot.files import write_csv, write_json
 from surefoot.models.frozen import device_of
-from surefoot.progress import track
 from surefoot.stats import Interval, bootstrap_interval, lower_bound, upper_bound
 from surefoot.threat import Threat
 from surefoot.types import Images
@@ -151,24 +144,27 @@ def detect(
         "inside": outcomes_of_all(vote.model, inside),
         "outside": outcomes_of_all(vote.model, outside),
     }
-    finished = None if folder is None else _finished(folder, identity(header), outcomes)
+    header |= {"identity": identity(header)}
+    finished = None if folder is None else _finished(folder, header["identity"], outcomes)
     if finished is not None:
         return finished
-    shards = Shards(folder, header, outcomes)
+    store = Store(folder, header["identity"], outcomes)
     places = [(data, first) for data in (inside, outside) for first in range(0, len(data), SHARD)]
-    for number, (data, first) in enumerate(track(places, "detect OOD inputs", len(places))):
-        if not shards.done(number):
-            images = data.batch(slice(first, first + SHARD))[0].to(device_of(vote.model))
-            rows = _rows(vote, images, first, data is inside, asked)
-            shards.write(number, Shard(rows, {}, {}))
-    rows = pd.concat([shards.read(number).rows for number in range(len(places))])
+
+    def compute(number: int) -> Shard:
+        data, first = places[number]
+        images = data.batch(slice(first, first + SHARD))[0].to(device_of(vote.model))
+        return Shard(_rows(vote, images, first, data is inside, asked))
+
+    store.fill(range(len(places)), compute, "detect OOD inputs")
+    rows = pd.concat([store.read(number).rows for number in range(len(places))])
     rows = rows.sort_values(["radius", "inside", "index"], kind="stable", ignore_index=True)
-    found = Detection(rows, header | {"identity": identity(header)})
-    found = Detection(rows, found.header | {"warnings": broken_orders(found)})
+    found = Detection(rows, header)
+    found = Detection(rows, header | {"warnings": broken_orders(found)})
     if folder is not None:
         keep_outcomes(folder, outcomes)
         found.save(folder)
-        shards.clear()
+        store.clear()
     return found
 
 

@@ -114,7 +114,7 @@ def against_balls(
     low, high = control.quantile(control.new_tensor([0.025, 0.975])).tolist()
     middle = control.mean().item()
     return ErrorRegion(
-        record.header.get("name", "model"),
+        record.header.name,
         fraction(~record.rows["clean"]),
         ours,
         unsure[~errors].mean().item(),

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot import __version__
 from surefoot.data.toys import UNIT
 from surefoot.papers.toys.suite import Panel
 from surefoot.report import style
-from surefoot.report.words import NORMS, percent
+from surefoot.version import __version__
+from surefoot.wording import NORM_SIGNS, percent
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -160,5 +160,7 @@ def _frame(ax: "matplotlib.axes.Axes", panel: Panel) -> None:
 
 def _sign(figure: "matplotlib.figure.Figure", panels: Sequence[Panel]) -> None:
     row = panels[0].row
-    text = f"{row.toy}, seed {row.seed}, {NORMS[panels[0].norm]}, lengths in units of the paper"
+    text = (
+        f"{row.toy}, seed {row.seed}, {NORM_SIGNS[panels[0].norm]}, lengths in units of the paper"
+    )
     style.caption(figure, f"{text}; surefoot {__version__}")

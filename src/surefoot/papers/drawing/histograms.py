@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from surefoot import __version__
 from surefoot.report import style
-from surefoot.report.words import NORMS, percent
 from surefoot.threat import Norm
+from surefoot.version import __version__
+from surefoot.wording import NORM_SIGNS, percent
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -65,7 +65,7 @@ def distance_histogram(
         met = ", ".join(percent(float((found < 2 * mark).mean())) for found in values.values())
         ax.axvline(2 * mark, **dotted, linewidth=1.2)
         ax.plot([], [], **dotted, label=f"2 eps at eps {mark:g}; nearer: {met}")
-    across = f"{NORMS[norm]} distance to the nearest point of another class"
+    across = f"{NORM_SIGNS[norm]} distance to the nearest point of another class"
     _finish(ax, across, "fraction of the points", "data set, and points nearer than 2 eps")
     return figure
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from surefoot import __version__
 from surefoot.papers.perturbed_images import Gallery
 from surefoot.report import style
 from surefoot.report.perturbations import planes_last, show_change
-from surefoot.report.words import NORMS
+from surefoot.version import __version__
+from surefoot.wording import NORM_SIGNS
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -44,7 +44,9 @@ def perturbation_gallery(found: Gallery) -> "matplotlib.figure.Figure":
     ]
     for ax, text in zip(grid[0], heads, strict=True):
         ax.set_title(text, fontsize=9)
-    text = f"{found.steps} {NORMS[found.norm]} steps of {found.step_size:g}, no limit but the box"
+    text = (
+        f"{found.steps} {NORM_SIGNS[found.norm]} steps of {found.step_size:g}, no limit but the box"
+    )
     style.caption(figure, f"{found.data.name}; {text}; surefoot {__version__}")
     return figure
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot import __version__
 from surefoot.papers.certified_regions import CertifiedRegion
 from surefoot.report import style
-from surefoot.report.words import percent
+from surefoot.version import __version__
+from surefoot.wording import percent
 
 if TYPE_CHECKING:
     import matplotlib.axes

@@ -22,12 +22,11 @@ import pandas as pd
 from surefoot.certify import smoothing
 from surefoot.certify.smoothing import Sampling
 from surefoot.data import Data
+from surefoot.evaluation.identity import identity, identity_of, outcomes_of_all
 from surefoot.evaluation.metrics import fraction
-from surefoot.evaluation.shards import Shard, Shards
-from surefoot.evaluation.stored import identity, identity_of, outcomes_of_all
+from surefoot.evaluation.store import Shard, Store
 from surefoot.files import write_csv, write_json
 from surefoot.models.frozen import device_of
-from surefoot.progress import track
 from surefoot.stats import Interval, bootstrap_interval
 from surefoot.uncertainty.vote import Vote
 
@@ -103,11 +102,11 @@ def rejection_curve(
         **key,
         "error_budget": "each radius on its own, alpha for each image",
     }
-    shards = Shards(folder, header, {data.name: outcomes_of_all(vote.model, data)})
-    places = range(0, len(data), SHARD)
-    for first in track(places, f"count {data.name}", len(places)):
-        if shards.done(first):
-            continue
+    header |= {"identity": identity(header)}
+    outcomes = {data.name: outcomes_of_all(vote.model, data)}
+    store, places = Store(folder, header["identity"], outcomes), range(0, len(data), SHARD)
+
+    def compute(first: int) -> Shard:
         images, labels = data.batch(slice(first, first + SHARD))
         images = images.to(device_of(vote.model))
         how, error = {"score": score, "edges": thresholds}, vote.tv_error(images) or 0.0
@@ -124,13 +123,15 @@ def rejection_curve(
             columns = {names.get(key, key): value.numpy() for key, value in radii.items()}
             place = {"index": range(first, first + len(labels)), "label": labels.numpy()}
             parts.append(pd.DataFrame(place | {"threshold": threshold} | mass | columns))
-        shards.write(first, Shard(pd.concat(parts), {}, {}))
-    rows = pd.concat([shards.read(first).rows for first in places])
+        return Shard(pd.concat(parts))
+
+    store.fill(places, compute, f"count {data.name}")
+    rows = pd.concat([store.read(first).rows for first in places])
     rows = rows.sort_values(["threshold", "index"], kind="stable")
-    found = Rejection(rows.reset_index(drop=True), header | {"identity": identity(header)})
+    found = Rejection(rows.reset_index(drop=True), header)
     if folder is not None:
         found.save(folder)
-        shards.clear()
+        store.clear()
     return found
 
 

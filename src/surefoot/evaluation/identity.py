@@ -1,40 +1,29 @@
-"""Whether rows in a folder are those of this model and these images.
+"""Which question stored rows answer: settings, model and images, in one hash.
 
-Weights alone do not tell a model: thresholds, factors and clamps are plain attributes. So an
-evaluation is identified by its header (`identity`) AND by the outcomes of all rows, compared with
-the stored ones to a tolerance, because another machine may go on with the work.
+Weights alone do not tell a model: thresholds, factors and clamps are plain attributes. So a store
+is identified by all that was asked for (`identity`) AND by the outcomes of all rows (`store`).
 """
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from surefoot.data import Data
-from surefoot.files import write_whole
-from surefoot.models.border import close, outcomes_of
+from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, frozen
 from surefoot.models.io import fingerprint
 from surefoot.streams import keys, own_randomness
 from surefoot.types import Model
 
-TOLERANCE = 1e-4
-"""Relative to the outcomes: by how much those of one model may differ between machines."""
 BATCH = 250
-FILE = "outcomes.safetensors"
-NOT_IDENTITY = ("name", "command", "warnings", "versions", "seconds")
-"""Entries of a header that decide no row."""
 
 
-def identity(header: dict[str, Any]) -> str:
-    """Hash everything of a header that decides the rows."""
-    kept = {name: value for name, value in header.items() if name not in NOT_IDENTITY}
-    text = json.dumps(kept, sort_keys=True, default=str)
+def identity(asked: dict[str, Any]) -> str:
+    """Hash all that decides the rows."""
+    text = json.dumps(asked, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -67,23 +56,6 @@ def outcomes_of_all(model: Model, data: Data) -> Tensor:
             images, _ = data.batch(slice(first, first + BATCH))
             parts.append(outcomes_of(model, images.to(device)).float().cpu())
     return torch.cat(parts)
-
-
-def keep_outcomes(folder: Path, outcomes: dict[str, Tensor]) -> None:
-    """Write outcomes, by name of the data, into a folder."""
-    tensors = {name: value.contiguous() for name, value in outcomes.items()}
-    write_whole(folder / FILE, save(tensors))
-
-
-def same_outcomes(folder: Path, outcomes: dict[str, Tensor]) -> bool:
-    """Return whether the folder holds these outcomes, to `TOLERANCE`."""
-    try:
-        stored = load_file(folder / FILE)
-    except (FileNotFoundError, SafetensorError):
-        return False
-    return stored.keys() == outcomes.keys() and all(
-        _alike(stored[name], value) for name, value in outcomes.items()
-    )
 
 
 def repeats(data: Data) -> list[int]:
@@ -130,8 +102,3 @@ def _plain(value: object) -> bool:
     if isinstance(value, tuple | list):
         return all(map(_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def _alike(stored: Tensor, now: Tensor) -> bool:
-    same_shape = stored.shape == now.shape
-    return same_shape and close(stored.double(), now.double(), TOLERANCE)

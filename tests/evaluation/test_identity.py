@@ -8,9 +8,10 @@ from torch import nn
 
 from surefoot.data import Data
 from surefoot.evaluation import Plain, Smoothed, bracket
-from surefoot.evaluation.stored import identity_of, repeats, same_outcomes
+from surefoot.evaluation.identity import identity_of, repeats
+from surefoot.evaluation.store import same_outcomes
 from surefoot.evaluation.studies.detection import Asked, detect
-from surefoot.evaluation.studies.rejection import rejection_curve
+from surefoot.evaluation.studies.rejection_study import rejection_curve
 from surefoot.guarantees import Local
 from surefoot.report.words import grounds
 from surefoot.threat import Threat
@@ -120,12 +121,12 @@ def test_spelling_names_and_other_machines_do_not_start_anew(tmp_path, monkeypat
     assert worked == [0]
     # Arithmetic of another machine: a part in a million.
     net.layer.weight.data.mul_(1 + 1e-6)
-    module, hashed = importlib.import_module("surefoot.evaluation.stored"), first.header["model"]
-    monkeypatch.setattr(module, "fingerprint", lambda model: hashed["hash"])
+    module = importlib.import_module("surefoot.evaluation.identity")
+    monkeypatch.setattr(module, "fingerprint", lambda model: first.header.model.hash)
     how = HOW | {"folder": str(tmp_path), "command": "two", "name": "another"}
     again = bracket(Plain(net, steps=3), some(), **how)
     assert worked == [0]
-    assert (again.header["command"], again.header["name"]) == ("two", "another")
+    assert (again.header.command, again.header.name) == ("two", "another")
     assert again.rows.equals(first.rows)
 
 
@@ -173,7 +174,7 @@ def test_rows_that_repeat_an_image_are_listed_and_not_counted_twice():
     assert repeats(twice) == list(range(30, 90))
     vote = Vote(Capped().eval(), 0.1)
     record = bracket(Smoothed(vote, n_certify=300), twice, attack=False, **HOW)
-    assert record.header["data"]["repeats"] == list(range(30, 90))
+    assert record.header.data.repeats == tuple(range(30, 90))
     assert (record.rows["certified"] > 0.05).all()
     text = " ".join(grounds(record).values())
     # Of 30 images at alpha .001 one may be false with probability 3 %: 30 hold, not 90 less one.
@@ -213,7 +214,7 @@ def test_functions_are_told_apart_by_their_code(tmp_path):
         return lambda x: by * x[:, :3]
 
     names = [
-        bracket(Plain(scaled(by), steps=1), data, folder=tmp_path, **HOW).header["identity"]
+        bracket(Plain(scaled(by), steps=1), data, folder=tmp_path, **HOW).header.identity
         for by in (1.0, 1.0, 1 + 1e-6)
     ]
     assert names[0] == names[1] != names[2]
@@ -250,7 +251,7 @@ def test_a_config_of_others_is_no_obstacle(config):
     model = nn.Linear(6, 3).eval()
     model.config = config
     found = bracket(Plain(model, steps=1), some(), **HOW)
-    assert found.header["model"]["name"] == "Linear"
+    assert found.header.model.name == "Linear"
 
 
 def test_callables_without_attributes_have_an_identity():

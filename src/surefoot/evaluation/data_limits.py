@@ -7,25 +7,26 @@ error-region kind (the label is compared at the perturbed point), unlike the att
 different labels conflict.
 """
 
-from dataclasses import asdict
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
 import torch
 
 from surefoot.data import Data
+from surefoot.evaluation.header import CeilingPart, LimitPart
 from surefoot.guarantees import Guarantee
 from surefoot.limits import concentration, conflict_bound, uncertainty_of
+from surefoot.stats import Interval
 from surefoot.streams import generator
 from surefoot.threat import Threat
 
-QUOTED = ("feasible", "valid", "risk", "adversarial_risk", "label_uncertainty", "robustness")
-"""Of an estimate, in a record."""
-
 
 def estimates(
-    data: Data, rows: pd.DataFrame, guarantee: Guarantee, threat: Threat, radii: list[float]
-) -> list[dict[str, Any]]:
+    data: Data, rows: pd.DataFrame, guarantee: Guarantee, threat: Threat, radii: Sequence[float]
+) -> tuple[LimitPart, ...]:
     """Estimate the limit at each radius, for a classifier with the errors of these rows.
 
     The limit cannot rise with the radius; where a search found a worse region at a larger radius,
@@ -36,7 +37,7 @@ def estimates(
         for a model that is always or never right on the search half, for fewer than 20 rows.
     """
     if guarantee.conflict_distance is None or len(rows) < 20:
-        return []
+        return ()
     points = data.batch(slice(None))[0].flatten(1)
     unsure = uncertainty_of(data)
     order = torch.randperm(len(points), generator=generator(0, len(points)))
@@ -44,9 +45,9 @@ def estimates(
     wrong = ~torch.from_numpy(rows["clean"].to_numpy().copy())
     risk = wrong[search].double().mean().item()
     if not 0 < risk < 1:
-        return []
+        return ()
     gamma = unsure[search][wrong[search]].mean().item()
-    entries = []
+    parts: list[LimitPart] = []
     for radius in radii:
         found = concentration(
             points,
@@ -58,45 +59,59 @@ def estimates(
             search=search,
             report=report,
         )
-        described = found.describe()
-        entry = {"radius": radius, **{name: described[name] for name in QUOTED}}
-        entry |= {"demanded_risk": risk, "gamma": gamma}
-        entries.append(_no_higher(entry, entries[-1]) if entries else entry)
-    return entries
+        part = LimitPart(
+            radius,
+            found.feasible,
+            found.valid,
+            demanded_risk=risk,
+            gamma=gamma,
+            risk=finite(found.risk),
+            adversarial_risk=finite(found.adversarial_risk),
+            label_uncertainty=finite(found.label_uncertainty),
+            robustness=finite(found.robustness),
+        )
+        parts.append(_no_higher(part, parts[-1]) if parts else part)
+    return tuple(parts)
 
 
 def ceilings(
-    data: Data, guarantee: Guarantee, threat: Threat, radii: list[float]
-) -> list[dict[str, Any]]:
+    data: Data, guarantee: Guarantee, threat: Threat, radii: Sequence[float]
+) -> tuple[CeilingPart, ...]:
     """Prove for each radius how many of these rows any classifier can get right and robust.
 
     For `LabelOrUncertain` it is about rows that are accepted and right.
 
     Returns:
-        one entry a radius: `radius`, `value`, `exact`, `conflicts`, and with soft labels
-        `agreement`, the largest expected agreement with an annotator (of `Local`); empty for
-        guarantees about sets, which have no ceiling.
+        one entry a radius; with soft labels also the largest expected agreement with an annotator
+        (of `Local`); empty for guarantees about sets, which have no ceiling.
     """
     if guarantee.conflict_distance is None:
-        return []
+        return ()
     images, labels = data.batch(slice(None))
     points = images.flatten(1)
-    entries = []
+    parts = []
     for radius in radii:
         shared: dict[str, Any] = {"eps": radius, "norm": threat.norm, "guarantee": guarantee}
-        entry = {"radius": radius} | asdict(conflict_bound(points, labels, **shared))
+        part = CeilingPart(radius, **asdict(conflict_bound(points, labels, **shared)))
         if data.probabilities is not None and not guarantee.counts_rejection_as_right:
             soft = conflict_bound(points, data.probabilities.double(), **shared)
-            entry["agreement"] = soft.value
-        entries.append(entry)
-    return entries
+            part = replace(part, agreement=soft.value)
+        parts.append(part)
+    return tuple(parts)
 
 
-def _no_higher(entry: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Quote the entry of a smaller radius where this one is higher or missing."""
-    if not before["feasible"]:
-        return entry
-    if entry["feasible"] and entry["robustness"]["value"] <= before["robustness"]["value"]:
-        return entry
-    quoted = before.get("quoted_from", before["radius"])
-    return before | {"radius": entry["radius"], "quoted_from": quoted}
+def _no_higher(part: LimitPart, before: LimitPart) -> LimitPart:
+    """Quote the estimate of a smaller radius where this one is higher or missing."""
+    if not before.feasible or before.robustness is None:
+        return part
+    if part.feasible and part.robustness and part.robustness.value <= before.robustness.value:
+        return part
+    quoted = before.radius if before.quoted_from is None else before.quoted_from
+    return replace(before, radius=part.radius, quoted_from=quoted)
+
+
+def finite(value: Interval | None) -> Interval | None:
+    """Return the interval, or None where a part of it is not finite."""
+    if value is None or not all(map(math.isfinite, vars(value).values())):
+        return None
+    return value

@@ -14,8 +14,8 @@ from surefoot.evaluation.metrics import (
 )
 from surefoot.evaluation.record import Record
 from surefoot.report import style
-from surefoot.report.words import claim, percent, radius_text
 from surefoot.stats import interval
+from surefoot.wording import percent
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -25,11 +25,11 @@ BAND_POINTS = 60
 
 def right_by_kind(record: Record) -> dict[str, pd.Series]:
     """Flag the right examples: clean, attacked at eps and, with a certificate, certified at eps."""
-    rows, threat = record.rows, record.header["threat"]
-    at = f"at {radius_text(threat['eps'], threat['norm'])}"
-    kinds = {"clean": rows["clean"], f"attacked {at}": attacked_right(rows, threat["eps"])}
+    rows, eps = record.rows, record.header.eps
+    at = f"at {record.header.eps_text()}"
+    kinds = {"clean": rows["clean"], f"attacked {at}": attacked_right(rows, eps)}
     if not rows["certified"].isna().all():
-        kinds[f"not certified {at}"] = certified_right(rows, threat["eps"])
+        kinds[f"not certified {at}"] = certified_right(rows, eps)
     return kinds
 
 
@@ -108,5 +108,5 @@ def _finish(record: Record, ax: "matplotlib.axes.Axes") -> None:
     ax.set(xlim=(0, 1), ylim=(0, min(1.0, max(0.05, 1.3 * worst))))
     ax.set_xlabel("coverage: share kept, most certain first", fontsize=9)
     ax.set_ylabel("error among the kept", fontsize=9)
-    style.title(ax, f"{record.header['name']}: {claim(record)}")
+    style.title(ax, f"{record.header.name}: {record.header.guarantee_text()}")
     style.legend_below(ax, f"n = {len(record)}; bands: 95 % intervals")

@@ -16,7 +16,7 @@ from surefoot.evaluation.certified_sets import (
 from surefoot.evaluation.record import Record
 from surefoot.report import style
 from surefoot.report.steps import extent
-from surefoot.report.words import class_name, radius_text, unit
+from surefoot.report.words import class_name
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -48,9 +48,9 @@ def set_chart(record: Record) -> "matplotlib.figure.Figure":
     _curves(record, radii, left)
     _parts(record, radii, right)
     for ax in (left, right):
-        ax.axvline(record.header["threat"]["eps"], color="#777777", linewidth=0.8)
+        ax.axvline(record.header.eps, color="#777777", linewidth=0.8)
         ax.set(xlim=(0, radii[-1]), ylim=(0, 1))
-        ax.set_xlabel(f"radius ({unit(record)})", fontsize=9)
+        ax.set_xlabel(f"radius ({record.header.unit()})", fontsize=9)
     style.sign(figure, [record])
     return figure
 
@@ -64,10 +64,10 @@ def matrix_chart(record: Record) -> "matplotlib.figure.Figure":
     Args:
         record: set-valued, with a certificate.
     """
-    eps = record.header["threat"]["eps"]
+    eps = record.header.eps
     figure = style.new_figure(9.2, 5.0)
     left, right = figure.subplots(1, 2)
-    at = radius_text(eps, record.header["threat"]["norm"])
+    at = record.header.eps_text()
     pairs, against = together(record, eps), label_matrix(record, eps)
     several = f"together in {several_count(record, eps)} certified sets of two or more"
     _matrix(pairs, record, left, several, "class")
@@ -142,7 +142,9 @@ def _matrix(
     ax.spines[:].set_visible(False)
     if max(rows, columns) > MOST_NAMED:
         return
-    names = [style.short(class_name(record, place), 12) for place in range(max(rows, columns))]
+    names = [
+        style.short(class_name(record.header, place), 12) for place in range(max(rows, columns))
+    ]
     ax.set_xticks(range(columns), names[:columns], rotation=60, ha="right", fontsize=7.5)
     ax.set_yticks(range(rows), names[:rows], fontsize=7.5)
     ax.tick_params(length=0)

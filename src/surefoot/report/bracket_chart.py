@@ -10,8 +10,8 @@ from surefoot.evaluation.metrics import clean_accuracy
 from surefoot.evaluation.record import Record
 from surefoot.report import style
 from surefoot.report.steps import Steps, extent, steps
-from surefoot.report.words import percent, radius_text, to_interval, unit
 from surefoot.stats import lower_bound, upper_bound
+from surefoot.wording import percent
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -47,8 +47,8 @@ def comparison_chart(records: Sequence[Record]) -> "matplotlib.figure.Figure":
     figure = style.new_figure(4.6 if columns == 1 else 9.2, 2.9 * height + 0.9)
     grid = figure.subplots(height, columns, sharey=True, squeeze=False)
     for ax, record in zip(grid.flat, records, strict=False):
-        alike = [other for other in records if unit(other) == unit(record)]
-        _draw(record, ax, extent(alike), f"{record.header['name']} (n = {len(record)})")
+        alike = [other for other in records if other.header.unit() == record.header.unit()]
+        _draw(record, ax, extent(alike), f"{record.header.name} (n = {len(record)})")
     for ax in grid.flat[len(records) :]:
         ax.set_visible(False)
     for ax in grid[:, 0]:
@@ -66,15 +66,15 @@ def _draw(
     _draw_gap(curves, ax)
     _draw_certified(curves, ax)
     _draw_clean(record, ax)
-    if record.header.get("attack"):
+    if record.header.attack:
         _draw_attacked(record, curves, ax)
     _draw_limit(record, ax)
     _draw_ceiling(record, ax)
     _mark_eps(record, ax)
     style.tidy(ax)
     _tick_radii(record, ax)
-    ax.set_xlabel(f"radius ({unit(record)})", fontsize=9)
-    style.title(ax, title or f"{record.header['name']}: {record.header['guarantee']['name']}")
+    ax.set_xlabel(f"radius ({record.header.unit()})", fontsize=9)
+    style.title(ax, title or f"{record.header.name}: {record.header.guarantee.name}")
     if curves.certified is not None and bool((curves.certified > curves.attacked).any()):
         _mark_soundness_error(ax)
 
@@ -106,7 +106,7 @@ def _draw_attacked(record: Record, curves: Steps, ax: "matplotlib.axes.Axes") ->
         linestyle=(0, (4, 2)),
         linewidth=1.6,
     )
-    tested = np.array([radius for radius in record.header["radii"] if radius < curves.edges[-1]])
+    tested = np.array([radius for radius in record.header.radii if radius < curves.edges[-1]])
     heights = fractions[np.searchsorted(curves.edges[:-1], tested)]
     ax.plot(
         tested,
@@ -200,12 +200,12 @@ def _draw_limit(record: Record, ax: "matplotlib.axes.Axes") -> None:
 
 def _draw_ceiling(record: Record, ax: "matplotlib.axes.Axes") -> None:
     """Draw the proven ceiling where it binds; between radii that of the smaller one counts."""
-    found = sorted(record.header.get("ceiling") or [], key=lambda entry: entry["radius"])
-    entries = [entry for entry in found if 0 < entry["radius"] < ax.get_xlim()[1]]
-    if not any(entry["value"] < 1 for entry in entries):
+    found = sorted(record.header.ceiling, key=lambda part: part.radius)
+    parts = [part for part in found if 0 < part.radius < ax.get_xlim()[1]]
+    if not any(part.value < 1 for part in parts):
         return
-    radii = [0.0, *(entry["radius"] for entry in entries), ax.get_xlim()[1]]
-    values = [1.0, *(entry["value"] for entry in entries)]
+    radii = [0.0, *(part.radius for part in parts), ax.get_xlim()[1]]
+    values = [1.0, *(part.value for part in parts)]
     about = " (accepted and right)" if _share_name(record).endswith("not wrong") else ""
     ax.stairs(
         values,
@@ -220,16 +220,16 @@ def _draw_ceiling(record: Record, ax: "matplotlib.axes.Axes") -> None:
 
 def _limits(record: Record) -> list[tuple[float, float, float, float]]:
     points = []
-    for entry in sorted(record.header.get("limit") or [], key=lambda entry: entry["radius"]):
-        fraction = to_interval(entry.get("robustness"))
-        if entry.get("feasible", True) and fraction is not None:
+    for part in sorted(record.header.limit, key=lambda part: part.radius):
+        fraction = part.robustness
+        if part.feasible and fraction is not None:
             down, up = fraction.value - fraction.low, fraction.high - fraction.value
-            points.append((entry["radius"], fraction.value, max(down, 0.0), max(up, 0.0)))
+            points.append((part.radius, fraction.value, max(down, 0.0), max(up, 0.0)))
     return points
 
 
 def _mark_eps(record: Record, ax: "matplotlib.axes.Axes") -> None:
-    eps = record.header["threat"]["eps"]
+    eps = record.header.eps
     if eps > ax.get_xlim()[1]:
         return
     ax.axvline(eps, color="#BBBBBB", linewidth=0.8, zorder=0.5)
@@ -247,8 +247,8 @@ def _mark_eps(record: Record, ax: "matplotlib.axes.Axes") -> None:
 
 def _tick_radii(record: Record, ax: "matplotlib.axes.Axes") -> None:
     """Write linf radii as multiples of 1/255 where all of the grid are."""
-    radii, norm = record.header["radii"], record.header["threat"]["norm"]
-    names = [radius_text(radius, norm) for radius in radii]
+    radii = record.header.radii
+    names = [record.header.radius_text(radius) for radius in radii]
     if len(radii) <= 5 and all("/" in name for name in names):
         ax.set_xticks([0, *radii], ["0", *names])
 
@@ -260,7 +260,7 @@ def _mark_soundness_error(ax: "matplotlib.axes.Axes") -> None:
 
 
 def _share_name(record: Record) -> str:
-    wrong = record.header["guarantee"]["counts_rejection_as_right"]
+    wrong = record.header.guarantee.counts_rejection_as_right
     return "fraction of the test set" + (", not wrong" if wrong else "")
 
 

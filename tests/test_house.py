@@ -116,6 +116,48 @@ def test_arguments_are_spelt_as_the_design_says():
         assert all(parameter.isascii() for parameter in parameters)
 
 
+CONTRACT = {"pgd", "autoattack", "bracket", "certify", "concentration"}
+"""Signatures that the design fixes."""
+
+
+def functions():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                yield path, node
+
+
+def test_no_function_takes_more_than_eight_arguments():
+    found = []
+    for path, node in functions():
+        given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+        names = [one.arg for one in given if one.arg not in ("self", "cls")]
+        if len(names) > 8 and node.name not in CONTRACT:
+            found.append(f"{path.relative_to(ROOT)}: {node.name} takes {len(names)}")
+    assert found == []
+
+
+def test_every_class_and_every_file_has_a_name_of_its_own():
+    """A command's file is called as the command, and its class `Command`."""
+    own = [path for path in FILES if path.parent.name != "cli" and path.stem != "__init__"]
+    names = [path.stem for path in own]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+    classes = [
+        node.name
+        for path in own
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted({name for name in classes if classes.count(name) > 1}) == []
+
+
+def test_nothing_asks_which_guarantee_it_has():
+    names = "Local|TopK|RelaxedTopK|Affinity|LabelOrUncertain|Guarantee"
+    asked = re.compile(rf"isinstance\([^)]*\b({names})\b")
+    found = [path for path in FILES if path.stem != "guarantees" and asked.search(path.read_text())]
+    assert found == []
+
+
 def modules_after(code):
     script = f"import sys; {code}; print(' '.join(sorted(sys.modules)))"
     done = subprocess.run(

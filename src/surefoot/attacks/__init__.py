@@ -14,9 +14,9 @@ from surefoot.attacks.guarantee_search import break_guarantee, break_sets
 from surefoot.attacks.mean_score import push_mean_score
 from surefoot.attacks.minimal import ddn, fmn
 from surefoot.attacks.pgd import fgsm, pgd
+from surefoot.attacks.rejection_attacks import break_selective, stratified
 from surefoot.attacks.result import AttackResult
 from surefoot.attacks.score import lower_score, raise_score
-from surefoot.attacks.selective import break_selective, stratified
 from surefoot.attacks.square import square
 from surefoot.attacks.udp import udp
 from surefoot.attacks.union import union

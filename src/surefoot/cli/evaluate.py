@@ -192,9 +192,9 @@ def _made_for_it(model) -> bool:
     have the layers of Lipschitz nets.
     """
     from surefoot.certify.lipschitz import pairwise
-    from surefoot.models.lipschitz import layers
+    from surefoot.models.lipschitz.one_lipschitz import BetaAbs, MinMax
 
-    kinds = (layers.MinMax, layers.BetaAbs)
+    kinds = (MinMax, BetaAbs)
     if any(isinstance(layer, kinds) for layer in getattr(model, "modules", list)()):
         return True
     try:

@@ -9,7 +9,7 @@ from surefoot.certify.lipschitz import foreign
 from surefoot.certify.lipschitz.certificate import certify, gloro
 from surefoot.certify.lipschitz.constants import Estimate, pairwise
 from surefoot.certify.lipschitz.convolution import convolution_bound
-from surefoot.certify.lipschitz.layers import Bound, register
+from surefoot.certify.lipschitz.layer_bounds import Bound, register
 from surefoot.certify.lipschitz.norms import spectral_norm_bound
 
 __all__ = [

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from surefoot.certify.certificates import Certificates
 from surefoot.certify.lipschitz.constants import Constants, constants_of, opened, pairwise
 from surefoot.certify.lipschitz.graph import Graph, trace
-from surefoot.certify.lipschitz.layers import Shape
+from surefoot.certify.lipschitz.layer_bounds import Shape
 from surefoot.certify.lipschitz.operations import Call, check_alike, watched
 from surefoot.certify.lipschitz.rounding import Execution, unit_of
 from surefoot.guarantees import Guarantee, Local, check_model

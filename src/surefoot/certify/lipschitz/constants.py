@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from surefoot.certify.lipschitz.graph import Graph, Step, trace
 from surefoot.certify.lipschitz.kinds import remember_kind, replaced, strange
-from surefoot.certify.lipschitz.layers import Bound, Shape, bound, computes_like
+from surefoot.certify.lipschitz.layer_bounds import Bound, Shape, bound, computes_like
 from surefoot.certify.lipschitz.norms import UNIT
 from surefoot.models.frozen import frozen
 from surefoot.types import Model, rejects

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from surefoot.certify.lipschitz.layers import (
+from surefoot.certify.lipschitz.layer_bounds import (
     FOREIGN,
     SQUARABLE,
     Bound,

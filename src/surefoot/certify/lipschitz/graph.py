@@ -20,7 +20,7 @@ from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from surefoot.certify.lipschitz.kinds import TENSORS, remember, replaced
-from surefoot.certify.lipschitz.layers import (
+from surefoot.certify.lipschitz.layer_bounds import (
     Bound,
     Shape,
     check_known,
@@ -32,7 +32,7 @@ from surefoot.certify.lipschitz.layers import (
     unknown,
 )
 from surefoot.models.frozen import device_of, dtype_of
-from surefoot.models.lipschitz.layers import Scale
+from surefoot.models.lipschitz.one_lipschitz import Scale
 
 BATCHES = (3, 1)
 """Images in the passes that find shapes: the first axis must stay this long at every step, and

@@ -24,7 +24,7 @@ from torch import Tensor, fx
 
 from surefoot.certify.lipschitz.constants import Constants
 from surefoot.certify.lipschitz.graph import Step
-from surefoot.certify.lipschitz.layers import LARGEST, SMALLEST, Bound
+from surefoot.certify.lipschitz.layer_bounds import LARGEST, SMALLEST, Bound
 
 COARSE = {"tf32": 2.0**-10, "bf16": 2.0**-8}
 """Units of products of float32 in reduced precision; TF32 may cut digits off unrounded."""

@@ -269,37 +269,37 @@ def _readings(table: Table, asked: Asked) -> dict[str, Tensor]:
     }
 
 
-class Bound(NamedTuple):
+class ScoreBound(NamedTuple):
     """Lower and upper bound of a estimator, `[B]` each."""
 
     low: Tensor
     high: Tensor
 
 
-Bounds = list[tuple[str, Bound]]
+Bounds = list[tuple[str, ScoreBound]]
 
 
 def _bounds(table: Table, asked: Asked, shift: float) -> Bounds:
     """Bound every estimator anywhere within the shift, each side at level alpha."""
     scores, alpha = table.scores(), asked.alpha
     return [
-        ("mean", Bound(*smoothing.mean_bounds(scores, shift, alpha))),
-        ("distribution", Bound(*smoothing.distribution_bounds(scores, shift, alpha))),
-        ("median", Bound(*smoothing.quantile_bounds(scores, 0.5, shift, alpha))),
+        ("mean", ScoreBound(*smoothing.mean_bounds(scores, shift, alpha))),
+        ("distribution", ScoreBound(*smoothing.distribution_bounds(scores, shift, alpha))),
+        ("median", ScoreBound(*smoothing.quantile_bounds(scores, 0.5, shift, alpha))),
         ("unsure", _unsure_bounds(table, asked.threshold, shift, alpha)),
         ("split", _split_bounds(table, shift, alpha)),
     ]
 
 
-def _unsure_bounds(table: Table, threshold: float, shift: float, alpha: float) -> Bound:
+def _unsure_bounds(table: Table, threshold: float, shift: float, alpha: float) -> ScoreBound:
     """Bound the probability of unsure samples: one count a side; broken ones on the bad side."""
     votes, draws = table.votes(threshold), table.draws
     low = lower_bound(votes.outcomes[:, -1], draws, alpha)
     high = upper_bound(draws - votes.labels.sum(1), draws, alpha)
-    return Bound(_moved(low, -shift), _moved(high, shift))
+    return ScoreBound(_moved(low, -shift), _moved(high, shift))
 
 
-def _split_bounds(table: Table, shift: float, alpha: float) -> Bound:
+def _split_bounds(table: Table, shift: float, alpha: float) -> ScoreBound:
     r"""Bound $1 - \max_c p_c$ within the shift.
 
     Above: some mass is at least the lower bound of the most counted label, which is chosen on the
@@ -309,7 +309,7 @@ def _split_bounds(table: Table, shift: float, alpha: float) -> Bound:
     (labels, _, broken), draws = table.votes(), table.draws
     least = lower_bound(labels.amax(1), draws, alpha / labels.shape[1])
     most = upper_bound((labels.amax(1) + broken), draws, alpha)
-    return Bound(1 - _moved(most, shift), 1 - _moved(least, -shift))
+    return ScoreBound(1 - _moved(most, shift), 1 - _moved(least, -shift))
 
 
 def _moved(mass: Tensor, shift: float) -> Tensor:

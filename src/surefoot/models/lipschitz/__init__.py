@@ -7,9 +7,9 @@ the other files the nets. What a certificate may claim is measured from the weig
 
 from surefoot.models.lipschitz.convolutional import WIDTHS, GloRoNet
 from surefoot.models.lipschitz.dense import GloRoMLP, LipschitzMLP
-from surefoot.models.lipschitz.layers import BetaAbs, MinMax, NormPool, Scale, Shift
 from surefoot.models.lipschitz.lipnext import LipNeXt, LipNeXtBlock
-from surefoot.models.lipschitz.residual import LiResNet, LiResNetBlock
+from surefoot.models.lipschitz.liresnet import LiResNet, LiResNetBlock
+from surefoot.models.lipschitz.one_lipschitz import BetaAbs, MinMax, NormPool, Scale, Shift
 from surefoot.models.lipschitz.weights import AOL, AddIdentity, Cayley, UnitRows
 
 __all__ = [

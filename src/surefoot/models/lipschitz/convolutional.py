@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from surefoot.models.lipschitz.layers import MinMax, Scale
+from surefoot.models.lipschitz.one_lipschitz import MinMax, Scale
 from surefoot.models.lipschitz.weights import (
     AOL,
     free_dense,

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from surefoot.models.lipschitz.layers import MinMax, Scale
+from surefoot.models.lipschitz.one_lipschitz import MinMax, Scale
 from surefoot.models.lipschitz.weights import free_dense, orthogonal_dense, unit_dense
 
 

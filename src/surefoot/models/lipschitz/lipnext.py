@@ -7,7 +7,7 @@ the net. In the style of LipNeXt (2026), by its abstract; the arrangement is our
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from surefoot.models.lipschitz.layers import BetaAbs, NormPool, Scale, Shift
+from surefoot.models.lipschitz.one_lipschitz import BetaAbs, NormPool, Scale, Shift
 from surefoot.models.lipschitz.weights import Cayley, unit_dense
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from surefoot.models.lipschitz.layers import MinMax
+from surefoot.models.lipschitz.one_lipschitz import MinMax
 from surefoot.models.lipschitz.weights import (
     AddIdentity,
     free_dense,

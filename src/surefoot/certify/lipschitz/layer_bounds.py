@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from surefoot.certify.lipschitz.convolution import convolution_bound, padding_norm
 from surefoot.certify.lipschitz.kinds import check_tensors, remember_kind, strange
 from surefoot.certify.lipschitz.norms import UNIT, schur_bound, spectral_norm_bound
-from surefoot.models.lipschitz.layers import BetaAbs, MinMax, NormPool, Scale, Shift
+from surefoot.models.lipschitz.one_lipschitz import BetaAbs, MinMax, NormPool, Scale, Shift
 from surefoot.models.normalize import Normalize
 
 Shape = tuple[int, ...]

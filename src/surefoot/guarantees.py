@@ -7,8 +7,8 @@ ball when for SOME alternative, at EVERY point of the ball, the relation holds:
 - `some`: the winner lies in S.
 
 From that alone follow the margin that attacks minimise, the Lipschitz radius and the smoothing
-radius; attacks, certificates, records and pictures never ask which guarantee they serve.
-Ties, NaN and infinities count against the claim everywhere.
+radius; attacks, certificates, records and figures never test which guarantee it is.
+Ties, NaN and infinities count against the guarantee everywhere.
 
 Leino, Fredrikson 2021 (top-k, relaxed top-K, affinity); Cohen, Rosenfeld, Kolter 2019 (smoothing);
 Daeubener et al. 2024 (label or uncertain). Not here: finite samples (`certify.smoothing`).
@@ -69,7 +69,7 @@ class Guarantee(ABC):
     Attributes:
         quantifier: see the module's docstring.
         set_valued: its sets may hold several labels.
-        counts_rejection_as_right: "uncertain" is an answer that is not wrong.
+        counts_rejection_as_right: "uncertain" is a prediction that is not wrong.
         conflict_distance: points of different labels at most so far apart, in eps, cannot both be
             right and robust; None: they can.
         statement: what does not change, in words; it may name the fields of the guarantee.
@@ -115,8 +115,8 @@ class Guarantee(ABC):
         Args:
             outcomes: one column an outcome.
             sets: the alternatives, as `sets` gave them at the clean image.
-            slack: T, `[O, O]` or `[B, O, O]`: what each member must lead each outcome outside by
-                (eps times pairwise Lipschitz constants give the GloRo margin).
+            slack: T, `[O, O]` or `[B, O, O]`: the required logit margin of each member over each
+                outcome outside (eps times pairwise Lipschitz constants: GloRo).
 
         Returns:
             minus infinity where an alternative is not available or an outcome is not finite.
@@ -137,15 +137,15 @@ class Guarantee(ABC):
         $$ every: \min_{a \in S, i \notin S} (f_a - f_i - T_{ai}) / K_{ai}, \qquad
            some: \min_{i \notin S} \max_{a \in S} (f_a - f_i - T_{ai}) / K_{ai} $$
         Holds if `K_ai` is at least the Lipschitz constant of `f_a - f_i` (l2, pixel units).
-        With K = 0 a leading outcome leads everywhere: infinite. Float64, rounded down, 0 where a
-        lead is not above its slack at the image itself.
+        With K = 0 an outcome that wins at the image wins everywhere: infinite. Float64, rounded
+        down, 0 where a logit margin is not above the required one at the image itself.
 
         Args:
             outcomes: one column an outcome.
             sets: the alternatives.
             pairwise: K.
-            slack: T, `[O, O]` or `[B, O, O]`: what each member must lead each outcome outside by in
-                the whole ball; none if not given. Negative slack allows to fall behind.
+            slack: T, `[O, O]` or `[B, O, O]`: the required logit margin of each member over each
+                outcome outside in the whole ball; none if not given. It may be negative.
 
         Reference: Leino, Wang, Fredrikson 2021 (local); closed form over sets derived here.
         """
@@ -164,7 +164,7 @@ class Guarantee(ABC):
            \qquad some: \sigma \max_{S' \subseteq S} \rho(p_{S'}, |S'|) $$
         where rho solves Phi(Phi^-1(p_S') - rho) / |S'| = Phi(Phi^-1(p_B) + rho) for the likeliest
         outcome B outside S; of the subsets of one size only the likeliest matters. Both forms are
-        tight: beyond the radius some classifier with these probabilities fails.
+        tight: outside the radius some classifier with these probabilities fails.
         Holds if the probabilities are exact; `certify.smoothing` serves finite samples, by the same
         `smoothed_radius`.
 
@@ -359,8 +359,9 @@ def tolerated_shift(probability: Tensor, competitor: Tensor, size: Tensor | int 
 
     $$ \rho \ge 0: \quad \Phi(\Phi^{-1}(p) - \rho) / m = \Phi(\Phi^{-1}(q) + \rho) $$
     with p the `probability` of the group, m its `size`, q the probability of the `competitor`. The
-    left side falls, the right side rises: one root, closed form (Phi^-1(p) - Phi^-1(q)) / 2 for m =
-    1. Increasing in p and decreasing in q: put a lower bound for p and an upper bound for q.
+    left side decreases, the right side increases: one root, closed form (Phi^-1(p) - Phi^-1(q)) / 2
+    for m = 1. Increasing in p and decreasing in q: put a lower bound for p and an upper bound for
+    q.
 
     Returns:
         float64, rounded down; 0 if the competitor has caught up already (p / m <= q), infinite if q
@@ -369,22 +370,22 @@ def tolerated_shift(probability: Tensor, competitor: Tensor, size: Tensor | int 
     probability, competitor = probability.double(), competitor.double()
     many = torch.as_tensor(size, device=probability.device).double()
     probability, competitor, many = torch.broadcast_tensors(probability, competitor, many)
-    lead, chase = torch.special.ndtri(probability), torch.special.ndtri(competitor)
+    own, other = torch.special.ndtri(probability), torch.special.ndtri(competitor)
     # The root for m = 1 is an upper end for every m; the second end keeps it finite at p = 1.
     log_cdf = torch.special.log_ndtr  # ndtr itself loses all digits in the far tail
-    low = torch.zeros_like(lead)
-    high = torch.minimum((lead - chase) / 2, torch.special.ndtri(1 / many) - chase)
+    low = torch.zeros_like(own)
+    high = torch.minimum((own - other) / 2, torch.special.ndtri(1 / many) - other)
     searchable = (many > 1) & high.isfinite() & (high > 0)
     if bool(searchable.any()):
         bracket = torch.where(searchable, high, 0.0)
 
         def ahead(shift: Tensor) -> Tensor:
-            return log_cdf(lead - shift) > many.log() + log_cdf(chase + shift)
+            return log_cdf(own - shift) > many.log() + log_cdf(other + shift)
 
         low, _ = bisection(low, bracket, ahead, 60)
-    shift = torch.where(many > 1, torch.where(competitor > 0, low, torch.inf), (lead - chase) / 2)
+    shift = torch.where(many > 1, torch.where(competitor > 0, low, torch.inf), (own - other) / 2)
     # Phi^-1 is good to about 1e-15 of its size; the sum of the sizes bounds the error of both.
-    error = 1e-14 * (1 + lead.abs() + chase.abs())
+    error = 1e-14 * (1 + own.abs() + other.abs())
     safe = torch.where(shift.isfinite(), shift - error, shift)
     return torch.where((probability - many * competitor) > 0, safe.clamp(min=0), 0.0)
 
@@ -448,11 +449,11 @@ def _member_index(sets: Sets) -> tuple[Tensor, Tensor]:
     return index, present > 0
 
 
-def _tolerance(lead: Tensor, constant: Tensor, slack: Tensor | float = 0.0) -> Tensor:
-    """Return how far a lead lasts; an outcome that cannot be caught lasts for ever."""
+def _tolerance(margin: Tensor, constant: Tensor, slack: Tensor | float = 0.0) -> Tensor:
+    """Return the radius up to which a logit margin holds; infinite for a constant of 0."""
     # Subtracting rounds by less than this, twice; where little is left that is no small part of it.
-    lead = lead - slack - 4e-16 * (abs(lead) + abs(slack))
-    return torch.where(lead > 0, lead / constant, lead.clamp(max=0))
+    margin = margin - slack - 4e-16 * (abs(margin) + abs(slack))
+    return torch.where(margin > 0, margin / constant, margin.clamp(max=0))
 
 
 def _over_pairs(
@@ -473,8 +474,8 @@ def _over_pairs(
     worst = worst.to(outcomes.dtype)
     values = _members(outcomes, sets, 0.0)
     for member in range(index.shape[2]):
-        lead = values[:, :, member, None] - outcomes.unsqueeze(1)
-        found = measure(lead, *(_rows(matrix, index[:, :, member]) for matrix in matrices))
+        margin = values[:, :, member, None] - outcomes.unsqueeze(1)
+        found = measure(margin, *(_rows(matrix, index[:, :, member]) for matrix in matrices))
         there = present[:, :, member, None]
         if every:
             worst = torch.minimum(worst, torch.where(there, found, torch.inf))

@@ -19,7 +19,7 @@ def system_seed() -> int:
     """Return a seed from the operating system, which nobody can have searched images for.
 
     Noise is keyed by the seed and the content of an image. Whoever chooses images and knows the
-    seed finds, after thousands of tries, one whose noise happens to support a false claim.
+    seed finds, after thousands of tries, one whose noise happens to support a false radius.
     """
     return secrets.randbits(63)
 
@@ -36,8 +36,8 @@ def keys(images: Tensor) -> list[int]:
 def normal(shape: Sequence[int], *key: int) -> Tensor:
     """Draw standard normal float32 numbers from the stream of the key (on the CPU).
 
-    Philox with a 128-bit key: streams of different keys do not meet. Noise that a statistical claim
-    rests on comes from here.
+    Philox with a 128-bit key: streams of different keys do not meet. Noise that a statistical
+    statement rests on comes from here.
     """
     stream = np.random.Generator(np.random.Philox(_entropy(key)))
     return torch.from_numpy(stream.standard_normal(tuple(shape), dtype=np.float32))
@@ -61,7 +61,7 @@ def generator(*key: int) -> torch.Generator:
 
 @contextmanager
 def own_randomness(*key: int) -> Iterator[None]:
-    """Seed torch's global streams by the key for a while: a random model answers reproducibly."""
+    """Seed torch's global streams by the key for a while: a random model is reproducible."""
     seed = generator(*key).initial_seed()
     with torch.random.fork_rng():
         # torch.manual_seed would note a stack trace for devices that are not there, each time.

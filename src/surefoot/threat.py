@@ -121,7 +121,7 @@ class Threat:
         return self.eps if self.norm == "l2" else self.eps * math.sqrt(dimension)
 
     def origins(self, images: Images) -> Images:
-        """Return the images to move, checked (`types.checked_images`); warn where `doubts` says so.
+        """Return the images to move, checked (`types.checked_images`); warn of `doubts`.
 
         Raises:
             ValueError: no float batch, or a pixel outside the box.

@@ -1,4 +1,4 @@
-"""Raise what the search is asked for until held-out points confirm what was demanded.
+"""Raise what the search must reach until held-out points confirm what was demanded.
 
 Not here: the part that reports; it is never looked at.
 """
@@ -26,17 +26,11 @@ MOST = 4.0
 
 
 class Attempt(NamedTuple):
-    """One region, what the search was asked for, and its measures on the calibration part."""
+    """One region, the goal of its search, and its measures on the calibration part."""
 
     region: Region
-    asked: Goal
+    raised: Goal
     measures: Measures | None
-
-
-class _Trial(NamedTuple):
-    attempt: Attempt
-    closeness: float
-    adversarial_risk: float
 
 
 def calibrated(fit: Fit, goal: Goal, measured: Callable[[Region], Measures]) -> Attempt | None:
@@ -45,27 +39,23 @@ def calibrated(fit: Fit, goal: Goal, measured: Callable[[Region], Measures]) -> 
     Every measure that counts is of the calibration part. If none reaches it: the one that comes
     closest to risk and gamma. None: the search found nothing.
     """
-    trials = [
-        trial
-        for components in _halves(goal.components)
-        for trial in _raise(fit, replace(goal, components=components), goal, measured)
-    ]
-    best = max(trials, key=lambda one: (one.closeness, -one.adversarial_risk), default=None)
-    return None if best is None else best.attempt
-
-
-def _halves(components: int) -> Iterator[int]:
+    trials, components = [], goal.components
     while components >= 1:
-        yield components
+        trials += _raise(fit, replace(goal, components=components), goal, measured)
         components //= 2
+    _, _, best = max(trials, key=lambda trial: trial[:2], default=(0.0, 0.0, None))
+    return best
 
 
 def _raise(
-    fit: Fit, asked: Goal, goal: Goal, measured: Callable[[Region], Measures]
-) -> Iterator[_Trial]:
-    """Raise delta and gamma by what is missing, until nothing is or the search finds no more."""
+    fit: Fit, raised: Goal, goal: Goal, measured: Callable[[Region], Measures]
+) -> Iterator[tuple[float, float, Attempt]]:
+    """Raise delta and gamma by what is missing, until nothing is or the search finds no more.
+
+    Yields closeness to the goal, minus the adversarial risk, and what was found.
+    """
     for _ in range(ROUNDS):
-        region = fit(asked)
+        region = fit(raised)
         if region is None:
             return
         found = measured(region)
@@ -73,15 +63,15 @@ def _raise(
         closeness = 0.0 if math.isinf(short) else min(1.0, 1 / short)
         if goal.gamma > 0:
             closeness *= min(1.0, 1 - certain / goal.gamma)
-        yield _Trial(Attempt(region, asked, found), closeness, found.adversarial_risk.value)
+        yield closeness, -found.adversarial_risk.value, Attempt(region, raised, found)
         if closeness == 1:
             return
         more = UNSEEN if math.isinf(short) else max(STEP, short)
-        cover = (1 + asked.delta) * (more if short > 1 else 1.0)
-        gamma = asked.gamma + (max(0.02 * goal.gamma, certain) if certain > 0 else 0.0)
+        cover = (1 + raised.delta) * (more if short > 1 else 1.0)
+        gamma = raised.gamma + (max(0.02 * goal.gamma, certain) if certain > 0 else 0.0)
         if cover > MOST or gamma > 2:
             return
-        asked = replace(asked, delta=cover - 1, gamma=gamma)
+        raised = replace(raised, delta=cover - 1, gamma=gamma)
 
 
 def _missing(found: Measures, goal: Goal) -> tuple[float, float]:

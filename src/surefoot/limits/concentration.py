@@ -34,7 +34,7 @@ class Estimate:
         feasible: a region with enough risk and label uncertainty on the search part was found;
             otherwise every later field but `largest_gamma` is None, False or "none".
         valid: feasible, and on the report part the lower limits of risk and of label uncertainty
-            reach the `risk` and the `gamma` asked for.
+            reach the `risk` and the `gamma` demanded.
         largest_gamma: no subset of the search part of measure `risk` has more label uncertainty.
         risk: held-out measure of the region.
         adversarial_risk: held-out measure of its expansion.
@@ -46,8 +46,8 @@ class Estimate:
         calibrated: "none": no part for it; "missed": no attempt reached `risk` and `gamma` there;
             "value": the values of `calibrate` reach them; "limit": their lower limits do.
         delta: the one used.
-        components: the number used, as the search was asked.
-        gamma: the label uncertainty that the search was asked for, at least the one demanded.
+        components: the number used, at most.
+        gamma: the label uncertainty that the search had to reach, at least the one demanded.
     """
 
     family: str
@@ -94,8 +94,8 @@ def concentration(
     \mathrm{risk},\ \mathrm{LU}(E) \ge \gamma \} $$
     Every point of the expansion of an error region can be attacked, so 1 - h is the best robustness
     of all classifiers whose errors have this measure and uncertainty. A search within a family of
-    regions finds ONE region on the search part. The calibration part raises what the search is
-    asked for until held-out points confirm the risk and the label uncertainty, and chooses the
+    regions finds ONE region on the search part. The calibration part raises what the search
+    must reach until held-out points confirm the risk and the label uncertainty, and chooses the
     number of components. The report part, not used before, measures the region.
 
     How to read it: the region's expansion bounds h from above, so `robustness` bounds the best
@@ -163,7 +163,7 @@ def _of_family(
         found = _find(fit, goal, measured, parts.calibrate)
     if found is None:
         return Estimate(family, False, False, ceiling)
-    region, asked, checked = found
+    region, raised, checked = found
     new = measured(region, parts.report)
     return Estimate(
         family=family,
@@ -175,9 +175,9 @@ def _of_family(
         region=region,
         calibrate=checked,
         calibrated=_verdict(checked, goal),
-        delta=asked.delta,
-        components=asked.components,
-        gamma=asked.gamma,
+        delta=raised.delta,
+        components=raised.components,
+        gamma=raised.gamma,
     )
 
 

@@ -25,6 +25,7 @@ from surefoot.files import locked, write_whole
 from surefoot.models import save
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, dtype_of, frozen
+from surefoot.models.io import fingerprint
 from surefoot.progress import reach, track
 from surefoot.streams import generator
 from surefoot.training import state
@@ -158,7 +159,7 @@ def _described(model: nn.Module, data: Data, recipe: Recipe, training: Training)
         "training": asdict(training),
         "data": {"name": data.name, "hash": data.fingerprint(), "count": len(data)},
         "net": getattr(model, "config", None),
-        "start": state.start_of(model),
+        "start": fingerprint(model),
     }
 
 

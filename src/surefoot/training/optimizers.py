@@ -1,6 +1,7 @@
 """Optimisers and the course of their learning rate."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,17 +11,10 @@ from surefoot.training.settings import Training
 
 def optimizer_of(model: nn.Module, training: Training) -> torch.optim.Optimizer:
     """Build Adam, or SGD with Nesterov momentum 0.9."""
+    how: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
     if training.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(),
-            lr=training.learning_rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=training.weight_decay,
-        )
-    return torch.optim.Adam(
-        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
-    )
+        return torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **how)
+    return torch.optim.Adam(model.parameters(), **how)
 
 
 def rate(training: Training, done: float) -> float:

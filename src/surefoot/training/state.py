@@ -12,7 +12,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from surefoot.files import write_whole
-from surefoot.models.io import fingerprint
 from surefoot.training.weight_changes import Weights
 
 NAME = "state.safetensors"
@@ -74,15 +73,11 @@ def resume(folder: Path, progress: Progress, run: dict[str, Any]) -> None:
     if metadata.get("run") != _identity(run):
         raise ValueError(
             f"{folder} holds the state of another run (other recipe, data, net, initial weights or"
-            " seed). Choose another folder, or delete it to start again."
+            " seed), or that of another version of surefoot. Choose another folder, or delete it to"
+            " start again."
         )
     _fill(progress, tensors)
     progress.log = json.loads(metadata["log"])
-
-
-def start_of(model: nn.Module) -> str:
-    """Identify the initial weights."""
-    return fingerprint(model)
 
 
 def _fill(progress: Progress, tensors: Weights) -> None:

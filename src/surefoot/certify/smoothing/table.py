@@ -125,8 +125,9 @@ def count(
         return torch.cat([joint, outside.unsqueeze(0), (~finite).sum().unsqueeze(0)])
 
     flat = vote.sums(images, draws, *key, read=read, batch_size=batch_size).cpu()
-    joint = flat[:, : classes * bins].unflatten(1, (classes, bins))
-    return Table(joint, flat[:, -1], tuple(edges), int(flat[:, -2].sum()))
+    joint, outside, broken = flat.split([classes * bins, 1, 1], dim=1)
+    joint = joint.unflatten(1, (classes, bins))
+    return Table(joint, broken.squeeze(1), tuple(edges), int(outside.sum()))
 
 
 def _place(scores: PerExample, ends: Tensor) -> Tensor:

@@ -320,6 +320,7 @@ class Header:
         versions: of what it ran on.
         command: that reproduces it.
         seconds: wall time.
+        headline: metrics at the headline radius (`metrics.headline`), for whoever reads JSON alone.
         identity: hash of all that decides the rows.
         rows_hash: of the file of rows.
         schema: of the header.
@@ -343,6 +344,7 @@ class Header:
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
     seconds: float | None = None
+    headline: dict[str, float | None] = field(default_factory=dict)
     identity: str = ""
     rows_hash: str = field(default="", compare=False)
     schema: int = SCHEMA

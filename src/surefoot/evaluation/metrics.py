@@ -112,6 +112,22 @@ def cross_check(record: Record) -> CrossCheck | None:
     return CrossCheck(inside, refuted, len(ratios), float(middle), float(least))
 
 
+def headline(record: Record) -> dict[str, float | None]:
+    """Return the metrics at the headline radius; None where something was not asked for."""
+    eps, header = record.header.eps, record.header
+    certified, limit = certified_accuracy(record, eps), header.limit_at(eps)
+    size = mean_set_size(record)
+    return {
+        "clean": clean_accuracy(record).value,
+        "attacked": attacked_accuracy(record, eps).value if header.attack else None,
+        "certified": certified.value if certified else None,
+        "ceiling": ceiling(record, eps) if header.ceiling else None,
+        "limit (estimate)": limit.robustness.value if limit and limit.robustness else None,
+        "coverage": coverage(record).value,
+        "set size": size if size == size else None,
+    }
+
+
 def coverage(record: Record) -> Interval:
     """Return the fraction of accepted examples."""
     return fraction(record.rows["accepted"])

@@ -49,7 +49,8 @@ class Command:
         records = [read_log(path) if path.is_file() else read(path) for path in self.folders]
         records = told_apart(records, self.folders)
         for form in dict.fromkeys(self.format):
-            say(f"{form}: {write_as(form, records, self.output, self.title)}")
+            path = write_as(form, records, self.output, self.title)
+            say(f"{'page' if form == 'html' else form}: {path}")
         for folder, record in zip(self.folders, records, strict=True):
             if folder.is_dir():
                 write_whole(folder / "model-card.md", model_card(record).encode())

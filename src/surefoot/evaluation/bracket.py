@@ -120,7 +120,11 @@ def bracket(
         doubts += warnings.of_detector(classifier, data, record, threat) if attack else []
         spent = round(time.perf_counter() - began, 3)
         header = replace(
-            header, warnings=tuple(doubts), seconds=spent, headline=metrics.headline(record)
+            header,
+            warnings=tuple(doubts),
+            notes=tuple(warnings.notes_of(record)),
+            seconds=spent,
+            headline=metrics.headline(record),
         )
         record = replace(record, header=header)
         _leave(record, store, folder, {data.name: outcomes})

@@ -313,7 +313,8 @@ class Header:
         attack: None without one.
         limit: estimates, one a radius.
         ceiling: proven ceilings, one a radius.
-        warnings: reasons to doubt a figure.
+        warnings: what makes a figure untrustworthy.
+        notes: what a reader should know, and need not act on.
         dimension: numbers in an image.
         asked: which parts were asked for.
         seeds: by what they drive.
@@ -338,6 +339,7 @@ class Header:
     limit: tuple[LimitPart, ...] = ()
     ceiling: tuple[CeilingPart, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     dimension: int = 1
     asked: dict[str, bool] = field(default_factory=dict)
     seeds: dict[str, Any] = field(default_factory=dict)

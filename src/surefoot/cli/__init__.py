@@ -19,7 +19,7 @@ COMMANDS = {
     "label-uncertainty": "measure annotator disagreement of the labels",
     "evaluate": "attack, certify and limit in one record, with a report",
     "report": "draw the page of one or several records again",
-    "check": "recompute a record with numpy alone, and measure its counterexamples",
+    "check": "recompute what a record states, and measure its counterexamples",
     "reproduce": "run an experiment of a paper and compare with its figures",
     "data": "list, describe or fetch data sets",
     "completion": "print a script that completes commands and flags in bash, zsh or fish",

@@ -51,7 +51,7 @@ def square_search(
     first, propose = (_stripes, _linf) if threat.norm == "linf" else (_tiles, _l2)
     best = first(pixels, threat, draws)
     lead = _lead(model(best.view_as(origins)), labels)
-    # What still stands is kept together; the rest is copied out once, when it is found.
+    # What is not broken is kept together; the rest is copied out once, when it is found.
     rows = (lead > 0).nonzero().flatten()
     fixed = _corners(pixels[rows], threat) if threat.norm == "linf" else pixels[rows]
     now, own, ahead = best[rows], labels[rows], lead[rows]
@@ -62,11 +62,11 @@ def square_search(
         found = _lead(model(proposal.view(-1, *origins.shape[1:])), own)
         better = ((found < ahead) | (found <= 0)).nonzero().flatten()
         now[better], ahead[better] = proposal[better], found[better]
-        stands = ahead > 0
-        if not bool(stands.all()):
+        unbroken = ahead > 0
+        if not bool(unbroken.all()):
             best[rows], lead[rows] = now, ahead
-            rows, now, fixed = rows[stands], now[stands], fixed[stands]
-            own, ahead = own[stands], ahead[stands]
+            rows, now, fixed = rows[unbroken], now[unbroken], fixed[unbroken]
+            own, ahead = own[unbroken], ahead[unbroken]
     best[rows] = now
     return Found(best.view_as(origins), lead <= 0)
 

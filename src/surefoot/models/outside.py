@@ -61,7 +61,7 @@ def open_model(
 
 
 def call_factory(reference: str) -> nn.Module:
-    """Import `package.module` or run a Python file, call `factory()`, return the module it makes."""
+    """Import a module or run a Python file, call `factory()`, return the module it makes."""
     module_name, _, name = reference.rpartition(":")
     try:
         factory = getattr(_imported(module_name), name)

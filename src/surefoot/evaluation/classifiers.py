@@ -29,7 +29,7 @@ from surefoot.certify import lipschitz, smoothing
 from surefoot.certify.smoothing.sampling import Sampling
 from surefoot.evaluation.header import AttackPart, CertificatePart, LipschitzPart, SmoothingPart
 from surefoot.guarantees import Guarantee, check_model
-from surefoot.models.border import outcomes_of
+from surefoot.models.border import has_gradient, outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.streams import generator
 from surefoot.threat import Threat
@@ -151,6 +151,12 @@ class Plain:
         if self.protocol == "margins":
             return break_sets(
                 self.model, images, sets, guarantee, threat, seed=self.seed, steps=self.steps
+            )
+        if not has_gradient(self.model, images):
+            raise ValueError(
+                "the model returns no gradient with respect to its images, which the protocol"
+                f" {self.protocol} climbs. Take the protocol margins (--protocol margins, the"
+                " default): it then searches by Square alone"
             )
         labels = sets[:, 0].int().argmax(1)
         if self.protocol == "pgd":

@@ -6,7 +6,7 @@ the images, in [0, 1].
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def from_hugging_face(
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"{name}: its image processor cannot be read ({type(error).__name__}: {error}). Give"
-            " --mean, --std and --input-size, or correct preprocessor_config.json"
+            " --mean, --std and --resize, or correct preprocessor_config.json"
         ) from error
     return nn.Sequential(*layers, LogitsOf(net)).eval()
 
@@ -181,7 +181,7 @@ def _sized(settings: dict[str, Any], asked: Preprocessing) -> list[nn.Module]:
         if mode is None:
             raise ValueError(
                 f"the image processor resizes by Pillow's filter {settings['resample']}; known are"
-                " nearest, bilinear and bicubic. Give --input-size, which is bilinear"
+                " nearest, bilinear and bicubic. Give --resize, which is bilinear"
             )
         found += _resized(settings, mode)
     if settings.get("do_center_crop") and settings.get("crop_size"):
@@ -196,7 +196,7 @@ def _resized(settings: dict[str, Any], mode: Mode) -> list[nn.Module]:
     if "shortest_edge" not in size or size.get("longest_edge"):
         raise ValueError(
             f"the image processor resizes to {dict(size)}; known are a height and a width, or"
-            " shortest_edge. Give --input-size"
+            " shortest_edge. Give --resize"
         )
     side, part = int(size["shortest_edge"]), settings.get("crop_pct")
     if part is None:
@@ -227,7 +227,7 @@ def _normalized(settings: dict[str, Any], asked: Preprocessing, planes: int) -> 
     return [Normalize(mean, std)]
 
 
-def _each_plane(values: float | list[float], planes: int) -> list[float]:
+def _each_plane(values: float | Sequence[float], planes: int) -> list[float]:
     return [float(values)] * planes if isinstance(values, int | float) else list(values)
 
 

@@ -75,7 +75,7 @@ def open_model(
         if first.layers():
             raise ValueError(
                 f"{path} is a run folder, which holds its own preprocessing: leave out --mean,"
-                " --std and --input-size, or give them to `surefoot train`"
+                " --std and --resize, or give them to `surefoot train`"
             )
         return load(path)
     model = _open_file(path, trust_code=trust_code)

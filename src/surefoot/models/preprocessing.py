@@ -1,5 +1,6 @@
 """What happens to images before a net sees them: part of the model, as its first layers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -16,13 +17,13 @@ class Preprocessing:
         mean: Subtracted from the images: one number for each plane (or feature), in units of the
             images, so 0.5 and not 127.5 where they lie in [0, 1].
         std: By which they are divided then, as many numbers.
-        input_size: Height and width to which images are resized before the net; one number for
-            both.
+        resize: Height and width to which images are resized inside the model, before the net; one
+            number for both.
     """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    input_size: tuple[int, ...] = ()
+    resize: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not all(one > 0 for one in self.std):
@@ -30,16 +31,16 @@ class Preprocessing:
                 "--mean and --std belong together, as many numbers, each std above 0; found"
                 f" --mean {_listed(self.mean)} and --std {_listed(self.std)}"
             )
-        if len(self.input_size) > 2 or not all(one > 0 for one in self.input_size):
+        if len(self.resize) > 2 or not all(one > 0 for one in self.resize):
             raise ValueError(
-                "--input-size takes a height and a width, or one number for both; found"
-                f" {_listed(self.input_size)}"
+                "--resize takes a height and a width, or one number for both; found"
+                f" {_listed(self.resize)}"
             )
 
     @property
     def size(self) -> tuple[int, int] | None:
         """Return height and width, or None."""
-        return (self.input_size[0], self.input_size[-1]) if self.input_size else None
+        return (self.resize[0], self.resize[-1]) if self.resize else None
 
     def layers(self) -> list[nn.Module]:
         """Return the layers that do it, none where nothing is asked."""
@@ -57,5 +58,5 @@ class Preprocessing:
         return whole
 
 
-def _listed(numbers: tuple[float, ...]) -> str:
+def _listed(numbers: Sequence[float | int]) -> str:
     return " ".join(f"{one:g}" for one in numbers) or "(nothing)"

@@ -815,13 +815,19 @@ def _built(proto: "onnx.ModelProto", path: str) -> fx.GraphModule:
                 found = OPERATORS[node.kind](build, node)
             except (RuntimeError, TypeError, KeyError, IndexError) as error:
                 raise ValueError(
-                    f"{path}: {node.kind} {node.name!r} is not read: {error}"
+                    f"{path}: this form of {node.kind} {node.name!r} is not read: {error}"
                 ) from error
         outputs = found if isinstance(found, list) else [found]
         values |= dict(zip(one.output, outputs, strict=False))
     result = values[graph.output[0].name]
     if not isinstance(result, Traced):
         raise ValueError(f"the output of {path} does not depend on its input")
+    sizes = _sizes(result)
+    if len(sizes) != 2 or sizes[0] != BATCH:
+        shown = ", ".join("batch" if size == BATCH else str(size) for size in sizes)
+        raise ValueError(
+            f"{path} must map images to logits [batch, classes]; its output is [{shown}]"
+        )
     module = build.finish(result)
     module.input_shape = tuple(_input(inputs[0], path)[0][1:])  # type: ignore[assignment]
     return module

@@ -50,6 +50,10 @@ class Data:
         if self.probabilities is not None:
             _check_probabilities(self.probabilities, len(self.images), len(self.classes))
 
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.images.shape[1:]))
+        return f"Data({self.name}: {len(self)} images {shape}, {len(self.classes)} classes)"
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -43,7 +43,7 @@ def open_model(
     Args:
         reference: which of these, told apart by its form: a folder, of `surefoot train` or of
             transformers; `hf:owner/name`; `net.onnx`, of which nothing is executed;
-            `package.module:factory` or `file.py:factory` (called without arguments; it returns a
+            `package.module:factory` or `FILE.py:factory` (called without arguments; it returns a
             module, a scikit-learn estimator or a function); files of code are `.pt2`
             (torch.export), and TorchScript as `.ts`, `.torchscript`, `.pt` or `.pth`.
         weights: safetensors file for the factory's model.

@@ -325,7 +325,8 @@ def without_seconds(work):
 
 
 def test_a_black_box_that_wins_is_said_of_the_sum():
-    work = Work(costs={"square": Cost(forwards=1, seconds=0.1, found=2)})
+    costs = {"apgd-ce": Cost(forwards=1, backwards=1), "square": Cost(1, 0, 0.1, found=2)}
+    work = Work(costs=costs)
     assert any_says(
         "square, without gradients, broke 2 of 900", evaluation_warnings.of_attack(work, 900)
     )

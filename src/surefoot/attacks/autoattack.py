@@ -20,7 +20,7 @@ from surefoot.attacks.draws import ByBatch, ByExample, Draws
 from surefoot.attacks.fab import MOST_TARGETS, fab_search, fab_start, nearest, towards
 from surefoot.attacks.objectives import cross_entropy, cw, dlr, targeted_dlr, wrong
 from surefoot.attacks.result import AttackResult
-from surefoot.attacks.square import square_search
+from surefoot.attacks.square import of_labels, square_search
 from surefoot.attacks.vote_attack import CHOOSE, VoteSearch, vote_fails
 from surefoot.guarantees import Local
 from surefoot.models.border import check_rows
@@ -215,9 +215,8 @@ def _searches(name: str, restarts: int, part: Part) -> Iterator[Callable[[Tensor
     """Yield searches over the rows that are left."""
     if name == "square":
         yield lambda rows: square_search(
-            part.model,
+            of_labels(part.model, part.labels[rows]),
             part.images[rows],
-            part.labels[rows],
             part.draws.only(rows),
             threat=part.threat,
             queries=QUERIES,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients
+from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients, square_alone
 from surefoot.attacks.counted import Cost, Counted
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Sets
@@ -123,5 +123,7 @@ class Findings:
             counterexamples,
             broken,
             model.costs,
-            blind_gradients(model.costs) + black_box_wins(model.costs, len(images)),
+            blind_gradients(model.costs)
+            + black_box_wins(model.costs, len(images))
+            + square_alone(model.costs),
         )

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients
+from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients, square_alone
 from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
 from surefoot.evaluation import metrics
@@ -20,7 +20,7 @@ from surefoot.evaluation.classifiers import Classifier, Plain
 from surefoot.evaluation.header import LipschitzPart, SmoothingPart, Work
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Local, containing
-from surefoot.models.border import behaviour, outcomes_of
+from surefoot.models.border import behaviour, has_gradient, outcomes_of
 from surefoot.models.frozen import device_of, frozen
 from surefoot.stats import Interval, interval
 from surefoot.streams import own_randomness
@@ -62,6 +62,7 @@ def of_attack(work: Work, images: int) -> list[str]:
     return [
         *blind_gradients(work.costs),
         *black_box_wins(work.costs, images),
+        *square_alone(work.costs),
         *grey_not_broken(work.grey, work.grey_missed),
         *missed_again(work.retried, work.missed),
     ]
@@ -140,6 +141,8 @@ def probabilities(model: Model, images: Images) -> list[str]:
 
 def no_gradient(model: Model, images: Images) -> list[str]:
     """Warn if some clean images show no usable gradient: masked, saturated or rounded."""
+    if not has_gradient(model, images):
+        return []  # searched without gradients, which `square_alone` says
     blind = blind_fraction(model, images)
     if blind == 0:
         return []

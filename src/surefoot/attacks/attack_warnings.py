@@ -26,13 +26,13 @@ def blind_gradients(costs: Mapping[str, Cost]) -> list[str]:
         return []
     return [
         f"zero or not finite were gradients of {', '.join(blind)}: masked, saturated or rounded,"
-        " so these attacks could not climb there; what they left standing may fall to an attack"
-        " that sees more"
+        " so these attacks could not climb there; an attack that sees more"
+        " may break what they did not"
     ]
 
 
 def black_box_wins(costs: Mapping[str, Cost], images: int) -> list[str]:
-    """Warn if Square, without gradients, breaks what attacks with gradients left standing."""
+    """Warn if Square, without gradients, breaks what attacks with gradients did not."""
     found = costs["square"].found if "square" in costs else 0
     # Attacks with gradients that run after Square ("plus") have not had their turn on its finds.
     if found <= MOST_BLACK_BOX * images or list(costs)[-1] != "square":

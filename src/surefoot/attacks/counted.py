@@ -38,7 +38,7 @@ class Cost:
         backwards: images with a gradient.
         seconds: wall time.
         blind: gradients among them that were zero or not finite.
-        found: pairs (example, alternative) that fell to it.
+        found: pairs (example, alternative) that it broke first.
     """
 
     forwards: int = 0

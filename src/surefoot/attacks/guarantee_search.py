@@ -1,4 +1,4 @@
-"""Break any guarantee: minimise its margins until every alternative has fallen.
+"""Break any guarantee: minimise its margins until every alternative is broken.
 
 One search for every guarantee and every classifier, with or without "uncertain": Auto-PGD on smooth
 and hard margins and on one outcome outside after the other, success = the margin is 0 or less. For

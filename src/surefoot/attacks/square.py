@@ -50,7 +50,7 @@ def square_search(
     first, propose = (_stripes, _linf) if threat.norm == "linf" else (_tiles, _l2)
     best = first(pixels, threat, draws)
     lead = lead_of(best.view_as(origins), torch.arange(len(origins), device=origins.device))
-    # What still stands is kept together; the rest is copied out once, when it is found.
+    # What is not broken is kept together; the rest is copied out once, when it is found.
     rows = (lead > 0).nonzero().flatten()
     fixed = _corners(pixels[rows], threat) if threat.norm == "linf" else pixels[rows]
     now, ahead = best[rows], lead[rows]
@@ -61,11 +61,11 @@ def square_search(
         found = lead_of(proposal.view(-1, *origins.shape[1:]), rows)
         better = ((found < ahead) | (found <= 0)).nonzero().flatten()
         now[better], ahead[better] = proposal[better], found[better]
-        stands = ahead > 0
-        if not bool(stands.all()):
+        unbroken = ahead > 0
+        if not bool(unbroken.all()):
             best[rows], lead[rows] = now, ahead
-            rows, now, fixed = rows[stands], now[stands], fixed[stands]
-            ahead = ahead[stands]
+            rows, now, fixed = rows[unbroken], now[unbroken], fixed[unbroken]
+            ahead = ahead[unbroken]
     best[rows] = now
     return Found(best.view_as(origins), lead <= 0)
 

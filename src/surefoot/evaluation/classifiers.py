@@ -288,11 +288,11 @@ class Smoothed(Sampling):
         )
         # Where a set of labels alone is certified, each of them beats "uncertain".
         labels_only = ~found.sets[:, :, -1] if self.rejects else found.sets.any(2)
-        surely = ((found.radii > 0) & labels_only).any(1) & label_wins(outcomes, self.rejects)
-        surely = found.details.get("accepted", surely)
+        certain = ((found.radii > 0) & labels_only).any(1) & label_wins(outcomes, self.rejects)
+        certain = found.details.get("accepted", certain)
         score = 1 - labels.amax(1)
         return CleanOutputs(
-            outcomes, fractions, found.sets, found.radii, score, found.samples, surely, details
+            outcomes, fractions, found.sets, found.radii, score, found.samples, certain, details
         )
 
     def _count(self, images: Images, guarantee: Guarantee) -> CleanOutputs:

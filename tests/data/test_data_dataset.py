@@ -32,7 +32,7 @@ def test_batch_divides_by_the_levels():
 def test_the_highest_level_is_exactly_one():
     for levels in (1, 16, 255):
         images = torch.full((2, 1, 2, 2), levels, dtype=torch.uint8)
-        data = Data("white", images, torch.tensor([0, 1]), ("a", "b"), levels=levels)
+        data = Data(images, torch.tensor([0, 1]), classes=("a", "b"), levels=levels, name="white")
         assert bool((data.batch(slice(None))[0] == 1).all())
 
 
@@ -57,7 +57,7 @@ def test_take_of_a_mask_and_first():
 
 def test_split_is_a_seeded_partition():
     points = torch.arange(100).float()[:, None] / 100
-    data = Data("line", points, torch.arange(100) % 2, ("even", "odd"))
+    data = Data(points, torch.arange(100) % 2, classes=("even", "odd"), name="line")
     first, rest = data.split(30, seed=7)
     assert (len(first), len(rest)) == (30, 70)
     rows = torch.cat([first.images, rest.images])[:, 0]

@@ -122,7 +122,7 @@ def with_value(value: float) -> np.ndarray:
 
 
 ARRAYS = {
-    "no y": ({"x": GREY}, r"must hold the arrays \['x', 'y'\].*without \['y'\]"),
+    "no y": ({"x": GREY, "labels": Y}, r"must hold the arrays \['x', 'y'\].*without \['y'\]"),
     "no x": ({"images": GREY, "y": Y}, r"found \['images', 'y'\], without \['x'\]"),
     "bomb": ({"x": GREY, "y": np.array([Bomb()] * 6)}, "plain arrays.*never unpickled"),
     "object x": ({"x": np.array([None, "x"]), "y": Y[:2]}, "never unpickled"),

@@ -9,6 +9,7 @@ from surefoot.cli.guarantee import GuaranteeOptions
 from surefoot.cli.options import (
     Rows,
     Seed,
+    boxed,
     check_seeds,
     check_unused,
     command_line,
@@ -17,9 +18,13 @@ from surefoot.cli.say import say
 from surefoot.cli.subject import Subject
 
 CLASSIFIERS = "surefoot.evaluation.classifiers"
-ATTACK: Any = declared(CLASSIFIERS, "Plain", without=("model", "certificate", "seed"))()
+ATTACK: Any = declared(
+    CLASSIFIERS, "Plain", without=("model", "certificate", "seed", "value_range")
+)()
 SAMPLES: Any = declared(
-    "surefoot.certify.smoothing.sampling", "Sampling", without=("seed", "radii", "batch_size")
+    "surefoot.certify.smoothing.sampling",
+    "Sampling",
+    without=("seed", "radii", "batch_size", "value_range"),
 )(n_certify=10_000)
 NOISE: Any = declared("surefoot.uncertainty.vote", "Vote", without=("model",))(sigma=0.25)
 """The defaults of the flags that are fields of the two classifiers, and of the noise of one."""
@@ -126,7 +131,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
         classifier_of(model, command, decided),
         data,
         guarantee=guarantee,
-        threat=real(command.threat),
+        threat=boxed(real(command.threat), data),
         radii=command.radii,
         attack=attack,
         limits=limits,
@@ -178,7 +183,7 @@ def _decided(command: Command, data: "Data") -> tuple[float, ...]:
     from surefoot.evaluation.bracket import grid_of
 
     threat = real(command.threat)
-    dimension = data.batch(slice(0, 1))[0].numel()
+    dimension = data.inputs(slice(0, 1)).numel()
     scale = replace(threat, eps=1.0).l2_radius(dimension)
     # Larger by rounding, so that a decided radius is still one after a change of the norm.
     grid = grid_of(command.radii, threat)

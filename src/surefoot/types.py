@@ -33,7 +33,7 @@ Flags = Bool[Tensor, "B"]
 Pairwise = Float64[Tensor, "O O"]
 Points = Float[Tensor, "N D"]
 
-ValueRange = tuple[float, float] | None
+ValueRange = tuple[float | int, float | int] | None
 """Lowest and highest legal value of an input; None: no box, any finite value is legal."""
 
 RANGE_TOLERANCE = 1e-6

@@ -88,7 +88,8 @@ def load(
         inner = name.removeprefix("shuffled:")
         return shuffled(load(inner, split, input_size=input_size, value_range=value_range))
     if name in SOURCES:
-        _check_unused(name, input_size, value_range)
+        folder.check_no_size(name, input_size)
+        _check_no_range(name, value_range)
         reader, splits = SOURCES[name]
         if split not in splits:
             raise ValueError(f"`{name}` has only the splits {list(splits)}; asked for `{split}`.")
@@ -99,9 +100,9 @@ def load(
             f"`{name}` has only the splits {list(SPLITS)}, the same for both; asked for `{split}`."
         )
     if read.arrays:
-        _check_unused(name, input_size, "default")
+        folder.check_no_size(name, input_size)
         return read.load(**({} if value_range == "default" else {"value_range": value_range}))
-    _check_unused(name, None, value_range)
+    _check_no_range(name, value_range)
     return read.load(size=input_size)
 
 
@@ -134,12 +135,7 @@ def _reader(name: str, split: str) -> _Reader:
     return _Reader(partial(folder.load, path, split), False)
 
 
-def _check_unused(name: str, size: object, value_range: object) -> None:
-    if size is not None:
-        raise ValueError(
-            f"`{name}` holds no image files: an input size has no effect. Leave it out; arrays are"
-            " resized with torch.nn.functional.interpolate before they are saved."
-        )
+def _check_no_range(name: str, value_range: object) -> None:
     if value_range != "default":
         raise ValueError(
             f"`{name}` holds images, whose values lie in [0, 1]: a value range has no effect. Leave"

@@ -109,6 +109,11 @@ class Data:
         """Return the lowest and the highest legal value: `low` and `high` of a `Threat`."""
         return box_of(self.value_range)
 
+    @property
+    def is_large(self) -> bool:
+        """Return whether the rows lie on disk and are too many to be read all at once."""
+        return isinstance(self.images, OnDisk) and self.images.is_large
+
     def inputs(self, index: slice | Tensor) -> Images:
         """Return the float32 images of some rows, in the value range.
 
@@ -168,7 +173,7 @@ class Data:
         """
         scale = self.levels if self.images.dtype == torch.uint8 else 1
         digest = hashlib.blake2b(f"{tuple(self.images.shape)} {scale}".encode(), digest_size=8)
-        if isinstance(self.images, OnDisk) and self.images.is_large:
+        if self.is_large:
             digest.update(self.images.identity())
         else:
             for first in range(0, len(self), HASHED_ROWS):

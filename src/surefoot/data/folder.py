@@ -105,6 +105,19 @@ def stack(named: Iterable[tuple[str, Any]], size: Size | None = None) -> tuple[t
     return torch.from_numpy(np.ascontiguousarray(planes_first)), size_text
 
 
+def check_no_size(name: str, size: Size | None) -> None:
+    """Raise if arrays are to be resized: only images are.
+
+    Raises:
+        ValueError: a size is given.
+    """
+    if size is not None:
+        raise ValueError(
+            f"`{name}` holds no image files: an input size has no effect. Leave it out; arrays are"
+            " resized with torch.nn.functional.interpolate before they are saved."
+        )
+
+
 def _sized(image: Any, size: Size | None) -> np.ndarray:
     from PIL import Image
 

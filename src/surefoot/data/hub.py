@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.data import layout
+from surefoot.data import folder, layout
 from surefoot.data.dataset import Data
 from surefoot.data.folder import Size, stack
 from surefoot.types import ValueRange
@@ -71,6 +71,7 @@ def read(
         rows = ((f"{where or name} row {number}", row[image]) for number, row in enumerate(table))
         x, size_text = stack(rows, size)
     else:
+        folder.check_no_size(name, size)
         x, size_text = layout.images_tensor(_stacked(name, [row[image] for row in table])), ""
     labels = None if label is None else np.asarray(list(table[label]), dtype=np.int64)
     classes = None if label is None else getattr(table.features[label], "names", None)

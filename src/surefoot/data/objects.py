@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from surefoot.data import hub, layout
+from surefoot.data import folder, hub, layout
 from surefoot.data.dataset import Data
 from surefoot.data.folder import Size, stack
 from surefoot.types import ValueRange
@@ -51,10 +51,11 @@ def load(
     if not pairs:
         raise ValueError(f"{name} must hold at least one example; found none.")
     images, labels = zip(*pairs, strict=True)
-    if hasattr(images[0], "mode"):  # PIL
+    if hasattr(images[0], "getbands"):  # PIL
         numbered = ((f"{name} item {number}", image) for number, image in enumerate(images))
         x, size_text = stack(numbered, size)
     else:
+        folder.check_no_size(name, size)
         x, size_text = _joined(name, images), ""
     classes = getattr(inner, "classes", None)
     try:

@@ -57,6 +57,11 @@ NO_LABELS = (
     " that right means kept; clean accuracy says nothing here"
 )
 
+NO_LIMITS = (
+    "the rows are larger than what is read at once, so there is no limit and no ceiling: evaluate"
+    " fewer rows for them (--count)"
+)
+
 
 def bracket(
     model: Model | Classifier,
@@ -106,7 +111,7 @@ def bracket(
     if not data.classes:
         count = outcomes.shape[1] - classifier.rejects
         data = replace(data, classes=tuple(str(number) for number in range(count)))
-    limits = limits and data.labels is not None
+    limits = limits and data.labels is not None and not data.is_large
     parts = {"attack": attack, "limits": limits, "skip_certified": skip_certified}
     header = _header(classifier, data, guarantee, threat, grid, parts)
     header = replace(header, name=name, command=command)
@@ -154,6 +159,8 @@ def _doubts(
     found += threat.doubts(first) if attack or certified else []
     if data.labels is None:
         found.append(NO_LABELS)
+    if data.is_large:
+        found.append(NO_LIMITS)
     return found + (classifier.doubts(grid) if attack else [])
 
 

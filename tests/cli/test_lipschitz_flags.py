@@ -20,7 +20,7 @@ def net(tmp_path_factory):
 
 def test_groups_reach_the_recipe(net):
     recipe = json.loads((net / "config.json").read_text())["recipe"]
-    assert [0, 6, 8] in recipe["guarantee"]["groups"]
+    assert [0, 6, 8] in recipe["loss"]["guarantee"]["groups"]
 
 
 def test_groups_belong_to_gloro(tmp_path, capsys):

@@ -1,34 +1,41 @@
-"""Models from elsewhere: `package.module:factory` with safetensors weights, or a file that is code.
+"""Models from elsewhere: ONNX, a factory with safetensors weights, or a file that is code.
 
 Loading a `.pt2` or TorchScript file executes what its author put there, and no inspection of the
 file can rule that out. So both are opened only where the caller trusts the file.
 """
 
 import importlib
+import importlib.util
 import sys
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import nn
 
 from surefoot.models.io import load, load_weights
+from surefoot.models.onnx_import import read_onnx
 
 PROGRAMS = (".pt2",)
 SCRIPTS = (".ts", ".torchscript")
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
-FORMS = "a run folder of `surefoot train`, or package.module:factory (--weights FILE.safetensors)"
+FORMS = (
+    "a run folder of `surefoot train`, an ONNX file, or package.module:factory or file.py:factory"
+    " (--weights FILE.safetensors)"
+)
 
 
 def open_model(
     reference: str | Path, weights: Path | str | None = None, *, trust_code: bool = False
 ) -> nn.Module:
-    """Open a run folder, `package.module:factory` (called without arguments), or a file of code.
+    """Open a run folder, an ONNX file, a factory (called without arguments), or a file of code.
 
     Args:
-        reference: which of the three, told apart by its form; files of code are `.pt2`
+        reference: which of these, told apart by its form: a folder; `net.onnx`, of which nothing
+            is executed; `package.module:factory` or `file.py:factory`; files of code are `.pt2`
             (torch.export), and TorchScript as `.ts`, `.torchscript`, `.pt` or `.pth`.
         weights: safetensors file for the factory's model.
         trust_code: execute the code that a `.pt2` or TorchScript file holds.
@@ -54,16 +61,14 @@ def open_model(
 
 
 def call_factory(reference: str) -> nn.Module:
-    """Import `package.module`, call `factory()` and return the module it makes."""
-    module_name, _, name = reference.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a factory in the working folder, as with `python -m`
+    """Import `package.module` or run `file.py`, call `factory()`, return the module it makes."""
+    module_name, _, name = reference.rpartition(":")
     try:
-        factory = getattr(importlib.import_module(module_name), name)
+        factory = getattr(_imported(module_name), name)
     except Exception as error:  # whatever a foreign module may raise while it is imported
         raise ValueError(
             f"cannot import {reference!r} ({type(error).__name__}: {error}); expected"
-            " package.module:factory, importable from the working folder"
+            " package.module:factory, importable from the working folder, or file.py:factory"
         ) from error
     try:
         model = factory()
@@ -74,10 +79,28 @@ def call_factory(reference: str) -> nn.Module:
     return model
 
 
+def _imported(name: str) -> ModuleType:
+    """Import a module by its name, or a Python file by its path."""
+    if name.endswith(".py"):
+        path = Path(name).resolve()
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise ValueError(f"there is no Python file {name}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)  # for what looks its own module up
+        spec.loader.exec_module(module)
+        return module
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a factory in the working folder, as with `python -m`
+    return importlib.import_module(name)
+
+
 def _open_file(path: Path, *, trust_code: bool) -> nn.Module:
     suffix = path.suffix.lower()
     if not path.is_file():
         raise ValueError(f"there is no model {path}: expected {FORMS}")
+    if suffix == ".onnx":
+        return read_onnx(path)
     if suffix == ".safetensors":
         raise ValueError(
             f"{path} holds weights alone, not the net they belong to: give --model"

@@ -1,0 +1,188 @@
+"""ONNX files: outputs beside onnxruntime, both exporters; training, attack, certificate."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+from onnx_nets import NETS, Probabilities
+from torch import Tensor, nn
+
+from surefoot.attacks import pgd
+from surefoot.certify import lipschitz
+from surefoot.data import load
+from surefoot.guarantees import Local
+from surefoot.models import build, open_model
+from surefoot.models.onnx_import import OPERATORS, read_onnx
+from surefoot.threat import Threat
+from surefoot.training import Training, fit, make_recipe
+
+
+def export(
+    net: nn.Module, shape: tuple[int, ...], path: Path, *, new: bool = False, fixed: bool = False
+) -> Path:
+    """Write a net by the older or the newer exporter of torch; `fixed`: for a batch of 1."""
+    images = torch.rand(1 if fixed else 2, *shape)
+    batch: dict = {} if fixed else {"dynamic_axes": {"images": {0: "batch"}}}
+    if new and not fixed:
+        batch = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            torch.onnx.export(
+                net.eval(), (images,), str(path), input_names=["images"], dynamo=new, **batch
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+    return path
+
+
+def random_net(name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    make, shape = NETS[name]
+    torch.manual_seed(0)
+    net = make()
+    for layer in net.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2.0)
+    return net, shape
+
+
+def by_onnxruntime(path: Path, images: Tensor) -> Tensor:
+    session = onnxruntime.InferenceSession(str(path))
+    (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    return torch.from_numpy(found)
+
+
+@pytest.mark.parametrize("new", [False, True], ids=["torchscript", "dynamo"])
+@pytest.mark.parametrize("name", NETS)
+def test_outputs_are_those_of_onnxruntime(name: str, new: bool, tmp_path: Path) -> None:
+    net, shape = random_net(name)
+    path = export(net, shape, tmp_path / "net.onnx", new=new)
+    images = torch.rand(7, *shape)
+    found = read_onnx(path)(images)
+    torch.testing.assert_close(found, by_onnxruntime(path, images), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, net.eval()(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dense", "view", "resnet20", "signal", "transformer-block"])
+def test_a_file_for_a_batch_of_one_takes_any_batch(name: str, tmp_path: Path) -> None:
+    net, shape = random_net(name)
+    path = export(net, shape, tmp_path / "net.onnx", fixed=True)
+    images = torch.rand(5, *shape)
+    torch.testing.assert_close(read_onnx(path)(images), net(images), rtol=1e-5, atol=1e-5)
+
+
+def test_a_final_softmax_is_left_out(tmp_path: Path) -> None:
+    net = Probabilities()
+    path = export(net, (1, 8, 8), tmp_path / "net.onnx")
+    images = torch.rand(3, 1, 8, 8)
+    found = read_onnx(path)(images)
+    torch.testing.assert_close(found.softmax(1), net(images), rtol=1e-5, atol=1e-6)
+    assert found.sum(1).sub(1).abs().min() > 1e-3  # logits, not probabilities
+
+
+def test_it_trains_is_attacked_and_certified(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = export(build("mlp", inputs=64, hidden=(32,)), (1, 8, 8), tmp_path / "net.onnx")
+    model, data = open_model(path), load("digits", "train").first(300)
+    fit(
+        model,
+        data,
+        make_recipe("standard"),
+        tmp_path / "run",
+        training=Training(epochs=20, learning_rate=1e-2),
+    )
+    images, labels = data.batch(slice(0, 40))
+    right = model(images).argmax(1) == labels
+    assert right.double().mean() > 0.6
+    moved = pgd(model, images, labels, threat=Threat("linf", 0.3), steps=10, step_size=0.05)
+    assert (model(moved).argmax(1) == labels).sum() < right.sum()
+    found = lipschitz.certify(model, images, guarantee=Local())
+    assert (found.radius > 0).any()
+
+
+def graph(nodes: list, output: tuple = ("n", 3), **initializers) -> onnx.ModelProto:
+    made = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ("n", 3))],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, output)],
+        [
+            onnx.numpy_helper.from_array(torch.as_tensor(value).numpy(), name)
+            for name, value in initializers.items()
+        ],
+    )
+    return helper.make_model(made)
+
+
+def test_recurrent_nets_are_named(tmp_path: Path) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells, self.head = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 5)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(self.cells(images)[0][:, -1])
+
+    path = export(Recurrent(), (6, 4), tmp_path / "net.onnx", fixed=True)
+    with pytest.raises(ValueError, match=r"not read: LSTM \(recurrent nets"):
+        read_onnx(path)
+
+
+def test_unknown_operators_are_named_and_nothing_of_the_file_runs(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Det", ["images"], ["det"]),
+        helper.make_node("EvilOp", ["det"], ["logits"], domain="evil.code"),
+    ]
+    onnx.save(graph(nodes), str(tmp_path / "net.onnx"))
+    with pytest.raises(ValueError, match="not read: Det, EvilOp"):
+        open_model(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([("Reshape", ["images", "all"])], r"logits \[batch, classes\]; its output is \[3027\]"),
+        ([("Slice", ["images", "one", "two", "zero"])], "a part of the batch"),
+        ([("ReduceMean", ["images"])], "a mean over the batch"),
+        ([("Relu", ["nothing"])], "which nothing makes"),
+        ([("Identity", ["matrix"])], "does not depend on its input"),
+        ([("MatMul", ["images", "matrix4"])], "this form of MatMul"),
+    ],
+)
+def test_forms_that_are_not_read_are_named(nodes: list, message: str, tmp_path: Path) -> None:
+    made = [helper.make_node(kind, inputs, ["logits"]) for kind, inputs in nodes]
+    constants = {
+        "all": torch.tensor([-1]),
+        "zero": torch.tensor([0]),
+        "one": torch.tensor([0]),
+        "two": torch.tensor([1]),
+        "matrix": torch.eye(3),
+        "matrix4": torch.eye(4),
+    }
+    onnx.save(graph(made, **constants), str(tmp_path / "net.onnx"))
+    with pytest.raises(ValueError, match=message):
+        read_onnx(tmp_path / "net.onnx")
+
+
+def test_files_that_are_no_onnx_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no model"):
+        open_model(tmp_path / "none.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"not a graph")
+    with pytest.raises(ValueError, match="not a readable ONNX file"):
+        open_model(tmp_path / "bad.onnx")
+
+
+@pytest.mark.parametrize("kind", sorted(OPERATORS))
+def test_operators_are_those_of_the_standard(kind: str) -> None:
+    assert onnx.defs.has(kind)

@@ -99,6 +99,7 @@ FAULTS = [
     (TensorDataset(X, Y, Y), r"\(image, label\); found 3 values"),
     (TensorDataset(X[:0], Y[:0]), "at least one example"),
     (TensorDataset(X, Y / 2), "one integer"),
+    ({"train": 0, "test": 1}, r"a dict of \['test', 'train'\].*load\(source\['train'\]\)"),
     ([X, Y], r"found list. Arrays and tensors: Data\(images"),
 ]
 

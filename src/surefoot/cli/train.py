@@ -79,6 +79,7 @@ class Command:
         if self.training.schedule != "multistep":
             check_unused(self.training, ["milestones"], "without --schedule multistep")
         data, validation = self.source.read(self.data, self.split), None
+        data.batch(slice(0, 1))  # raises without labels
         recipe = boxed(recipe, data)
         if self.count:
             data = data.first(self.count)

@@ -37,6 +37,11 @@ def load(
     Raises:
         ValueError: no such object, or examples that do not fit together.
     """
+    if isinstance(source, dict):
+        raise ValueError(
+            f"expected one data set; found a dict of {sorted(map(str, source))}. Take one split:"
+            f" load(source[{next(iter(source), 'train')!r}])."
+        )
     if hub.is_table(source):
         return hub.read(source, name or "table", size=size, value_range=value_range)
     if not isinstance(source, DataLoader | Dataset):

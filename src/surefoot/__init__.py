@@ -84,6 +84,11 @@ if TYPE_CHECKING:
     from surefoot.uncertainty.vote import Vote
 
 
+def __dir__() -> list[str]:
+    """List what is public."""
+    return sorted([*__all__, "__version__"])
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name when it is asked for."""
     if name not in _HOMES:

@@ -1,12 +1,16 @@
-"""Progress bars with an estimate of the time left, on the error stream of a terminal only."""
+"""Progress with an estimate of the time left: a bar on a terminal, else a line every 30 seconds."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 from surefoot.escape import one_line, visible
 
 Item = TypeVar("Item")
+EVERY = 30.0
+"""Seconds between two lines where there is no terminal."""
 _drawing = False
 _reached = ""
 
@@ -28,11 +32,35 @@ def reached() -> str:
 
 
 def track(items: Sequence[Item] | Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Yield the items behind a progress bar; nothing is drawn inside another bar or a file."""
+    """Yield the items with their progress on the error stream; nothing inside another one."""
     global _drawing
-    if _drawing or not sys.stderr.isatty():
+    if _drawing:
         yield from items
         return
+    _drawing = True
+    try:
+        yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total)
+    finally:
+        _drawing = False
+
+
+def _lines(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+    """Print a line every 30 seconds: into a log there is no bar to draw."""
+    began = told = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - told >= EVERY:
+            told, spent = now, now - began
+            left = spent / done * (total - done)
+            note(f"{description}: {done} of {total}, {_span(spent)}, about {_span(left)} left")
+        yield item
+
+
+def _span(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _bar(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -51,9 +79,5 @@ def track(items: Sequence[Item] | Iterable[Item], description: str, total: int) 
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    _drawing = True
-    try:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield from bar.track(items, total=total, description=visible(description))
-    finally:
-        _drawing = False
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(items, total=total, description=visible(description))

@@ -199,7 +199,7 @@ def test_arrays_of_numpy():
     assert Data(x / 255, LABELS).images.dtype == torch.float32
     votes = Data(x, LABELS, probabilities=PROBABILITIES.double().numpy())
     assert votes.probabilities.dtype == torch.float32
-    assert repr(data) == "Data(data: 4 rows of 3x5x6, 3 classes)"
+    assert repr(data) == "Data(data: 4 images 3x5x6, 3 classes)"
 
 
 def test_labels_are_optional():

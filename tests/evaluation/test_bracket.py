@@ -273,7 +273,7 @@ def test_radii_that_no_sample_can_certify_are_named(digits, smooth_net):
     record = bracket(
         classifier, digits.first(5), guarantee=Local(), threat=Threat("l2", 0.9), attack=False
     )
-    assert any("largest certifiable l2 radius is 0.29" in text for text in record.header.warnings)
+    assert any("largest certifiable l2 radius is 0.29" in text for text in record.header.notes)
 
 
 @pytest.mark.parametrize("radii", [(-1.0,), (float("nan"),), (float("inf"),)])
@@ -482,7 +482,7 @@ def test_the_header_is_plain_json_and_says_what_the_figures_rest_on(digits, smoo
     assert header["model"]["classifier"] == "vote"
     assert header["limit"] == []  # no limit is known for sets
     assert header["dimension"] == 64
-    assert any("only 25 examples" in warning for warning in header["warnings"])
+    assert any("only 25 examples" in warning for warning in header["notes"])
 
 
 def test_the_limit_rests_on_the_errors_of_the_model_and_never_rises_with_the_radius(smooth_net):

@@ -378,7 +378,7 @@ def test_radii_lost_to_rounding_are_named_and_double_precision_keeps_them():
             attack=False,
             limits=False,
         )
-        found[name] = [text for text in record.header.warnings if "rounding" in text]
+        found[name] = [text for text in record.header.notes if "rounding" in text]
     assert "--float64" in found["float32"][0]
     assert not found["float64"]
 
@@ -425,4 +425,4 @@ def test_a_radius_that_one_bound_reaches_is_not_called_out_of_reach():
         vote = Smoothed(Vote(selective, 1.0, rule=rule), **most)
         record = evaluate(vote, data, norm="l2", eps=radius, attack=False)
         assert (metrics.certified_accuracy(record, radius).value == 1) == certified
-        assert any_says("can be certified", record.header.warnings) != certified
+        assert any_says("can be certified", record.header.notes) != certified

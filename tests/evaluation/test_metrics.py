@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.contingency_tables import mcnemar
 
 from made_header import made_header
 from surefoot.evaluation import Record, metrics, read
@@ -132,3 +133,17 @@ def test_columns_are_documented():
 
     for column in COLUMNS:
         assert f"    {column}: " in record.__doc__
+
+
+def test_paired_differences_are_those_of_mcnemar():
+    ours = pd.Series([True] * 60 + [True] * 15 + [False] * 5 + [False] * 20)
+    theirs = pd.Series([True] * 60 + [False] * 15 + [True] * 5 + [False] * 20)
+    found = metrics.paired_difference(ours, theirs)
+    assert found.value == pytest.approx(0.10)
+    assert found.p_value == pytest.approx(mcnemar([[60, 15], [5, 20]], exact=True).pvalue)
+    assert found.low < 0.10 < found.high
+    assert (found.low > 0) == (found.p_value < 0.05)
+    same = metrics.paired_difference(ours, ours)
+    assert (same.value, same.p_value) == (0.0, 1.0)
+    other = metrics.paired_difference(theirs, ours)
+    assert (other.low, other.high) == pytest.approx((-found.high, -found.low))

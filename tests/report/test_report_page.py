@@ -2,13 +2,18 @@
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
-from report_records import make_record, make_selective
+from report_records import make_limit, make_record, make_selective
 
 from surefoot.evaluation.record import Record
 from surefoot.report import headline, write_page
+from surefoot.report.bracket_chart import bracket_chart
+from surefoot.report.tables import differences
+from surefoot.report.words import GLOSSARY, in_plain_words
 
 VOID = {"meta", "img", "br"}
 
@@ -121,3 +126,57 @@ def test_nothing_to_report_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no rows in: gloro"):
         write_page([empty], tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sentence_in_plain_words_stands_above_the_figures(tmp_path):
+    record = make_record(radii=[0.25, 0.5])
+    text = in_plain_words(record)
+    rows = record.rows
+    least = int((rows["clean"] & (rows["certified"] >= 0.5)).sum())
+    most = int((rows["clean"] & (rows["attacked"] > 0.5)).sum())
+    assert text.startswith(f"Of these 360 images at least {least} and at most {most} stay right")
+    assert "ℓ₂ 0.5" in text
+    assert text in page([record], tmp_path)
+    assert "none is proven to" in in_plain_words(make_record(certificate=None))
+
+
+def test_notes_are_no_warnings(tmp_path):
+    text = page([make_record(notes=("only 40 examples",))], tmp_path)
+    assert "only 40 examples" in text
+    assert "Read this before you trust a figure" not in text
+
+
+def test_records_of_the_same_rows_are_compared_in_pairs(tmp_path):
+    first, second = make_record("one"), make_record("two")
+    better = second.rows.assign(clean=True, attacked=np.inf)
+    table = differences([first, replace(second, rows=better)])
+    assert table is not None
+    assert table["less one"].tolist() == ["clean", "attacked", "certified"]
+    gained = (~first.rows["clean"]).mean()
+    assert table["difference"][0].startswith(f"{100 * gained:+.1f} points")
+    assert "Differences on the same images" in page([first, replace(second, rows=better)], tmp_path)
+    assert differences([first, make_record("other", count=30)]) is None
+
+
+def test_terms_are_explained_on_hover_and_at_the_end(tmp_path):
+    text = page([make_record()], tmp_path)
+    assert f'title="{GLOSSARY["certified"]}"' in text
+    assert all(term in text.split("<h2>Terms</h2>")[1] for term in GLOSSARY)
+
+
+def test_a_limit_that_is_not_valid_is_not_drawn():
+    valid = make_record(limit=(make_limit(0.25, 0.9),))
+    unsure = make_record(limit=(make_limit(0.25, 0.9, valid=False),))
+    names = [
+        [text.get_text() for text in bracket_chart(one).get_legend().get_texts()]
+        for one in (valid, unsure)
+    ]
+    assert any("limit" in name for name in names[0])
+    assert not any("limit" in name for name in names[1])
+
+
+def test_without_an_attack_nothing_attacked_is_shown():
+    row = headline([make_selective(attack=None)]).iloc[0]
+    assert row["attacked @ eps"] == "-"
+    assert row["attacked, accepted and right"] == "-"
+    assert row["certified, accepted and right"] != "-"

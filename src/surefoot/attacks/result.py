@@ -40,6 +40,10 @@ class AttackResult:
     costs: dict[str, Cost] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        broken, count = int(self.success.sum()), len(self.success)
+        return f"AttackResult({broken} of {count} broken, {self.forwards:,} forwards)"
+
 
 def legal(threat: Threat, images: Images, origins: Images) -> Tensor:
     """Return which images are legal moves: finite, in the ball and the box by exact arithmetic."""

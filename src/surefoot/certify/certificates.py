@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from surefoot.threat import Norm
+
 
 @dataclass(frozen=True)
 class Certificates:
@@ -15,12 +17,18 @@ class Certificates:
         sets: `[B, A, O]` the alternatives that the radii speak of.
         samples: `[B]` noise draws used; 0 for deterministic certificates.
         details: what the claim rests on: method, constants, counts, error budget.
+        norm: of the radii.
     """
 
     radii: Tensor
     sets: Tensor
     samples: Tensor
     details: dict[str, Any] = field(default_factory=dict)
+    norm: Norm = "l2"
+
+    def __repr__(self) -> str:
+        some = int((self.radius > 0).sum())
+        return f"Certificates({some} of {len(self.radii)} with a radius, {self.norm})"
 
     @property
     def radius(self) -> Tensor:

@@ -19,8 +19,10 @@ COMMANDS = {
     "label-uncertainty": "measure annotator disagreement of the labels",
     "evaluate": "attack, certify and limit in one record, with a report",
     "report": "draw the page of one or several records again",
+    "check": "recompute what a record states, and measure its counterexamples",
     "reproduce": "run an experiment of a paper and compare with its figures",
     "data": "list, describe or fetch data sets",
+    "completion": "print a script that completes commands and flags in bash, zsh or fish",
 }
 
 RESUMABLE = ("demo", "train", "attack", "certify", "evaluate", "reproduce")
@@ -52,6 +54,7 @@ def _run(name: str, arguments: list[str]) -> None:
     import tyro
 
     from surefoot.cli.help import of_daily_use
+    from surefoot.cli.numbers import registry
 
     module = import_module(f"surefoot.cli.{name.replace('-', '_')}")
     # Flags carry no prefix, and may stand before or behind the name of a recipe.
@@ -65,7 +68,10 @@ def _run(name: str, arguments: list[str]) -> None:
         arguments = [one for one in arguments if one != "--help-all"] + ["--help"]
     elif {"-h", "--help"} & {*arguments}:
         kind = of_daily_use(kind)
-    command = tyro.cli(kind, prog=f"surefoot {name}", args=arguments, config=style)
+    command = tyro.cli(
+        kind, prog=f"surefoot {name}", args=arguments, config=style, registry=registry()
+    )
+    from surefoot.cli.gate import GateFailure
     from surefoot.evaluation.attack_sweep import Contradiction
 
     try:
@@ -75,6 +81,9 @@ def _run(name: str, arguments: list[str]) -> None:
         _part()
     except (ValueError, OSError, ImportError, OverflowError, RecursionError) as error:
         _fail(str(error))
+    except GateFailure as error:
+        print(f"surefoot: {error}", file=sys.stderr)
+        raise SystemExit(4) from error
     except Contradiction as error:
         print(f"surefoot: SOUNDNESS ERROR: {error}", file=sys.stderr)
         raise SystemExit(3) from error

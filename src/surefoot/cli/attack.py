@@ -24,6 +24,8 @@ class Command:
         skip_certified: Do not attack where a Lipschitz certificate reaches the radius.
         vote: Attack the vote of a model that is random by itself, and prove each success.
         seed: Seed of the random starts.
+        name: Name of the row in tables and figures; by default that of the model.
+        fail_under: End with status 4 if a metric at eps is smaller, as attacked=0.7.
         folder: Folder that receives the record, the counterexamples and the page; a second call
             resumes.
     """
@@ -41,6 +43,8 @@ class Command:
     skip_certified: bool = False
     vote: bool = False
     seed: int = 0
+    name: str = ""
+    fail_under: tuple[str, ...] = ()
     folder: Path = Path("runs/attack")
 
     def run(self) -> None:

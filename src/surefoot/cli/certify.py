@@ -25,10 +25,13 @@ class Command:
             auto: lipschitz where a bound is known.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate.
-        at_radii: Decide only the radii of the grid: draw until it is certain which of them hold,
-            mostly a few hundred samples; --n-certify is then the most.
+        at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw
+            until it is certain which of them hold, mostly a few hundred samples; --n-certify is
+            then the most. --no-at-radii takes all samples, for the largest radius of each image.
         seed: Seed of the noise; random takes one from the system, which is stored: for images of an
             adversary, who could search for some that suit a seed known beforehand.
+        name: Name of the row in tables and figures; by default that of the model.
+        fail_under: End with status 4 if a metric at eps is smaller, as certified=0.6.
         folder: Folder that receives the record and the page; a second call resumes.
     """
 
@@ -44,8 +47,10 @@ class Command:
     certificate: Literal["auto", "lipschitz", "smoothing"] = "smoothing"
     noise: NoiseFlags = NOISE
     samples: SampleFlags = SAMPLES
-    at_radii: bool = False
+    at_radii: bool = True
     seed: Seed = 0
+    name: str = ""
+    fail_under: tuple[str, ...] = ()
     folder: Path = Path("runs/certificates")
 
     def run(self) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from surefoot.cli.declared import declared, real
+from surefoot.cli.gate import check_gate, read_gate
 from surefoot.cli.guarantee import GuaranteeOptions
 from surefoot.cli.options import (
     Rows,
@@ -28,6 +29,8 @@ SAMPLES: Any = declared(
 )(n_certify=10_000)
 NOISE: Any = declared("surefoot.uncertainty.vote", "Vote", without=("model",))(sigma=0.25)
 """The defaults of the flags that are fields of the two classifiers, and of the noise of one."""
+AROUND = (0.25, 0.5, 1.0, 1.5, 2.0)
+"""Of eps: the radii that are decided where none are given."""
 if TYPE_CHECKING:
     from surefoot.certify.smoothing import Sampling as SampleFlags
     from surefoot.data import Data
@@ -54,13 +57,17 @@ class Command:
             none; or auto: lipschitz where a bound is known, else none.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate (--certificate smoothing or vote).
-        at_radii: Decide only the radii of the grid: draw until it is certain which of them hold,
-            mostly a few hundred samples; --n-certify is then the most.
+        at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw
+            until it is certain which of them hold, mostly a few hundred samples; --n-certify is
+            then the most. --no-at-radii takes all samples, for the largest radius of each image.
         attack: How a net is attacked; a smoothed classifier has an attack of its own.
         skip_certified: Do not attack where the certificate reaches the radius (then nothing checks
             the certificate).
         seed: Seed of noise and random starts; random takes one from the system, which is stored:
             for images of an adversary, who could search for some that suit a seed known beforehand.
+        name: Name of the row in tables and figures; by default that of the model.
+        fail_under: End with status 4 if a metric at eps is smaller, as certified=0.6 or
+            attacked=0.7 (clean, attacked, certified, coverage): a gate for continuous integration.
         folder: Folder that receives record.csv, record.json, counterexamples.safetensors,
             report.html and report.md; a second call goes on where the first was killed.
     """
@@ -77,10 +84,12 @@ class Command:
     certificate: Literal["auto", "none", "lipschitz", "smoothing", "vote"] = "auto"
     noise: NoiseFlags = NOISE
     samples: SampleFlags = SAMPLES
-    at_radii: bool = False
+    at_radii: bool = True
     attack: AttackFlags = ATTACK
     skip_certified: bool = False
     seed: Seed = 0
+    name: str = ""
+    fail_under: tuple[str, ...] = ()
     folder: Path = Path("runs/evaluation")
 
     def run(self) -> None:
@@ -122,22 +131,27 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     from surefoot.report import write_markdown, write_page
 
     command.check(attack=attack)
+    gate = read_gate(command.fail_under)
     data, others = command.rows.load()
     guarantee = command.guarantee.build(data.classes)
     smoothed = command.certificate == "smoothing"
-    decided = _decided(command, data)
+    grid = _grid(command)
+    decided = _decided(command, data, grid)
     model = command.subject.open(data, others, command.noise.sigma if smoothed else 0.0)
+    classifier = classifier_of(model, command, decided)
+    for line in plan(classifier, command, attack=attack, limits=limits):
+        say(line)
     record = bracket(
-        classifier_of(model, command, decided),
+        classifier,
         data,
         guarantee=guarantee,
         threat=boxed(real(command.threat), data),
-        radii=command.radii,
+        radii=grid,
         attack=attack,
         limits=limits,
         skip_certified=command.skip_certified,
         folder=command.folder,
-        name=Path(command.subject.model).name,
+        name=command.name or Path(command.subject.model).name,
         command=command_line(),
     )
     if not PartialState().is_main_process:
@@ -146,6 +160,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     write_markdown([record], command.folder / "report.md")
     show_record(record)
     say(f"record and page: {command.folder / 'report.html'}")
+    check_gate(record, gate)
 
 
 def classifier_of(model, command: Command, decided: tuple[float, ...] = ()):
@@ -176,9 +191,41 @@ def classifier_of(model, command: Command, decided: tuple[float, ...] = ()):
     return Plain(model, certificate, seed=seed, **vars(command.attack))
 
 
-def _decided(command: Command, data: "Data") -> tuple[float, ...]:
+def plan(classifier, command: Command, *, attack: bool, limits: bool) -> list[str]:
+    """Describe what is going to be done, and why."""
+    from surefoot.evaluation import Smoothed
+
+    if isinstance(classifier, Smoothed):
+        how = "the radii of the grid" if classifier.radii else "the largest radius"
+        proof = f"smoothing with sigma {classifier.vote.sigma:g}: decides {how} of each image"
+        if classifier.vote.sigma == 0:
+            proof = "none: the vote of a model that is random by itself is counted"
+    elif classifier.certificate == "lipschitz":
+        proof = "Lipschitz bounds"
+        proof += (
+            " (auto: a bound is known for every layer)" if command.certificate == "auto" else ""
+        )
+    else:
+        proof = "none"
+        if command.certificate == "auto":
+            proof += " (auto: no useful Lipschitz bound is known; --certificate smoothing works)"
+    return [
+        f"certificate: {proof}",
+        f"attack: {classifier.describe().name if attack else 'none'}",
+        "limit: " + ("estimated from these rows, and proven for them" if limits else "none"),
+    ]
+
+
+def _grid(command: Command) -> tuple[float, ...]:
+    """Return the radii asked for; where a smoothed classifier decides them, five around eps."""
+    if command.radii or command.certificate != "smoothing" or not command.at_radii:
+        return command.radii
+    return tuple(command.threat.eps * part for part in AROUND)
+
+
+def _decided(command: Command, data: "Data", radii: tuple[float, ...]) -> tuple[float, ...]:
     """Return the l2 radii that a smoothing certificate is to decide: those of the grid, or none."""
-    if not command.at_radii:
+    if command.certificate != "smoothing" or not command.at_radii:
         return ()
     from surefoot.evaluation.bracket import grid_of
 
@@ -186,7 +233,7 @@ def _decided(command: Command, data: "Data") -> tuple[float, ...]:
     dimension = data.inputs(slice(0, 1)).numel()
     scale = replace(threat, eps=1.0).l2_radius(dimension)
     # Larger by rounding, so that a decided radius is still one after a change of the norm.
-    grid = grid_of(command.radii, threat)
+    grid = grid_of(radii, threat)
     return tuple(radius * scale * (1 + 1e-12) for radius in grid if radius > 0)
 
 

@@ -1,9 +1,17 @@
 """`surefoot report`: draw the page of records again, beside logs of smoothing papers."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from surefoot.evaluation.record import Record
+
+Format = Literal["html", "md", "csv", "latex", "json"]
+SUFFIX = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "json": ".json"}
 
 
 @dataclass(frozen=True)
@@ -15,12 +23,15 @@ class Command:
             (idx, label, predict, radius, correct, time, by tabs), which get no model card.
         output: The page; the summary (.md) goes beside it.
         title: Title of the page.
+        format: What is written beside each other: html, md, csv (headline table), latex, json
+            (metrics at eps).
         log: Write the one record as such a log too.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     output: Path = Path("report.html")
     title: str = "surefoot report"
+    format: tuple[Format, ...] = ("html", "md")
     log: Path | None = None
 
     def run(self) -> None:
@@ -29,19 +40,55 @@ class Command:
         from surefoot.evaluation.record import read
         from surefoot.evaluation.smoothing_log import read_log, write_log
         from surefoot.files import write_whole
-        from surefoot.report import model_card, write_markdown, write_page
+        from surefoot.report import model_card
 
         if not self.folders:
             raise ValueError("give at least one run folder with a record")
         if self.log and len(self.folders) > 1:
             raise ValueError(f"--log writes one record; found {len(self.folders)} folders")
         records = [read_log(path) if path.is_file() else read(path) for path in self.folders]
-        write_page(records, self.output, title=self.title)
-        write_markdown(records, self.output.with_suffix(".md"))
+        records = told_apart(records, self.folders)
+        for form in dict.fromkeys(self.format):
+            path = write_as(form, records, self.output, self.title)
+            say(f"{'page' if form == 'html' else form}: {path}")
         for folder, record in zip(self.folders, records, strict=True):
             if folder.is_dir():
                 write_whole(folder / "model-card.md", model_card(record).encode())
-        say(f"page: {self.output}")
         if self.log:
             write_log(records[0], self.log)
             say(f"log: {self.log}")
+
+
+def told_apart(records: "Sequence[Record]", folders: Sequence[Path]) -> "list[Record]":
+    """Add the folder to the names of records that are called alike."""
+    names = [record.header.name for record in records]
+    return [
+        record
+        if names.count(record.header.name) == 1
+        else replace(record, header=replace(record.header, name=f"{record.header.name} ({folder})"))
+        for record, folder in zip(records, folders, strict=True)
+    ]
+
+
+def write_as(form: str, records: "Sequence[Record]", output: Path, title: str) -> Path:
+    """Write records in one format beside the page; return the file."""
+    from surefoot.evaluation.metrics import headline as metrics
+    from surefoot.files import write_csv, write_json, write_whole
+    from surefoot.report import write_markdown, write_page
+    from surefoot.report.tables import headline
+
+    path = output if form == "html" else output.with_suffix(SUFFIX[form])
+    if form == "html":
+        write_page(records, path, title=title)
+    elif form == "md":
+        write_markdown(records, path)
+    elif form == "csv":
+        write_csv(headline(records), path)
+    elif form == "latex":
+        write_whole(path, headline(records).to_latex(index=False, escape=True).encode())
+    else:
+        found = [
+            {"name": one.header.name, "eps": one.header.eps, **metrics(one)} for one in records
+        ]
+        write_json(found, path)
+    return path

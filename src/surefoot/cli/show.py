@@ -53,3 +53,5 @@ def show_record(record: Record) -> None:
     )
     for warning in header.warnings:
         say(f"warning: {warning}")
+    for text in header.notes:
+        say(f"note: {text}")

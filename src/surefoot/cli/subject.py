@@ -40,6 +40,8 @@ class Subject:
     Args:
         model: The model: a run folder, package.module:factory, or a .pt2 or TorchScript file.
         weights: Safetensors file with the weights of a factory.
+        device: Where it runs: auto takes an accelerator where there is one; else cpu, cuda, cuda:1,
+            mps, ...
         trust_code: Open a .pt2 or TorchScript file: loading it executes code from the file.
         mc_dropout: Keep dropout on, so that each pass is one draw (then evaluate the smoothed
             classifier).
@@ -65,6 +67,7 @@ class Subject:
 
     model: str
     weights: Path | None = None
+    device: str = "auto"
     trust_code: bool = False
     mc_dropout: bool = False
     float64: bool = False
@@ -137,14 +140,29 @@ class Subject:
         from surefoot.uncertainty import MCDropout
 
         model = open_model(self.model, self.weights, trust_code=self.trust_code)
+        model = model.to(self._device())
         if torch.cuda.is_available():
-            model = model.to("cuda")
             torch.backends.cudnn.allow_tf32 = False  # tf32 leaves no certificate
         if self.float64:
             model = Double(model)
         if self.mc_dropout and self.temperature_scaling:
             raise ValueError("--temperature-scaling fits one answer; --mc-dropout gives many")
         return MCDropout(model) if self.mc_dropout else model
+
+    def _device(self) -> str:
+        """Return the device of torch that is asked for."""
+        import torch
+
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise ValueError(
+                f"--device {self.device} is not there ({str(error).splitlines()[0]}); take cpu, or"
+                " leave it out"
+            ) from error
+        return self.device
 
     def _logit_margin(self, model: "nn.Module", data: "Data") -> "nn.Module":
         from surefoot.certify.lipschitz import gloro

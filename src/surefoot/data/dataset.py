@@ -99,10 +99,10 @@ class Data:
         return len(self.images)
 
     def __repr__(self) -> str:
-        shape = "x".join(str(size) for size in self.images.shape[1:])
+        shape = "x".join(map(str, self.images.shape[1:]))
         known = f"{len(self.classes)} classes" if self.classes else "classes not known"
         labelled = known if self.labels is not None else f"no labels, {known}"
-        return f"Data({self.name}: {len(self)} rows of {shape}, {labelled})"
+        return f"Data({self.name}: {len(self)} images {shape}, {labelled})"
 
     @property
     def box(self) -> tuple[float, float]:

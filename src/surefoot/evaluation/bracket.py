@@ -20,7 +20,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from surefoot.data import Data
-from surefoot.evaluation import data_limits, warnings
+from surefoot.evaluation import data_limits, metrics, warnings
 from surefoot.evaluation.attack_sweep import (
     Sweep,
     Target,
@@ -135,7 +135,14 @@ def bracket(
         doubts += warnings.of_record(record)
         doubts += warnings.of_detector(classifier, data, record, threat) if attack else []
         spent = round(time.perf_counter() - began, 3)
-        record = replace(record, header=replace(header, warnings=tuple(doubts), seconds=spent))
+        header = replace(
+            header,
+            warnings=tuple(doubts),
+            notes=tuple(warnings.notes_of(record)),
+            seconds=spent,
+            headline=metrics.headline(record),
+        )
+        record = replace(record, header=header)
         _leave(record, store, folder, {data.name: outcomes})
     return record
 

@@ -313,13 +313,15 @@ class Header:
         attack: None without one.
         limit: estimates, one a radius.
         ceiling: proven ceilings, one a radius.
-        warnings: reasons to doubt a figure.
+        warnings: what makes a figure untrustworthy.
+        notes: what a reader should know, and need not act on.
         dimension: numbers in an image.
         asked: which parts were asked for.
         seeds: by what they drive.
         versions: of what it ran on.
         command: that reproduces it.
         seconds: wall time.
+        headline: metrics at the headline radius (`metrics.headline`), for whoever reads JSON alone.
         identity: hash of all that decides the rows.
         rows_hash: of the file of rows.
         schema: of the header.
@@ -337,12 +339,14 @@ class Header:
     limit: tuple[LimitPart, ...] = ()
     ceiling: tuple[CeilingPart, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     dimension: int = 1
     asked: dict[str, bool] = field(default_factory=dict)
     seeds: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
     seconds: float | None = None
+    headline: dict[str, float | None] = field(default_factory=dict)
     identity: str = ""
     rows_hash: str = field(default="", compare=False)
     schema: int = SCHEMA

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval, interval
@@ -112,6 +113,22 @@ def cross_check(record: Record) -> CrossCheck | None:
     return CrossCheck(inside, refuted, len(ratios), float(middle), float(least))
 
 
+def headline(record: Record) -> dict[str, float | None]:
+    """Return the metrics at the headline radius; None where something was not asked for."""
+    eps, header = record.header.eps, record.header
+    certified, limit = certified_accuracy(record, eps), header.limit_at(eps)
+    size = mean_set_size(record)
+    return {
+        "clean": clean_accuracy(record).value,
+        "attacked": attacked_accuracy(record, eps).value if header.attack else None,
+        "certified": certified.value if certified else None,
+        "ceiling": ceiling(record, eps) if header.ceiling else None,
+        "limit (estimate)": limit.robustness.value if limit and limit.robustness else None,
+        "coverage": coverage(record).value,
+        "set size": size if size == size else None,
+    }
+
+
 def coverage(record: Record) -> Interval:
     """Return the fraction of accepted examples."""
     return fraction(record.rows["accepted"])
@@ -125,6 +142,42 @@ def accepted_and_right(record: Record, radius: float) -> tuple[Interval, Interva
     if rows["certified"].isna().all():
         return attacked, None
     return attacked, fraction(kept & rows["certified_accepted"] & certified_right(rows, radius))
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """One classifier against another on the same rows.
+
+    Args:
+        value: fraction of the first less that of the second.
+        low: end of its 95 % interval, exact given how many rows differ.
+        high: other end.
+        p_value: of no difference, exact McNemar.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+def paired_difference(ours: pd.Series, theirs: pd.Series) -> PairedDifference:
+    r"""Compare two classifiers that were right on some of the same rows.
+
+    With b rows that only the first has right and c that only the second has, b is binomial with
+    b + c trials and q = 1/2 if they are equal (McNemar, exact); the interval is that of q
+    (Clopper-Pearson), carried to the difference $(2q - 1)(b + c) / n$.
+    """
+    first, second = ours.to_numpy(bool), theirs.to_numpy(bool)
+    more, less = int((first & ~second).sum()), int((~first & second).sum())
+    differ, count = more + less, len(first)
+    if differ == 0:
+        return PairedDifference(0.0, 0.0, 0.0, 1.0)
+    fraction_of_more = interval(more, differ)
+    low, high = (
+        (2 * end - 1) * differ / count for end in (fraction_of_more.low, fraction_of_more.high)
+    )
+    return PairedDifference((more - less) / count, low, high, float(binomtest(more, differ).pvalue))
 
 
 def mean_set_size(record: Record) -> float:

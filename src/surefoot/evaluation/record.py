@@ -89,6 +89,13 @@ class Record:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        header = self.header
+        return (
+            f"Record({header.name}: {header.guarantee.title} on {len(self)} rows of"
+            f" {header.data.name}, {header.norm} {header.eps_text()})"
+        )
+
     def save(self, folder: Path | str) -> None:
         """Write `record.csv`, `counterexamples.safetensors` and `record.json`.
 

@@ -5,8 +5,10 @@ outcomes of all rows too, compared to a tolerance, because another machine may g
 """
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,8 @@ from surefoot.progress import note, track
 TOLERANCE = 1e-4
 """Relative to the outcomes: by how much those of one model may differ between machines."""
 OUTCOMES = "outcomes.safetensors"
+WORTH_TELLING = 20.0
+"""Seconds of work whose length is estimated from the first part."""
 
 
 class Shard(NamedTuple):
@@ -58,10 +62,15 @@ class Store:
             keep_outcomes(self.folder, outcomes)
 
     def fill(self, places: Sequence[int], compute: Callable[[int], Shard], title: str) -> None:
-        """Compute the shards at these places that are not there yet."""
-        for place in track(places, title, len(places)):
-            if not self.done(place):
-                self.write(place, compute(place))
+        """Compute the shards at these places that are not there yet, and tell what it may take."""
+        left = [place for place in places if not self.done(place)]
+        began = time.monotonic()
+        for number, place in enumerate(track(left, title, len(left))):
+            self.write(place, compute(place))
+            spent = time.monotonic() - began
+            if number == 0 and len(left) > 1 and spent * len(left) > WORTH_TELLING:
+                whole = timedelta(seconds=round(spent * len(left)))
+                note(f"{title}: the first of {len(left)} parts took {spent:.1f} s: about {whole}")
 
     def done(self, place: int) -> bool:
         """Return whether a shard is complete; a damaged one is named and removed."""

@@ -45,17 +45,16 @@ def of_model(model: Model, images: Images, *, attack: bool, voted: bool = False)
 
 
 def of_record(record: Record) -> list[str]:
-    """Look at a whole record: its attack, its size, its certificate and its limit."""
+    """Look at a whole record: its attack, and its figures beside the proven ceiling."""
     attack = record.header.attack
     found = of_attack(attack.work, len(record)) if attack and attack.work else []
-    return (
-        found
-        + few_examples(record)
-        + out_of_reach(record)
-        + rounded_away(record)
-        + above_limit(record)
-        + above_ceiling(record)
-    )
+    return found + above_ceiling(record)
+
+
+def notes_of(record: Record) -> list[str]:
+    """Return what a reader should know of a record, and no figure is wrong for."""
+    checks = (few_examples, out_of_reach, rounded_away, above_limit, not_valid)
+    return [text for check in checks for text in check(record)]
 
 
 def of_attack(work: Work, images: int) -> list[str]:
@@ -245,11 +244,26 @@ def rounded_away(record: Record) -> list[str]:
     ]
 
 
+def not_valid(record: Record) -> list[str]:
+    """Name the radii whose estimated limit the held-out rows do not confirm: it is not drawn."""
+    found = [part for part in record.header.limit if part.feasible and not part.valid]
+    if not found:
+        return []
+    radii = ", ".join(record.header.radius_text(part.radius) for part in found)
+    return [
+        f"the limit at radius {radii} is not valid: {len(record) - len(record) // 2} held-out rows"
+        f" do not confirm a risk of {found[0].demanded_risk:.1%}, so it is not drawn; more rows"
+        " (--count) would"
+    ]
+
+
 def above_limit(record: Record) -> list[str]:
     """Return where certified accuracy lies above the estimated limit of the data."""
     found = []
     for part in record.header.limit:
         certified = metrics.certified_accuracy(record, part.radius)
+        if not part.valid:
+            continue
         if certified and part.robustness and certified.value > part.robustness.high:
             found.append(
                 f"certified accuracy {certified.value:.1%} at radius {part.radius:g} lies above"

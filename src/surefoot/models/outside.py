@@ -35,7 +35,7 @@ def open_model(
 
     Args:
         reference: which of these, told apart by its form: a folder; `net.onnx`, of which nothing
-            is executed; `package.module:factory` or `file.py:factory`; files of code are `.pt2`
+            is executed; `package.module:factory` or `FILE.py:factory`; files of code are `.pt2`
             (torch.export), and TorchScript as `.ts`, `.torchscript`, `.pt` or `.pth`.
         weights: safetensors file for the factory's model.
         trust_code: execute the code that a `.pt2` or TorchScript file holds.
@@ -61,7 +61,7 @@ def open_model(
 
 
 def call_factory(reference: str) -> nn.Module:
-    """Import `package.module` or run `file.py`, call `factory()`, return the module it makes."""
+    """Import `package.module` or run a Python file, call `factory()`, return the module it makes."""
     module_name, _, name = reference.rpartition(":")
     try:
         factory = getattr(_imported(module_name), name)

@@ -222,7 +222,7 @@ def _limits(record: Record) -> list[tuple[float, float, float, float]]:
     points = []
     for part in sorted(record.header.limit, key=lambda part: part.radius):
         fraction = part.robustness
-        if part.feasible and fraction is not None:
+        if part.feasible and part.valid and fraction is not None:
             down, up = fraction.value - fraction.low, fraction.high - fraction.value
             points.append((part.radius, fraction.value, max(down, 0.0), max(up, 0.0)))
     return points

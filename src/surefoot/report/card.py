@@ -23,11 +23,13 @@ from surefoot.report.tables import (
     by_class,
     by_radius,
     by_set_size,
+    differences,
     headline,
+    notes_of,
     to_markdown,
     warnings_of,
 )
-from surefoot.report.words import grounds
+from surefoot.report.words import grounds, in_plain_words
 from surefoot.wording import NORM_SIGNS
 
 GUIDE = (
@@ -46,7 +48,10 @@ SETS_GUIDE = (
 def write_markdown(records: Record | Sequence[Record], path: Path | str) -> Path:
     """Write a summary of one or several records, all or nothing."""
     records, path = as_sequence(records), Path(path)
-    parts = ["# Robustness report", GUIDE, _warning_list(records), to_markdown(headline(records))]
+    parts = ["# Robustness report", GUIDE, _warning_list(records), _note_list(records)]
+    parts.append(to_markdown(headline(records)))
+    found = differences(records)
+    parts += [] if found is None else ["## Differences on the same images", to_markdown(found)]
     for record in records:
         parts += [f"## {markdown(record.header.name)}", *_body(record)]
     write_whole(path, ("\n\n".join(part.strip() for part in parts if part) + "\n").encode())
@@ -61,7 +66,8 @@ def model_card(record: Record) -> str:
         "model-index": [{"name": record.header.name, "results": [_result(record)]}],
     }
     title = f"# {markdown(record.header.name)}"
-    parts = [title, GUIDE, _warning_list([record]), to_markdown(headline([record]))]
+    parts = [title, in_plain_words(record), GUIDE, _warning_list([record])]
+    parts += [_note_list([record]), to_markdown(headline([record]))]
     parts += _body(record)
     text = "\n\n".join(part.strip() for part in parts if part)
     return f"---\n{_front_matter(matter)}---\n\n{text}\n"
@@ -73,6 +79,10 @@ def _warning_list(records: Sequence[Record]) -> str:
     return f"**Warnings: do not trust the figures before you have read these.**\n\n{lines}" * (
         len(found) > 0
     )
+
+
+def _note_list(records: Sequence[Record]) -> str:
+    return "\n".join(f"- Note: {markdown(text)}" for text in notes_of(records))
 
 
 def _body(record: Record) -> list[str]:

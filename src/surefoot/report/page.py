@@ -26,11 +26,13 @@ from surefoot.report.tables import (
     by_class,
     by_radius,
     by_set_size,
+    differences,
     headline,
     may_refuse,
+    notes_of,
     warnings_of,
 )
-from surefoot.report.words import grounds
+from surefoot.report.words import GLOSSARY, grounds, in_plain_words, meaning
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -92,8 +94,12 @@ def _check(records: Sequence[Record]) -> None:
 
 
 def _content(records: Sequence[Record]) -> dict[str, Any]:
+    found = differences(records)
     return {
         "warnings": warnings_of(records),
+        "notes": notes_of(records),
+        "differences": None if found is None else _table(found),
+        "glossary": GLOSSARY,
         "headline": _table(headline(records), stacked=True),
         "refusals": any(map(may_refuse, records)),
         "comparison": to_data_uri(comparison_chart(records)) if len(records) > 1 else None,
@@ -107,6 +113,7 @@ def _section(record: Record, place: int) -> dict[str, Any]:
         "anchor": f"record-{place}",
         "name": record.header.name,
         "claim": record.header.guarantee_text(),
+        "words": in_plain_words(record),
         "refuses": may_refuse(record),
         "bracket": to_data_uri(_bracket(record)),
         "rejection": to_data_uri(_figure(rejection_curve(record))),
@@ -151,4 +158,5 @@ def _table(frame: pd.DataFrame, *, stacked: bool = False) -> dict[str, Any]:
     """Return column names and cells; each cell is a list of lines, one unless `stacked`."""
     cells = [[str(cell) for cell in row] for row in frame.to_numpy().tolist()]
     lines = [[_BEFORE_BRACKET.split(cell) if stacked else [cell] for cell in row] for row in cells]
-    return {"columns": [str(name) for name in frame.columns], "rows": lines}
+    columns = [(str(name), meaning(str(name))) for name in frame.columns]
+    return {"columns": columns, "rows": lines}

@@ -21,12 +21,15 @@ from surefoot.evaluation.certified_sets import (
 from surefoot.evaluation.metrics import (
     accepted_and_right,
     attacked_accuracy,
+    attacked_right,
     ceiling,
     certified_accuracy,
+    certified_right,
     clean_accuracy,
     contradictions,
     coverage,
     mean_set_size,
+    paired_difference,
     upper_end,
 )
 from surefoot.evaluation.record import Record
@@ -161,6 +164,54 @@ def soundness_errors(record: Record) -> list[str]:
     return found
 
 
+def notes_of(records: Sequence[Record]) -> list[str]:
+    """Collect what a reader should know of the records."""
+    return [f"{record.header.name}: {text}" for record in records for text in record.header.notes]
+
+
+def differences(records: Sequence[Record]) -> pd.DataFrame | None:
+    """Compare every record with the first at its eps; None where none has the same rows and eps.
+
+    One row a record and metric: difference in points, its interval, exact McNemar p.
+    """
+    first, rows = records[0], []
+    for other in records[1:]:
+        if not _same_rows(first, other):
+            continue
+        for name, right in _right(first).items():
+            theirs = _right(other).get(name)
+            if theirs is None:
+                continue
+            found = paired_difference(theirs, right)
+            ends = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+            rows.append(
+                {
+                    "name": other.header.name,
+                    f"less {first.header.name}": name,
+                    "difference": f"{100 * found.value:+.1f} points {ends}",
+                    "p": f"{found.p_value:.2g}",
+                }
+            )
+    return pd.DataFrame(rows) if rows else None
+
+
+def _same_rows(one: Record, other: Record) -> bool:
+    first, second = one.header, other.header
+    alike = first.data.hash == second.data.hash and first.threat == second.threat
+    return alike and one.rows["index"].tolist() == other.rows["index"].tolist()
+
+
+def _right(record: Record) -> dict[str, pd.Series]:
+    """Flag the rows that count, by metric, at eps."""
+    rows, eps = record.rows, record.header.eps
+    found = {"clean": rows["clean"]}
+    if record.header.attack:
+        found["attacked"] = attacked_right(rows, eps)
+    if not rows["certified"].isna().all():
+        found["certified"] = certified_right(rows, eps)
+    return found
+
+
 def warnings_of(records: Sequence[Record]) -> list[str]:
     """Collect the soundness errors of all records, then the warnings that they hold."""
     said = [
@@ -232,5 +283,6 @@ def _shares(record: Record, eps: float) -> dict[str, str]:
 def _kept_shares(record: Record, radius: float) -> dict[str, str]:
     if not may_refuse(record):
         return dict.fromkeys(_KEPT, NONE)
-    fractions = accepted_and_right(record, radius)
+    attacked, certified = accepted_and_right(record, radius)
+    fractions = (attacked if record.header.attack else None, certified)
     return {name: with_interval(fractions[place]) for name, place in _KEPT.items()}

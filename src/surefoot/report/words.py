@@ -6,9 +6,60 @@ import json
 from surefoot.certify.smoothing import robust_fraction, robust_images
 from surefoot.escape import one_line
 from surefoot.evaluation.header import Header, SmoothingPart
-from surefoot.evaluation.metrics import certified_right, cross_check
+from surefoot.evaluation.metrics import (
+    attacked_accuracy,
+    certified_accuracy,
+    certified_right,
+    cross_check,
+    upper_end,
+)
 from surefoot.evaluation.record import Record
 from surefoot.wording import NONE, NORM_SIGNS, pairs, percent
+
+GLOSSARY = {
+    "clean": "fraction of the images that are right without any change",
+    "attacked": "fraction that no attack broke up to the radius: the truth is at most this",
+    "certified": "fraction that is proven up to the radius: the truth is at least this",
+    "unknown": "between certified and attacked: nobody knows",
+    "ceiling": "proven: no classifier can be right and robust on more of exactly these images,"
+    " because images of different labels lie close together",
+    "limit": "estimated: what the best classifier could reach on data like these",
+    "coverage": "fraction that the classifier accepts; on the others it answers uncertain",
+    "accepted and right": "accepted with the right label; rejections count as failures here",
+    "set size": "mean number of labels in the certified answer; 1 is a single label",
+    "radius": "how far an image may be changed, in the norm that is named",
+    "p": "probability of so large a difference between equal classifiers (exact McNemar)",
+    "VRA": "verified robust accuracy: the label lies in a set that is proven not to change",
+    "AURC": "area under the risk-coverage curve: small where uncertain answers are the wrong ones",
+}
+"""The terms of a page."""
+
+
+def meaning(column: str) -> str:
+    """Return what the heading of a column means; "" where it needs no words."""
+    name = column.removesuffix(" @ eps").split(",")[-1].strip()
+    return GLOSSARY.get(name) or GLOSSARY.get(column.split(",")[0].removesuffix(" @ eps"), "")
+
+
+def in_plain_words(record: Record) -> str:
+    """Return one sentence with what is proven and what is possible at the headline radius."""
+    header, count = record.header, len(record)
+    attacked, certified = (
+        attacked_accuracy(record, header.eps),
+        certified_accuracy(record, header.eps),
+    )
+    right = "right or rejected" if header.guarantee.counts_rejection_as_right else "right"
+    ball = f"{NORM_SIGNS[header.norm]} {header.eps_text()}"
+    least = round(certified.value * count) if certified else 0
+    most = round(upper_end(record, header.eps) * count)
+    here = f"Of these {count} images at least {least} and at most {most} stay {right}"
+    if not certified:
+        here = f"Of these {count} images at most {most} stay {right}, and none is proven to,"
+    low = percent(certified.low if certified else 0.0)
+    return (
+        f"{here} under every change within {ball}; of all such images at least {low} and at most"
+        f" {percent(attacked.high)} (95 % confidence each)."
+    )
 
 
 def class_name(header: Header, outcome: int) -> str:

@@ -6,7 +6,6 @@ repeats the broken epoch from its beginning and ends, on a CPU, with the same bi
 a kill.
 """
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from surefoot.attacks.latent import evaluate
 from surefoot.data import Data
-from surefoot.files import locked, write_whole
+from surefoot.files import locked
 from surefoot.models import save
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, dtype_of, frozen
@@ -167,8 +166,7 @@ def _leave(
     folder: Path, progress: Progress, described: dict[str, Any], classes: tuple[str, ...]
 ) -> None:
     """Write what the run was for: log, model, and the best epoch's model."""
-    lines = "".join(json.dumps(line) + "\n" for line in progress.log)
-    write_whole(folder / "log.jsonl", lines.encode())
+    state.write_log(folder, progress.log)
     more = {key: described[key] for key in ("recipe", "training", "data")}
     more["data"] = more["data"] | {"classes": list(classes)}
     if progress.best is not None:

@@ -1,6 +1,5 @@
 """The resumable state of a run: one safetensors file, replaced atomically, no pickle."""
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from surefoot.files import write_whole
+from surefoot.progress import note
 from surefoot.training.weight_changes import Weights
 
 NAME = "state.safetensors"
@@ -51,8 +51,15 @@ def store(folder: Path, progress: Progress, run: dict[str, Any]) -> None:
             tensors[f"optimizer/{index}/{name}"] = torch.as_tensor(value)
     # A tensor may stand under two names (the best epoch is the last): the file wants copies.
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    metadata = {"run": _identity(run), "log": json.dumps(progress.log)}
+    metadata = {"run": json.dumps(run), "log": json.dumps(progress.log)}
     write_whole(folder / NAME, save(whole, metadata))
+    write_log(folder, progress.log)
+
+
+def write_log(folder: Path, log: list[dict[str, Any]]) -> None:
+    """Write one JSON line an epoch: it grows while the run goes on."""
+    lines = "".join(json.dumps(line) + "\n" for line in log)
+    write_whole(folder / "log.jsonl", lines.encode())
 
 
 def resume(folder: Path, progress: Progress, run: dict[str, Any]) -> None:
@@ -70,14 +77,50 @@ def resume(folder: Path, progress: Progress, run: dict[str, Any]) -> None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it to start again") from error
-    if metadata.get("run") != _identity(run):
-        raise ValueError(
-            f"{folder} holds the state of another run (other recipe, data, net, initial weights or"
-            " seed), or that of another version of surefoot. Choose another folder, or delete it to"
-            " start again."
-        )
+    _check(folder, metadata, run)
     _fill(progress, tensors)
     progress.log = json.loads(metadata["log"])
+
+
+def _check(folder: Path, metadata: dict[str, str], run: dict[str, Any]) -> None:
+    """Raise unless the state belongs to this run; only its number of epochs may have grown."""
+    try:
+        stored = json.loads(metadata["run"])
+        done = len(json.loads(metadata["log"]))
+        before = stored["training"]["epochs"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder} holds the state of another version of surefoot. Choose another folder, or"
+            " delete it to start again"
+        ) from error
+    wanted = json.loads(json.dumps(run))
+    now = wanted["training"]["epochs"]
+    stored["training"]["epochs"] = now
+    if other := _differences(stored, wanted):
+        shown = "; ".join(f"{name}: {old} there, {new} now" for name, old, new in other[:3])
+        raise ValueError(
+            f"{folder} holds the state of another run ({shown}; {len(other)} differ in all)."
+            " Choose another folder, or delete it to start again"
+        )
+    if now < done:
+        raise ValueError(
+            f"{folder} has {done} epochs behind it; {now} were asked for. Ask for more, or choose"
+            " another folder"
+        )
+    if now > before:
+        note(
+            f"{folder} goes on from epoch {done} of {before} to {now}, on the schedule of {now}:"
+            f" not the same weights as {now} epochs in one run"
+        )
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, str, str]]:
+    """Return the entries that differ, by their path, as text."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = dict.fromkeys([*old, *new])
+        parts = [_differences(old.get(k), new.get(k), f"{name}.{k}".lstrip(".")) for k in keys]
+        return [one for part in parts for one in part]
+    return [] if old == new else [(name, str(old)[:40], str(new)[:40])]
 
 
 def _fill(progress: Progress, tensors: Weights) -> None:
@@ -92,10 +135,6 @@ def _fill(progress: Progress, tensors: Weights) -> None:
         index, _, key = name.partition("/")
         moments.setdefault(int(index), {})[key] = value
     progress.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def _identity(run: dict[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(run, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _part(tensors: Weights, prefix: str) -> Weights:

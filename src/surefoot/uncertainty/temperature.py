@@ -26,7 +26,7 @@ class Tempered(nn.Module):
         ValueError: the model rejects by itself (temper the net inside), or another temperature.
 
     Example:
-        >>>         >>> Tempered(nn.Identity(), 2.0)(torch.tensor([[4.0, 0.0]]))
+        >>> Tempered(nn.Identity(), 2.0)(torch.tensor([[4.0, 0.0]]))
         tensor([[2., 0.]])
     """
 

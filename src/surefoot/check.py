@@ -1,0 +1,199 @@
+"""Recompute from a record what can be recomputed, with numpy alone: `python check.py RUN ...`.
+
+For readers who trust neither our code nor our machine: no torch, no surefoot, one file. Checked are
+the hash of the rows, the counts and metrics of the headline, exact intervals, the order certified
+<= attacked <= clean, sets and radii of each row, the largest radius that a smoothing certificate
+can have, and every counterexample: inside the ball and the box, at the image of a row that fell
+there. Not checked: the net itself; whoever has it can run it on the stored images.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+
+KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1"}
+SMALLEST_ROOM = 1e-6
+"""What float32 may add to a distance; relative."""
+
+
+def check(folder: Path) -> list[str]:
+    """Return what is wrong with the record in a folder; [] if nothing is."""
+    header = json.loads((folder / "record.json").read_text())
+    content = (folder / "record.csv").read_bytes()
+    rows = list(csv.DictReader(content.decode().splitlines()))
+    found = list(_whole(header, content, len(rows)))
+    for row in rows:
+        found += [f"row {row['index']}: {text}" for text in _row(row, header)]
+    found += _metrics(header, rows)
+    found += _counterexamples(folder / "counterexamples.safetensors", header, rows)
+    return found
+
+
+def _whole(header: dict, content: bytes, count: int) -> Iterator[str]:
+    if hashlib.blake2b(content, digest_size=16).hexdigest() != header["rows_hash"]:
+        yield "the hash of the rows is another: record.csv or record.json was changed"
+    if header["data"]["count"] != count:
+        yield f"{count} rows, where the header counts {header['data']['count']}"
+    radii = header["radii"]
+    if radii != sorted(set(radii)) or header["threat"]["eps"] not in radii:
+        yield f"the radii {radii} do not increase, or miss eps"
+
+
+def _row(row: dict[str, str], header: dict) -> Iterator[str]:
+    certified, attacked = _number(row["certified"]), float(row["attacked"])
+    nearest, clean = float(row["nearest"]), row["clean"] == "True"
+    if attacked not in (0.0, math.inf, *header["radii"]):
+        yield f"broken at {attacked}, which is no radius of the grid"
+    if not clean and (attacked != 0 or certified > 0):
+        yield "wrong at the image itself, but certified or not broken there"
+    if certified > 0 and certified >= min(attacked, nearest):
+        yield f"certified to {certified:g}, with a counterexample at {min(attacked, nearest):g}"
+    if header["certificate"] is None and not math.isnan(certified):
+        yield "a certified radius without a certificate"
+    if certified > (most := _largest(header)) * (1 + 1e-9):
+        yield f"certified to {certified:g}; {most:g} is the most that so many samples can show"
+    sets = [text.split("|") for text in row["sets"].split(";")]
+    own = [_number(text) for text in row["radii"].split(";")] if row["radii"] else []
+    if own and len(own) != len(sets):
+        yield f"{len(sets)} sets with {len(own)} radii"
+    right = [radius for one, radius in zip(sets, own, strict=False) if row["label"] in one]
+    if certified > 0 and right and certified > max(right):
+        yield f"certified to {certified:g}; its sets with the label only to {max(right):g}"
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _largest(header: dict) -> float:
+    """Return the largest radius, in the norm of the threat, that smoothing can certify."""
+    by = header["certificate"]
+    if by is None or by["method"] != "smoothing":
+        return math.inf
+    # All n samples agree: p_A >= alpha^(1/n), radius sigma Phi^-1(p_A); more is impossible.
+    least = by["alpha"] ** (1 / by["n_certify"])
+    radius = by["sigma"] * NormalDist().inv_cdf(least)
+    norm, dimension = header["threat"]["norm"], header["dimension"]
+    return radius / math.sqrt(dimension) if norm == "linf" else radius
+
+
+def _metrics(header: dict, rows: list[dict[str, str]]) -> Iterator[str]:
+    """Recompute the headline, and hold certified <= attacked <= clean at every radius."""
+    clean = sum(row["clean"] == "True" for row in rows)
+    before = {"certified": clean, "attacked": clean}
+    for radius in header["radii"]:
+        counts = {"certified": _certified(rows, radius), "attacked": _attacked(rows, radius)}
+        if not counts["certified"] <= counts["attacked"] <= clean:
+            yield f"at radius {radius:g}: not {counts['certified']} certified <= attacked <= clean"
+        for name, count in counts.items():
+            if count > before[name]:
+                yield f"{name} rises from {before[name]} to {count} at radius {radius:g}"
+            low, high = interval(count, len(rows))
+            if not low <= count / len(rows) <= high:
+                yield f"the interval of {name} at radius {radius:g} misses it"
+        before = counts
+    eps, stated = header["threat"]["eps"], header["headline"]
+    accepted = sum(row["accepted"] == "True" for row in rows)
+    own = {"clean": clean, "attacked": _attacked(rows, eps), "certified": _certified(rows, eps)}
+    for name, count in (own | {"coverage": accepted}).items():
+        value = stated.get(name)
+        if value is not None and not math.isclose(value, count / len(rows), abs_tol=1e-12):
+            yield f"{name} is {count} of {len(rows)}, the header says {value:.6g}"
+
+
+def _attacked(rows: list[dict[str, str]], radius: float) -> int:
+    return sum(row["clean"] == "True" and float(row["attacked"]) > radius for row in rows)
+
+
+def _certified(rows: list[dict[str, str]], radius: float) -> int:
+    values = [_number(row["certified"]) for row in rows if row["clean"] == "True"]
+    return sum(value > 0 and value >= radius for value in values)
+
+
+def interval(successes: int, trials: int, alpha: float = 0.05) -> tuple[float, float]:
+    """Return the two-sided Clopper-Pearson interval, by bisection of binomial tails."""
+    low = 0.0 if successes == 0 else _solve(successes, trials, alpha / 2)
+    high = 1.0 if successes == trials else 1 - _solve(trials - successes, trials, alpha / 2)
+    return low, high
+
+
+def _solve(successes: int, trials: int, alpha: float) -> float:
+    """Return the p at which so many successes or more have probability alpha."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _tail(successes, trials, middle) < alpha else (low, middle)
+    return low
+
+
+def _tail(successes: int, trials: int, p: float) -> float:
+    counts = np.arange(successes, trials + 1)
+    whole = math.lgamma(trials + 1)
+    ways = np.array([whole - math.lgamma(k + 1) - math.lgamma(trials - k + 1) for k in counts])
+    return float(np.exp(ways + counts * math.log(p) + (trials - counts) * math.log1p(-p)).sum())
+
+
+def _counterexamples(path: Path, header: dict, rows: list[dict[str, str]]) -> Iterator[str]:
+    broken = {row["index"]: float(row["attacked"]) for row in rows}
+    expected = {index for index, radius in broken.items() if 0 < radius < math.inf}
+    if not path.exists():
+        if expected:
+            yield f"{len(expected)} broken rows, and no counterexamples"
+        return
+    kept, threat = tensors(path), header["threat"]
+    indices = [str(index) for index in kept["index"].tolist()]
+    if set(indices) != expected:
+        yield "the counterexamples are not those of the broken rows"
+    change = kept["adversarial"].astype(float) - kept["images"].astype(float)
+    flat = change.reshape(len(change), -1)
+    sizes = np.abs(flat).max(1) if threat["norm"] == "linf" else np.sqrt((flat**2).sum(1))
+    pixels = kept["adversarial"].reshape(len(flat), -1)
+    for place, index in enumerate(indices):
+        radius = broken.get(index, math.nan)
+        if not sizes[place] <= radius * (1 + SMALLEST_ROOM):
+            yield f"row {index}: its counterexample lies {sizes[place]:g} away, outside {radius:g}"
+        if not (
+            pixels[place].min() >= float(threat["low"])
+            and pixels[place].max() <= float(threat["high"])
+        ):
+            yield f"row {index}: its counterexample leaves the box"
+
+
+def tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read a safetensors file."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    head, body, found = json.loads(content[8 : 8 + length]), content[8 + length :], {}
+    for name, about in head.items():
+        if name != "__metadata__":
+            first, end = about["data_offsets"]
+            values = np.frombuffer(body[first:end], KINDS[about["dtype"]])
+            found[name] = values.reshape(about["shape"])
+    return found
+
+
+def main(folders: list[str]) -> int:
+    """Check folders; print what is wrong; return the exit status."""
+    wrong = 0
+    for folder in folders:
+        try:
+            found = check(Path(folder))
+        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            found = [f"it cannot be read: {type(error).__name__}: {error}"]
+        for text in found:
+            print(f"{folder}: {text}")
+        print(f"{folder}: {'every check holds' if not found else f'{len(found)} checks fail'}")
+        wrong += bool(found)
+    return 1 if wrong or not folders else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -139,6 +139,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     decided = _decided(command, data, grid)
     model = command.subject.open(data, others, command.noise.sigma if smoothed else 0.0)
     classifier = classifier_of(model, command, decided)
+    limits = limits and data.labels is not None
     for line in plan(classifier, command, attack=attack, limits=limits):
         say(line)
     record = bracket(

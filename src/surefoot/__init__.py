@@ -1,7 +1,7 @@
 """surefoot: classifiers that must be robust and may say "I am not sure".
 
 Train them, attack them, certify them, bound what any classifier could reach, and show the answers
-in one picture. Names are imported when they are first used, so that `import surefoot` is instant.
+in one figure. Names are imported when they are first used, so that `import surefoot` is instant.
 """
 
 from importlib import import_module

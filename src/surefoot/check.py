@@ -3,8 +3,8 @@
 For readers who trust neither our code nor our machine: no torch, no surefoot, one file. Checked are
 the hash of the rows, the counts and metrics of the headline, exact intervals, the order certified
 <= attacked <= clean, sets and radii of each row, the largest radius that a smoothing certificate
-can have, and every counterexample: inside the ball and the box, at the image of a row that fell
-there. Not checked: the net itself; whoever has it can run it on the stored images.
+can have, and every counterexample: inside the ball and the box, of a row that was
+broken there. Not checked: the net itself; whoever has it can run it on the stored images.
 """
 
 import csv

@@ -5,7 +5,12 @@ import torch
 from torch import nn
 
 from surefoot.attacks import break_guarantee
-from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients, short_steps
+from surefoot.attacks.attack_warnings import (
+    black_box_wins,
+    blind_gradients,
+    short_steps,
+    square_alone,
+)
 from surefoot.attacks.counted import Cost
 from surefoot.guarantees import Local
 from surefoot.threat import Threat
@@ -76,3 +81,12 @@ def test_square_beats_only_what_has_had_its_turn():
     assert black_box_wins(costs, 100)
     later = costs | {"apgd-t": Cost(10, 10, 0.1, 0, 2)}
     assert black_box_wins(later, 100) == []
+
+
+@pytest.mark.parametrize("name", ["square", "square-vote"])
+def test_square_without_any_other_search_is_named(name):
+    alone = {"checks": Cost(forwards=9), name: Cost(forwards=9, found=4)}
+    assert "Square alone" in square_alone(alone)[0]
+    assert black_box_wins(alone, 10) == []
+    assert square_alone({"apgd-ce": Cost(backwards=1), **alone}) == []
+    assert square_alone({"checks": Cost(forwards=9)}) == []

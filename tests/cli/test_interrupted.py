@@ -27,7 +27,7 @@ def net(tmp_path_factory):
     return folder
 
 
-def line(net, folder, *more, protocol="standard"):
+def line(net, folder, *more, protocol="fast"):
     """An evaluation of 500 rows in shards of 100."""
     return [
         *("attack", "--model", str(net), "--norm", "l2", "--eps", "0.2"),

@@ -54,7 +54,7 @@ def test_page_is_one_file_without_outside(records, tmp_path):
 def test_page_has_every_part_in_order(records, tmp_path):
     text = page(records, tmp_path, title="Three <classifiers>")
     parts = ["Three &lt;classifiers&gt;", "Certified ≤ true", "<table", "Bracket charts of all"]
-    parts += ["By radius", "Refusing the least", "By class", "What the figures rest on", "<pre>"]
+    parts += ["By radius", "Rejecting the least", "By class", "What the figures rest on", "<pre>"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert text.count("<section") == 3

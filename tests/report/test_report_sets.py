@@ -38,7 +38,7 @@ def test_pages_of_set_valued_guarantees_show_everything_together(tmp_path):
     record = make_set_valued()
     text = write_page([record], tmp_path / "page.html").read_text()
     parts = ["Attack against certificate: ", "Certified sets", "bought with large sets"]
-    parts += ["relaxed VRA", "label in the set", "stand together", "Refusing the least"]
+    parts += ["relaxed VRA", "label in the set", "are together", "Rejecting the least"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert len(re.findall(r"data:image/svg", text)) == 4

@@ -117,7 +117,7 @@ def test_contradiction_is_an_error_with_data_set_indices():
     found = soundness_errors(wrong)
     assert f"{len(broken)} examples are certified" in found[0]
     assert str(wrong.rows["index"][broken[0]]) in found[0]
-    assert any("at radius 0.5 the certified share" in text for text in found)
+    assert any("at radius 0.5 certified accuracy" in text for text in found)
 
 
 def test_soundness_errors_come_before_stored_warnings():

@@ -26,22 +26,40 @@ def blind_gradients(costs: Mapping[str, Cost]) -> list[str]:
         return []
     return [
         f"zero or not finite were gradients of {', '.join(blind)}: masked, saturated or rounded,"
-        " so these attacks could not climb there; what they left standing may fall to an attack"
-        " that sees more"
+        " so these attacks could not climb there; an attack that sees more"
+        " may break what they did not"
     ]
 
 
 def black_box_wins(costs: Mapping[str, Cost], images: int) -> list[str]:
-    """Warn if Square, without gradients, breaks what attacks with gradients left standing."""
+    """Warn if Square, without gradients, breaks what attacks with gradients did not."""
     found = costs["square"].found if "square" in costs else 0
     # Attacks with gradients that run after Square ("plus") have not had their turn on its finds.
     if found <= MOST_BLACK_BOX * images or list(costs)[-1] != "square":
+        return []
+    if _alone(costs):
         return []
     return [
         f"square, without gradients, broke {found} of {images} images that every attack with"
         " gradients had left standing: the gradients may be masked, and attacked accuracy far too"
         " high"
     ]
+
+
+def square_alone(costs: Mapping[str, Cost]) -> list[str]:
+    """Warn if Square was the only search, for want of gradients."""
+    if not _alone(costs):
+        return []
+    return [
+        "the model has no gradients, so it was attacked by Square alone, a random search: what it"
+        " did not break may well be broken by an attack that knows how the model works, and"
+        " attacked accuracy is only an upper bound"
+    ]
+
+
+def _alone(costs: Mapping[str, Cost]) -> bool:
+    """Return whether Square was the only search: the model has no gradients."""
+    return {*costs} - {"checks"} in ({"square"}, {"square-vote"})
 
 
 def short_steps(steps: int, step_size: float, eps: float) -> list[str]:

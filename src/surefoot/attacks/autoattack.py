@@ -1,4 +1,4 @@
-"""AutoAttack, to the letter: Auto-PGD, FAB and Square in turn on what still stands.
+"""AutoAttack, to the letter: Auto-PGD, FAB and Square in turn on what is not broken yet.
 
 Croce, Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks", with the settings of its reference implementation. By default each example
@@ -20,7 +20,7 @@ from surefoot.attacks.draws import ByBatch, ByExample, Draws
 from surefoot.attacks.fab import MOST_TARGETS, fab_search, fab_start, nearest, towards
 from surefoot.attacks.objectives import cross_entropy, cw, dlr, targeted_dlr, wrong
 from surefoot.attacks.result import AttackResult
-from surefoot.attacks.square import square_search
+from surefoot.attacks.square import of_labels, square_search
 from surefoot.attacks.vote_attack import CHOOSE, VoteSearch, vote_fails
 from surefoot.guarantees import Local
 from surefoot.models.border import check_rows
@@ -57,7 +57,7 @@ Judge = Callable[[Tensor, Tensor], Tensor]
 
 
 class Part(NamedTuple):
-    """What an attack gets: examples that stood so far, and their random numbers."""
+    """What an attack gets: examples not broken so far, and their random numbers."""
 
     model: Counted
     images: Images
@@ -82,7 +82,7 @@ def autoattack(
     """Run AutoAttack; every counterexample is projected into the threat and checked again.
 
     Works for any number of classes: below 3 (targeted: 4) `cw` stands in for the difference
-    of logits ratio, and there are min(9, C - 1) targets. What an attack leaves standing is cut into
+    of logits ratio, and there are min(9, C - 1) targets. What an attack does not break is cut into
     full batches anew for the next search.
 
     "rand" is for models that answer at random: gradients are means over 20 draws, and an image is
@@ -122,11 +122,11 @@ def autoattack(
         labels = checked_labels(labels, images, clean.shape[1])
         votes = _Votes(counted, clean.shape[1], _shared(how, version), seed) if rand else None
         failed = votes.wrong_at_the_start(images, labels) if votes else wrong(clean, labels)
-        result, standing = images.clone(), ~failed
-        by = ["" if stands else "clean" for stands in standing.tolist()]
+        result, unbroken = images.clone(), ~failed
+        by = ["" if there else "clean" for there in unbroken.tolist()]
         judge: Judge = votes.wrong if votes else lambda moved, own: wrong(counted(moved), own)
         for place, (name, restarts) in enumerate(VERSIONS[version]):
-            rows = standing.nonzero().flatten()
+            rows = unbroken.nonzero().flatten()
             for part in _parts(rows, batch_size, streams):
                 draws = ByBatch.of(seed)
                 if streams == "example":
@@ -139,10 +139,10 @@ def autoattack(
                     )
                     cost.found += int(broken.sum())
                 result[part[broken]] = settled[broken]
-                standing[part[broken]] = False
+                unbroken[part[broken]] = False
                 for row in part[broken].tolist():
                     by[row] = name
-    broken = ~standing
+    broken = ~unbroken
     return AttackResult(
         result,
         broken,
@@ -215,9 +215,8 @@ def _searches(name: str, restarts: int, part: Part) -> Iterator[Callable[[Tensor
     """Yield searches over the rows that are left."""
     if name == "square":
         yield lambda rows: square_search(
-            part.model,
+            of_labels(part.model, part.labels[rows]),
             part.images[rows],
-            part.labels[rows],
             part.draws.only(rows),
             threat=part.threat,
             queries=QUERIES,

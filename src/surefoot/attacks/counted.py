@@ -38,7 +38,7 @@ class Cost:
         backwards: images with a gradient.
         seconds: wall time.
         blind: gradients among them that were zero or not finite.
-        found: pairs (example, alternative) that fell to it.
+        found: pairs (example, alternative) that it broke first.
     """
 
     forwards: int = 0
@@ -125,9 +125,9 @@ class Counted:
             raise ValueError(
                 "the model returns no gradient with respect to its images (detached, rounded, or"
                 " run without a graph): attacks by gradients cannot climb. Pass the net inside,"
-                " before argmax and rounding; or search without gradients, in Python:"
-                " surefoot.attacks.square(model, images, labels, threat=...); on the command line"
-                " --no-attack leaves the upper end to clean accuracy"
+                " before argmax and rounding; or search without gradients: the protocol margins"
+                " (--protocol margins, the default) then takes Square alone, and so does"
+                " surefoot.attacks.square(model, images, labels, threat=...)"
             )
         size = gradient.flatten(1).abs().amax(1)
         self._cost.blind += int((~(size > 0) | size.isinf()).sum())

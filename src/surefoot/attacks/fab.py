@@ -88,7 +88,7 @@ def fab_search(
     """Look for a misclassified image within eps; examples leave as soon as theirs is close
     enough.
 
-    Each step moves a mixture of the iterate and the original a little beyond the linearised
+    Each step moves a mixture of the iterate and the original a little past the linearised
     boundary; a misclassified iterate is kept if it is the closest, and drawn back to the original.
 
     Returns:
@@ -158,10 +158,10 @@ def fab(
         clean = counted(images)
         labels = checked_labels(labels, images, clean.shape[1])
         order = clean.sort(dim=1, descending=True).indices
-        result, standing = images.clone(), ~wrong(clean, labels)
+        result, unbroken = images.clone(), ~wrong(clean, labels)
         ranks = range(1, min(MOST_TARGETS, order.shape[1] - 1) + 1) if targeted else [0]
         for rank in ranks:
-            rows = standing.nonzero().flatten()
+            rows = unbroken.nonzero().flatten()
             if len(rows) == 0:
                 break
             origins, own = images[rows], labels[rows]
@@ -171,5 +171,5 @@ def fab(
             found = fab_search(counted, plane, origins, origins, own, threat=threat, steps=steps)
             settled = threat.project(found.images, origins)
             won = found.success & wrong(counted(settled), own)
-            result[rows[won]], standing[rows[won]] = settled[won], False
+            result[rows[won]], unbroken[rows[won]] = settled[won], False
     return result

@@ -1,9 +1,9 @@
-"""Break any guarantee: minimise its margins until every alternative has fallen.
+"""Break any guarantee: minimise its margins until every alternative is broken.
 
 One search for every guarantee and every classifier, with or without "uncertain": Auto-PGD on smooth
 and hard margins and on one outcome outside after the other, success = the margin is 0 or less. For
-`Local` these are cross-entropy, margin and targeted Auto-PGD. Not here: attacks on votes
-(`attacks.vote_attack`).
+`Local` these are cross-entropy, margin and targeted Auto-PGD. A model without gradients is searched
+by Square alone. Not here: attacks on votes (`attacks.vote_attack`).
 """
 
 import time
@@ -15,13 +15,18 @@ from torch import Tensor
 
 from surefoot.attacks.apgd import random_starts, search
 from surefoot.attacks.counted import Counted
+from surefoot.attacks.draws import ByExample
 from surefoot.attacks.result import AttackResult, Findings, legal
+from surefoot.attacks.square import square_search
 from surefoot.guarantees import Guarantee, check_model, containing
+from surefoot.models.border import has_gradient
 from surefoot.models.frozen import frozen
 from surefoot.threat import Threat
 from surefoot.types import AnyLabels, Images, Model, Sets, checked_labels, rejects
 
 MOST_TARGETS = 9
+QUERIES = 50
+"""Queries of Square for each step, where there is no gradient: 5,000 for 100 steps."""
 
 
 def break_guarantee(
@@ -49,7 +54,8 @@ def break_guarantee(
             nothing about being right.
         seed: of the random starts, one stream an example: results do not depend on `batch_size`,
             save where rounding decides.
-        steps: iterations of each search.
+        steps: iterations of each search; a model without gradients gets `QUERIES` times as many
+            queries of Square.
         batch_size: images in one pass.
 
     Returns:
@@ -96,27 +102,53 @@ def break_sets(
         clean = torch.cat(outcomes) if outcomes else images.new_zeros(0, sets.shape[2])
         holds = guarantee.margins(clean, findings.sets).squeeze(1) > 0
         findings.note(~holds, findings.origins, "clean", every_pair)
-        for stream, goal in enumerate(_goals(guarantee, sets.shape[2])):
+        black_box = len(clean) > 0 and not has_gradient(model, findings.origins)
+        goals = [_SQUARE] if black_box else _goals(guarantee, sets.shape[2])
+        for stream, goal in enumerate(goals):
             for part in findings.open_parts(batch_size, goal.others):
                 origins, members, start = findings.origins[part], findings.sets[part], clean[part]
+
+                def margins(out: Tensor, rows: Tensor, m: Tensor = members) -> Tensor:
+                    return guarantee.margins(out, m[rows]).squeeze(1)
+
                 with counted.charging(goal.name) as cost:
-                    found = search(
-                        counted,
-                        lambda out, rows, g=goal, m=members, c=start: g.climb(
-                            out, m[rows], c[rows]
-                        ),
-                        lambda out, rows, m=members: (
-                            guarantee.margins(out, m[rows]).squeeze(1) <= 0
-                        ),
-                        random_starts(origins, threat, seed, stream),
-                        origins,
-                        threat=threat,
-                        steps=steps,
-                    )
-                    margin = guarantee.margins(counted(found.images), members).squeeze(1)
-                    proven = (margin <= 0) & legal(threat, found.images, origins)
-                    cost.found += findings.note(proven, found.images, goal.name, part)
+                    if goal is _SQUARE:
+                        there = _without_gradients(counted, margins, origins, threat, steps, seed)
+                    else:
+                        there = search(
+                            counted,
+                            lambda out, rows, g=goal, m=members, c=start: g.climb(
+                                out, m[rows], c[rows]
+                            ),
+                            lambda out, rows, margins=margins: margins(out, rows) <= 0,
+                            random_starts(origins, threat, seed, stream),
+                            origins,
+                            threat=threat,
+                            steps=steps,
+                        ).images
+                    margin = guarantee.margins(counted(there), members).squeeze(1)
+                    proven = (margin <= 0) & legal(threat, there, origins)
+                    cost.found += findings.note(proven, there, goal.name, part)
     return findings.result(images, sets, counted, time.perf_counter() - began)
+
+
+def _without_gradients(
+    counted: Counted,
+    margins: Callable[[Tensor, Tensor], Tensor],
+    origins: Images,
+    threat: Threat,
+    steps: int,
+    seed: int,
+) -> Images:
+    """Minimise the margins by Square, and settle what it found inside the threat."""
+    found = square_search(
+        lambda images, rows: margins(counted(images), rows),
+        origins,
+        ByExample.of(origins, seed),
+        threat=threat,
+        queries=QUERIES * steps,
+    )
+    return threat.project(found.images, origins)
 
 
 class _Goal(NamedTuple):
@@ -126,6 +158,9 @@ class _Goal(NamedTuple):
     others: int
     climb: Callable[[Tensor, Tensor, Tensor], Tensor]
     """(outcomes `[b, O]`, sets `[b, 1, O]`, clean outcomes `[b, O]`) -> `[b]`"""
+
+
+_SQUARE = _Goal("square", 1, lambda out, sets, clean: out)
 
 
 def _goals(guarantee: Guarantee, outcomes: int) -> Iterator[_Goal]:

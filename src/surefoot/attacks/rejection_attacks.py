@@ -115,12 +115,12 @@ def stratified(
         steps: iterations of each search.
 
     Returns:
-        bool `[len(fractions), B]`: the example stands at this fraction; rows only lose examples.
+        bool `[len(fractions), B]`: not broken at this fraction; rows only lose examples.
     """
     outer = break_selective(model, images, labels, threat=threat, seed=seed, steps=steps)
-    standing, rows = ~outer.success, []
+    unbroken, rows = ~outer.success, []
     for fraction in fractions:
-        left = standing.nonzero().flatten()
+        left = unbroken.nonzero().flatten()
         if len(left):
             ball = Threat(threat.norm, fraction * threat.eps, threat.low, threat.high)
             inner = break_selective(
@@ -132,7 +132,7 @@ def stratified(
                 seed=seed,
                 steps=steps,
             )
-            standing = standing.clone()
-            standing[left[inner.success]] = False
-        rows.append(standing)
+            unbroken = unbroken.clone()
+            unbroken[left[inner.success]] = False
+        rows.append(unbroken)
     return torch.stack(rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients
+from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients, square_alone
 from surefoot.attacks.counted import Cost, Counted
 from surefoot.threat import Threat, spread
 from surefoot.types import Images, Sets
@@ -26,7 +26,7 @@ class AttackResult:
         counterexamples: `[B, A, ...]`, one counterexample for each broken alternative.
         broken: `[B, A]`.
         costs: the same for each attack, by name; "checks" holds what no attack asked for.
-        warnings: reasons to doubt that what stands is robust.
+        warnings: reasons to doubt that what is not broken is robust.
     """
 
     images: Tensor
@@ -52,7 +52,7 @@ def legal(threat: Threat, images: Images, origins: Images) -> Tensor:
 
 @dataclass
 class Findings:
-    """All pairs (example, available alternative) in one pool, and which of them have fallen.
+    """All pairs (example, available alternative) in one pool, and which of them are broken.
 
     Args:
         example: `[P]` row of the example.
@@ -74,7 +74,7 @@ class Findings:
 
     @classmethod
     def of(cls, images: Images, sets: Sets) -> "Findings":
-        """Lay out the pool: nothing has fallen yet."""
+        """Lay out the pool: nothing is broken yet."""
         example, alternative = sets.any(2).nonzero(as_tuple=True)
         origins = images[example]
         members = sets[example, alternative].unsqueeze(1)
@@ -90,7 +90,7 @@ class Findings:
         return list(rows.split(batch_size)) if len(rows) else []
 
     def note(self, proven: Tensor, images: Images, name: str, rows: Tensor) -> int:
-        """Take down which of the pairs `rows` have fallen, at which images, to which attack."""
+        """Take down which of the pairs `rows` are broken, at which images, to which attack."""
         for row in rows[proven].tolist():
             self.by[row] = name
         self.broken[rows[proven]] = True
@@ -98,7 +98,7 @@ class Findings:
         return int(proven.sum())
 
     def result(self, images: Images, sets: Sets, model: Counted, seconds: float) -> AttackResult:
-        """Bring the pairs together: an example falls with its last available alternative."""
+        """Bring the pairs together: an example is broken with its last available alternative."""
         available = sets.any(2)
         broken = torch.zeros_like(available)
         broken[self.example, self.alternative] = self.broken
@@ -123,5 +123,7 @@ class Findings:
             counterexamples,
             broken,
             model.costs,
-            blind_gradients(model.costs) + black_box_wins(model.costs, len(images)),
+            blind_gradients(model.costs)
+            + black_box_wins(model.costs, len(images))
+            + square_alone(model.costs),
         )

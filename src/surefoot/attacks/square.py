@@ -4,6 +4,7 @@ Andriushchenko, Croce, Flammarion, Hein 2020, in the version that AutoAttack run
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -36,44 +37,46 @@ def side(query: int, height: int, width: int, least: int = 1) -> int:
     return min(found, height, width)
 
 
+Lead = Callable[[Images, Tensor], Tensor]
+"""(images `[b, ...]`, rows `[b]` they belong to) -> what is minimised `[b]`; found at 0 or less."""
+
+
 def square_search(
-    model: Counted,
-    origins: Images,
-    labels: Labels,
-    draws: Draws,
-    *,
-    threat: Threat,
-    queries: int,
+    lead_of: Lead, origins: Images, draws: Draws, *, threat: Threat, queries: int
 ) -> Found:
-    """Search at random for misclassified images; found examples leave in each query."""
+    """Search at random for images whose lead is 0 or less; found examples leave in each query."""
     origins = origins.contiguous()
     pixels = origins if origins.ndim == 4 else origins.flatten(1)[:, None, None, :]
     first, propose = (_stripes, _linf) if threat.norm == "linf" else (_tiles, _l2)
     best = first(pixels, threat, draws)
-    lead = _lead(model(best.view_as(origins)), labels)
-    # What still stands is kept together; the rest is copied out once, when it is found.
+    lead = lead_of(best.view_as(origins), torch.arange(len(origins), device=origins.device))
+    # What is not broken is kept together; the rest is copied out once, when it is found.
     rows = (lead > 0).nonzero().flatten()
     fixed = _corners(pixels[rows], threat) if threat.norm == "linf" else pixels[rows]
-    now, own, ahead = best[rows], labels[rows], lead[rows]
+    now, ahead = best[rows], lead[rows]
     for query in track(range(queries), "square", queries):
         if len(rows) == 0:
             break
         proposal = propose(now, fixed, threat, draws, rows, query)
-        found = _lead(model(proposal.view(-1, *origins.shape[1:])), own)
+        found = lead_of(proposal.view(-1, *origins.shape[1:]), rows)
         better = ((found < ahead) | (found <= 0)).nonzero().flatten()
         now[better], ahead[better] = proposal[better], found[better]
-        stands = ahead > 0
-        if not bool(stands.all()):
+        unbroken = ahead > 0
+        if not bool(unbroken.all()):
             best[rows], lead[rows] = now, ahead
-            rows, now, fixed = rows[stands], now[stands], fixed[stands]
-            own, ahead = own[stands], ahead[stands]
+            rows, now, fixed = rows[unbroken], now[unbroken], fixed[unbroken]
+            ahead = ahead[unbroken]
     best[rows] = now
     return Found(best.view_as(origins), lead <= 0)
 
 
-def _lead(outcomes: Tensor, labels: Labels) -> Tensor:
-    """Return the lead of the label; an undefined outcome is never right."""
-    return (-cw(outcomes, labels)).nan_to_num(nan=-torch.inf)
+def of_labels(model: Model, labels: Labels) -> Lead:
+    """Return the logit margin of the label, to be minimised; an undefined outcome is wrong."""
+
+    def lead(images: Images, rows: Tensor) -> Tensor:
+        return (-cw(model(images), labels[rows])).nan_to_num(nan=-torch.inf)
+
+    return lead
 
 
 def _signs(uniform: Tensor) -> Tensor:
@@ -251,7 +254,8 @@ def square(
         if len(rows):
             origins, own = images[rows], labels[rows]
             draws = ByExample.of(origins, seed)
-            found = square_search(counted, origins, own, draws, threat=threat, queries=queries)
+            lead = of_labels(counted, own)
+            found = square_search(lead, origins, draws, threat=threat, queries=queries)
             settled = threat.project(found.images, origins)
             won = wrong(counted(settled), own)
             result[rows[won]] = settled[won]

@@ -51,10 +51,10 @@ def union(
         counted = Counted(model)
         outcomes = counted(images)
         labels = checked_labels(labels, images, outcomes.shape[1] - rejects(model))
-        result, standing = images.clone(), ~wrong(outcomes, labels)
-        by = ["" if stands else "clean" for stands in standing.tolist()]
+        result, unbroken = images.clone(), ~wrong(outcomes, labels)
+        by = ["" if there else "clean" for there in unbroken.tolist()]
         for name, attack in attacks.items():
-            rows = standing.nonzero().flatten()
+            rows = unbroken.nonzero().flatten()
             if len(rows) == 0:
                 break
             origins, own = images[rows], labels[rows]
@@ -72,10 +72,10 @@ def union(
             proposal = threat.project(proposal, origins)
             broken = wrong(counted(proposal), own) & legal(threat, proposal, origins)
             cost.found += int(broken.sum())
-            result[rows[broken]], standing[rows[broken]] = proposal[broken], False
+            result[rows[broken]], unbroken[rows[broken]] = proposal[broken], False
             for row in rows[broken].tolist():
                 by[row] = name
-    seconds, broken = time.perf_counter() - began, ~standing
+    seconds, broken = time.perf_counter() - began, ~unbroken
     return AttackResult(
         result,
         broken,

@@ -2,7 +2,8 @@
 
 Salman et al. 2019 (gradients of the mean softmax). Counts of a vote are random, so a single one
 proves nothing: a success counts only when an exact binomial test on noise that the search has
-never seen rejects, at level `alpha`, that the guarantee holds there.
+never seen rejects, at level `alpha`, that the guarantee holds there. A model without gradients is
+searched by Square on the same score.
 """
 
 import time
@@ -13,10 +14,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from surefoot.attacks.counted import Cost, Counted
+from surefoot.attacks.draws import ByExample
 from surefoot.attacks.mean_score import climb, search_noise
 from surefoot.attacks.result import AttackResult, Findings, legal
+from surefoot.attacks.square import square_search
 from surefoot.guarantees import Guarantee
-from surefoot.models.border import check_rows
+from surefoot.models.border import check_rows, has_gradient
 from surefoot.models.frozen import frozen
 from surefoot.stats import binomial_p_value
 from surefoot.streams import own_randomness
@@ -27,6 +30,10 @@ from surefoot.uncertainty.vote import Vote
 
 SEARCH, CHOOSE, CONFIRM = 11, 12, 13
 """Purposes of the noise streams: three that never meet."""
+QUERIES = 10
+"""Queries of Square for each step of PGD, for models without gradients."""
+CLEAR = 0.5
+"""Margin of the log mean softmax by which Square must win on its own few draws: it fits them."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ def break_vote(
 ) -> AttackResult:
     """Search for images at which the vote breaks the alternatives, by PGD on the mean softmax.
 
+    Without gradients, by Square on it.
+
     Args:
         vote: the classifier under attack.
         images: origins, inside the box.
@@ -82,11 +91,14 @@ def break_vote(
     findings = Findings.of(images, sets)
     counted = Counted(vote.model)
     counting = replace(vote, model=counted)
+    name, search = "pgd-vote", _climb
+    if not has_gradient(vote.model, images):
+        name, search = "square-vote", _without_gradients
     with frozen(vote.model), own_randomness(seed):
         for part in findings.open_parts(how.batch_size):
             origins, members = findings.origins[part], findings.sets[part]
-            with counted.charging("pgd-vote") as cost:
-                ends = _climb(vote, origins, members, guarantee, threat, how, seed, cost)
+            with counted.charging(name) as cost:
+                ends = search(vote, origins, members, guarantee, threat, how, seed, cost)
                 each = replace(how, alpha=how.alpha / len(ends))
                 for found in ends:
                     left = (~findings.broken[part]).nonzero().flatten()
@@ -95,7 +107,7 @@ def break_vote(
                     there = found[left]
                     proven = vote_fails(counting, there, members[left], guarantee, each, seed)
                     proven &= legal(threat, there, origins[left])
-                    cost.found += findings.note(proven, there, "pgd-vote", part[left])
+                    cost.found += findings.note(proven, there, name, part[left])
     return findings.result(images, sets, counted, time.perf_counter() - began)
 
 
@@ -180,3 +192,28 @@ def _climb(
     cost.backwards += how.draws * smooth.backwards
     cost.blind += how.draws * smooth.costs["checks"].blind
     return [best] if vote.sigma > 0 else [last, best]
+
+
+def _without_gradients(
+    vote: Vote,
+    origins: Images,
+    sets: Sets,
+    guarantee: Guarantee,
+    threat: Threat,
+    how: VoteSearch,
+    seed: int,
+    cost: Cost,
+) -> list[Images]:
+    """Minimise the same margin by Square."""
+    noise = search_noise(origins, how.draws, SEARCH, seed)
+
+    def lead(images: Images, rows: Tensor) -> Tensor:
+        cost.forwards += how.draws * len(images)
+        with torch.no_grad():
+            means = vote.soft(images, noise[rows])
+        return guarantee.margins(means, sets[rows]).squeeze(1) + CLEAR
+
+    draws = ByExample.of(origins, SEARCH, seed)
+    queries = QUERIES * how.steps
+    found = square_search(lead, origins, draws, threat=threat, queries=queries)
+    return [threat.project(found.images, origins)]

@@ -25,7 +25,7 @@ Entries = list[dict[str, Any]]
 class Command:
     """Estimate the limit: one minus the smallest expansion of an error region that was found.
 
-    Half of the rows search a region, a quarter calibrates it, a quarter reports. Beside it stands a
+    Half of the rows search a region, a quarter calibrates it, a quarter reports. Beside it is a
     ceiling that is proven for exactly these rows: points of different labels whose balls meet
     cannot both be right and robust.
 

@@ -1,14 +1,20 @@
 """Which net `surefoot train` builds."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from surefoot.cli.declared import declared, real
 from surefoot.cli.options import check_seeds, check_unused
 
 if TYPE_CHECKING:
     from torch import nn
 
     from surefoot.data import Data
+    from surefoot.models import Preprocessing
+else:
+    Preprocessing = declared("surefoot.models.preprocessing", "Preprocessing")
 
 DEFAULT_WIDTH = {"resnet20": 16, "preactresnet18": 16, "liresnet": 64, "lipnext": 64}
 """Channels; the other nets take a multiplier, 1."""
@@ -35,6 +41,7 @@ class Net:
         features: Number of these features.
         bound: Largest Lipschitz constant of the layers below a Gaussian process; below 1 for
             residual-mlp.
+        preprocessing: What happens to images before the net; it is saved with it.
     """
 
     net: Literal[
@@ -62,6 +69,7 @@ class Net:
     inducing: int = 0
     features: int = 32
     bound: float = 0.95
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def __post_init__(self) -> None:
         if (self.members != 1) + (self.draws != 0) + (self.inducing != 0) > 1:
@@ -113,8 +121,18 @@ class Net:
     def _config(self, data: "Data", classes: int) -> dict[str, Any]:
         """Return the arguments of `build` for one net."""
         images = data.inputs(slice(0, 1))
+        first = real(self.preprocessing)
+        for layer in first.layers():
+            images = layer(images)
         shape = images.shape[1:]
-        dense = {"inputs": images[0].numel(), "hidden": self.hidden, "classes": classes}
+        return self._bare(data, shape, classes) | {
+            **({"normalize": (first.mean, first.std)} if first.mean else {}),
+            **({"resize": first.size} if first.size else {}),
+        }
+
+    def _bare(self, data: "Data", shape: Sequence[int], classes: int) -> dict[str, Any]:
+        """Return the same without preprocessing, for images of this shape."""
+        dense = {"inputs": math.prod(shape), "hidden": self.hidden, "classes": classes}
         if self.net in ("mlp", "residual-mlp", "gloro-mlp"):
             return {"name": self.net, **dense}
         if self.net == "lipschitz-mlp":

@@ -21,7 +21,7 @@ class Command:
         name: Name of the experiment.
         scale: smoke: seconds, to see that it runs; small: minutes on two cores; paper: the
             published settings, for a GPU.
-        folder: Receives runs, comparison.csv, experiment.html, pictures and, where classifiers were
+        folder: Receives runs, comparison.csv, experiment.html, figures and, where classifiers were
             evaluated, report.html; a second call resumes.
         seed: Seed of initial weights, training and attacks.
     """

@@ -1,12 +1,12 @@
 """The model that a command is about, and how its threshold is chosen."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from surefoot.cli.declared import keys
+from surefoot.cli.declared import declared, keys, real
 from surefoot.cli.options import check_unused, flag
 from surefoot.cli.say import say
 
@@ -19,8 +19,11 @@ SCORE_TABLES = ("SCORES", "MEMBER_SCORES", "PROCESS_SCORES")
 LOGIT_MARGIN_SCORES = ("gloro", "logit-gap")
 """Rejections that a Lipschitz certificate knows."""
 if TYPE_CHECKING:
+    from surefoot.models import Preprocessing
+
     Score = str
 else:
+    Preprocessing = declared("surefoot.models.preprocessing", "Preprocessing")
     known = [keys("surefoot.uncertainty.scores", name) for name in SCORE_TABLES]
     Score = Literal[("none", *chain(*known), *LOGIT_MARGIN_SCORES)]
 MOST_OTHERS = 2000
@@ -38,11 +41,14 @@ class Subject:
     A threshold, or a temperature, is chosen on the images of the split that are not evaluated.
 
     Args:
-        model: The model: a run folder, package.module:factory, or a .pt2 or TorchScript file.
+        model: The model: a run folder, an ONNX file, package.module:factory or file.py:factory (a
+            torch module, a scikit-learn estimator or a function), a Hugging Face image classifier
+            (a saved folder, or hf:owner/name), or a .pt2 or TorchScript file.
         weights: Safetensors file with the weights of a factory.
         device: Where it runs: auto takes an accelerator where there is one; else cpu, cuda, cuda:1,
             mps, ...
         trust_code: Open a .pt2 or TorchScript file: loading it executes code from the file.
+        preprocessing: What happens to images before the net.
         mc_dropout: Keep dropout on, so that each pass is one draw (then evaluate the smoothed
             classifier).
         float64: Run the net in double precision, where the rounding of its execution takes next to
@@ -69,6 +75,7 @@ class Subject:
     weights: Path | None = None
     device: str = "auto"
     trust_code: bool = False
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     mc_dropout: bool = False
     float64: bool = False
     reject: Score = "none"
@@ -139,8 +146,12 @@ class Subject:
         from surefoot.models import Double, open_model
         from surefoot.uncertainty import MCDropout
 
-        model = open_model(self.model, self.weights, trust_code=self.trust_code)
-        model = model.to(self._device())
+        model = open_model(
+            self.model,
+            self.weights,
+            trust_code=self.trust_code,
+            preprocessing=real(self.preprocessing),
+        ).to(self._device())
         if torch.cuda.is_available():
             torch.backends.cudnn.allow_tf32 = False  # tf32 leaves no certificate
         if self.float64:
@@ -235,8 +246,18 @@ def _chosen_on(others: "Data | None", model: "nn.Module", flag: str) -> "tuple[T
     return images, labels
 
 
+def _names_in(config: dict[str, Any]) -> Any:
+    """Return the names of the classes in the configuration of a model; None if not known."""
+    trained_on, labels = config.get("data"), config.get("id2label")
+    if isinstance(labels, dict) and "model" not in config:  # of transformers
+        names = [labels.get(str(index)) for index in range(len(labels))]
+        unnamed = [f"LABEL_{index}" for index in range(len(labels))]
+        return None if None in names or names == unnamed else names
+    return trained_on.get("classes") if isinstance(trained_on, dict) else None
+
+
 def check_classes(folder: Path, data: "Data") -> None:
-    """Compare the classes of the data with those that a run folder was trained on, where known.
+    """Compare the classes of the data with those that a model was trained on, where known.
 
     Classes without names (0, 1, 2, ...) fit any names.
 
@@ -247,8 +268,7 @@ def check_classes(folder: Path, data: "Data") -> None:
 
     if not folder.is_dir():
         return
-    trained_on = read_config(folder).get("data")
-    names = trained_on.get("classes") if isinstance(trained_on, dict) else None
+    names = _names_in(read_config(folder))
     listed = isinstance(names, list) and all(isinstance(one, str) for one in names)
     if names is not None and not listed:
         raise ValueError(

@@ -227,7 +227,9 @@ def _grey(target: Target) -> Work:
         by = replace(by, step_size=by.step_size * reach / target.threat.eps)
     result = _search(replace(target, classifier=by), rows, sets[rows], reach)
     tried = int(sets.any(2).sum())
-    return _work(result, check=True) + Work(grey=tried, grey_stood=tried - int(result.broken.sum()))
+    return _work(result, check=True) + Work(
+        grey=tried, grey_missed=tried - int(result.broken.sum())
+    )
 
 
 def _search(target: Target, rows: Tensor, sets: Sets, radius: float) -> AttackResult:

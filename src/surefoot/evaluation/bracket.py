@@ -127,7 +127,7 @@ def bracket(
         header = replace(
             header,
             certificate=details,
-            attack=replace(classifier.describe(), work=work) if attack else None,
+            attack=replace(classifier.describe(work.costs), work=work) if attack else None,
             limit=data_limits.estimates(data, rows, guarantee, threat, grid) if limits else (),
             ceiling=data_limits.ceilings(data, guarantee, threat, grid) if limits else (),
         )

@@ -208,7 +208,7 @@ def composition(record: Record, radii: np.ndarray) -> pd.DataFrame:
 def class_matrix(record: Record, radius: float, which: Which = "smallest") -> np.ndarray:
     """Count how often two outcomes stand in one certified set: symmetric `[O, O]`.
 
-    The diagonal counts how often an outcome stands in a certified set at all.
+    The diagonal counts how often an outcome is in a certified set at all.
     """
     chosen = certified_set(alternatives(record), radius, which).astype(int)
     return chosen.T @ chosen
@@ -232,7 +232,7 @@ def gained(record: Record, radius: float) -> Interval:
     """Return the fraction that sets add to local VRA: strict, not local. What relaxation is worth.
 
     Both figures are of the same classifier, so this is a fraction of examples and not a difference
-    of two shares: its interval is exact.
+    of two fractions: its interval is exact.
     """
     return _share(label_inside(record, radius) & ~label_alone(record, radius))
 

@@ -4,7 +4,7 @@ Both answer the same three questions (what holds at the image, what is certified
 it), so the bracket never asks which one it has. Figures of one are never mixed with the other's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
@@ -22,13 +22,14 @@ from surefoot.attacks import (
 )
 from surefoot.attacks.attack_warnings import short_steps
 from surefoot.attacks.autoattack import VERSIONS
+from surefoot.attacks.guarantee_search import QUERIES
 from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote_attack import vote_fails
 from surefoot.certify import lipschitz, smoothing
 from surefoot.certify.smoothing.sampling import Sampling
 from surefoot.evaluation.header import AttackPart, CertificatePart, LipschitzPart, SmoothingPart
 from surefoot.guarantees import Guarantee, check_model
-from surefoot.models.border import outcomes_of
+from surefoot.models.border import has_gradient, outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.streams import generator
 from surefoot.threat import Threat
@@ -156,6 +157,12 @@ class Plain:
             return break_sets(
                 self.model, images, sets, guarantee, threat, seed=self.seed, steps=self.steps
             )
+        if not has_gradient(self.model, images):
+            raise ValueError(
+                "the model returns no gradient with respect to its images, which the protocol"
+                f" {self.protocol} climbs. Take the protocol margins (--protocol margins, the"
+                " default): it then searches by Square alone"
+            )
         labels = sets[:, 0].int().argmax(1)
         if self.protocol == "pgd":
             attacks = {"pgd": self._pgd(threat)}
@@ -215,14 +222,16 @@ class Plain:
         keep = ("certificate", "protocol", "steps", "step_size", "seed")
         return {name: getattr(self, name) for name in keep}
 
-    def describe(self) -> AttackPart:
-        """Return the attack and its settings."""
+    def describe(self, attacks: Collection[str] = ()) -> AttackPart:
+        """Return the attack and its settings, once it is known which searches ran."""
         if self.protocol in VERSIONS:
             name = f"AutoAttack, version {self.protocol}"
             if self.protocol == "fast":
                 name = "Auto-PGD on two losses (not AutoAttack)"
             return AttackPart(name, self.seed)
         name = "apgd: soft, hard and targeted margins"
+        if "square" in attacks:
+            name = f"square alone (no gradients): margins, {QUERIES} queries a step"
         if self.protocol == "pgd":
             name = "pgd on the cross-entropy from a random start"
         return AttackPart(name, self.seed, {"steps": self.steps})
@@ -286,11 +295,11 @@ class Smoothed(Sampling):
         )
         # Where a set of labels alone is certified, each of them beats "uncertain".
         labels_only = ~found.sets[:, :, -1] if self.rejects else found.sets.any(2)
-        surely = ((found.radii > 0) & labels_only).any(1) & label_wins(outcomes, self.rejects)
-        surely = found.details.get("accepted", surely)
+        certain = ((found.radii > 0) & labels_only).any(1) & label_wins(outcomes, self.rejects)
+        certain = found.details.get("accepted", certain)
         score = 1 - labels.amax(1)
         return CleanOutputs(
-            outcomes, fractions, found.sets, found.radii, score, found.samples, surely, details
+            outcomes, fractions, found.sets, found.radii, score, found.samples, certain, details
         )
 
     def _count(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
@@ -371,9 +380,10 @@ class Smoothed(Sampling):
         noise = {name: getattr(self.vote, name) for name in ("sigma", "levels", "rule")}
         return {**noise, **chosen, "search": asdict(self.search)}
 
-    def describe(self) -> AttackPart:
-        """Return the attack and its settings."""
-        name = "pgd on the mean softmax, confirmed votes (alpha shared by all radii of a row)"
+    def describe(self, attacks: Collection[str] = ()) -> AttackPart:
+        """Return the attack and its settings, once it is known which searches ran."""
+        search = "square (no gradients)" if "square-vote" in attacks else "pgd"
+        name = f"{search} on the mean softmax, confirmed votes (alpha shared by all radii of a row)"
         return AttackPart(name, self.seed, asdict(self.search))
 
 

@@ -159,7 +159,7 @@ class Work:
         retried: broken examples that were attacked once more, at the largest radius.
         missed: how many of them were not broken again.
         grey: sets that fail at the uniformly grey image, attacked in a ball that reaches it.
-        grey_stood: how many of them were not broken.
+        grey_missed: how many of them were not broken.
         costs: the same by attack.
     """
 
@@ -170,7 +170,7 @@ class Work:
     retried: int = 0
     missed: int = 0
     grey: int = 0
-    grey_stood: int = 0
+    grey_missed: int = 0
     costs: dict[str, Cost] = field(default_factory=dict)
 
     def __add__(self, other: "Work") -> "Work":
@@ -217,7 +217,7 @@ class AttackPart:
         if work.retried:
             details += [f"{work.missed} of {work.retried} broken examples missed on another try"]
         if work.grey:
-            details += [f"{work.grey_stood} of {work.grey} sets missed that fail at plain grey"]
+            details += [f"{work.grey_missed} of {work.grey} sets missed that fail at plain grey"]
         details += [] if self.seed is None else [f"seed {self.seed}"]
         return ", ".join([self.name, *details]) + ". An upper bound on robust accuracy."
 

@@ -59,7 +59,7 @@ def outcomes_of_all(model: Model, data: Data) -> Tensor:
 
 
 def repeats(data: Data) -> list[int]:
-    """List the rows whose image is that of an earlier row: they share its noise and its claim."""
+    """List the rows whose image is that of an earlier row: they share noise and certificate."""
     seen: set[int] = set()
     found = []
     for first in range(0, len(data), BATCH):

@@ -36,7 +36,7 @@ def certified_accuracy(record: Record, radius: float) -> Interval | None:
 
 
 def attacked_right(rows: pd.DataFrame, radius: float) -> pd.Series:
-    """Flag the examples that stood at every tested radius up to this one."""
+    """Flag the examples that were not broken at any tested radius up to this one."""
     return rows["clean"] & (rows["attacked"] > radius)
 
 
@@ -93,8 +93,8 @@ class CrossCheck:
 def cross_check(record: Record) -> CrossCheck | None:
     """Hold the attacks of a record against its certificate; None where one of both is missing.
 
-    A row is attacked at every radius of the grid up to the one at which it fell, save where the
-    evaluation skipped what is certified; those attacks are not counted.
+    A row is attacked at every radius of the grid up to the one at which it was broken, save where
+    the evaluation skipped what is certified; those attacks are not counted.
     """
     rows, attack = record.rows, record.header.attack
     if attack is None or attack.work is None or rows["certified"].isna().all():
@@ -181,7 +181,7 @@ def paired_difference(ours: pd.Series, theirs: pd.Series) -> PairedDifference:
 
 
 def mean_set_size(record: Record) -> float:
-    """Average the size of the sets that carry a claim; NaN if none does."""
+    """Average the size of the sets that hold; NaN if none does."""
     sizes = record.rows["set_size"]
     return float(sizes[sizes > 0].mean()) if bool((sizes > 0).any()) else float("nan")
 

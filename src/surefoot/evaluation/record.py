@@ -1,4 +1,4 @@
-"""The record: one row an example, one header; every figure and picture is a pure function of it.
+"""The record: one row an example, one header; every metric and figure is a pure function of it.
 
 Columns of `rows`:
     index: row of the data set.
@@ -7,7 +7,7 @@ Columns of `rows`:
     accepted: a label wins; False where "uncertain" does, or a tie.
     certified_accepted: that is certain too, jointly with `certified` (a vote is only counted).
     score: how unsure the classifier is, higher = less certain.
-    set: the alternative that carries the claim, outcomes joined by "|"; "" if none.
+    set: the alternative that is certified, or holds at the image, joined by "|"; "" if none.
     set_size: its size.
     sets: all alternatives, whether they contain the label or not, joined by ";"; "" where one is
         not available.
@@ -17,9 +17,9 @@ Columns of `rows`:
     certified: largest radius, in the norm of the threat, to which such an alternative is certified;
         0 = nothing; NaN = no certificate was asked for.
     attacked: smallest radius of the grid at which all such alternatives were broken; 0 where
-        `clean` is False, infinite where some stood at every radius.
+        `clean` is False, infinite where some were broken at no radius.
     nearest: distance of the nearest counterexample found, in the norm of the threat: where the
-        attack broke an example, it went back towards the image as far as the claim stayed broken.
+        attack broke an example, it went back towards the image as far as it stayed broken.
         Infinite where nothing was found, or not for all alternatives.
     attack: what broke it; "" if nothing did.
     samples: noise draws of the certificate.

@@ -93,8 +93,8 @@ def _check_radii(rows: pd.DataFrame, header: Header) -> None:
         rows, "attacked", set(attacked.tolist()) <= tested, "0, radii of the header, or infinity"
     )
     _column(rows, "nearest", bool((rows["nearest"] >= 0).all()), "distances >= 0")
-    fallen = bool((attacked[~rows["clean"]] == 0).all())
-    _column(rows, "attacked", fallen, "0 where `clean` is False")
+    zero = bool((attacked[~rows["clean"]] == 0).all())
+    _column(rows, "attacked", zero, "0 where `clean` is False")
 
 
 def _check_sets(place: int, carrier: str, sets: str, radii: str, size: int) -> None:

@@ -1,7 +1,7 @@
 """Reasons to doubt an evaluation: each function gives sentences, or an empty list.
 
 Some look at the model before any attack, some at what the attacks cost and left in the rows.
-What they find stands in `header.warnings` and on top of the report. In the manner of the checks
+What they find is in `header.warnings` and on top of the report. In the manner of the checks
 of AutoAttack (Croce, Hein 2020), which only print. Not here: what an attack notices about itself
 (`attacks.attack_warnings`), and certificates that attacks refute (`Contradiction`, an error).
 """
@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients
+from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients, square_alone
 from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
 from surefoot.evaluation import metrics
@@ -20,7 +20,7 @@ from surefoot.evaluation.classifiers import Classifier, Plain
 from surefoot.evaluation.header import LipschitzPart, SmoothingPart, Work
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Local, containing
-from surefoot.models.border import behaviour, outcomes_of
+from surefoot.models.border import behaviour, has_gradient, outcomes_of
 from surefoot.models.frozen import device_of, frozen
 from surefoot.stats import Interval, interval
 from surefoot.streams import own_randomness
@@ -34,7 +34,7 @@ ROUNDED = 0.1
 MOST_MISSED = 0.1
 """Fraction of counterexamples that an attack may miss in a larger ball; two misses are allowed."""
 DETECTOR_ROWS = 200
-"""Rows on which a claim with rejection is compared with the net without it."""
+"""Rows on which the accuracy with rejection is compared with the net without it."""
 
 
 def of_model(model: Model, images: Images, *, attack: bool, voted: bool = False) -> list[str]:
@@ -62,7 +62,8 @@ def of_attack(work: Work, images: int) -> list[str]:
     return [
         *blind_gradients(work.costs),
         *black_box_wins(work.costs, images),
-        *grey_stands(work.grey, work.grey_stood),
+        *square_alone(work.costs),
+        *grey_not_broken(work.grey, work.grey_missed),
         *missed_again(work.retried, work.missed),
     ]
 
@@ -97,7 +98,7 @@ def writes(model: Model, images: Images) -> list[str]:
 
 
 def of_outcomes(outcomes: Outcomes, classes: int, *, rejects: bool) -> list[str]:
-    """Look at the outcomes of all rows: columns that are not finite, or beyond the classes.
+    """Look at the outcomes of all rows: columns that are not finite, or more than the classes.
 
     A column that is minus infinity (a masked class) never wins, and is allowed.
     """
@@ -111,10 +112,10 @@ def of_outcomes(outcomes: Outcomes, classes: int, *, rejects: bool) -> list[str]
             f" NaN or infinite, in column {listed}: they count as wrong everywhere"
         )
     if columns > classes:
-        beyond = outcomes[:, classes:columns].amax(1) > outcomes[:, :classes].amax(1)
+        other = outcomes[:, classes:columns].amax(1) > outcomes[:, :classes].amax(1)
         found.append(
             f"the model has {columns} outcomes, the data {classes} classes: labels are compared"
-            f" with the first {classes} columns, and {beyond.double().mean():.1%} of the rows go to"
+            f" with the first {classes} columns, and {other.double().mean():.1%} of the rows go to"
             " a class that the data do not have. Is this the model for these data?"
         )
     return found
@@ -140,6 +141,8 @@ def probabilities(model: Model, images: Images) -> list[str]:
 
 def no_gradient(model: Model, images: Images) -> list[str]:
     """Warn if some clean images show no usable gradient: masked, saturated or rounded."""
+    if not has_gradient(model, images):
+        return []  # searched without gradients, which `square_alone` says
     blind = blind_fraction(model, images)
     if blind == 0:
         return []
@@ -152,7 +155,7 @@ def no_gradient(model: Model, images: Images) -> list[str]:
 def blind_fraction(model: Model, images: Images) -> float:
     """Return the fraction of images at which the model shows no gradient, or none that is finite.
 
-    There an attack cannot climb, and what it leaves standing says nothing.
+    There an attack cannot climb, and what it does not break says nothing.
     """
     images = images.to(device_of(model)).detach().requires_grad_()
     with frozen(model), torch.enable_grad(), own_randomness(0):
@@ -165,39 +168,39 @@ def blind_fraction(model: Model, images: Images) -> float:
     return float(((size == 0) | ~size.isfinite()).float().mean())
 
 
-def grey_stands(claims: int, stood: int) -> list[str]:
-    """Warn if claims stood in balls that hold a counterexample for sure, the grey image.
+def grey_not_broken(tried: int, missed: int) -> list[str]:
+    """Warn if sets were not broken in balls that certainly hold a counterexample, the grey image.
 
     An attack without bounds that does not reach 0 % is broken (Athalye, Carlini, Wagner 2018);
     from radius (high - low) / 2 on the ball of every image holds grey, so there it is proof.
 
     Args:
-        claims: sets that fail at the grey image, attacked there (`attack_sweep.self_check`).
-        stood: how many of them the attack left standing.
+        tried: sets that fail at the grey image, attacked there (`attack_sweep.self_check`).
+        missed: how many of them the attack did not break.
     """
-    if stood == 0:
+    if missed == 0:
         return []
     return [
-        f"the attack left {stood} of {claims} claims standing in a ball that reaches the uniformly"
+        f"the attack did not break {missed} of {tried} sets in a ball that reaches the uniformly"
         " grey image, where each of them fails: it misses counterexamples that are there, so"
         " attacked accuracy is too high"
     ]
 
 
 def missed_again(retried: int, missed: int) -> list[str]:
-    """Warn if examples that fell at a smaller radius survive a fresh attack at the largest.
+    """Warn if examples broken at a smaller radius survive a fresh attack at the largest.
 
     A larger ball holds the same counterexample. Found stays found in the rows, so the curve falls
-    by construction: this asks whether the attack alone would have made it fall.
+    by construction: this asks whether the attack alone would have broken them.
 
     Args:
         retried: examples attacked again (`attack_sweep.self_check`).
-        missed: how many of them did not fall again.
+        missed: how many of them were not broken again.
     """
     if missed <= max(2, MOST_MISSED * retried):
         return []
     return [
-        f"{missed} of {retried} examples that fell at a smaller radius survived a fresh attack at"
+        f"{missed} of {retried} examples broken at a smaller radius survived a fresh attack at"
         " the largest: the attack is not monotone in the radius, so at large radii attacked"
         " accuracy is too high; take more steps or smaller ones"
     ]
@@ -218,11 +221,11 @@ def out_of_reach(record: Record) -> list[str]:
     bounds = 1 if by.rule == "majority" or by.decided else 2
     largest = largest_radius(by.sigma, by.n_certify, by.alpha, bounds=bounds)
     largest /= replace(header.threat, eps=1.0).l2_radius(header.dimension)
-    beyond = [f"{radius:g}" for radius in header.radii if radius > largest]
-    if not beyond:
+    too_large = [f"{radius:g}" for radius in header.radii if radius > largest]
+    if not too_large:
         return []
     return [
-        f"no image can be certified at radius {', '.join(beyond)}: with n_certify ="
+        f"no image can be certified at radius {', '.join(too_large)}: with n_certify ="
         f" {by.n_certify}, alpha = {by.alpha:g} and sigma = {by.sigma:g} the largest certifiable"
         f" {header.norm} radius is {largest:.3g}"
     ]
@@ -276,7 +279,7 @@ def above_limit(record: Record) -> list[str]:
 def above_ceiling(record: Record) -> list[str]:
     """Hold a record against the proven ceiling of its rows: no classifier lies above it.
 
-    A certificate above it is unsound; an attack that leaves more standing has missed something.
+    A certificate above it is unsound; an attack that breaks less has missed something.
     """
     found = []
     either = record.header.guarantee.counts_rejection_as_right
@@ -291,7 +294,7 @@ def above_ceiling(record: Record) -> list[str]:
             found.append(
                 f"certified accuracy {certified.value:.1%} at radius {radius:g} lies above the"
                 f" proven ceiling {most:.1%} of these rows: the certificate is unsound, or too many"
-                " of its claims failed by chance; trust none of them"
+                " of its certificates failed by chance; trust none of them"
             )
         if record.header.attack and attacked.value > most:
             found.append(
@@ -326,21 +329,21 @@ def without_rejection(
     sets = Local().sets(try_model(model, images)[:, :-1]).to(labels.device)
     forced = replace(classifier, model=lambda pixels: outcomes_of(model, pixels)[:, :-1])
     with frozen(model):  # what replaces it is a plain callable, which nothing else would freeze
-        stood = ~forced.attack(images, containing(sets, labels), Local(), half).success
-    return interval(int(stood.sum()), len(stood))
+        unbroken = ~forced.attack(images, containing(sets, labels), Local(), half).success
+    return interval(int(unbroken.sum()), len(unbroken))
 
 
 def half_radius(
     claim: Interval, known: float, eps: float, *, source: str = "this net without its rejection"
 ) -> list[str]:
-    """Warn if a claim with rejection at eps implies a classifier beyond what is known at eps / 2.
+    """Warn if accuracy with rejection at eps implies a better classifier than is known at eps / 2.
 
     Whoever accepts no wrong image within eps yields a classifier, too slow to be run, that is
     right without rejection within eps / 2, on the same fraction of examples. 12 of 14 published
     detectors claimed more than any classifier was known to reach.
 
     Args:
-        claim: share accepted and right, with no accepted error found within eps.
+        claim: fraction accepted and right, with no accepted error found within eps.
         known: best robust accuracy known at eps / 2: measured (its upper end), or published.
         eps: radius of the claim.
         source: whose accuracy `known` is.

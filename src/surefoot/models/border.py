@@ -8,6 +8,7 @@ returns plain outcomes; `behaviour` sends a few batches that tell what the model
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,8 @@ def outcomes_of(model: Model, images: Images) -> Outcomes:
     Raises:
         ValueError: outputs that are not floating-point outcomes `[B, O]`; it names what came.
     """
+    if not callable(model):
+        raise ValueError(not_callable(model))
     weight = first_weight(model)
     precision = images.dtype if weight is None else weight.dtype
     # Always a copy: foreign code, and layers that work in place, may write into their input.
@@ -65,8 +68,36 @@ def outcomes_of(model: Model, images: Images) -> Outcomes:
     return found.masked_fill(found.isneginf(), LOWEST)
 
 
+def not_callable(model: object) -> str:
+    """Describe what a thing that is no model is, and how a model is made of it."""
+    what = f"a model is called with images [B, ...]; found a {type(model).__name__}, which is not"
+    if hasattr(model, "predict_proba") or hasattr(model, "predict"):
+        return f"{what} callable. Pass surefoot.models.from_estimator(estimator)"
+    return f"{what} callable. Pass a torch.nn.Module, or a function from images to logits"
+
+
+def has_gradient(model: Model, images: Images) -> bool:
+    """Return whether outcomes depend on the images by a graph that autograd can follow.
+
+    A gradient of zero counts as one. Code outside torch (scikit-learn, NumPy, a remote service) has
+    none, and may fail where it meets a tensor that records a graph.
+    """
+    few = images[:2].to(device_of(model)).detach().requires_grad_()
+    with frozen(model), torch.enable_grad(), own_randomness(0):
+        try:
+            outcomes = outcomes_of(model, few)
+            if not outcomes.requires_grad:
+                return False
+            (found,) = torch.autograd.grad(outcomes.sum(), few, allow_unused=True)
+        except RuntimeError:  # "can't call numpy() on a tensor that requires grad", and the like
+            return False
+    return found is not None
+
+
 def logits_in(found: Any) -> Tensor:
     """Return the tensor of logits in what a model returned, or raise and name what it is."""
+    if isinstance(found, np.ndarray):
+        found = torch.from_numpy(found)
     if isinstance(found, Tensor):
         return found
     if isinstance(found, Mapping) and isinstance(found.get("logits"), Tensor):

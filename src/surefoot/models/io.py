@@ -1,7 +1,7 @@
 """Save and load: `model.safetensors` and `config.json`, never a pickle."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
 
 from surefoot.files import read_json, write_json, write_whole
 from surefoot.models.lenet import LeNet
@@ -19,6 +19,7 @@ from surefoot.models.mlp import MLP
 from surefoot.models.normalize import Normalize
 from surefoot.models.preactresnet import PreActResNet18
 from surefoot.models.residual import ResidualMLP
+from surefoot.models.resize import Resize
 from surefoot.models.resnet20 import ResNet20
 
 NETS: dict[str, Callable[..., nn.Module]] = {
@@ -43,7 +44,7 @@ OF_NETS = {
 """Models made of nets, by where they live: next door, so they are looked up only when asked for."""
 
 
-def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
+def build(name: str, *, normalize: Any = None, resize: Any = None, **arguments: Any) -> nn.Module:
     """Build a net by its name; the model remembers how, so that `save` can write it down.
 
     Args:
@@ -51,26 +52,32 @@ def build(name: str, *, normalize: Any = None, **arguments: Any) -> nn.Module:
             "gloro-mlp", "gloro-2c2f", "gloro-4c3f", "gloro-6c2f", "gloro-8c2f", "liresnet",
             "lipnext"; or, made of nets, "ensemble", "dropout-ensemble", "due", "tempered".
         normalize: (means, deviations) a plane: a `Normalize` layer goes first.
+        resize: (height, width): a `Resize` layer goes before that.
         arguments: of the net's constructor; a net inside a model is given as the arguments of its
             own `build`, with its name.
     """
     if not isinstance(name, str) or name not in NETS | OF_NETS:
         raise ValueError(f"`name` must be one of {', '.join(NETS | OF_NETS)}; found {name!r}")
-    if normalize is not None and name in OF_NETS:
-        raise ValueError(f"give `normalize` to the nets inside {name!r}, not to the whole")
+    first = {"normalize": normalize, "resize": resize}
+    first = {key: value for key, value in first.items() if value is not None}
+    if first and name in OF_NETS:
+        raise ValueError(
+            f"give `{next(iter(first))}` to the nets inside {name!r}, not to the whole"
+        )
     try:
         parts = {key: _built(value) for key, value in arguments.items()}
         net: nn.Module = _maker(name)(**parts)
-        if normalize is not None:
-            net = nn.Sequential(Normalize(*normalize), net)
-            arguments["normalize"] = normalize
+        if first:
+            layers = [] if resize is None else [Resize(tuple(resize))]
+            layers += [] if normalize is None else [Normalize(*normalize)]
+            net = nn.Sequential(*layers, net)
     except (ImportError, ValueError):
         raise
     except Exception as error:  # arguments of a wrong type fail wherever they are used first
         raise ValueError(
             f"the net {name!r} does not take these arguments: {type(error).__name__}: {error}"
         ) from error
-    net.config = {"name": name, **arguments}  # pyright: ignore[reportArgumentType]
+    net.config = {"name": name, **arguments, **first}  # pyright: ignore[reportArgumentType]
     return net
 
 
@@ -153,8 +160,67 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
     try:
         model.load_state_dict(weights)
     except (RuntimeError, AttributeError, TypeError) as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise ValueError(f"the weights in {path} do not fit the net: {first}") from error
+        problem = _mismatch(model.state_dict(), weights, path) or " ".join(str(error).split())
+        raise ValueError(f"the weights in {path} do not fit the net: {problem}") from error
+
+
+def names_in_short(names: Collection[str]) -> str:
+    """Return the first three names, and how many there are."""
+    first = ", ".join(list(names)[:3])
+    return first if len(names) <= 3 else f"{first}, ... ({len(names)} in all)"
+
+
+def _mismatch(wanted: dict[str, Tensor], found: dict[str, Tensor], path: Path | str) -> str:
+    """Describe how weights differ from those of the net, and the likely cause; "" if they do not.
+
+    Args:
+        wanted: weights of the net.
+        found: weights of the file.
+        path: of the file.
+    """
+    missing = [name for name in wanted if name not in found]
+    unexpected = [name for name in found if name not in wanted]
+    shapes = [
+        f"{name} (net {_shape(wanted[name])}, file {_shape(found[name])})"
+        for name in wanted
+        if name in found and wanted[name].shape != found[name].shape
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    parts = [f"{len(of)} {kind}: {names_in_short(of)}" for kind, of in kinds.items() if of]
+    if not parts:
+        return ""
+    return f"{'; '.join(parts)}. {_cause(wanted, found, path)}"
+
+
+def _cause(wanted: dict[str, Tensor], found: dict[str, Tensor], path: Path | str) -> str:
+    """Return the likely cause of a mismatch, and what to do about it."""
+    renamed = "{%s: value for name, value in safetensors.torch.load_file(%r).items()}"
+    write = "write them once more: safetensors.torch.save_file(%s, 'renamed.safetensors')"
+    prefix = next(iter(found), "").partition(".")[0] + "."
+    if all(name.startswith(prefix) for name in found) and any(
+        name.removeprefix(prefix) in wanted for name in found
+    ):
+        names = f"name.removeprefix({prefix!r})"
+        return f"All names in the file begin with {prefix!r}, as a wrapper of the net leaves" + (
+            f" them (DataParallel, torch.compile, a training class); {write}"
+            % (renamed % (names, str(path)))
+        )
+    for own in dict.fromkeys(name.partition(".")[0] + "." for name in wanted):
+        if all(own + name in wanted for name in found):
+            names = f"{own!r} + name"
+            return f"The net holds the one of the file as its part {own!r}; {write}" % (
+                renamed % (names, str(path))
+            )
+    if found.keys() == wanted.keys():
+        return "The same net with other sizes (width, number of classes, planes): build that one"
+    return (
+        "They are of another net, or of another version of it: let the factory build the net the"
+        " weights were saved from"
+    )
+
+
+def _shape(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape)) or "one number"
 
 
 def fingerprint(model: nn.Module) -> str:

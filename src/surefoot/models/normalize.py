@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    r"""Subtract a mean and divide by a deviation for each image plane.
+    r"""Subtract a mean and divide by a deviation for each image plane, or feature.
 
     $$ x \mapsto (x - \mu) / s $$
     """
@@ -25,9 +25,12 @@ class Normalize(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise images `[B, P, H, W]`; other planes would broadcast and are refused."""
-        if images.ndim != 4 or images.shape[1] != self.mean.shape[1]:
+        """Normalise images `[B, P, H, W]`, or `[B, P, ...]`; other planes are an error."""
+        if images.ndim < 2 or images.shape[1] != self.mean.shape[1]:
             raise ValueError(
                 f"Normalize has {self.mean.shape[1]} planes; found images {tuple(images.shape)}"
             )
-        return (images - self.mean) / self.deviation
+        if images.ndim == 4:
+            return (images - self.mean) / self.deviation
+        shape = (1, -1, *[1] * (images.ndim - 2))
+        return (images - self.mean.view(shape)) / self.deviation.view(shape)

@@ -16,52 +16,74 @@ from types import ModuleType
 import torch
 from torch import nn
 
+from surefoot.models.estimator import Function, from_estimator
+from surefoot.models.hugging_face import PREFIX, from_hugging_face, is_hugging_face
 from surefoot.models.io import load, load_weights
 from surefoot.models.onnx_import import read_onnx
+from surefoot.models.preprocessing import Preprocessing
 
 PROGRAMS = (".pt2",)
 SCRIPTS = (".ts", ".torchscript")
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle")
 FORMS = (
-    "a run folder of `surefoot train`, an ONNX file, or package.module:factory or file.py:factory"
-    " (--weights FILE.safetensors)"
+    "a run folder of `surefoot train`, an ONNX file, a Hugging Face image classifier (folder or"
+    " hf:owner/name), or package.module:factory or file.py:factory (--weights FILE.safetensors)"
 )
 
 
 def open_model(
-    reference: str | Path, weights: Path | str | None = None, *, trust_code: bool = False
+    reference: str | Path,
+    weights: Path | str | None = None,
+    *,
+    trust_code: bool = False,
+    preprocessing: Preprocessing | None = None,
 ) -> nn.Module:
-    """Open a run folder, an ONNX file, a factory (called without arguments), or a file of code.
+    """Open a run folder, an ONNX file, a Hugging Face model, a factory, or a file of code.
 
     Args:
-        reference: which of these, told apart by its form: a folder; `net.onnx`, of which nothing
-            is executed; `package.module:factory` or `FILE.py:factory`; files of code are `.pt2`
+        reference: which of these, told apart by its form: a folder, of `surefoot train` or of
+            transformers; `hf:owner/name`; `net.onnx`, of which nothing is executed;
+            `package.module:factory` or `FILE.py:factory` (called without arguments; it returns a
+            module, a scikit-learn estimator or a function); files of code are `.pt2`
             (torch.export), and TorchScript as `.ts`, `.torchscript`, `.pt` or `.pth`.
         weights: safetensors file for the factory's model.
         trust_code: execute the code that a `.pt2` or TorchScript file holds.
+        preprocessing: layers that go first; of a Hugging Face model each part that is given
+            replaces that of its image processor.
 
     Raises:
         ValueError: the reference is none of these or cannot be opened, a file of code is not
-            trusted, or `weights` is given to anything but a factory.
+            trusted, `weights` is given to anything but a factory, or `preprocessing` to a run
+            folder.
     """
     text, path = str(reference), Path(reference)
-    if ":" in text and not path.exists():
+    first = preprocessing or Preprocessing()
+    hub = text.startswith(PREFIX) and not path.exists()
+    if ":" in text and not path.exists() and not hub:
         model = call_factory(text)
         if weights is not None:
             load_weights(model, weights)
-        return model.eval()
+        return first.before(model).eval()
     if weights is not None:
         raise ValueError(
             f"--weights {weights} is for package.module:factory; {text} brings its own weights."
             " Leave --weights out."
         )
+    if hub or is_hugging_face(path):
+        return from_hugging_face(text, preprocessing=first)
     if path.is_dir():
+        if first.layers():
+            raise ValueError(
+                f"{path} is a run folder, which holds its own preprocessing: leave out --mean,"
+                " --std and --resize, or give them to `surefoot train`"
+            )
         return load(path)
-    return _open_file(path, trust_code=trust_code)
+    model = _open_file(path, trust_code=trust_code)
+    return first.before(model)
 
 
 def call_factory(reference: str) -> nn.Module:
-    """Import `package.module` or run a Python file, call `factory()`, return the module it makes."""
+    """Import a module or run a Python file, call its factory, return what it makes as a module."""
     module_name, _, name = reference.rpartition(":")
     try:
         factory = getattr(_imported(module_name), name)
@@ -74,9 +96,17 @@ def call_factory(reference: str) -> nn.Module:
         model = factory()
     except Exception as error:  # whatever a foreign factory may raise
         raise ValueError(f"{reference}() fails: {type(error).__name__}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"{reference} must return a torch.nn.Module; it returned {type(model)}")
-    return model
+    if isinstance(model, nn.Module):
+        return model
+    if hasattr(model, "predict_proba"):
+        return from_estimator(model)
+    if not callable(model):
+        raise ValueError(
+            f"{reference} must return a torch.nn.Module, a scikit-learn estimator or a function"
+            f" from images to logits; it returned a {type(model).__name__}"
+            + (": end it with `return net`" if model is None else "")
+        )
+    return Function(model)
 
 
 def _imported(name: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Pictures without a table: distances between classes, and what long perturbations look like."""
+"""Figures without a table: distances between classes, and what long perturbations look like."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,6 +1,6 @@
 """Curves of the estimated limit: against risk, radius, gamma, number of regions, number of points.
 
-Every estimate is kept in a file of its own, so that a killed sweep goes on where it stood.
+Every estimate is kept in a file of its own, so that a killed sweep goes on where it was.
 """
 
 from collections.abc import Mapping, Sequence

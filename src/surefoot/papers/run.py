@@ -36,7 +36,7 @@ def reproduce(experiment: Experiment, scale: str, folder: Path, *, seed: int = 0
 def verdicts(compared: Sequence[Published]) -> list[str]:
     """Return for each figure whether the best row under test wins or loses against the best other.
 
-    A difference counts only where each lies outside the other's interval; beside it stands the
+    A difference counts only where each lies outside the other's interval; beside it is the
     difference in the paper, where both rows have a published figure.
     """
     found = []

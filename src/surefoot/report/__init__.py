@@ -1,4 +1,4 @@
-"""The report: tables, pictures, the page and the model card; pure functions of records.
+"""The report: tables, figures, the page and the model card; pure functions of records.
 
 Nothing here runs a model. matplotlib and jinja2 are imported by the functions that need them.
 """

@@ -1,4 +1,4 @@
-"""The bracket chart: what is proven, what attacks left standing, and the unknown in between."""
+"""The bracket chart: what is proven, what attacks did not break, and the unknown in between."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -34,7 +34,7 @@ from surefoot.wording import NORM_SIGNS
 
 GUIDE = (
     "Certified ≤ true robust accuracy ≤ attacked ≤ clean: certified accuracy is proven, attacked "
-    "accuracy is what the attacks left standing, and what lies between is unknown; brackets hold "
+    "accuracy is what the attacks did not break, and what lies between is unknown; brackets hold "
     "95 % intervals for the size of the test set."
 )
 

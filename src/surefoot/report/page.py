@@ -42,7 +42,7 @@ POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none';"
     " form-action 'none'"
 )
-"""Content security policy: own styles and pictures within the page; no script, no network."""
+"""Content security policy: own styles and figures within the page; no script, no network."""
 _BEFORE_BRACKET = re.compile(r" (?=[\[(])")
 
 
@@ -112,7 +112,7 @@ def _section(record: Record, place: int) -> dict[str, Any]:
     return {
         "anchor": f"record-{place}",
         "name": record.header.name,
-        "claim": record.header.guarantee_text(),
+        "guarantee": record.header.guarantee_text(),
         "words": in_plain_words(record),
         "refuses": may_refuse(record),
         "bracket": to_data_uri(_bracket(record)),

@@ -27,7 +27,7 @@ def chosen(counterexamples: dict[str, Tensor]) -> list[int]:
 
 
 def perturbation_grid(record: Record) -> "matplotlib.figure.Figure | None":
-    """Draw image, perturbation and result of up to six examples; None if there are no pictures."""
+    """Draw image, perturbation and result of up to six examples; None without any."""
     counterexamples = record.counterexamples
     if (
         not counterexamples

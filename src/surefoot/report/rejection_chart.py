@@ -106,7 +106,7 @@ def _finish(record: Record, ax: "matplotlib.axes.Axes") -> None:
     style.tidy(ax)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     ax.set(xlim=(0, 1), ylim=(0, min(1.0, max(0.05, 1.3 * worst))))
-    ax.set_xlabel("coverage: share kept, most certain first", fontsize=9)
+    ax.set_xlabel("coverage: fraction kept, most certain first", fontsize=9)
     ax.set_ylabel("error among the kept", fontsize=9)
     style.title(ax, f"{record.header.name}: {record.header.guarantee_text()}")
     style.legend_below(ax, f"n = {len(record)}; bands: 95 % intervals")

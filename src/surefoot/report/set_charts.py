@@ -1,4 +1,4 @@
-"""Certified sets in pictures: curves of each k, what the sets are made of, who stands with whom."""
+"""Figures of certified sets: curves of each k, what they are made of, which classes meet."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 POINTS = 121
-"""Radii at which the curves are evaluated, from 0 to a little beyond the largest tested one."""
+"""Radii at which the curves are evaluated, from 0 to a little more than the largest tested one."""
 MOST_NAMED = 20
 """More outcomes than this are drawn without their names."""
 MOST_WRITTEN = 12
@@ -58,7 +58,7 @@ def set_chart(record: Record) -> "matplotlib.figure.Figure":
 def matrix_chart(record: Record) -> "matplotlib.figure.Figure":
     """Draw which classes stand together in the smallest certified set, and for which label, at eps.
 
-    Left: fraction of the certified sets of two or more in which both stand. Right: share
+    Left: fraction of the certified sets of two or more that hold both. Right: fraction
     of the examples of a label whose set holds a class; its diagonal is the strict VRA of the class.
 
     Args:

@@ -1,4 +1,4 @@
-"""The two curves of the bracket as exact step functions; no picture here."""
+"""The two curves of the bracket as exact step functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from surefoot.evaluation.record import Record
 MOST_STEPS = 400
 """More certified radii than this are thinned out; the thinned curve lies below the full one."""
 WIDEST = 1e6
-"""No axis shows more: a picture cannot place larger radii, and no box of pixels is as wide."""
+"""No axis shows more: a figure cannot place larger radii, and no box of pixels is as wide."""
 
 
 @dataclass(frozen=True)

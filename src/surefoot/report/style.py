@@ -1,4 +1,4 @@
-"""The look of every picture: one palette, one way to make, sign and save a figure.
+"""The look of every figure: one palette, one way to make, sign and save a figure.
 
 A kind of answer always looks the same: certified solid, attacked dashed, estimated dotted.
 Colours of Okabe and Ito, told apart by colour-blind readers. No pyplot: no global state.
@@ -49,7 +49,7 @@ def title(ax: "matplotlib.axes.Axes", text: str, color: str = "black") -> None:
 
 
 def tidy(ax: "matplotlib.axes.Axes") -> None:
-    """Remove the frame, keep a faint grid behind, write shares in percent."""
+    """Remove the frame, keep a faint grid behind, write fractions in percent."""
     from matplotlib.ticker import PercentFormatter
 
     ax.spines[["top", "right"]].set_visible(False)

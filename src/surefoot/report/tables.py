@@ -118,7 +118,7 @@ def by_set_size(record: Record) -> pd.DataFrame:
         {
             "smallest certified set": "rejected" if row["size"] == 0 else f"{row['size']:.0f}",
             "examples": f"{row['count']:.0f}",
-            "share": percent(row["count"] / len(record)),
+            "fraction": percent(row["count"] / len(record)),
             "label in the set": NONE
             if row["size"] == 0
             else with_interval(Interval(row["value"], row["low"], row["high"])),
@@ -158,8 +158,8 @@ def soundness_errors(record: Record) -> list[str]:
         if certified is not None and certified.value > attacked.value:
             at = record.header.radius_text(radius)
             found.append(
-                f"{name}: at radius {at} the certified share {percent(certified.value)} exceeds "
-                f"the attacked share {percent(attacked.value)}."
+                f"{name}: at radius {at} certified accuracy {percent(certified.value)} exceeds "
+                f"attacked accuracy {percent(attacked.value)}."
             )
     return found
 

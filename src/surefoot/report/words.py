@@ -144,8 +144,8 @@ def _certificate(record: Record) -> str:
 
 
 def _population(record: Record, alpha: float) -> str:
-    """Turn claims about single images, each false with probability alpha, into one about many."""
-    # Equal images share their noise, so a false claim would count as often as its image.
+    """Turn certificates of images, each false with probability alpha, into one about many."""
+    # Equal images share their noise, so a false certificate would count as often as its image.
     rows = record.rows.drop(index=list(record.header.data.repeats))
     certified, count = int(certified_right(rows, record.header.eps).sum()), len(rows)
     if certified == 0:

@@ -26,6 +26,8 @@ class Tempered(nn.Module):
         ValueError: the model rejects by itself (temper the net inside), or another temperature.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
         >>> Tempered(nn.Identity(), 2.0)(torch.tensor([[4.0, 0.0]]))
         tensor([[2., 0.]])
     """

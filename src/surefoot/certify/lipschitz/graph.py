@@ -261,7 +261,7 @@ def _step(module: nn.Module, node: fx.Node, flows: set[str], values: dict[str, A
 
 
 def _place(node: fx.Node) -> str:
-    """Say inside which layer a node stands."""
+    """Return inside which layer a node is."""
     inside = list(node.meta.get("nn_module_stack", {}).values())[1:]
     return f" (in {inside[-1][1].__name__}, {inside[-1][0]})" if inside else ""
 
@@ -404,7 +404,7 @@ class _Call(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What a reader makes of a call; a flow that enters twice stands twice among the sources."""
+    """What a reader makes of a call; a flow that enters twice is twice among the sources."""
 
     join: Join
     bound: Bound

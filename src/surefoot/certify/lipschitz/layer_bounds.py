@@ -242,7 +242,8 @@ def _batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, shape: Shape | None) -> 
 
 def _normalize(layer: Normalize, shape: Shape | None) -> Bound:
     largest = inverse(layer.deviation.double(), "deviation").amax().item() * (1 + UNIT)
-    shift = _norm(layer.mean.double() / layer.deviation.double()) * _places(shape, 2) ** 0.5
+    where = _places(shape, len(shape or (1,)) - 1)
+    shift = _norm(layer.mean.double() / layer.deviation.double()) * where**0.5
     peak = max(1.0, largest) * (1 + layer.mean.abs().amax().item())
     return Bound(largest, gain=largest, offset=shift, terms=4, peak=peak)
 

@@ -29,7 +29,7 @@ def narrow_corridor(
     $$ x = c(s) + (2y - 1) \, n(s) \, (h_0 + (h_1 - h_0) s) (1 + \text{noise} \cdot u) $$
     with s, u uniform on [0, 1], n the normal of c, and c the first axis, or with `bend` one wave of
     a sine along it (an S). Where c is straight and u = 0, h is the distance to c in l2 and in linf;
-    for that the corridor of the paper's picture, a diagonal, is laid flat.
+    for that the corridor of the paper's figure, a diagonal, is laid flat.
 
     Args:
         count: points.

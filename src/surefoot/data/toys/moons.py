@@ -1,4 +1,4 @@
-"""Toy data in the plane, for pictures and for tests that must see the whole input space."""
+"""Toy data in the plane, for figures and for tests that must see the whole input space."""
 
 import torch
 

@@ -1,1 +1,1 @@
-"""Studies of one classifier beyond the bracket: detection, rejection, abstention, error region."""
+"""Further studies of one classifier: detection, rejection, abstention, error region."""

@@ -1,6 +1,6 @@
 """What abstaining on disputed images buys: accuracy of the kept part against coverage.
 
-Zhang, Evans, ICLR 2022, drop the images of most HUMAN label uncertainty. That is an oracle: people
+Zhang, Evans, ICLR 2022, drop the images of most HUMAN label uncertainty. That is an oracle: they
 must have judged the very image. A score of the classifier is a prediction, and can be used.
 """
 

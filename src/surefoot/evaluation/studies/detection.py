@@ -16,7 +16,7 @@ data, lower for OOD inputs; the figure from these bounds is the guaranteed one.
 Columns of `rows`, one row an image and radius: index (of its own set), inside, radius, `net`,
 `attacked_net`, and for each estimator its name, `attacked_<name>` and `worst_<name>`; for the mean
 also `worst_distribution`, the same bound from the whole distribution; `contradicted`: a estimator
-whose confidence bound at the attacked image lies beyond its certified bound.
+whose confidence bound at the attacked image contradicts its certified bound.
 
 Daeubener et al. 2024 (smoothed scores and OOD inputs); Bitterwolf, Meinke, Hein 2020 (guaranteed
 AUROC).

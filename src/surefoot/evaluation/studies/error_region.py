@@ -57,10 +57,10 @@ def wrong(record: Record) -> Flags:
 
 
 def human_uncertainty(data: Data) -> PerExample:
-    """Return the label uncertainty of each image by the votes of people."""
+    """Return the label uncertainty of each image by the votes of annotators."""
     if data.probabilities is None:
         raise ValueError(
-            f"{data.name} has no votes of people, so its label uncertainty is not known: take"
+            f"{data.name} has no votes of annotators, so its label uncertainty is not known: take"
             " cifar10h, blended-digits or an .npz with `probabilities`, or give the uncertainty"
         )
     return label_uncertainty(data.probabilities, data.labels).double()
@@ -110,7 +110,7 @@ def against_balls(
     """Put the error region of a record beside balls of its size that were measured already."""
     errors, unsure = wrong(record), uncertainty.double()
     ours = uncertainty_interval(unsure[errors], seed)
-    beyond = int((control >= ours.value - 1e-12).sum())
+    larger = int((control >= ours.value - 1e-12).sum())
     low, high = control.quantile(control.new_tensor([0.025, 0.975])).tolist()
     middle = control.mean().item()
     return ErrorRegion(
@@ -119,7 +119,7 @@ def against_balls(
         ours,
         unsure[~errors].mean().item(),
         Interval(middle, min(low, middle), max(high, middle)),
-        (1 + beyond) / (1 + len(control)),
+        (1 + larger) / (1 + len(control)),
     )
 
 

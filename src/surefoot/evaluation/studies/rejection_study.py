@@ -4,7 +4,7 @@ The gain of radius (ii) over plain smoothing is a curve over the threshold, not 
 bought with rejections. All estimators of (ii) stand beside plain smoothing with one bound (sigma
 Phi^-1 p_A) and with two; what two bounds alone bring is no gain of rejection. A rejected image has
 a radius (ii) too (it stays rejected, or gets its label), which can make most of a gain: so each
-gain stands three times (`COUNTED`): all images, accepted ones only, and rejected ones as 0.
+gain is given three times (`COUNTED`): all images, accepted ones only, and rejected ones as 0.
 
 Columns of `rows`, one row an image and threshold: index, label, threshold, and those of
 `smoothing.TwoRadii` (`prediction` is its label, `plain_prediction` its plain_label);

@@ -74,8 +74,11 @@ def there(models, monkeypatch, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_evaluated_attacked_and_smoothed(kind):
+def test_every_kind_is_evaluated_attacked_and_smoothed(kind, capsys):
     record = command("evaluate", kind, "--eps", "0.15", "--steps", "4")
+    planned = "attack: square alone" if kind in ("scikit-learn", "function") else "attack: apgd"
+    assert planned in capsys.readouterr().out
+    assert not any("train mode" in one for one in record.header.warnings)
     rows = record.rows
     assert rows["clean"].mean() > 0.7
     assert rows["attack"].isin(["square"]).any() == (kind in ("scikit-learn", "function"))

@@ -1,5 +1,7 @@
 """scikit-learn estimators and plain functions as models."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -133,6 +135,16 @@ def rejecting():
 def number():
     return 3
 """
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "beside_the_factory.py").write_text(
+        "def net():\n    return lambda images: images\n"
+    )
+    (tmp_path / "importing.py").write_text("from beside_the_factory import net\n")
+    images = torch.rand(3, 4)
+    assert torch.equal(open_model(f"{tmp_path / 'importing.py'}:net")(images), images)
 
 
 def test_a_factory_may_return_an_estimator_or_a_function(tmp_path):

@@ -89,6 +89,7 @@ def test_a_file_that_is_code_opens_only_when_trusted(make, name, tmp_path):
     with pytest.raises(ValueError, match=r"executes code from the file.*--trust-code.*run folder"):
         open_model(str(tmp_path / name))
     opened = open_model(str(tmp_path / name), trust_code=True)
+    assert not opened.training
     assert torch.equal(opened(images), original(images))
 
 

@@ -1,5 +1,6 @@
 """`surefoot evaluate`: attack, certify and limit one classifier; write record and page."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -140,7 +141,8 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     model = command.subject.open(data, others, command.noise.sigma if smoothed else 0.0)
     classifier = classifier_of(model, command, decided)
     limits = limits and data.labels is not None
-    for line in plan(classifier, command, attack=attack, limits=limits):
+    searches = _without_gradients(classifier, data) if attack else ()
+    for line in plan(classifier, command, searches, attack=attack, limits=limits):
         say(line)
     record = bracket(
         classifier,
@@ -192,8 +194,20 @@ def classifier_of(model, command: Command, decided: tuple[float, ...] = ()):
     return Plain(model, certificate, seed=seed, **vars(command.attack))
 
 
-def plan(classifier, command: Command, *, attack: bool, limits: bool) -> list[str]:
-    """Describe what is going to be done, and why."""
+def _without_gradients(classifier, data: "Data") -> tuple[str, ...]:
+    """Return the searches that need no gradients, where the model has none."""
+    from surefoot.models.border import has_gradient
+
+    with suppress(Exception):  # what a model raises on the data is told by `bracket`
+        if not has_gradient(classifier.net, data.batch(slice(0, 2))[0]):
+            return ("square", "square-vote")
+    return ()
+
+
+def plan(
+    classifier, command: Command, searches: tuple[str, ...] = (), *, attack: bool, limits: bool
+) -> list[str]:
+    """Describe what is going to be done, and why; `searches` are those known to run."""
     from surefoot.evaluation import Smoothed
 
     if isinstance(classifier, Smoothed):
@@ -212,7 +226,7 @@ def plan(classifier, command: Command, *, attack: bool, limits: bool) -> list[st
             proof += " (auto: no useful Lipschitz bound is known; --certificate smoothing works)"
     return [
         f"certificate: {proof}",
-        f"attack: {classifier.describe().name if attack else 'none'}",
+        f"attack: {classifier.describe(searches).name if attack else 'none'}",
         "limit: " + ("estimated from these rows, and proven for them" if limits else "none"),
     ]
 

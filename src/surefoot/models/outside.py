@@ -116,6 +116,8 @@ def _imported(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None or not path.is_file():
             raise ValueError(f"there is no Python file {name}")
+        if str(path.parent) not in sys.path:
+            sys.path.insert(0, str(path.parent))  # modules beside it, as with `python file`
         module = importlib.util.module_from_spec(spec)
         sys.modules.setdefault(path.stem, module)  # for what looks its own module up
         spec.loader.exec_module(module)
@@ -137,7 +139,7 @@ def _open_file(path: Path, *, trust_code: bool) -> nn.Module:
             f" package.module:factory --weights {path}"
         )
     if suffix in PROGRAMS:
-        return _execute(path, lambda: torch.export.load(path).module(), trust_code=trust_code)
+        return _execute(path, lambda: _exported(path), trust_code=trust_code)
     if suffix in SCRIPTS or (suffix in CHECKPOINTS and _is_script(path)):
         return _execute(path, lambda: torch.jit.load(path).eval(), trust_code=trust_code)
     if suffix in CHECKPOINTS:
@@ -163,6 +165,14 @@ def _execute(path: Path, opened: Callable[[], nn.Module], *, trust_code: bool) -
             " torch.export.save (.pt2) or torch.jit.save (.ts, .pt) writes with this version of"
             " torch"
         ) from error
+
+
+def _exported(path: Path) -> nn.Module:
+    """Load an exported program; its mode was fixed by the export, whatever the flags say."""
+    program = torch.export.load(path).module()
+    for part in program.modules():
+        part.training = False
+    return program
 
 
 def _is_script(path: Path) -> bool:

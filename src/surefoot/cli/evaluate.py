@@ -199,7 +199,7 @@ def _without_gradients(classifier, data: "Data") -> tuple[str, ...]:
     from surefoot.models.border import has_gradient
 
     with suppress(Exception):  # what a model raises on the data is told by `bracket`
-        if not has_gradient(classifier.net, data.batch(slice(0, 2))[0]):
+        if not has_gradient(classifier.net, data.inputs(slice(0, 2))):
             return ("square", "square-vote")
     return ()
 

@@ -69,7 +69,7 @@ def large_digits() -> Data:
     images = torch.cat([part.batch(slice(None))[0] for part in parts])
     images = nn.functional.interpolate(images, size=(28, 28), mode="bilinear").clamp(0, 1)
     labels = torch.cat([part.labels for part in parts])
-    return Data("digits28", images, labels, parts[0].classes)
+    return Data(images, labels, classes=parts[0].classes, name="digits28")
 
 
 def strided_lenet() -> nn.Sequential:

@@ -95,7 +95,9 @@ def joined(options: Options) -> Data:
     images, labels = (
         torch.cat(some) for some in zip(*((p.images, p.labels) for p in parts), strict=True)
     )
-    data = Data("cifar10-part", images, labels, parts[0].classes, parts[0].levels)
+    data = Data(
+        images, labels, classes=parts[0].classes, levels=parts[0].levels, name="cifar10-part"
+    )
     return data.first(options.count) if options.count else data
 
 

@@ -111,7 +111,7 @@ def test_arguments_are_spelt_as_the_design_says():
             parameters = inspect.signature(found).parameters
         except ValueError:
             continue
-        spelt = BANNED - ({"x", "y"} if module == "surefoot.data.npz" else set())  # array names
+        spelt = BANNED - ({"x", "y"} if module == "surefoot.data.layout" else set())  # array names
         assert not spelt & set(parameters), f"{module}.{name}"
         assert all(parameter.isascii() for parameter in parameters)
 

@@ -1,5 +1,7 @@
 """Properties of the threat, over whole batches."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -122,3 +124,31 @@ def test_l2_radius_of_the_enclosing_ball():
 def test_bad_threats_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Threat(*arguments)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("walls", [(-math.inf, math.inf), (0.0, math.inf), (-1e6, 1e6)])
+def test_rounding_in_a_wide_box_is_that_of_the_images(norm, walls):
+    """An infinite wall would take an infinite guard from eps, and leave nothing of the ball."""
+    origins = torch.rand(50, 12, generator=torch.Generator().manual_seed(0)) * 100
+    threat = Threat(norm, 3.0, *walls)
+    moved = threat.project(origins + 50, origins)
+    assert bool(threat.inside(moved, origins).all())
+    length = threat.distance(moved, origins)
+    assert length.min() > 3 * (1 - 1e-4)
+    assert threat.doubts(origins) == []
+    assert bool(threat.inside(threat.random_point(origins), origins).all())
+
+
+def test_a_wide_box_around_large_images_is_told():
+    origins = torch.full((2, 3), 1e7)
+    (doubt,) = Threat("linf", 3.0, -math.inf, math.inf).doubts(origins)
+    assert "Pass images in float64" in doubt
+
+
+def test_walls_stand_far_around_the_images():
+    origins = torch.tensor([[-3.0, 5.0]])
+    walled = Threat("l2", 2.0, -math.inf, math.inf).walled(origins)
+    assert (walled.low, walled.high) == (-20.0, 22.0)
+    assert Threat("l2", 2.0, 0.0, math.inf).walled(origins).low == 0
+    assert Threat().walled(origins) == Threat()

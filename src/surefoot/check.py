@@ -160,7 +160,10 @@ def _counterexamples(path: Path, header: dict, rows: list[dict[str, str]]) -> It
         radius = broken.get(index, math.nan)
         if not sizes[place] <= radius * (1 + SMALLEST_ROOM):
             yield f"row {index}: its counterexample lies {sizes[place]:g} away, outside {radius:g}"
-        if not (pixels[place].min() >= threat["low"] and pixels[place].max() <= threat["high"]):
+        if not (
+            pixels[place].min() >= float(threat["low"])
+            and pixels[place].max() <= float(threat["high"])
+        ):
             yield f"row {index}: its counterexample leaves the box"
 
 

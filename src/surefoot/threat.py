@@ -5,13 +5,13 @@ Not here: how the attacker looks for the move (`attacks`).
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from surefoot.types import Images, PerExample, checked_images
+from surefoot.types import Edge, Images, PerExample, checked_images
 
 Norm = Literal["linf", "l2"]
 
@@ -23,8 +23,8 @@ class Threat:
     Args:
         norm: Norm of the ball, over all pixels of an image.
         eps: Radius of the ball in pixel units (an image spans `[low, high]`); 0 allows no change.
-        low: Smallest legal pixel.
-        high: Largest legal pixel.
+        low: Smallest legal pixel; -inf: there is none.
+        high: Largest legal pixel; inf: there is none.
 
     Example:
         >>> Threat("linf", 0.1).project(torch.tensor([[0.9]]), torch.tensor([[0.5]]))
@@ -33,8 +33,8 @@ class Threat:
 
     norm: Norm = "linf"
     eps: float = 8 / 255
-    low: float = 0.0
-    high: float = 1.0
+    low: Edge = 0.0
+    high: Edge = 1.0
 
     def __post_init__(self) -> None:
         if self.norm not in ("linf", "l2"):
@@ -77,7 +77,11 @@ class Threat:
         offset = images - origins
         radius = self._safe_radius(origins)
         if self.norm == "linf":
-            offset = offset.clamp(-radius, radius)
+            if isinstance(radius, Tensor):
+                walls = spread(radius, offset)
+                offset = offset.clamp(-walls, walls)
+            else:
+                offset = offset.clamp(-radius, radius)
         else:
             length = torch.linalg.vector_norm(offset.flatten(1), dim=1)
             offset = offset * spread(radius / length.clamp(min=radius + _TINY), offset)
@@ -142,24 +146,43 @@ class Threat:
                 f" ({widest:.4g}): every legal image is within reach. Is eps in units of 255? Then"
                 f" divide it by 255: {self.eps / 255:.4g}"
             )
-        if 0 < self.eps < self.guard(images) / MOST_GUARD:
+        guard = float(torch.as_tensor(self.guard(images)).max())
+        if 0 < self.eps < guard / MOST_GUARD:
             found.append(
-                f"rounding in {images.dtype} takes {self.guard(images):.2g} from {self.norm} eps"
+                f"rounding in {images.dtype} takes {guard:.2g} from {self.norm} eps"
                 f" {self.eps:g}, more than {MOST_GUARD:.0%}: the attack searches a smaller ball."
                 " Pass images in float64 (images.double())"
             )
         return found
 
-    def _safe_radius(self, origins: Images) -> float:
-        return max(self.reach - self.guard(origins), 0.0)
+    def walled(self, origins: Images) -> "Threat":
+        """Return this threat in a finite box far around the images, where a search needs walls."""
+        if math.isfinite(self.high - self.low):
+            return self
+        smallest, largest = (value.item() for value in torch.aminmax(origins))
+        margin = 4 * self.eps + (largest - smallest) + 1.0
+        low, high = max(self.low, smallest - margin), min(self.high, largest + margin)
+        return replace(self, low=low, high=high)
 
-    def guard(self, origins: Images) -> float:
-        """Return by how much less than eps `project` moves, so that rounding stays inside."""
-        unit = torch.finfo(origins.dtype).eps * max(abs(self.low), abs(self.high))
+    def _safe_radius(self, origins: Images) -> float | PerExample:
+        radius = self.reach - self.guard(origins)
+        return radius.clamp(min=0.0) if isinstance(radius, Tensor) else max(radius, 0.0)
+
+    def guard(self, origins: Images) -> float | PerExample:
+        """Return by how much less than eps `project` moves, so that rounding stays inside.
+
+        A result is no larger than the box; in a wide box, or none, no larger than its image and
+        eps together: then one value an image.
+        """
+        largest: float | Tensor = max(abs(self.low), abs(self.high))
+        if largest > WIDE:
+            largest = (origins.flatten(1).abs().amax(1) + self.reach).clamp(max=largest)
         pixels = origins[0].numel() if self.norm == "l2" else 1
-        return unit * math.sqrt(pixels)
+        return torch.finfo(origins.dtype).eps * largest * math.sqrt(pixels)
 
 
+WIDE = 1.0
+"""In a box that reaches further, the images themselves tell how much is lost to rounding."""
 WIDEST = 2.0**16
 """Widths of the box: no l2 distance within it is larger for up to 2^32 pixels."""
 _TINY = 1e-38

@@ -3,10 +3,13 @@
 import sys
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 PLAIN = {str: "text", bool: "true or false", int: "a whole number", float: "a finite number"}
+
+EDGES = ("-inf", "inf")
+"""How an infinite `types.Edge` is written: JSON has no infinity."""
 
 
 def from_json(kind: type[T], value: Any, name: str = "value") -> T:
@@ -30,6 +33,8 @@ def _read(kind: Any, value: Any, name: str) -> Any:
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return _read_union(parts, value, name)
+    if origin is Annotated:
+        return float(value) if value in EDGES else _read(parts[0], value, name)
     if origin is Literal:
         _demand(value in parts, name, f"one of {', '.join(map(str, parts))}", value)
         return value
@@ -72,7 +77,7 @@ def _read_dataclass(kind: Any, value: Any, name: str) -> Any:
     known = {one.name: one for one in fields(kind)}
     strange = ", ".join(map(str, value.keys() - known.keys()))
     _demand(not strange, name, f"an object of {', '.join(known)}", f"also {strange}")
-    hints, prefix = get_type_hints(kind), f"{name}." if name else ""
+    hints, prefix = get_type_hints(kind, include_extras=True), f"{name}." if name else ""
     for key, one in known.items():
         needed = one.default is MISSING and one.default_factory is MISSING
         _demand(key in value or not needed, prefix + key, "there", "nothing")

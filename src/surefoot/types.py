@@ -13,6 +13,7 @@ Shared arguments:
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -32,8 +33,32 @@ Flags = Bool[Tensor, "B"]
 Pairwise = Float64[Tensor, "O O"]
 Points = Float[Tensor, "N D"]
 
+ValueRange = tuple[float | int, float | int] | None
+"""Lowest and highest legal value of an input; None: no box, any finite value is legal."""
+
 RANGE_TOLERANCE = 1e-6
 """Data may leave the box by this much (round-off of an earlier normalisation); `Data` clamps it."""
+
+
+Edge = Annotated[float, "may be infinite"]
+"""A wall of the box of legal values; infinite: there is none."""
+
+
+def box_of(value_range: ValueRange) -> tuple[float, float]:
+    """Return the lowest and the highest legal value; infinite where there is no box.
+
+    Raises:
+        ValueError: not two numbers, the lower one first.
+    """
+    if value_range is None:
+        return (-math.inf, math.inf)
+    low, high = value_range
+    if not low < high:
+        raise ValueError(
+            f"`value_range` must be (low, high) with low < high, or None for no box; found"
+            f" {value_range}"
+        )
+    return (float(low), float(high))
 
 
 def rejects(model: Model) -> bool:
@@ -55,8 +80,9 @@ def checked_images(images: Tensor, low: float = 0.0, high: float = 1.0) -> Image
             f" {images.dtype}. Convert uint8 with images / 255; one image needs images[None]."
         )
     smallest, largest = (value.item() for value in torch.aminmax(images))
-    if not (smallest >= low and largest <= high):
-        if not (math.isfinite(smallest) and math.isfinite(largest)):
+    finite = math.isfinite(smallest) and math.isfinite(largest)
+    if not (finite and smallest >= low and largest <= high):
+        if not finite:
             raise ValueError(
                 f"`images` must lie in [{low:g}, {high:g}]; found a NaN or an infinity. Find"
                 " its rows with ~images.flatten(1).isfinite().all(1) and drop them, or correct how"
@@ -68,7 +94,9 @@ def checked_images(images: Tensor, low: float = 0.0, high: float = 1.0) -> Image
             f"That is round-off: images.clamp({low:g}, {high:g}) moves it into the box."
             if near
             else "This looks like normalised or raw input: put the normalisation inside the model"
-            " (surefoot.models.Normalize), so that radii stay in pixel units."
+            " (surefoot.models.Normalize), so that radii stay in pixel units. For features that"
+            " have another range, or none, give it: value_range of the data or the certificate,"
+            " low and high of Threat (-math.inf and math.inf: no box)."
         )
         raise ValueError(
             f"`images` must lie in [{low:g}, {high:g}]; found {smallest:{digits}} to"

@@ -178,7 +178,7 @@ class Stripes(torch.nn.Module):
 def test_over_a_grid_of_radii_a_row_is_broken_falsely_with_alpha_at_most():
     """Each radius at level alpha would break up to ten times as many rows (37 of 300 at .05)."""
     images = torch.rand(300, 3, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
-    data = Data("stripes", images, torch.zeros(300, dtype=torch.long), ("a", "b"))
+    data = Data(images, torch.zeros(300, dtype=torch.long), classes=("a", "b"), name="stripes")
     search = VoteSearch(steps=1, draws=2, n_choose=60, n_confirm=200, alpha=0.05)
     smoothed = Smoothed(Vote(Stripes(), 0.25), n_certify=100, search=search)
     record = bracket(

@@ -146,7 +146,9 @@ def test_attack_and_certificate_close_in_on_linear_votes(points, rule):
     """The whole bracket, both ends from samples: it contains the truth and is narrow."""
     images, z = points
     few = ((z > 0.8 * SIGMA) & (z < 2 * SIGMA)).nonzero().flatten()[:8]
-    data = Data("linear", images[few], torch.ones(8, dtype=torch.long), ("low", "high"))
+    data = Data(
+        images[few], torch.ones(8, dtype=torch.long), classes=("low", "high"), name="linear"
+    )
     search = VoteSearch(steps=4, n_choose=200, n_confirm=20_000)
     model = Sides() if rule == "argmax" else Band()
     classifier = Smoothed(

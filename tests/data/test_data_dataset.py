@@ -1,5 +1,5 @@
 import re
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_batch_divides_by_the_levels():
 def test_the_highest_level_is_exactly_one():
     for levels in (1, 16, 255):
         images = torch.full((2, 1, 2, 2), levels, dtype=torch.uint8)
-        data = Data("white", images, torch.tensor([0, 1]), ("a", "b"), levels=levels)
+        data = Data(images, torch.tensor([0, 1]), classes=("a", "b"), levels=levels, name="white")
         assert bool((data.batch(slice(None))[0] == 1).all())
 
 
@@ -57,7 +57,7 @@ def test_take_of_a_mask_and_first():
 
 def test_split_is_a_seeded_partition():
     points = torch.arange(100).float()[:, None] / 100
-    data = Data("line", points, torch.arange(100) % 2, ("even", "odd"))
+    data = Data(points, torch.arange(100) % 2, classes=("even", "odd"), name="line")
     first, rest = data.split(30, seed=7)
     assert (len(first), len(rest)) == (30, 70)
     rows = torch.cat([first.images, rest.images])[:, 0]
@@ -184,3 +184,52 @@ def test_faulty_counts_raise():
         make().split(4, seed=0)
     with pytest.raises(ValueError, match="at least one image"):
         make().take(slice(0, 0))
+
+
+def test_arrays_of_numpy():
+    """Few arguments: images and labels; planes may be last, floats double."""
+    x = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    data = Data(x, [0, 1, 2, 1])
+    np.testing.assert_array_equal(data.images.numpy(), x.transpose(0, 3, 1, 2))
+    assert (data.labels.tolist(), data.classes, data.name) == (
+        [0, 1, 2, 1],
+        ("0", "1", "2"),
+        "data",
+    )
+    assert Data(x / 255, LABELS).images.dtype == torch.float32
+    votes = Data(x, LABELS, probabilities=PROBABILITIES.double().numpy())
+    assert votes.probabilities.dtype == torch.float32
+    assert repr(data) == "Data(data: 4 images 3x5x6, 3 classes)"
+
+
+def test_labels_are_optional():
+    data = Data(IMAGES)
+    assert (data.labels, data.classes, len(data.take(slice(2)))) == (None, (), 2)
+    assert Data(IMAGES, classes=CLASSES).classes == CLASSES
+    assert data.inputs(slice(1)).shape == (1, 3, 2, 2)
+    assert data.fingerprint() != make().fingerprint()
+    with pytest.raises(ValueError, match=r"no labels, and this needs them.*replace\(data, labels"):
+        data.batch(slice(1))
+    assert replace(data, labels=LABELS, classes=None).batch(slice(2))[1].tolist() == [0, 1]
+
+
+def test_any_value_range():
+    points = torch.tensor([[-3.0], [250.0], [1e9], [0.0]])
+    data = make(images=points, value_range=None)
+    assert data.inputs(slice(None)).equal(points)
+    assert data.box == (-INF, INF)
+    assert make(images=points / 1e9, value_range=(-1, 1)).box == (-1, 1)
+    with pytest.raises(ValueError, match=r"finite and lie in \[-10, 10\].*max 1e\+09.*None for no"):
+        make(images=points, value_range=(-10, 10))
+    for bad in (NAN, INF, -INF):
+        with pytest.raises(ValueError, match="finite"):
+            make(images=with_value(bad), value_range=None)
+    with pytest.raises(ValueError, match=r"uint8 `images` mean \[0, 1\]"):
+        make(value_range=(0, 255))
+    with pytest.raises(ValueError, match=r"low < high, or None"):
+        make(images=points, value_range=(1, 1))
+
+
+def test_what_is_no_array_is_named():
+    with pytest.raises(ValueError, match=r"tensor or a numpy array; found list.*surefoot\.load"):
+        Data([[0.5]])

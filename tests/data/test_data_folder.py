@@ -261,3 +261,65 @@ def test_the_advice_for_a_mode_works(mode, tmp_path):
 def test_empty_folder_raises(tmp_path):
     with pytest.raises(ValueError, match=r"at least two sub-folders.*found \[\]"):
         load(str(tmp_path))
+
+
+def test_splits_of_any_name(tmp_path):
+    for name in ("audit/a", "audit/b", "calibration/a", "calibration/b", "calibration/c"):
+        write(tmp_path / name / "0.png", pixels(4, 5))
+    assert load(tmp_path, "audit").labels.tolist() == [0, 1]
+    assert load(tmp_path, "calibration").classes == load(tmp_path, "audit").classes == tuple("abc")
+
+
+def test_splits_that_hold_the_same_classes_are_not_taken_for_classes(tmp_path):
+    for name in ("audit/a", "audit/b", "more/a", "more/b"):
+        write(tmp_path / name / "0.png", pixels(4, 5))
+    with pytest.raises(ValueError, match=r"splits \['audit', 'more'\].*\(--split audit\)") as found:
+        load(tmp_path)
+    assert f"move them into a folder {tmp_path.name}/test" in str(found.value)
+    (tmp_path / "test").mkdir()
+    for name in ("audit", "more"):
+        (tmp_path / name).rename(tmp_path / "test" / name)
+    assert load(tmp_path).classes == ("audit", "more")
+
+
+def test_another_split_beside_train_and_test(tmp_path):
+    for name in ("train/a", "train/b", "test/a", "extra/a", "extra/b"):
+        write(tmp_path / name / "0.png", pixels(4, 5))
+    assert load(tmp_path, "extra").labels.tolist() == [0, 1]
+
+
+def test_images_without_sub_folders_have_no_labels(tmp_path):
+    written = write(tmp_path / "one.png", pixels(4, 5))
+    write(tmp_path / "two.png", pixels(4, 5))
+    data = load(tmp_path)
+    assert (len(data), data.labels, data.classes) == (2, None, ())
+    np.testing.assert_array_equal(data.images[0, 0].numpy(), written)
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3)])
+def test_mixed_sizes_are_resized(shape, tmp_path):
+    write(tmp_path / "p/a/0.png", pixels(*shape))
+    kept = write(tmp_path / "p/b/0.png", pixels(4, 6, *shape[2:]))
+    with pytest.raises(ValueError, match=r"--input-size HEIGHT WIDTH"):
+        load(tmp_path / "p")
+    data = load(tmp_path / "p", input_size=(4, 6))
+    assert data.name == "p (resized to 4x6)"
+    assert data.images.shape[2:] == (4, 6)
+    planes = kept.transpose(2, 0, 1) if kept.ndim == 3 else kept[None]
+    np.testing.assert_array_equal(data.images[1].numpy(), planes)
+    flat = np.full((30, 20), 90, dtype=np.uint8)
+    write(tmp_path / "p/a/0.png", flat if len(shape) == 2 else np.dstack([flat] * 3))
+    assert load(tmp_path / "p", input_size=(4, 6)).images[0].unique().tolist() == [90]
+
+
+def test_a_size_that_changes_nothing_is_not_told(tmp_path):
+    two_classes(tmp_path / "p", 4, 5)
+    assert load(tmp_path / "p", input_size=(4, 5)).name == "p"
+
+
+def test_options_that_do_nothing_raise(tmp_path):
+    two_classes(tmp_path / "p", 4, 5)
+    with pytest.raises(ValueError, match=r"holds images.*a value range has no effect"):
+        load(tmp_path / "p", value_range=None)
+    with pytest.raises(ValueError, match="an input size has no effect"):
+        load("digits", input_size=(4, 4))

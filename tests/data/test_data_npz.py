@@ -122,7 +122,7 @@ def with_value(value: float) -> np.ndarray:
 
 
 ARRAYS = {
-    "no y": ({"x": GREY}, r"must hold the arrays \['x', 'y'\].*without \['y'\]"),
+    "no y": ({"x": GREY, "labels": Y}, r"must hold the arrays \['x', 'y'\].*without \['y'\]"),
     "no x": ({"images": GREY, "y": Y}, r"found \['images', 'y'\], without \['x'\]"),
     "bomb": ({"x": GREY, "y": np.array([Bomb()] * 6)}, "plain arrays.*never unpickled"),
     "object x": ({"x": np.array([None, "x"]), "y": Y[:2]}, "never unpickled"),
@@ -219,3 +219,19 @@ def test_missing_file_is_named(tmp_path):
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(FileNotFoundError, match=r"there is no file .*folder\.npz"):
         load(str(tmp_path / "folder.npz"))
+
+
+def test_labels_are_optional(tmp_path):
+    data = load(save(tmp_path, x=GREY))
+    assert (len(data), data.labels, data.classes) == (6, None, ())
+
+
+def test_value_range(tmp_path):
+    features = RANDOM.normal(size=(6, 3)) * 50
+    path = save(tmp_path, x=features, y=Y, value_range=[-np.inf, np.inf])
+    assert load(path).box == (-np.inf, np.inf)
+    np.testing.assert_array_equal(load(path).images.numpy(), features.astype(np.float32))
+    assert load(path, value_range=(-1000, 1000)).box == (-1000, 1000)
+    for wrong in ([1], [3, 2], ["a", "b"]):
+        with pytest.raises(ValueError, match=r"set\.npz: `value_range` must"):
+            load(save(tmp_path, x=features, y=Y, value_range=wrong))

@@ -9,7 +9,7 @@ from surefoot.data.shuffled import shuffled
 def test_pixels_move_alike_and_planes_together():
     places = torch.arange(6, dtype=torch.uint8).view(1, 1, 2, 3)
     images = torch.cat([places + 10 * plane for plane in range(3)], 1).repeat(4, 1, 1, 1)
-    data = Data("count", images, torch.tensor([0, 1, 1, 0]), ("ant", "bee"))
+    data = Data(images, torch.tensor([0, 1, 1, 0]), classes=("ant", "bee"), name="count")
     found = shuffled(data, seed=1)
     flat = found.images.flatten(2)
     assert found.name == "shuffled-count"

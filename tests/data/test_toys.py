@@ -185,7 +185,7 @@ def pictures(count, planes, size, classes, seed, levels=255):
     images = torch.randint(levels + 1, (count, planes, size, size), generator=stream)
     labels = torch.arange(count) % classes
     names = tuple(f"{seed}{number}" for number in range(classes))
-    return Data(f"set{seed}", images.to(torch.uint8), labels, names, levels=levels)
+    return Data(images.to(torch.uint8), labels, classes=names, levels=levels, name=f"set{seed}")
 
 
 def test_joined_images_are_pairs_of_the_named_classes():

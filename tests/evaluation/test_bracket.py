@@ -311,7 +311,7 @@ class EvenVote(nn.Module):
 def test_a_vote_that_rejects_is_not_certified_as_accepted():
     images = 0.5 + torch.zeros(30, 1, 2, 2)
     images[:, 0, 1, 1] = torch.linspace(0.1, 0.9, 30)  # thirty streams
-    data = Data("even", images, torch.zeros(30, dtype=torch.long), ("a", "b"))
+    data = Data(images, torch.zeros(30, dtype=torch.long), classes=("a", "b"), name="even")
     record = bracket(
         Smoothed(Vote(EvenVote(), 0.25), n_certify=2000, search=QUICK),
         data,
@@ -555,7 +555,7 @@ def test_one_example_and_toy_points(smooth_net):
 
 
 def test_two_classes_one_alternative():
-    data = Data("two", torch.tensor([[0.2], [0.8]]), torch.tensor([0, 1]), ("a", "b"))
+    data = Data(torch.tensor([[0.2], [0.8]]), torch.tensor([0, 1]), classes=("a", "b"), name="two")
     model = Linear(torch.tensor([[-1.0], [1.0]]), torch.tensor([0.5, -0.5]))
     record = bracket(
         Plain(model), data, guarantee=Local(), threat=Threat("linf", 0.4), radii=(0.2,)
@@ -598,7 +598,7 @@ def test_a_set_with_uncertain_does_not_say_that_a_label_surely_wins(guarantee, r
 def test_a_vote_under_whole_number_noise_is_attacked_up_to_grey(rule, smooth_net):
     """Grey, 127.5 steps, lies off the grid, where nothing is certified but much is attacked."""
     data = load("digits").first(6)
-    data = Data("8 bits", data.images * 15, data.labels, data.classes)
+    data = Data(data.images * 15, data.labels, classes=data.classes, name="8 bits")
     vote = Vote(Selective(smooth_net, "entropy", 0.8), 0.2, data.levels, rule)
     classifier = Smoothed(vote, n_certify=500, search=QUICK)
     record = bracket(classifier, data, guarantee=Local(), threat=Threat("l2", 0.5))

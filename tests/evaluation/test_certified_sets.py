@@ -175,7 +175,7 @@ def small_data(count=60):
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(count, 6, generator=generator)
     labels = torch.randint(4, (count,), generator=generator)
-    return Data("noise", images, labels, ("a", "b", "c", "d"))
+    return Data(images, labels, classes=("a", "b", "c", "d"), name="noise")
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])

@@ -100,7 +100,7 @@ def test_on_a_line_the_bounds_of_vote_shares_are_tight():
     # p(first label) = Phi((x - .5) / sigma): the worst point in the ball is its end.
     sigma, radius = 0.5, 0.2
     points = torch.tensor([[0.9], [0.8], [0.3], [0.75]])
-    inside = Data("inside", points, torch.zeros(4, dtype=torch.int64), ("ant", "bee"))
+    inside = Data(points, torch.zeros(4, dtype=torch.int64), classes=("ant", "bee"), name="inside")
     asked = Asked(radii=(radius,), n_certify=20_000, steps=5, draws=4)
     found = detect(Vote(LINE, sigma), inside, replace(inside, name="outside"), asked=asked)
     rows = found.rows.set_index(["inside", "index"]).sort_index()

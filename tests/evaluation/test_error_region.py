@@ -51,7 +51,7 @@ def line(count, disputed):
     votes[disputed] = 0.5
     images = torch.linspace(0, 1, count).unsqueeze(1)
     labels = torch.zeros(count, dtype=torch.int64)
-    return Data("line", images, labels, ("a", "b"), probabilities=votes)
+    return Data(images, labels, classes=("a", "b"), probabilities=votes, name="line")
 
 
 def test_random_balls_are_what_brute_force_finds(generator):
@@ -93,7 +93,9 @@ def test_no_errors_no_region_and_wrong_lengths_are_refused():
     with pytest.raises(ValueError, match="the same rows"):
         error_region(make([False] * 19), data)
     with pytest.raises(ValueError, match="no votes"):
-        error_region(make([False] * 2), Data("x", data.images[:2], data.labels[:2], ("a", "b")))
+        error_region(
+            make([False] * 2), Data(data.images[:2], data.labels[:2], classes=("a", "b"), name="x")
+        )
     with pytest.raises(ValueError, match="sizes"):
         random_balls(torch.zeros(4, 2), torch.zeros(4), [5])
     assert wrong(make([True, False])).tolist() == [False, True]

@@ -39,7 +39,9 @@ def flat_data(count, seed=0):
     level = BORDER - 0.2 + 0.4 * torch.rand(count, 1, generator=draw)
     jitter = 0.02 * torch.rand(count, PIXELS, generator=draw)
     jitter = jitter - jitter.mean(1, keepdim=True)
-    return Data("flat", level + jitter, (level[:, 0] > BORDER).long(), ("dark", "bright"))
+    return Data(
+        level + jitter, (level[:, 0] > BORDER).long(), classes=("dark", "bright"), name="flat"
+    )
 
 
 def brightness():
@@ -153,7 +155,7 @@ class Island(nn.Module):
 
 def bright_data(count):
     images = 0.8 + 0.1 * torch.rand(count, PIXELS, generator=torch.Generator().manual_seed(1))
-    return Data("bright", images, torch.zeros(count, dtype=torch.long), ("a", "b"))
+    return Data(images, torch.zeros(count, dtype=torch.long), classes=("a", "b"), name="bright")
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -204,7 +206,7 @@ class Moat(nn.Module):
 
 def test_an_attack_that_is_not_monotone_in_eps_is_reported():
     images = 0.5 + 0.002 * torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
-    data = Data("centre", images, torch.zeros(40, dtype=torch.long), ("a", "b"))
+    data = Data(images, torch.zeros(40, dtype=torch.long), classes=("a", "b"), name="centre")
     record = evaluate(Plain(Moat(), steps=20), data, radii=[0.06], eps=0.45)
     assert metrics.attacked_accuracy(record, 0.06).value == 0
     assert any_says("of 32 examples broken at a smaller", record.header.warnings)
@@ -341,7 +343,9 @@ def test_round_off_beyond_the_box_is_named_and_data_clamp_it():
     data = flat_data(60)
     above = data.images.clone()
     above[0, 0] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
-    evaluate(Plain(brightness(), steps=2), Data("edge", above, data.labels, data.classes))
+    evaluate(
+        Plain(brightness(), steps=2), Data(above, data.labels, classes=data.classes, name="edge")
+    )
 
 
 @pytest.mark.parametrize("row", [0, 50])
@@ -349,7 +353,7 @@ def test_images_outside_the_box_of_the_threat_are_refused_wherever_they_stand(ro
     data = flat_data(60)
     images = data.images.clone()
     images[row, 0] = 0.95
-    data = Data("outside", images, data.labels, data.classes)
+    data = Data(images, data.labels, classes=data.classes, name="outside")
     with pytest.raises(ValueError, match=r"must lie in \[0, 0.9\]; found .* to 0.95"):
         bracket(
             Plain(brightness(), steps=2),
@@ -364,7 +368,7 @@ def test_radii_lost_to_rounding_are_named_and_double_precision_keeps_them():
     torch.manual_seed(0)
     net = build("lipschitz-mlp", inputs=400, hidden=(400, 400, 400), scale=4.0)
     images = torch.rand(20, 1, 20, 20, generator=torch.Generator().manual_seed(1))
-    data = Data("grey", images, torch.arange(20) % 10, tuple("abcdefghij"))
+    data = Data(images, torch.arange(20) % 10, classes=tuple("abcdefghij"), name="grey")
     found = {}
     for name, model in (("float32", net), ("float64", Double(copy.deepcopy(net)))):
         record = bracket(
@@ -383,7 +387,7 @@ def test_radii_lost_to_rounding_are_named_and_double_precision_keeps_them():
 def test_nothing_lies_above_the_proven_ceiling():
     """Two labels on each of ten equal points: at most half can be right and robust."""
     images = torch.rand(10, 4).repeat(2, 1)
-    data = Data("twins", images, torch.arange(20) // 10, ("a", "b"))
+    data = Data(images, torch.arange(20) // 10, classes=("a", "b"), name="twins")
     record = evaluate(Plain(Linear(torch.ones(2, 4))), data, norm="l2", attack=False)
     part = record.header.ceiling[-1]
     assert part.value == pytest.approx(0.5)
@@ -400,7 +404,7 @@ def test_nothing_lies_above_the_proven_ceiling():
 
 def test_sets_have_no_ceiling_and_rejection_has_a_higher_one():
     images = torch.tensor([[0.0], [0.3]])
-    data = Data("pair", images, torch.tensor([0, 1]), ("a", "b"))
+    data = Data(images, torch.tensor([0, 1]), classes=("a", "b"), name="pair")
     threat = Threat("l2", 0.2)
     assert data_limits.ceilings(data, TopK(1), threat, [0.2]) == ()
     (close,) = data_limits.ceilings(data, Local(), threat, [0.2])
@@ -414,7 +418,7 @@ def test_a_radius_that_one_bound_reaches_is_not_called_out_of_reach():
     with torch.no_grad():
         net[1].weight.zero_()
         net[1].bias.copy_(torch.tensor([1.0, 0.0]))  # every copy votes for 0
-    data = Data("one", torch.tensor([[0.5]]), torch.tensor([0]), ("a", "b"))
+    data = Data(torch.tensor([[0.5]]), torch.tensor([0]), classes=("a", "b"), name="one")
     radius = 2.44  # sigma 1, 1000 copies, alpha .001: 2.429 with two bounds, 2.463 with one
     most = {"n_certify": 1000, "search": QUICK}
     selective = Selective(net, "entropy", 1.0)

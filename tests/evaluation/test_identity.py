@@ -26,7 +26,7 @@ def some(count: int = 120) -> Data:
     labels = torch.arange(3).repeat_interleave(count // 3)
     images = torch.rand(count, 6, generator=torch.Generator().manual_seed(0)) * 0.4
     images[torch.arange(count), labels] += 0.6
-    return Data("sorted", images, labels, ("a", "b", "c"))
+    return Data(images, labels, classes=("a", "b", "c"), name="sorted")
 
 
 class Capped(nn.Module):
@@ -146,8 +146,8 @@ def test_outcomes_that_are_missing_or_damaged_start_anew(tmp_path, monkeypatch):
 def test_a_temperature_is_part_of_a_detector(tmp_path):
     stream = torch.Generator().manual_seed(0)
     none = torch.zeros(20, dtype=torch.long)
-    ours = Data("in", torch.rand(20, 6, generator=stream), none, ("a", "b", "c"))
-    other = Data("out", torch.rand(20, 6, generator=stream), none, ("a", "b", "c"))
+    ours = Data(torch.rand(20, 6, generator=stream), none, classes=("a", "b", "c"), name="in")
+    other = Data(torch.rand(20, 6, generator=stream), none, classes=("a", "b", "c"), name="out")
     asked = Asked(radii=(0.1,), n_certify=100, steps=2, draws=4)
 
     def mean(temperature, folder):
@@ -169,7 +169,9 @@ def test_a_temperature_is_part_of_a_detector(tmp_path):
 
 def test_rows_that_repeat_an_image_are_listed_and_not_counted_twice():
     data = some(30)
-    twice = Data("twice", data.images.repeat(3, 1), data.labels.repeat(3), data.classes)
+    twice = Data(
+        data.images.repeat(3, 1), data.labels.repeat(3), classes=data.classes, name="twice"
+    )
     assert repeats(data) == []
     assert repeats(twice) == list(range(30, 90))
     vote = Vote(Capped().eval(), 0.1)
@@ -195,7 +197,7 @@ class Quantised(nn.Module):
 
 def test_attributes_that_no_clean_row_shows_are_part_of_the_model(tmp_path):
     data = some()
-    data = Data("grid", (data.images * 4).round() / 4, data.labels, data.classes)
+    data = Data((data.images * 4).round() / 4, data.labels, classes=data.classes, name="grid")
     how = HOW | {"threat": Threat("l2", 0.2)}
 
     def attacked(levels, folder):

@@ -41,7 +41,7 @@ SEARCH = VoteSearch(steps=3, draws=4, n_choose=50, n_confirm=200)
 def test_ten_lines_are_attacked_certified_recorded_and_drawn(classifier, tmp_path):
     stream = torch.Generator().manual_seed(0)
     images = torch.rand(30, 3, generator=stream) * 0.6 + 0.2
-    data = Data("points", images, images.argmax(1), ("a", "b", "c"))
+    data = Data(images, images.argmax(1), classes=("a", "b", "c"), name="points")
     record = bracket(
         classifier, data, guarantee=NeverWorst(), threat=Threat("l2", 0.1), folder=tmp_path
     )

@@ -111,7 +111,7 @@ def test_a_masked_class_never_wins_and_costs_nothing():
     model, pixels = Through(masked), images(40)
     assert (outcomes_of(model, pixels)[:, 3:] == LOWEST).all()
     labels = mlp()(pixels).argmax(1)
-    data = Data("some", pixels, labels, tuple("abcde"))
+    data = Data(pixels, labels, classes=tuple("abcde"), name="some")
     how = {"guarantee": Local(), "threat": Threat("linf", 0.01), "limits": False}
     record = bracket(Plain(model, steps=3), data, **how)
     assert record.rows["clean"].all()
@@ -124,7 +124,7 @@ def test_rows_that_are_not_finite_are_counted_and_told():
         return torch.where(torch.arange(len(logits))[:, None] % 4 == 0, torch.nan, logits)
 
     pixels = images(40)
-    data = Data("some", pixels, mlp()(pixels).argmax(1), tuple("abc"))
+    data = Data(pixels, mlp()(pixels).argmax(1), classes=tuple("abc"), name="some")
     how = {"guarantee": Local(), "threat": Threat("linf", 0.01), "limits": False}
     record = bracket(Plain(Through(broken), steps=3), data, **how)
     assert any("25.0% of the rows (10)" in text for text in record.header.warnings)
@@ -132,7 +132,7 @@ def test_rows_that_are_not_finite_are_counted_and_told():
 
 def test_more_outcomes_than_classes_are_told():
     pixels = images(40)
-    data = Data("some", pixels, torch.arange(40) % 2, ("a", "b"))
+    data = Data(pixels, torch.arange(40) % 2, classes=("a", "b"), name="some")
     how = {"guarantee": Local(), "threat": Threat("linf", 0.01), "limits": False}
     record = bracket(Plain(mlp(), steps=3), data, **how)
     assert any("3 outcomes, the data 2 classes" in text for text in record.header.warnings)
@@ -173,7 +173,7 @@ def test_a_model_that_writes_into_its_input_does_not_touch_the_images():
     apgd(model, pixels, labels, threat=threat, steps=3)
     smoothing.certify(model, pixels, guarantee=Local(), sigma=0.2, n_certify=50)
     assert torch.equal(pixels, before)
-    data = Data("some", pixels, labels, tuple("abc"))
+    data = Data(pixels, labels, classes=tuple("abc"), name="some")
     record = bracket(Plain(model, steps=3), data, guarantee=Local(), threat=threat, limits=False)
     assert any("writes into its input" in text for text in record.header.warnings)
     assert torch.equal(data.images, before)
@@ -357,7 +357,7 @@ def test_outcomes_that_depend_on_the_batch_have_no_certificate(kind):
     assert "other images of the batch" in behaviour(model, images()).problem
     with pytest.raises(ValueError, match="other images of the batch"):
         smoothing.certify(model, images(), guarantee=Local(), sigma=0.2, n_certify=50)
-    data = Data("some", images(40), torch.zeros(40, dtype=torch.long), tuple("abc"))
+    data = Data(images(40), torch.zeros(40, dtype=torch.long), classes=tuple("abc"), name="some")
     how = {"guarantee": Local(), "threat": Threat("linf", 0.1), "limits": False}
     record = bracket(Plain(model, steps=2), data, **how)
     assert any("other images of the batch" in text for text in record.header.warnings)
@@ -366,7 +366,7 @@ def test_outcomes_that_depend_on_the_batch_have_no_certificate(kind):
 def test_a_model_that_fails_alone_is_named_before_any_work():
     layer = nn.BatchNorm1d(9, track_running_stats=False)
     model = nn.Sequential(nn.Flatten(), layer, nn.Linear(9, 3))
-    data = Data("some", images(40), torch.zeros(40, dtype=torch.long), tuple("abc"))
+    data = Data(images(40), torch.zeros(40, dtype=torch.long), classes=tuple("abc"), name="some")
     with pytest.raises(ValueError, match="8 images together, but not one alone"):
         bracket(Plain(model), data, guarantee=Local(), threat=Threat("linf", 0.1))
 

@@ -148,9 +148,9 @@ def test_classes_in_another_order_are_an_error(folder):
     config["id2label"] = {str(index): name for index, name in enumerate(names)}
     (folder / "config.json").write_text(json.dumps(config))
     images, labels = torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
-    check_classes(folder, Data("mine", images, labels, tuple(names)))
+    check_classes(folder, Data(images, labels, classes=tuple(names), name="mine"))
     with pytest.raises(ValueError, match="class 'dog' is number 0 in mine, and number 1"):
-        check_classes(folder, Data("mine", images, labels, ("dog", "cat")))
+        check_classes(folder, Data(images, labels, classes=("dog", "cat"), name="mine"))
 
 
 def test_a_backbone_without_a_head_is_named(tmp_path):

@@ -19,7 +19,7 @@ from surefoot.report.style import to_svg
 
 def make_panel(method="udp", norm="l2", margins=(0.05, 0.1, 0.2), changes=True):
     images = torch.tensor([[0.4, 0.5], [0.5, 0.6], [0.7, 0.4]])
-    data = Data("toy", images, torch.tensor([0, 1, 1]), ("lower", "upper"))
+    data = Data(images, torch.tensor([0, 1, 1]), classes=("lower", "upper"), name="toy")
     values = torch.tensor(margins, dtype=torch.float64)
     line = torch.linspace(-1, 1, 30)
     row = ToyResult("toy", method, 0.3, 4, (values > 0).double().mean().item(), 0.5, 0.9, 0.1)
@@ -116,7 +116,7 @@ def test_gallery_keeps_the_box_and_the_steps():
     torch.manual_seed(0)
     net = build("mlp", inputs=12, classes=3)
     images = (torch.arange(48) % 250).to(torch.uint8).view(4, 3, 2, 2)
-    data = Data("tiny", images, torch.tensor([0, 1, 2, 0]), ("a", "b", "c"))
+    data = Data(images, torch.tensor([0, 1, 2, 0]), classes=("a", "b", "c"), name="tiny")
     found = gallery(net, data, steps=5, step_size=0.02)
     assert list(found.images) == list(found.probabilities) == ["image", "pgd", "udp"]
     clean = data.batch(slice(None))[0]
@@ -144,7 +144,7 @@ def test_gallery_keeps_the_box_and_the_steps():
 def test_gallery_is_drawn_with_the_likeliest_classes(planes, generator):
     fractions = torch.tensor([[0.1, 0.6, 0.25, 0.05], [0.7, 0.1, 0.15, 0.05]])
     images = torch.rand(2, planes, 4, 4, generator=generator)
-    data = Data("tiny", images, torch.tensor([1, 2]), ("a", "b", "c", "d"))
+    data = Data(images, torch.tensor([1, 2]), classes=("a", "b", "c", "d"), name="tiny")
     moved = (images + 0.1).clamp(0, 1)
     found = Gallery(
         data,

@@ -14,7 +14,7 @@ def vectors(count, seed, noise):
     stream = torch.Generator().manual_seed(seed)
     signs = 2 * torch.randint(2, (count, 2), generator=stream) - 1
     points = 0.5 + 0.3 * signs + noise * (torch.rand(count, 2, generator=stream) - 0.5)
-    return Data("xor", points, (signs.prod(1) > 0).long(), ("unlike", "alike"))
+    return Data(points, (signs.prod(1) > 0).long(), classes=("unlike", "alike"), name="xor")
 
 
 class Product(nn.Module):
@@ -52,7 +52,13 @@ def test_features_of_a_net_serve_another_task():
     net = build("mlp", inputs=64)
     train, test = load("digits", "train").first(600), load("digits")
     halves = [
-        Data("halves", part.images, (part.labels >= 5).long(), ("low", "high"), levels=16)
+        Data(
+            part.images,
+            (part.labels >= 5).long(),
+            classes=("low", "high"),
+            levels=16,
+            name="halves",
+        )
         for part in (train, test)
     ]
     found = transfer_probe(net, *halves, layer="2")

@@ -102,7 +102,7 @@ def strip():
 
 def make_region(guarantee, eps=0.2):
     points = torch.tensor([[0.1, 0.5], [0.45, 0.5], [0.9, 0.5]])
-    data = Data("strip", points, torch.tensor([1, 1, 0]), ("a", "b", "c"))
+    data = Data(points, torch.tensor([1, 1, 0]), classes=("a", "b", "c"), name="strip")
     return region("net", strip(), data, guarantee=guarantee, eps=eps, side=101)
 
 

@@ -295,7 +295,7 @@ def fit_quickly(model, data):
 def test_attacked_accuracy_of_a_linear_model_is_the_share_of_margins_above_eps():
     model = Linear(torch.tensor([[-1.0], [1.0]]))
     images = torch.tensor([[0.02], [0.1], [0.4], [0.3], [0.0]])
-    data = Data("line", images, torch.tensor([1, 1, 1, 0, 1]), ("0", "1"))
+    data = Data(images, torch.tensor([1, 1, 1, 0, 1]), classes=("0", "1"), name="line")
     assert attacked_accuracy(model, data, Threat("linf", 0.05), 1) == 2 / 5
     assert attacked_accuracy(model, data, Threat("linf", 0.05), 8) == 2 / 5
     assert attacked_accuracy(model, data, Threat("linf", 0.2), 8) == 1 / 5

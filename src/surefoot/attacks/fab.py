@@ -94,6 +94,7 @@ def fab_search(
     Returns:
         the closest misclassified image found (the original where none), and whether it is in reach.
     """
+    threat = threat.walled(origins)
     rows = torch.arange(len(start), device=start.device)
     best, distances = origins.clone(), torch.full_like(rows, torch.inf, dtype=torch.float64)
     # What still searches is kept together; a counterexample is copied out when it is found.

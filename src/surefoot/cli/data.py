@@ -1,9 +1,11 @@
 """`surefoot data`: list, describe and fetch data sets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import tyro
+
+from surefoot.cli.options import Source
 
 
 @dataclass(frozen=True)
@@ -14,11 +16,13 @@ class Command:
         action: What to do: list, show or fetch.
         name: Name of the data set, for show and fetch.
         split: Part of the data set, for show.
+        source: How it is read, for show.
     """
 
     action: tyro.conf.Positional[Literal["list", "show", "fetch"]] = "list"
     name: tyro.conf.Positional[str] = ""
-    split: Literal["train", "test"] = "test"
+    split: str = "test"
+    source: Source = field(default_factory=Source)
 
     def run(self) -> None:
         """Do it."""
@@ -30,23 +34,30 @@ class Command:
             check_unused(self, ["name"], "on `data list`")
         if self.action != "show":
             check_unused(self, ["split"], f"on `data {self.action}`")
+            check_unused(self.source, list(vars(self.source)), f"on `data {self.action}`")
         if self.action != "list" and not self.name:
             raise ValueError(f"`surefoot data {self.action}` needs the name of a data set")
         if self.action == "list":
             print("\n".join(data.NAMES))
-            print("and any .npz (x, y), folder of images by class, or hf:owner/name")
+            print(f"and {data.FORMS}")
         elif self.action == "fetch":
             for path in data.fetch(self.name):
                 say(str(path))
         else:
-            _show(data.load(self.name, self.split))
+            _show(self.source.read(self.name, self.split))
 
 
 def _show(found) -> None:
     from surefoot.cli.show import table
 
-    counts = found.labels.bincount(minlength=len(found.classes)).tolist()
     shape = "x".join(str(size) for size in found.images.shape[1:])
     title = f"{found.name}: {len(found)} images {shape}, hash {found.fingerprint()}"
+    low, high = found.box
+    if (low, high) != (0.0, 1.0):
+        title += f", values in [{low:g}, {high:g}]"
+    if found.labels is None:
+        print(f"{title}, no labels")
+        return
+    counts = found.labels.bincount(minlength=len(found.classes)).tolist()
     named = zip(found.classes, counts, strict=True)
     table(title, ("class", "images"), [(name, str(count)) for name, count in named])

@@ -11,6 +11,7 @@ from surefoot.cli.guarantee import GuaranteeOptions
 from surefoot.cli.options import (
     Rows,
     Seed,
+    boxed,
     check_seeds,
     check_unused,
     command_line,
@@ -19,9 +20,13 @@ from surefoot.cli.say import say
 from surefoot.cli.subject import Subject
 
 CLASSIFIERS = "surefoot.evaluation.classifiers"
-ATTACK: Any = declared(CLASSIFIERS, "Plain", without=("model", "certificate", "seed"))()
+ATTACK: Any = declared(
+    CLASSIFIERS, "Plain", without=("model", "certificate", "seed", "value_range")
+)()
 SAMPLES: Any = declared(
-    "surefoot.certify.smoothing.sampling", "Sampling", without=("seed", "radii", "batch_size")
+    "surefoot.certify.smoothing.sampling",
+    "Sampling",
+    without=("seed", "radii", "batch_size", "value_range"),
 )(n_certify=10_000)
 NOISE: Any = declared("surefoot.uncertainty.vote", "Vote", without=("model",))(sigma=0.25)
 """The defaults of the flags that are fields of the two classifiers, and of the noise of one."""
@@ -135,6 +140,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     decided = _decided(command, data, grid)
     model = command.subject.open(data, others, command.noise.sigma if smoothed else 0.0)
     classifier = classifier_of(model, command, decided)
+    limits = limits and data.labels is not None
     searches = _without_gradients(classifier, data) if attack else ()
     for line in plan(classifier, command, searches, attack=attack, limits=limits):
         say(line)
@@ -142,7 +148,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
         classifier,
         data,
         guarantee=guarantee,
-        threat=real(command.threat),
+        threat=boxed(real(command.threat), data),
         radii=grid,
         attack=attack,
         limits=limits,
@@ -193,7 +199,7 @@ def _without_gradients(classifier, data: "Data") -> tuple[str, ...]:
     from surefoot.models.border import has_gradient
 
     with suppress(Exception):  # what a model raises on the data is told by `bracket`
-        if not has_gradient(classifier.net, data.batch(slice(0, 2))[0]):
+        if not has_gradient(classifier.net, data.inputs(slice(0, 2))):
             return ("square", "square-vote")
     return ()
 
@@ -239,7 +245,7 @@ def _decided(command: Command, data: "Data", radii: tuple[float, ...]) -> tuple[
     from surefoot.evaluation.bracket import grid_of
 
     threat = real(command.threat)
-    dimension = data.batch(slice(0, 1))[0].numel()
+    dimension = data.inputs(slice(0, 1)).numel()
     scale = replace(threat, eps=1.0).l2_radius(dimension)
     # Larger by rounding, so that a decided radius is still one after a change of the norm.
     grid = grid_of(radii, threat)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surefoot.cli.declared import declared, real
-from surefoot.cli.options import Rows, check_seeds, command_line
+from surefoot.cli.options import Rows, boxed, check_seeds, command_line
 
 GOAL: Any = declared("surefoot.limits.goal", "Goal", without=("eps", "norm"))(risk=0.05, gamma=0.0)
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class Command:
         if not 0 <= self.goal.delta < 1:
             raise ValueError(f"--delta must lie in [0, 1), a measure; found {self.goal.delta:g}")
         data, _ = self.rows.load()
-        threat: Any = real(self.threat)
-        for doubt in threat.doubts(data.batch(slice(None))[0]):
+        threat: Any = boxed(real(self.threat), data)
+        for doubt in threat.doubts(data.inputs(slice(0, 32))):
             say(f"warning: {doubt}")
         grid = grid_of(self.radii, threat)
         proven = self._prove(data, grid)
@@ -96,7 +96,7 @@ class Command:
         from surefoot.limits import concentration, uncertainty_of
 
         points, uncertainty, entries = (
-            data.batch(slice(None))[0].flatten(1),
+            data.inputs(slice(None)).flatten(1),
             uncertainty_of(data),
             [],
         )

@@ -115,12 +115,12 @@ class Net:
             inducing=self.inducing,
             bound=self.bound,
         )
-        model.place(data.batch(slice(0, 1000))[0])
+        model.place(data.inputs(slice(0, 1000)))
         return model
 
     def _config(self, data: "Data", classes: int) -> dict[str, Any]:
         """Return the arguments of `build` for one net."""
-        images, _ = data.batch(slice(0, 1))
+        images = data.inputs(slice(0, 1))
         first = real(self.preprocessing)
         for layer in first.layers():
             images = layer(images)

@@ -3,8 +3,8 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -76,31 +76,79 @@ def check_seeds(*seeds: int) -> None:
         )
 
 
+T = TypeVar("T")
+
+
+def boxed(settings: T, data: "Data") -> T:
+    """Return settings whose threats are cut with the box of the data, not with the usual [0, 1].
+
+    Args:
+        settings: a threat, or a dataclass that holds some; a box of another range is kept.
+        data: knows its value range.
+    """
+    from surefoot.threat import Threat
+
+    if isinstance(settings, Threat):
+        usual = (settings.low, settings.high) == (0.0, 1.0)
+        return replace(settings, low=data.box[0], high=data.box[1]) if usual else settings
+    if not is_dataclass(settings) or isinstance(settings, type):
+        return settings
+    parts = {one.name: getattr(settings, one.name) for one in fields(settings)}
+    changed = {name: boxed(part, data) for name, part in parts.items()}
+    other = {name: part for name, part in changed.items() if part is not parts[name]}
+    return replace(settings, **other) if other else settings
+
+
+@dataclass(frozen=True)
+class Source:
+    """How the data are read.
+
+    Args:
+        input_size: Height and width that the images of a folder or of the hub are resized to, where
+            they differ; the name of the data in the record says so.
+        value_range: Lowest and highest legal value of an .npz, .npy or CSV file; "none": no box,
+            radii are then in units of the features (usual for CSV). By default [0, 1], or what the
+            .npz says. The threat takes this box, too, unless --low and --high say another.
+    """
+
+    input_size: tuple[int, int] | None = None
+    value_range: tuple[float, float] | Literal["none"] | None = None
+
+    def read(self, data: str, split: str) -> "Data":
+        """Read one split of a data set."""
+        from surefoot.data import load
+
+        if self.value_range is None:
+            return load(data, split, input_size=self.input_size)
+        known = None if self.value_range == "none" else self.value_range
+        return load(data, split, input_size=self.input_size, value_range=known)
+
+
 @dataclass(frozen=True)
 class Rows:
     """The images that are evaluated.
 
     Args:
         data: Name of the data set (digits, moons, mnist, fashion-mnist, cifar10, cifar10h, ...), a
-            .npz file, a folder of images by class, or hf:owner/name.
-        split: Part of the data set that the images come from.
+            .npz, .npy (memory-mapped) or .csv file, a folder of images by class, or hf:owner/name.
+        split: Part of the data set that the images come from: train, test, or any sub-folder.
+        source: How they are read.
         count: Number of images, drawn by the data seed; 0 takes all.
         data_seed: Seed of that draw.
     """
 
     data: str = "digits"
-    split: Literal["train", "test"] = "test"
+    split: str = "test"
     count: int = 500
     data_seed: int = 0
+    source: Source = field(default_factory=Source)
 
     def load(self) -> "tuple[Data, Data | None]":
         """Return the images asked for, and the others of the split (None if none are left)."""
-        from surefoot.data import load
-
         check_seeds(self.data_seed)
         if self.count < 0:
             raise ValueError(f"--count must be at least 0; found {self.count}")
-        whole = load(self.data, self.split)
+        whole = self.source.read(self.data, self.split)
         if self.count == 0 or self.count >= len(whole):
             check_unused(self, ["data_seed"], f"where all {len(whole)} images are taken")
             return whole, None

@@ -185,7 +185,12 @@ class Subject:
                 f"--threshold must be finite and at least 0 for {self.reject}; found"
                 f" {self.threshold}"
             )
-        images, _ = data.batch(slice(0, 1))
+        images = data.inputs(slice(0, 1))
+        if not data.classes:
+            raise ValueError(
+                f"--reject {self.reject} needs the number of classes, and {data.name} has neither"
+                " labels nor names of classes: add an array `classes` to the .npz"
+            )
         if self.reject == "gloro":
             return gloro(model, self.threshold, tuple(images.shape[1:])).eval()
         return logit_gap(model, self.threshold, len(data.classes)).eval()

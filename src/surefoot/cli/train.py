@@ -9,7 +9,7 @@ import tyro
 from surefoot.cli.declared import declared, narrowed, real
 from surefoot.cli.guarantee import read_groups
 from surefoot.cli.net import Net
-from surefoot.cli.options import check_seeds, check_unused
+from surefoot.cli.options import Source, boxed, check_seeds, check_unused
 from surefoot.cli.say import say
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ class Command:
 
     Args:
         recipe: Where the net is trained, and which loss it minimises there.
-        data: Training data: a name, a .npz file, a folder of images by class, or hf:owner/name.
+        data: Training data: a name, a .npz, .npy or .csv file, a folder of images by class, or
+            hf:owner/name.
+        split: Part of the data set that is trained on: train, or any sub-folder.
+        source: How the data are read.
         folder: Folder that receives the model; it is made if missing.
         count: Number of images, the first of the data; 0 takes all.
         validation: Number of images held out to judge each epoch.
@@ -48,6 +51,8 @@ class Command:
     )
     recipe: AnyRecipe
     data: str = "digits"
+    split: str = "train"
+    source: Source = field(default_factory=Source)
     folder: Path = Path("runs/model")
     count: int = 0
     validation: int = 0
@@ -60,7 +65,6 @@ class Command:
         """Train, and say where the model is."""
         from accelerate import PartialState
 
-        from surefoot.data import load
         from surefoot.training import fit
 
         recipe, training = real(self.recipe), real(self.training)
@@ -74,7 +78,9 @@ class Command:
             check_unused(self, ["validation_seed"], "without --validation")
         if self.training.schedule != "multistep":
             check_unused(self.training, ["milestones"], "without --schedule multistep")
-        data, validation = load(self.data, "train"), None
+        data, validation = self.source.read(self.data, self.split), None
+        data.batch(slice(0, 1))  # raises without labels
+        recipe = boxed(recipe, data)
         if self.count:
             data = data.first(self.count)
         if self.validation:

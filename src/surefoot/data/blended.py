@@ -52,11 +52,11 @@ def blended(data: Data, *, seed: int, fraction: float = SHARE) -> Data:
     hot = one_hot(labels, len(data.classes)).float()
     both = (hot + hot[partners]) / 2
     return Data(
-        f"blended-{data.name}",
         images,
         torch.where(swapped, labels ^ 1, labels),
-        data.classes,
+        classes=data.classes,
         probabilities=torch.where(mixed.unsqueeze(1), both, hot),
+        name=f"blended-{data.name}",
     )
 
 

@@ -14,6 +14,8 @@ def load(split: str) -> Data:
     x, y = load_digits(return_X_y=True)
     images = torch.from_numpy(x).to(torch.uint8).reshape(-1, 1, 8, 8)
     labels = torch.from_numpy(y).long()
-    whole = Data("digits", images, labels, tuple(str(digit) for digit in range(10)), levels=16)
+    whole = Data(
+        images, labels, classes=tuple(str(digit) for digit in range(10)), levels=16, name="digits"
+    )
     test, train = whole.split(TEST, seed=0)
     return test if split == "test" else train

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from surefoot.data import npz
+from surefoot.data import layout, npz
 from surefoot.files import read_json
 
 Groups = tuple[tuple[int, ...], ...]
@@ -111,9 +111,9 @@ def from_superclass_file(path: Path | str, classes: Sequence[str]) -> Groups:
     path = Path(path)
     arrays = npz.read(path, ("fine", "coarse", "fine_names"))
     found = from_superclasses(
-        npz.labels_tensor(arrays["fine"]), npz.labels_tensor(arrays["coarse"])
+        layout.labels_tensor(arrays["fine"]), layout.labels_tensor(arrays["coarse"])
     )
-    names = npz.names(arrays["fine_names"])
+    names = layout.names(arrays["fine_names"])
     if max(max(group) for group in found) >= len(names):
         raise ValueError(f"{path}: `fine` names a class above the {len(names)} of `fine_names`")
     return resolve([[names[label] for label in group] for group in found], classes)

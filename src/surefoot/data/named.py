@@ -104,4 +104,4 @@ def _with_votes(name: str, data: Data, counts: np.ndarray) -> Data:
             f" {LEAST_AGREEMENT:.0%} was expected. Images and votes are not in the same order."
         )
     fractions = torch.from_numpy(counts / totals)
-    return Data(name, data.images, data.labels, data.classes, probabilities=fractions)
+    return Data(data.images, data.labels, classes=data.classes, probabilities=fractions, name=name)

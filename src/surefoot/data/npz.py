@@ -2,49 +2,72 @@
 
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from surefoot.data import layout
 from surefoot.data.dataset import Data
+from surefoot.types import ValueRange
 
-PLANES = (1, 3)
-MOST_CLASSES = 100_000
 Arrays = dict[str, np.ndarray]
+KEYS = {"x", "y", "classes", "probabilities", "value_range"}
 
 
-def load(path: Path) -> Data:
-    """Read a data set from an .npz archive with `x`, `y` and, where wanted, more.
+def load(path: Path, value_range: ValueRange | Literal["stored"] = "stored") -> Data:
+    """Read a data set from an .npz archive with `x` and, where wanted, more.
 
     Args:
         path: archive with `x` (uint8, or float in [0, 1]: (N, H, W), (N, H, W, C), (N, C, H, W) or
             (N, D), with C = 1 or 3; series (N, 1, L), and floats (N, L, D) with L != D, stay as
-            they are), `y` (N,) class indices, and the optional `classes` (names) and
-            `probabilities` (N, classes).
+            they are), and the optional `y` (N,) class indices, `classes` (names), `probabilities`
+            (N, classes) and `value_range` (two numbers; -inf, inf: no box).
+        value_range: of a float `x`, in place of the stored one.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read, or an array is not as above.
     """
-    arrays = read(path, ("x", "y"))
+    arrays = read(path, ("x",))
+    if "y" not in arrays and (strange := sorted(arrays.keys() - KEYS)):
+        raise ValueError(
+            f"{path} must hold the arrays ['x', 'y']; found {sorted(arrays)}, without ['y']. Call"
+            f" the labels `y`; or, if there are none, leave out {strange}."
+        )
     try:
-        return build(path.stem, arrays)
+        return build(path.stem, arrays, value_range)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def build(name: str, arrays: Arrays) -> Data:
+def build(
+    name: str, arrays: Arrays, value_range: ValueRange | Literal["stored"] = "stored"
+) -> Data:
     """Make a data set of the arrays of one archive."""
-    labels = labels_tensor(arrays["y"])
-    probabilities = arrays.get("probabilities")
+    y, probabilities = arrays.get("y"), arrays.get("probabilities")
+    classes = arrays.get("classes")
     return Data(
+        layout.images_tensor(arrays["x"]),
+        None if y is None else layout.labels_tensor(y),
+        classes=None if classes is None else layout.names(classes),
+        probabilities=None
+        if probabilities is None
+        else layout.floats("probabilities", probabilities),
+        value_range=_stored_range(arrays) if value_range == "stored" else value_range,
         name=name,
-        images=images_tensor(arrays["x"]),
-        labels=labels,
-        classes=_classes(arrays, labels),
-        probabilities=None if probabilities is None else _floats("probabilities", probabilities),
     )
+
+
+def _stored_range(arrays: Arrays) -> ValueRange:
+    if "value_range" not in arrays:
+        return (0.0, 1.0)
+    found = arrays["value_range"]
+    if found.shape != (2,) or found.dtype.kind not in "iuf":
+        raise ValueError(
+            f"`value_range` must hold the lowest and the highest legal value; found {found}. Write"
+            " value_range=[low, high]; [-np.inf, np.inf] for features without a box."
+        )
+    return float(found[0]), float(found[1])
 
 
 def read(path: Path, needed: tuple[str, ...]) -> Arrays:
@@ -56,6 +79,8 @@ def read(path: Path, needed: tuple[str, ...]) -> Arrays:
             raise ValueError("not a zip archive, or cut short")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
+        if strange := [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]:
+            raise ValueError(f"{strange[0]} is no array")
     # A damaged or foreign file raises whatever the zip, the decompressor or the header parser does.
     except Exception as error:
         raise ValueError(
@@ -69,105 +94,3 @@ def read(path: Path, needed: tuple[str, ...]) -> Arrays:
             f" without {missing}."
         )
     return arrays
-
-
-def images_tensor(x: np.ndarray) -> Tensor:
-    """Turn any allowed layout into uint8 or float32 `[N, C, H, W]`, `[N, D]`, or series as are."""
-    found = f"found shape {x.shape}, {x.dtype}"
-    if x.dtype.kind != "f" and x.dtype != np.uint8:
-        raise ValueError(
-            f"`x` must be uint8, or float in [0, 1]; {found}. Pixels from 0 to 255 need"
-            " x.astype(np.uint8)."
-        )
-    if x.dtype == np.uint8 and x.size and x.max() <= 1:
-        raise ValueError(
-            f"uint8 `x` means pixels from 0 to 255; found max {x.max()}, an all but black set."
-            " Images in [0, 1] need x.astype(np.float32)."
-        )
-    if x.ndim == 3:
-        x = x if _is_series(x) else x[:, None]
-    elif x.ndim == 4 and _planes_last(x.shape, found):
-        x = x.transpose(0, 3, 1, 2)
-    elif x.ndim not in (2, 4):
-        raise ValueError(
-            f"`x` must be (N, H, W), (N, H, W, C), (N, C, H, W), (N, D) or (N, 1, L); {found}."
-            " A single image needs x[None]."
-        )
-    return torch.from_numpy(np.ascontiguousarray(x if x.dtype == np.uint8 else _single(x)))
-
-
-def labels_tensor(y: np.ndarray) -> Tensor:
-    """Turn an array of class indices into a tensor, int64 where they are integers."""
-    if y.dtype.kind not in "biuf":
-        raise ValueError(
-            f"`y` must hold integers, the class indices; found shape {y.shape}, {y.dtype}. Class"
-            " names belong into `classes`: classes, y = np.unique(names, return_inverse=True)."
-        )
-    return torch.from_numpy(y.astype(np.int64) if y.dtype.kind in "iu" else y)
-
-
-def _is_series(x: np.ndarray) -> bool:
-    """Distinguish series from grey images: one channel, or floats that make no square."""
-    return x.shape[1] == 1 or (x.dtype != np.uint8 and x.shape[1] != x.shape[2])
-
-
-def _planes_last(shape: tuple[int, ...], found: str) -> bool:
-    first, last = shape[1] in PLANES, shape[3] in PLANES
-    if first == last:
-        cause = "both fit, so the layout is ambiguous" if first else "neither axis fits"
-        raise ValueError(
-            "`x` with four axes must have 1 or 3 planes, as axis 1 (N, C, H, W) or as axis 3"
-            f" (N, H, W, C); {found}: {cause}. Flatten to (N, D), or keep grey or RGB alone."
-        )
-    return last
-
-
-def _classes(arrays: Arrays, labels: Tensor) -> tuple[str, ...]:
-    if "classes" in arrays:
-        return names(arrays["classes"])
-    probabilities = arrays.get("probabilities")
-    if probabilities is not None and probabilities.ndim == 2:
-        return tuple(str(index) for index in range(probabilities.shape[1]))
-    count = _count(labels)
-    if count > MOST_CLASSES:
-        raise ValueError(
-            f"`y` names class {count - 1}; without `classes` at most {MOST_CLASSES} are expected."
-            " Count classes from 0, or name them in an array `classes`."
-        )
-    return tuple(str(index) for index in range(count))
-
-
-def _count(labels: Tensor) -> int:
-    """Count the classes; of labels that are no indices so many that the check of `Data` names."""
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        return labels.shape[1]
-    whole = labels.numel() > 0 and labels.dtype == torch.int64
-    return max(int(labels.max()) + 1, 1) if whole else 2
-
-
-def names(values: np.ndarray) -> tuple[str, ...]:
-    """Read class names; bytes are UTF-8."""
-    try:
-        return tuple(
-            name.decode() if isinstance(name, bytes) else str(name) for name in values.ravel()
-        )
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"class names in bytes must be UTF-8; found {error.object!r}. Write them as text:"
-            " classes=np.array(['first', 'second'])."
-        ) from error
-
-
-def _floats(name: str, values: np.ndarray) -> Tensor:
-    if values.dtype.kind != "f":
-        raise ValueError(
-            f"`{name}` must be float; found shape {values.shape}, {values.dtype}."
-            " Divide vote counts by their row sums."
-        )
-    return torch.from_numpy(_single(values))
-
-
-def _single(values: np.ndarray) -> np.ndarray:
-    # What is too large for float32 becomes infinite, and the check of the range names it.
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from surefoot.data.dataset import Data
+from surefoot.data.on_disk import OnDisk
 
 
 def shuffled(data: Data, seed: int = 0) -> Data:
@@ -17,6 +18,11 @@ def shuffled(data: Data, seed: int = 0) -> Data:
         data: any set, `[N, planes, H, W]` or `[N, D]`.
         seed: of the permutation.
     """
+    if isinstance(data.images, OnDisk):
+        raise ValueError(
+            f"`shuffled:` needs images in memory; {data.name} is memory-mapped. Shuffle some rows:"
+            " dataclasses.replace(data, images=data.inputs(slice(0, 1000)), ...)."
+        )
     images = data.images
     kept = 2 if images.ndim == 4 else 1
     places = images[0].numel() if kept == 1 else images[0, 0].numel()

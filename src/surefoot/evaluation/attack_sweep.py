@@ -205,6 +205,8 @@ def _again(target: Target, sweep: Sweep, largest: float) -> Work:
 def _grey(target: Target) -> Work:
     count, margin, by = 32, 0.0, target.classifier
     low, high = target.threat.low, target.threat.high
+    if not math.isfinite(high - low):  # no middle
+        return Work()
     grey = torch.full_like(target.images[:1], (low + high) / 2)
     if isinstance(by, Smoothed):  # slower, and only a clear majority is a fact
         count, margin = 8, CLEAR_MARGIN / math.sqrt(by.search.n_confirm)

@@ -52,6 +52,16 @@ from surefoot.typed import from_json
 from surefoot.types import Labels, Model, Outcomes, Sets, checked_images
 from surefoot.version import __version__
 
+NO_LABELS = (
+    "the data have no labels: the label of each row is the classifier's own clean prediction, so"
+    " that right means kept; clean accuracy says nothing here"
+)
+
+NO_LIMITS = (
+    "the rows are larger than what is read at once, so there is no limit and no ceiling: evaluate"
+    " fewer rows for them (--count)"
+)
+
 
 def bracket(
     model: Model | Classifier,
@@ -71,9 +81,10 @@ def bracket(
 
     Args:
         model: a model as it stands, or a `Plain` or `Smoothed` classifier with its settings.
-        data: evaluated whole; take a part of it before the call.
+        data: evaluated whole; take a part of it before the call. Without labels the prediction of
+            each row is its label: "right" then means kept, and there are no limits.
         guarantee: what must not change.
-        threat: norm and box; `eps` is the radius of the headline.
+        threat: norm and box (`low`, `high`; infinite: none); `eps` is the radius of the headline.
         radii: grid of radii, in the norm of the threat; None: `threat.eps` alone.
         attack: False leaves the upper end to clean accuracy.
         limits: False leaves out the estimated limit and the proven ceiling of the rows.
@@ -94,8 +105,13 @@ def bracket(
     began = time.perf_counter()
     folder = None if folder is None else Path(folder)
     classifier = model if isinstance(model, Plain | Smoothed) else Plain(model)
+    classifier = replace(classifier, value_range=(threat.low, threat.high))
     grid = grid_of(radii, threat)
     outcomes = _check(classifier, data, guarantee, threat)
+    if not data.classes:
+        count = outcomes.shape[1] - classifier.rejects
+        data = replace(data, classes=tuple(str(number) for number in range(count)))
+    limits = limits and data.labels is not None and not data.is_large
     parts = {"attack": attack, "limits": limits, "skip_certified": skip_certified}
     header = _header(classifier, data, guarantee, threat, grid, parts)
     header = replace(header, name=name, command=command)
@@ -141,13 +157,17 @@ def _doubts(
     attack: bool,
 ) -> list[str]:
     """Collect what is odd before any attack."""
-    first, _ = data.batch(slice(0, 32))
+    first = data.inputs(slice(0, 32))
     certified = isinstance(classifier, Smoothed) or classifier.certificate != "none"
     found = warnings.of_model(
         classifier.net, first, attack=attack, voted=isinstance(classifier, Smoothed)
     )
     found += warnings.of_outcomes(outcomes, len(data.classes), rejects=classifier.rejects)
     found += threat.doubts(first) if attack or certified else []
+    if data.labels is None:
+        found.append(NO_LABELS)
+    if data.is_large:
+        found.append(NO_LIMITS)
     return found + (classifier.doubts(grid) if attack else [])
 
 
@@ -224,10 +244,11 @@ def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Thr
     if not isinstance(data, Data):
         raise ValueError(
             f"`data` must be a surefoot.data.Data; found {type(data).__name__}. Make one:"
-            " Data(name, images, labels, classes), or surefoot.load('digits')"
+            " Data(images, labels), or surefoot.load('digits'), which also takes a path, a torch"
+            " Dataset or DataLoader, and a Hugging Face data set"
         )
     classifier.check(guarantee)
-    images, _ = data.batch(slice(0, 32))
+    images = data.inputs(slice(0, 32))
     images = checked_images(images, threat.low, threat.high)
     outcomes = try_model(model, images)
     if len(data.classes) > outcomes.shape[1] - classifier.rejects:
@@ -262,11 +283,13 @@ def _shard(job: Job, rows: slice) -> Shard:
     """Evaluate some examples: what holds, what is certified, what is broken at which radius."""
     guarantee, threat = job.guarantee, job.threat
     classifier = job.classifier.for_radii(len(job.radii))
-    images, labels = job.data.batch(rows)
-    images = checked_images(images, threat.low, threat.high)
-    device = device_of(classifier.net)
-    images, labels = images.to(device), labels.to(device)
+    images = checked_images(job.data.inputs(rows), threat.low, threat.high)
+    images = images.to(device_of(classifier.net))
     outputs = classifier.clean_outputs(images, guarantee)
+    if job.data.labels is None:
+        labels = _best(outputs.outcomes, classifier.rejects)
+    else:
+        labels = job.data.labels[rows].to(images.device)
     right = containing(outputs.sets, labels)
     sets = guarantee.right(outputs.sets, labels, outputs.outcomes)
     sets = sets & (guarantee.margins(outputs.outcomes, sets) > 0).unsqueeze(2)
@@ -290,8 +313,7 @@ def _rows(
 ) -> pd.DataFrame:
     sets, scale = target.sets, target.l2_radius(1.0)
     selective = target.classifier.rejects
-    names = outputs.outcomes[:, :-1] if selective else outputs.outcomes
-    best = names.nan_to_num(-torch.inf).argmax(1)
+    best = _best(outputs.outcomes, selective)
     wins = label_wins(outputs.outcomes, selective)
     clean = sets.any(2).any(1)
     if sweep.certified is None:
@@ -328,6 +350,12 @@ def _rows(
     )
 
 
+def _best(outcomes: Outcomes, selective: bool) -> Labels:
+    """Return the best label, whether it is accepted or not."""
+    names = outcomes[:, :-1] if selective else outcomes
+    return names.nan_to_num(-torch.inf).argmax(1)
+
+
 def _in_norm(radii: Tensor, scale: float) -> Tensor:
     """Turn l2 radii into the norm of the threat, rounded down; an l2 radius stays what it is."""
     return radii if scale == 1 else radii / scale * (1 - 1e-15)
@@ -351,7 +379,7 @@ def _header(
 ) -> Header:
     """Return the header before anything ran; its identity is that of all that decides the rows."""
     model = classifier.net
-    images, _ = data.batch(slice(0, 1))
+    images = data.inputs(slice(0, 1))
     header = Header(
         name="",
         model=ModelPart(

@@ -33,7 +33,7 @@ from surefoot.models.border import has_gradient, outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.streams import generator
 from surefoot.threat import Threat
-from surefoot.types import Images, Model, Outcomes, PerExample, Sets, rejects
+from surefoot.types import Images, Model, Outcomes, PerExample, Sets, ValueRange, rejects
 from surefoot.uncertainty import Selective, score_of
 from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.scores import entropy
@@ -80,6 +80,8 @@ class Plain:
             `Local` without rejection also AutoAttack (standard, plus, rand, fast) and pgd from a
             random start.
         step_size: Length of a step of pgd; None takes 2.5 eps / steps.
+        value_range: Lowest and highest legal value, None: no box. `bracket` puts that of its threat
+            here.
     """
 
     model: Model
@@ -88,6 +90,7 @@ class Plain:
     seed: int = 0
     protocol: Protocol = "margins"
     step_size: float | None = None
+    value_range: ValueRange = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.protocol not in get_args(Protocol):
@@ -131,7 +134,9 @@ class Plain:
         sets = guarantee.sets(outcomes)
         radii, details = None, None
         if self.certificate == "lipschitz":
-            found = lipschitz.certify(self.model, images, guarantee=guarantee)
+            found = lipschitz.certify(
+                self.model, images, guarantee=guarantee, value_range=self.value_range
+            )
             sets, radii = found.sets, found.radii
             keep = ("norms", "arithmetic", "rounding")
             details = LipschitzPart(
@@ -200,7 +205,9 @@ class Plain:
         self, image: Images, counterexample: Images, sets: Sets, guarantee: Guarantee
     ) -> tuple[float, bool]:
         """Settle a contradiction about one alternative: (radius, is the counterexample real)."""
-        found = lipschitz.certify(self.model, image, guarantee=guarantee, sets=sets)
+        found = lipschitz.certify(
+            self.model, image, guarantee=guarantee, sets=sets, value_range=self.value_range
+        )
         with torch.no_grad(), frozen(self.model):
             margin = guarantee.margins(outcomes_of(self.model, counterexample), sets)
         return found.radius.item(), bool(margin.item() <= 0)

@@ -38,7 +38,7 @@ def estimates(
     """
     if guarantee.conflict_distance is None or len(rows) < 20:
         return ()
-    points = data.batch(slice(None))[0].flatten(1)
+    points = data.inputs(slice(None)).flatten(1)
     unsure = uncertainty_of(data)
     order = torch.randperm(len(points), generator=generator(0, len(points)))
     search, report = order[: len(order) // 2], order[len(order) // 2 :]

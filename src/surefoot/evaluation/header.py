@@ -382,6 +382,8 @@ class Header:
     def unit(self) -> str:
         """Name the norm and the unit of the radii."""
         low, high = self.threat.low, self.threat.high
+        if not math.isfinite(high - low):
+            return f"{NORM_SIGNS[self.norm]}, in units of the features"
         return f"{NORM_SIGNS[self.norm]}, pixel values in [{low:g}, {high:g}]"
 
     def guarantee_text(self) -> str:
@@ -398,7 +400,11 @@ class Header:
 
     def as_json(self) -> dict[str, Any]:
         """Return what is written."""
-        return asdict(self)
+        written = asdict(self)
+        for edge in ("low", "high"):  # JSON has no infinity
+            if math.isinf(written["threat"][edge]):
+                written["threat"][edge] = str(written["threat"][edge])
+        return written
 
 
 def add(parts: Sequence[Work]) -> Work:

@@ -53,7 +53,7 @@ def outcomes_of_all(model: Model, data: Data) -> Tensor:
     parts, device = [], device_of(model)
     with torch.no_grad(), frozen(model), own_randomness(0):
         for first in range(0, len(data), BATCH):
-            images, _ = data.batch(slice(first, first + BATCH))
+            images = data.inputs(slice(first, first + BATCH))
             parts.append(outcomes_of(model, images.to(device)).float().cpu())
     return torch.cat(parts)
 
@@ -63,7 +63,7 @@ def repeats(data: Data) -> list[int]:
     seen: set[int] = set()
     found = []
     for first in range(0, len(data), BATCH):
-        images, _ = data.batch(slice(first, first + BATCH))
+        images = data.inputs(slice(first, first + BATCH))
         for place, key in enumerate(keys(images), first):
             if key in seen:
                 found.append(place)

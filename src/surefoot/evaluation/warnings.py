@@ -311,7 +311,7 @@ def of_detector(classifier: Classifier, data: Data, record: Record, threat: Thre
     `DETECTOR_ROWS`.
     """
     detects = record.header.guarantee.counts_rejection_as_right
-    if not (detects and isinstance(classifier, Plain)):
+    if not (detects and isinstance(classifier, Plain)) or data.labels is None:
         return []
     part = replace(record, rows=record.rows.iloc[:DETECTOR_ROWS])
     claim, _ = metrics.accepted_and_right(part, threat.eps)

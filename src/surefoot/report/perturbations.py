@@ -53,7 +53,8 @@ def perturbation_grid(record: Record) -> "matplotlib.figure.Figure | None":
 
 
 def _show(ax: "matplotlib.axes.Axes", image: Tensor, record: Record) -> None:
-    low, high = record.header.threat.low, record.header.threat.high
+    shown = record.header.threat.walled(image)
+    low, high = shown.low, shown.high
     pixels = ((image - low) / (high - low)).clamp(0, 1)
     ax.imshow(planes_last(pixels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.axis("off")

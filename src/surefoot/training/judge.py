@@ -76,7 +76,7 @@ class Judge:
         found: Figures = {CLEAN: accuracy(model, data)}
         if self.judge_eps > 0:
             part = data.first(min(self.judge_count or len(data), len(data)))
-            threat = Threat(self.judge_norm, self.judge_eps)
+            threat = Threat(self.judge_norm, self.judge_eps, *data.box)
             found[ONE_STEP] = attacked_accuracy(model, part, threat, 1)
             found[ATTACKED] = attacked_accuracy(model, part, threat, self.judge_steps)
         return found

@@ -109,7 +109,7 @@ def fit(
 def _check_start(model: nn.Module, data: Data) -> None:
     """Raise before anything is written if the model cannot be trained on these data."""
     _check_weights(model, "the model comes with weights")
-    images, _ = data.batch(slice(0, 2))
+    images, _ = data.batch(slice(0, 2))  # raises without labels
     with torch.no_grad(), frozen(model):
         given = images.to(device_of(model), dtype_of(model))
         found = model(given)

@@ -14,7 +14,16 @@ from surefoot.certify.lipschitz.operations import Call, check_alike, watched
 from surefoot.certify.lipschitz.rounding import Execution, unit_of
 from surefoot.guarantees import Guarantee, Local, check_model
 from surefoot.models.frozen import device_of, dtype_of, frozen
-from surefoot.types import Images, Model, Outcomes, PerAlternative, Sets, checked_images
+from surefoot.types import (
+    Images,
+    Model,
+    Outcomes,
+    PerAlternative,
+    Sets,
+    ValueRange,
+    box_of,
+    checked_images,
+)
 from surefoot.uncertainty.logit_margin import LogitMarginSelective
 
 PART = 250
@@ -43,6 +52,7 @@ def certify(
     *,
     guarantee: Guarantee,
     sets: Sets | None = None,
+    value_range: ValueRange = (0.0, 1.0),
 ) -> Certificates:
     r"""Certify the largest l2 radius of each alternative from pairwise Lipschitz constants.
 
@@ -61,6 +71,7 @@ def certify(
         images: inside the box; they take the precision of the weights.
         guarantee: what must not change.
         sets: alternatives that were chosen before; None: those of the guarantee at the images.
+        value_range: of the images; None: no box. Radii are in that unit.
 
     Returns:
         certificates; `details` holds the constants, the Lipschitz constants of the layers and the
@@ -71,7 +82,8 @@ def certify(
 
     Reference: Leino, Wang, Fredrikson 2021; Leino, Fredrikson 2021; radii (i), (ii) derived here.
     """
-    images = checked_images(images)
+    low, high = box_of(value_range)
+    images = checked_images(images, low, high)
     check_model(guarantee, model)
     net, rejection = opened(model), model if isinstance(model, LogitMarginSelective) else None
     if rejection is not None and guarantee.set_valued:
@@ -91,7 +103,8 @@ def certify(
         with torch.no_grad():
             outcomes = lead.logits if rejection is None else rejection.outcomes(lead.logits)
         sets = guarantee.sets(outcomes)
-    radii = _radii(lead, sets, guarantee, constants, rejection, tuple(images.shape[1:]))
+    diameter = 1.001 * (high - low) * math.prod(images.shape[1:]) ** 0.5
+    radii = _radii(lead, sets, guarantee, constants, rejection, diameter)
     samples = torch.zeros(len(images), dtype=torch.long)
     return Certificates(radii, sets, samples, _details(lead, constants, rejection))
 
@@ -179,9 +192,13 @@ def _radii(
     guarantee: Guarantee,
     constants: Constants,
     rejection: LogitMarginSelective | None,
-    shape: Shape,
+    diameter: float,
 ) -> PerAlternative:
-    """Return radii on the logits; "uncertain" enters as slack."""
+    """Return radii on the logits; "uncertain" enters as slack.
+
+    No image lies further away than the diameter of the box: where there is room for that, no number
+    can overflow.
+    """
     bounds = constants.pairwise.to(lead.logits.device)
     classes, slack, growth = lead.logits.shape[1], lead.slack, lead.growth
     demanded: Tensor = torch.zeros_like(bounds)
@@ -197,7 +214,6 @@ def _radii(
         guarantee, sets = Local(), _labels(sets, classes, guarantee)
     whole = demanded + slack.view(-1, 1, 1)
     radii = guarantee.lipschitz_radii(lead.logits, sets, bounds + growth, whole)
-    diameter = 1.001 * math.prod(shape) ** 0.5  # of the box: no image lies further away
     room = torch.where(lead.room > diameter, torch.inf, lead.room)
     return torch.minimum(radii, room.unsqueeze(1))
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from surefoot.types import ValueRange, box_of
+
 SELECT, CERTIFY, DECIDE = 1, 2, 3
 """Purposes of the noise streams: they never meet."""
 
@@ -23,6 +25,7 @@ class Sampling:
         seed: Seed of the noise; one stream an image, so results do not depend on batches. Where
             images come from an adversary, take one that they cannot know: `streams.system_seed()`.
         batch_size: Samples in one pass; memory does not grow with `n_certify`.
+        value_range: Lowest and highest legal value of an image; None: no box.
     """
 
     alpha: float = 1e-3
@@ -32,8 +35,10 @@ class Sampling:
     n_certify: int = 100_000
     seed: int = 0
     batch_size: int = 2000
+    value_range: ValueRange = (0.0, 1.0)
 
     def __post_init__(self) -> None:
+        box_of(self.value_range)
         if self.n_select < 1 or self.n_certify < 1 or not 0 < self.alpha < 1:
             raise ValueError(
                 f"need n_select >= 1, n_certify >= 1, 0 < alpha < 1; found {self.n_select},"

@@ -17,7 +17,7 @@ from surefoot.certify.smoothing.sampling import CERTIFY, SELECT, Sampling
 from surefoot.certify.smoothing.tolerance import radii_within
 from surefoot.guarantees import Guarantee, check_model
 from surefoot.models.border import check_rows
-from surefoot.types import Images, Model, checked_images
+from surefoot.types import Images, Model, box_of, checked_images
 from surefoot.uncertainty import majority
 from surefoot.uncertainty.vote import Rule, Vote
 
@@ -47,8 +47,8 @@ def certify(
         sigma: standard deviation of the noise.
         rule: how probabilities become an outcome, see `Vote`.
         levels: grid of the noise, see `Vote`.
-        settings: the fields of `Sampling`: alpha, radii, tolerance, n_select, n_certify, seed and
-            batch_size.
+        settings: the fields of `Sampling`: alpha, radii, tolerance, n_select, n_certify, seed,
+            batch_size and value_range.
 
     Returns:
         certificates; `details` holds the counts of both stages, the level of each bound and, for
@@ -62,7 +62,7 @@ def certify_vote(
     vote: Vote, images: Images, guarantee: Guarantee, sampling: Sampling
 ) -> Certificates:
     """Certify l2 radii of a vote, see `certify`."""
-    images = checked_images(images)
+    images = checked_images(images, *box_of(sampling.value_range))
     check_vote(vote, guarantee)
     if not vote.sigma > 0:
         raise ValueError(

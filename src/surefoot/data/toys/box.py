@@ -23,4 +23,4 @@ def boxed(name: str, points: Points, labels: Labels, unit: float = UNIT) -> Data
             f"`{name}` reaches {reach:.3g}; at `unit` {unit:g} the box holds {0.5 / unit:.3g}."
             f" Give a `unit` of at most {0.5 / reach:.3g}."
         )
-    return Data(name, images.float(), labels, ("lower", "upper"))
+    return Data(images.float(), labels, classes=("lower", "upper"), name=name)

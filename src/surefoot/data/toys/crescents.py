@@ -60,4 +60,4 @@ def crescents(count: int = 400, *, seed: int, unit: float = CRESCENT_UNIT) -> Da
     beside = (torch.rand(count, generator=stream) < 0.5) & clouds.isfinite().all(1)
     points = torch.where(beside.unsqueeze(1), clouds + noise, points + noise / 2)
     images = 0.5 + unit * (points - torch.tensor(CENTRE, dtype=torch.float64))
-    return Data("crescents", images.clamp(0, 1).float(), labels, tuple(CRESCENTS))
+    return Data(images.clamp(0, 1).float(), labels, classes=tuple(CRESCENTS), name="crescents")

@@ -45,7 +45,7 @@ def joined(
         for one, other in zip(upper_classes, lower_classes, strict=True)
     )
     name = f"{upper.name}-over-{lower.name}"
-    return Data(name, images, labels[order], names, levels=upper.levels)
+    return Data(images, labels[order], classes=names, levels=upper.levels, name=name)
 
 
 def _check(upper: Data, lower: Data) -> None:

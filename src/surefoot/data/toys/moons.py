@@ -20,4 +20,4 @@ def moons(split: str) -> Data:
     x, y = make_moons(COUNTS[split], noise=NOISE, random_state=SEEDS[split])
     points = 0.5 + (torch.from_numpy(x) - torch.tensor([0.5, 0.25])) / 4
     labels = torch.from_numpy(y).long()
-    return Data("moons", points.clamp(0, 1).float(), labels, ("upper", "lower"))
+    return Data(points.clamp(0, 1).float(), labels, classes=("upper", "lower"), name="moons")

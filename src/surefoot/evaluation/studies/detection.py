@@ -153,7 +153,7 @@ def detect(
 
     def compute(number: int) -> Shard:
         data, first = places[number]
-        images = data.batch(slice(first, first + SHARD))[0].to(device_of(vote.model))
+        images = data.inputs(slice(first, first + SHARD)).to(device_of(vote.model))
         return Shard(_rows(vote, images, first, data is inside, asked))
 
     store.fill(range(len(places)), compute, "detect OOD inputs")

@@ -99,7 +99,7 @@ def error_region(
     size = int(errors.sum())
     if size == 0:
         return None
-    points = data.batch(slice(None))[0].flatten(1)
+    points = data.inputs(slice(None)).flatten(1)
     control = random_balls(points, unsure, [size], balls=balls, seed=seed)
     return against_balls(record, unsure, control[:, 0], seed=seed)
 

@@ -141,7 +141,7 @@ def _of_evaluate() -> list[str]:
     )
     return [
         *found,
-        f"{base} --at-radii",
+        f"{base} --no-at-radii",
         f"{base} --guarantee affinity",
         f"{base} --guarantee label-or-uncertain",
         f"{base} --reject gloro",
@@ -219,7 +219,7 @@ def _of_certify() -> list[str]:
         f"{base} --certificate lipschitz --sigma 0.5",
         f"{base} --certificate lipschitz --n-certify 50",
         f"{base} --certificate lipschitz --alpha 0.1",
-        f"{base} --certificate lipschitz --at-radii",
+        f"{base} --certificate lipschitz --no-at-radii",
         f"{base} --certificate lipschitz --reject entropy --threshold 1",
         f"{base} --rule majority --guarantee topk",
         "certify --model tiny:unknown --count 5 --certificate lipschitz",

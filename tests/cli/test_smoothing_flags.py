@@ -21,8 +21,8 @@ def test_decisions_take_fewer_copies_and_certify_as_much(net, norm, tmp_path):
         f"certify --model {net} --certificate smoothing --sigma 0.25 --norm {norm} --eps {eps}"
         f" --radii {radii} --count 20 --n-certify 3000 --folder"
     )
-    main([*shared.split(), str(tmp_path / "full")])
-    main([*shared.split(), str(tmp_path / "decided"), "--at-radii"])
+    main([*shared.split(), str(tmp_path / "full"), "--no-at-radii"])
+    main([*shared.split(), str(tmp_path / "decided")])
     full, decided = read(tmp_path / "full"), read(tmp_path / "decided")
     assert decided.rows["samples"].mean() < 0.5 * full.rows["samples"].mean()
     for radius in (float(eps), float(radii.split()[1])):
@@ -37,7 +37,7 @@ def test_only_smoothing_decides(net, tmp_path, capsys):
         main(
             [
                 *f"certify --model {net} --certificate lipschitz".split(),
-                "--at-radii",
+                "--no-at-radii",
                 "--folder",
                 str(tmp_path),
             ]
@@ -51,7 +51,7 @@ def test_other_ways_to_a_certificate(net, tmp_path):
         " --count 8 --n-certify 1000"
     ).split()
     ways = {
-        "near": "--tolerance 0.1",
+        "near": "--tolerance 0.1 --no-at-radii",
         "decided": "--at-radii",
         "half": "--reject entropy --threshold 0.6 --rule majority",
     }

@@ -16,7 +16,7 @@ from surefoot.cli.options import (
     check_unused,
     command_line,
 )
-from surefoot.cli.say import say
+from surefoot.cli.say import is_first, say
 from surefoot.cli.subject import Subject
 
 CLASSIFIERS = "surefoot.evaluation.classifiers"
@@ -125,8 +125,6 @@ class Command:
 
 def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> None:
     """Run the bracket that the options describe."""
-    from accelerate import PartialState
-
     from surefoot.cli.show import show_record
     from surefoot.evaluation import bracket
     from surefoot.report import write_markdown, write_page
@@ -157,7 +155,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
         name=command.name or Path(command.subject.model).name,
         command=command_line(),
     )
-    if not PartialState().is_main_process:
+    if not is_first():
         return
     write_page([record], command.folder / "report.html")
     write_markdown([record], command.folder / "report.md")

@@ -10,7 +10,7 @@ from surefoot.cli.declared import declared, narrowed, real
 from surefoot.cli.guarantee import read_groups
 from surefoot.cli.net import Net
 from surefoot.cli.options import Source, boxed, check_seeds, check_unused
-from surefoot.cli.say import say
+from surefoot.cli.say import is_first, say
 
 if TYPE_CHECKING:
     from surefoot.training import Recipe, Training
@@ -63,8 +63,6 @@ class Command:
 
     def run(self) -> None:
         """Train, and say where the model is."""
-        from accelerate import PartialState
-
         from surefoot.training import fit
 
         recipe, training = real(self.recipe), real(self.training)
@@ -89,7 +87,7 @@ class Command:
         if self.groups:
             recipe = self._grouped(recipe, data.classes)
         folder = fit(model, data, recipe, self.folder, training=training, validation=validation)
-        if not PartialState().is_main_process:
+        if not is_first():
             return
         say((folder / "log.jsonl").read_text().splitlines()[-1])
         say(f"model: {folder}")

@@ -51,7 +51,10 @@ class Sampling:
         if not self.radii or not all(0 < radius < float("inf") for radius in self.radii):
             raise ValueError(f"`radii` must be finite and above 0; found {tuple(self.radii)}")
         if self.tolerance is not None:
-            raise ValueError("`tolerance` is for full radii; decisions at radii stop when certain")
+            raise ValueError(
+                "`tolerance` is for largest radii; decisions at radii stop when certain. Leave"
+                " the radii out (--no-at-radii on the command line), or the tolerance"
+            )
 
     @property
     def grid(self) -> list[float]:

@@ -423,7 +423,7 @@ def _archives(folder: Path) -> None:
         "nan": {"x": np.full((10, 64), np.nan), "y": y},
         "short": {"x": x, "y": y[:9]},
         "range": {"x": 255 * x, "y": y},
-        "one": {"x": x},
+        "one": {"x": x, "labels": y},
         "huge": {"x": x, "y": np.append(y[:9], 999_999_999)},
         "wide": {"x": np.zeros((10, 5)) + 0.1, "y": y},
         "floats": {"x": x, "y": y + 0.5},

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tampered import Change, cell, counterexample, put, untouched_hash
+from tampered import Change, cell, counterexample, put, rows, untouched_hash
 
 from surefoot import check
 from surefoot.data import load
@@ -17,7 +18,6 @@ from surefoot.evaluation import Plain, Smoothed, bracket
 from surefoot.evaluation.record import read_rows
 from surefoot.guarantees import Local
 from surefoot.models import build
-from surefoot.stats import interval
 from surefoot.threat import Threat
 from surefoot.uncertainty.vote import Vote
 
@@ -64,8 +64,24 @@ def raised(folder: Path) -> None:
 
 def lowered(folder: Path) -> None:
     """Take the radii of the sets of a certified row away."""
-    rows = read_rows((folder / "record.csv").read_text())
-    cell("radii", "0.0", int((rows["certified"] > 0).to_numpy().argmax()))(folder)
+    certified = read_rows((folder / "record.csv").read_text())["certified"] > 0
+    cell("radii", "0.0", int(certified.to_numpy().argmax()))(folder)
+
+
+def made_right(folder: Path) -> None:
+    """Call the rows right that are wrong at the image."""
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        wrong = frame["clean"] == "False"
+        frame.loc[wrong, ["clean", "attacked", "nearest"]] = ["True", "inf", "inf"]
+        return frame
+
+    rows(change)(folder)
+
+
+def emptied(folder: Path) -> None:
+    certified = read_rows((folder / "record.csv").read_text())["certified"] > 0
+    cell("radii", "", int(certified.to_numpy().argmax()))(folder)
 
 
 FAULTS: dict[str, tuple[str, Change, str]] = {
@@ -84,6 +100,10 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
         counterexample("adversarial", lambda value: value + 2),
         "leaves the box",
     ),
+    "rows made right": ("lipschitz", made_right, "in none of its sets"),
+    "a radius without those of its sets": ("lipschitz", emptied, "without the radii"),
+    "a negative radius": ("lipschitz", cell("certified", "-1.0"), "negative"),
+    "no headline": ("lipschitz", put("headline", {}), "no headline"),
     "no counterexamples": ("linf", fewer, "no counterexamples"),
 }
 
@@ -97,12 +117,6 @@ def test_a_planted_fault_is_named(fault: str, folders: dict[str, Path], tmp_path
     found = check.check(folder)
     assert [text for text in found if message in text], found
     assert check.main([str(folder)]) == 1
-
-
-def test_intervals_are_those_of_scipy() -> None:
-    for successes, trials in ((0, 10), (3, 10), (10, 10), (512, 1000), (1, 4000)):
-        ours, exact = check.interval(successes, trials), interval(successes, trials)
-        assert ours == pytest.approx((exact.low, exact.high), abs=1e-9)
 
 
 def test_the_file_alone_needs_numpy_alone(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -121,6 +135,14 @@ def test_the_file_alone_needs_numpy_alone(folders: dict[str, Path], tmp_path: Pa
     )
     assert done.stdout.splitlines()[-1] == "0 False"
     assert "every check holds" in done.stdout
+
+
+def test_an_infinite_radius_of_an_unbroken_row_is_no_contradiction() -> None:
+    row = {"index": "0", "label": "1", "accepted": "True", "clean": "True", "certified": "inf"}
+    row |= {"attacked": "inf", "nearest": "inf", "sets": "1", "radii": "inf"}
+    header = {"radii": [0.1], "certificate": {"method": "lipschitz"}}
+    header["guarantee"] = {"counts_rejection_as_right": False}
+    assert list(check._row(row, header)) == []
 
 
 def test_what_is_no_record_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from oracles import Linear
+from torch import nn
 
 from surefoot.attacks import VoteSearch, break_guarantee, break_vote
 from surefoot.data import load
@@ -133,3 +134,30 @@ def test_a_chosen_attack_by_gradients_names_the_one_without(net):
             threat=Threat(),
             limits=False,
         )
+
+
+class OneFeature(nn.Module):
+    """The sign of one feature decides."""
+
+    def __init__(self, feature):
+        super().__init__()
+        self.feature = feature
+
+    def forward(self, images):
+        with torch.no_grad():
+            z = images[:, self.feature] - 0.5
+            return torch.stack([-z, z], 1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize(("features", "feature"), [(1, 0), (2, 0), (2, 1), (4, 3), (10, 9)])
+def test_every_feature_of_a_row_is_reached(norm, features, feature):
+    """All rows can be broken: only their one feature need move by less than the radius."""
+    torch.manual_seed(0)
+    rows = torch.rand(100, features)
+    rows = rows[(rows[:, feature] - 0.5).abs() < 0.19]
+    labels = (rows[:, feature] > 0.5).long()
+    found = break_guarantee(
+        OneFeature(feature), rows, labels=labels, guarantee=Local(), threat=Threat(norm, 0.21)
+    )
+    assert found.success.double().mean() > 0.95

@@ -2,8 +2,10 @@
 
 import importlib
 
+import numpy as np
 import pytest
 import torch
+from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 from surefoot.data import Data
@@ -13,6 +15,7 @@ from surefoot.evaluation.store import same_outcomes
 from surefoot.evaluation.studies.detection import Asked, detect
 from surefoot.evaluation.studies.rejection_study import rejection_curve
 from surefoot.guarantees import Local
+from surefoot.models.estimator import from_estimator
 from surefoot.report.words import grounds
 from surefoot.threat import Threat
 from surefoot.uncertainty import Selective, Tempered
@@ -261,3 +264,41 @@ def test_callables_without_attributes_have_an_identity():
     names = [identity_of(model, data)["attributes"] for model in (torch.sin, nn.Linear(6, 3))]
     assert names[0] != names[1]
     assert identity_of(torch.sin, data)["hash"] is None
+
+
+class Cut(nn.Module):
+    """A threshold that is kept as whatever is given: no weight, no buffer, no plain number."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.kept = kept
+
+    def forward(self, images):
+        cut = self.kept["cut"] if isinstance(self.kept, dict) else float(self.kept)
+        z = images.flatten(1)[:, 0] - cut
+        return torch.stack([-z, z], 1)
+
+
+def by_array(cut):
+    held = np.array([cut])
+    return lambda images: torch.stack([held[0] - images[:, 0], images[:, 0] - held[0]], 1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda cut: Cut(torch.tensor(cut)),
+        lambda cut: Cut(np.float64(cut)),
+        lambda cut: Cut({"cut": cut}),
+        by_array,
+        lambda cut: from_estimator(
+            DecisionTreeClassifier().fit([[cut - 0.001, 0.5], [cut + 0.001, 0.5]], [0, 1])
+        ),
+    ],
+    ids=["tensor", "number of numpy", "dict", "closure", "estimator"],
+)
+def test_what_a_model_holds_elsewhere_is_part_of_its_identity(make):
+    data = Data(torch.rand(20, 2), torch.zeros(20, dtype=torch.long), classes=("a", "b"))
+    first, second, again = (identity_of(make(cut), data) for cut in (0.5, 0.31, 0.5))
+    assert first != second
+    assert first == again

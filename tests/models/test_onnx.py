@@ -175,6 +175,109 @@ def test_forms_that_are_not_read_are_named(nodes: list, message: str, tmp_path: 
         read_onnx(tmp_path / "net.onnx")
 
 
+def whole(*numbers: int) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.int64)
+
+
+def real(*numbers: float) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.float32)
+
+
+Form = tuple[str, dict, tuple[torch.Tensor, ...], int]
+POOL = {"kernel_shape": [3, 3], "strides": [2, 2]}
+NEAREST = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+READ: dict[str, Form] = {
+    "hard sigmoid": ("HardSigmoid", {}, (), 17),
+    "hard sigmoid, other line": ("HardSigmoid", {"alpha": 0.3, "beta": 0.4}, (), 17),
+    "largest of three": ("Max", {}, (real(-1), real(1)), 17),
+    "smallest of one": ("Min", {}, (), 17),
+    "softmax over the last": ("Softmax", {"axis": -1}, (), 11),
+    "softmax of today": ("Softmax", {"axis": 1}, (), 13),
+    "slope of columns": ("PRelu", {}, (torch.rand(1, 1, 6),), 17),
+    "slope of planes": ("PRelu", {}, (torch.rand(3, 1, 1),), 17),
+    "twice as large": ("Resize", NEAREST, (real(), real(1, 1, 2, 2)), 11),
+    "resize of old": ("Resize", {"mode": "nearest"}, (real(1, 1, 2, 2),), 10),
+    "mean pool, ceil": ("AveragePool", POOL | {"ceil_mode": 1, "pads": [1] * 4}, (), 19),
+    "mean pool, counted": ("AveragePool", POOL | {"count_include_pad": 1, "pads": [1] * 4}, (), 19),
+    "largest pool, same": ("MaxPool", POOL | {"auto_pad": "SAME_UPPER"}, (), 12),
+    "slice backwards": ("Slice", {}, (whole(-1), whole(-7), whole(2), whole(-2)), 17),
+    "clip": ("Clip", {}, (torch.tensor(-1.0), torch.tensor(0.5)), 17),
+    "mean of nothing": ("ReduceMean", {"noop_with_empty_axes": 1}, (whole(),), 18),
+}
+NOT_READ: dict[str, Form] = {
+    "softmax of old": ("Softmax", {"axis": 1}, (), 11),
+    "selu of another slope": ("Selu", {"alpha": 1.0, "gamma": 2.0}, (), 17),
+    "rounded pixels": (
+        "Resize",
+        {"coordinate_transformation_mode": "half_pixel", "nearest_mode": "floor"},
+        (real(), real(1, 1, 2, 2)),
+        11,
+    ),
+    "broken factor": ("Resize", NEAREST, (real(), real(1, 1, 1.3, 1.3)), 11),
+    "planes repeated": ("Pad", {"mode": "edge"}, (whole(0, 2, 0, 0, 0, 1, 0, 0),), 17),
+    "pool, ceil, uneven": ("MaxPool", POOL | {"ceil_mode": 1, "pads": [2] * 4}, (), 12),
+    "images in another order": ("Slice", {}, (whole(-1), whole(-99), whole(0), whole(-1)), 17),
+}
+
+
+def of_form(form: Form, path: Path) -> Path:
+    kind, attributes, constants, opset = form
+    names = [f"c{place}" for place in range(len(constants))]
+    nodes = [
+        helper.make_node(kind, ["images", *names], ["t"], **attributes),
+        helper.make_node("Flatten", ["t"], ["logits"]),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ("n", 3, 6, 6))],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+        [
+            onnx.numpy_helper.from_array(value.numpy(), name)
+            for name, value in zip(names, constants, strict=True)
+        ],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    onnx.save(helper.make_model(made, opset_imports=opsets, ir_version=9), str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", READ)
+def test_forms_of_operators_are_read_as_onnxruntime_does(name: str, tmp_path: Path) -> None:
+    path = of_form(READ[name], tmp_path / "net.onnx")
+    images = torch.randn(4, 3, 6, 6)
+    expected = by_onnxruntime(path, images)
+    torch.testing.assert_close(read_onnx(path)(images), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_forms_that_would_be_another_function_are_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not read"):
+        read_onnx(of_form(NOT_READ[name], tmp_path / "net.onnx"))
+
+
+def test_a_bias_stays_out_of_a_product_that_is_read_twice(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["images", "w"], ["m"]),
+        helper.make_node("Add", ["m", "b"], ["a"]),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("Add", ["r", "m"], ["logits"]),
+    ]
+    made = graph(nodes, ("n", 4), w=torch.randn(3, 4), b=real(3, -2, 1, 0))
+    onnx.save(made, str(tmp_path / "net.onnx"))
+    images = torch.randn(5, 3)
+    expected = by_onnxruntime(tmp_path / "net.onnx", images)
+    torch.testing.assert_close(read_onnx(tmp_path / "net.onnx")(images), expected)
+
+
+def test_whole_numbers_as_images_are_named(tmp_path: Path) -> None:
+    made = graph([helper.make_node("Identity", ["images"], ["logits"])])
+    made.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    onnx.save(made, str(tmp_path / "net.onnx"))
+    with pytest.raises(ValueError, match="numbers of another type"):
+        read_onnx(tmp_path / "net.onnx")
+
+
 def test_files_that_are_no_onnx_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no model"):
         open_model(tmp_path / "none.onnx")

@@ -48,6 +48,8 @@ def square_search(
     origins = origins.contiguous()
     pixels = origins if origins.ndim == 4 else origins.flatten(1)[:, None, None, :]
     first, propose = (_stripes, _linf) if threat.norm == "linf" else (_tiles, _l2)
+    if origins.ndim != 4:  # features in a row: windows of it, and each of them in turn
+        propose = _linf_of_row if threat.norm == "linf" else _l2_of_row
     best = first(pixels, threat, draws)
     lead = lead_of(best.view_as(origins), torch.arange(len(origins), device=origins.device))
     # What is not broken is kept together; the rest is copied out once, when it is found.
@@ -120,6 +122,39 @@ def _linf(
     source = place + (upper + plane // planes) * best[0].numel()
     moved.view(-1)[place] = corners.view(-1)[source]
     return moved
+
+
+def _windows(uniform: Tensor, query: int, width: int) -> Tensor:
+    """Place a window of a row, any of its features among them, `[b, size]`."""
+    size = max(round(area(query) * width), 1)
+    first = _place(uniform, width - size + 1).clamp(max=width - size)
+    return first[:, None] + torch.arange(size, device=uniform.device)
+
+
+def _linf_of_row(
+    best: Images, corners: Tensor, threat: Threat, draws: Draws, rows: Tensor, query: int
+) -> Images:
+    """Set one window of each row to a corner of the ball."""
+    uniform, _ = draws.query(query, 3, 0, rows)
+    place = _windows(uniform[:, 1], query, best.shape[3]).to(best.device)
+    upper = (uniform[:, 2] > 0.5).long()
+    moved, one = best.clone(), torch.arange(len(best), device=best.device)
+    moved[one[:, None], 0, 0, place] = corners[one, upper.to(one)][:, 0, 0].gather(1, place)
+    return moved
+
+
+def _l2_of_row(
+    best: Images, origins: Images, threat: Threat, draws: Draws, rows: Tensor, query: int
+) -> Images:
+    """Draw one window of each row anew, and bring the whole back to the sphere."""
+    uniform, _ = draws.query(query, 4, 0, rows)
+    place = _windows(uniform[:, 1], query, best.shape[3]).to(best.device)
+    length = threat.reach * uniform[:, 3:4] / place.shape[1] ** 0.5
+    drawn = (_signs(uniform[:, 2:3]) * length).to(best).expand_as(place)
+    offset = (best - origins).flatten(1).scatter(1, place, drawn)
+    offset = offset * (threat.reach / offset.norm(dim=1, keepdim=True).clamp(min=1e-30))
+    moved = (origins.flatten(1) + offset).view_as(best)
+    return threat.project(moved.clamp(threat.low, threat.high), origins)
 
 
 @cache

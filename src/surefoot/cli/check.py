@@ -8,7 +8,7 @@ import tyro
 
 @dataclass(frozen=True)
 class Command:
-    """Recompute hash, counts, intervals and order of records, and measure their counterexamples.
+    """Recompute hash, counts and order of records, and measure their counterexamples.
 
     The same check is one file that needs numpy alone: surefoot check --script > check.py, then
     python check.py RUN; for whoever shall not have to trust this package. Status 1 if something

@@ -41,6 +41,11 @@ def load(path: Path, column: str = "", value_range: ValueRange = None) -> Data:
             f"{path} is not a readable CSV file ({error}). Expected a header, commas between the"
             " cells, UTF-8."
         ) from error
+    if all(_is_number(name) for name in table.columns):
+        raise ValueError(
+            f"{path} has numbers where names of columns are expected, {table.columns[0]}. Give"
+            " the file a first line with a name for each column; else its first row would be lost"
+        )
     label = None if column == "-" else _label_column(path, table, column)
     features = table.drop(columns=[] if label is None else [label])
     _check_features(path, features)
@@ -108,3 +113,11 @@ def _labels(path: Path, values: "pd.Series") -> tuple[np.ndarray, list[str] | No
         )
     classes, labels = np.unique(values.astype(str).to_numpy(str), return_inverse=True)
     return labels, [str(name) for name in classes]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

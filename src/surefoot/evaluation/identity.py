@@ -6,8 +6,12 @@ is identified by all that was asked for (`identity`) AND by the outcomes of all 
 
 import hashlib
 import json
+import uuid
+import warnings
+from types import CellType
 from typing import Any
 
+import joblib
 import torch
 from torch import Tensor, nn
 
@@ -91,11 +95,31 @@ def _attributes(model: Model) -> dict[str, str]:
         if code is not None:
             values["code"] = code.co_code.hex()
             values |= {f"constant {i}": one for i, one in enumerate(code.co_consts)}
-            values |= {f"closure {i}": one.cell_contents for i, one in enumerate(cells)}
+            values |= {f"closure {i}": _content(one) for i, one in enumerate(cells)}
         for name, value in values.items():
-            if name != "training" and _plain(value):
-                found[f"{place}.{name}"] = repr(value)
+            if name != "training" and not isinstance(value, nn.Module):
+                found[f"{place}.{name}"] = repr(value) if _plain(value) else _hashed(value)
     return found
+
+
+def _hashed(value: object) -> str:
+    """Hash a tensor, an array, a dict, an estimator; what cannot be hashed is never the same."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return str(joblib.hash(value))
+    except Exception:  # whatever a foreign object may raise when it is taken apart
+        code = getattr(value, "__code__", None)
+        return code.co_code.hex() if code is not None else uuid.uuid4().hex
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return None
 
 
 def _plain(value: object) -> bool:

@@ -8,6 +8,7 @@ read. The first dimension of the input is the batch, whatever size the file was 
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,6 +56,7 @@ class Node(NamedTuple):
     attributes: dict[str, Any]
     inputs: list[Value | None]
     outputs: int
+    names: tuple[str, ...] = ()
 
     def constant(self, place: int, default: Any = None) -> Any:
         """Return an input that must be a constant, as a list of numbers or a number."""
@@ -83,6 +85,8 @@ class Builder:
 
     def __init__(self) -> None:
         self.root, self.graph = nn.Module(), fx.Graph()
+        self.uses: Counter[str] = Counter()  # how often each value of the file is read
+        self.opset, self.batch = 0, 0  # the batch that the file was exported with; 0: any
         self.tracer = GraphAppendingTracer(self.graph)
 
     def start(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> Traced:
@@ -103,6 +107,11 @@ class Builder:
         """Apply a function: at once to constants, recorded where a value is traced."""
         if not any(isinstance(one, Traced) for one in _flat(arguments)):
             return function(*arguments, **settings)
+        for one in _flat(arguments):
+            if isinstance(one, Tensor) and _knows_batch(one):
+                raise ValueError(
+                    "a number or a constant made from the size of the batch is not read"
+                )
         shapes = _mapped(arguments, lambda one: one.shape, lambda one: one.to("meta"))
         proxies = _mapped(arguments, lambda one: one.proxy, self._kept)
         recorded = self.tracer.create_proxy("call_function", function, tuple(proxies), settings)
@@ -134,6 +143,13 @@ def _mapped(values: Any, traced: Callable[[Traced], Any], constant: Callable[[Te
     if isinstance(values, list | tuple):
         return [_mapped(value, traced, constant) for value in values]
     return values
+
+
+def _knows_batch(constant: Tensor) -> bool:
+    """Return whether a constant holds the size of the batch, or has it."""
+    if any(size and size % BATCH == 0 for size in constant.shape):
+        return True
+    return constant.numel() == 1 and constant.item() != 0 and constant.item() % BATCH == 0
 
 
 def _dtype(value: Value) -> torch.dtype:
@@ -217,6 +233,7 @@ def _ends(node: Node, dimensions: int, value: Traced, kernel: Sequence[int]) -> 
         return list(given or [0] * (2 * dimensions))
     strides = node.get("strides", [1] * dimensions)
     spread = node.get("dilations", [1] * dimensions)
+    node.require(set(spread) == {1}, "automatic padding with dilation")
     front, back = [], []
     for size, step, width, gap in zip(value.shape.shape[2:], strides, kernel, spread, strict=True):
         whole = max((math.ceil(size / step) - 1) * step + gap * (width - 1) + 1 - size, 0)
@@ -267,7 +284,8 @@ def _transposed_convolution(build: Builder, node: Node) -> Value:
     assert weight is not None
     count = weight.ndim - 2
     ends = _ends(node, count, value, weight.shape[2:])
-    node.require(ends[:count] == ends[count:] and not node.get("output_shape"), "uneven padding")
+    given = node.get("auto_pad", "NOTSET") in ("NOTSET", "VALID") and not node.get("output_shape")
+    node.require(given and ends[:count] == ends[count:], "uneven or automatic padding")
     groups, bias = node.get("group", 1), _weight(node, 2)
     with torch.device("meta"):
         layer = TRANSPOSED[count](
@@ -314,6 +332,7 @@ def _max_pool(build: Builder, node: Node) -> Value:
     small = all(2 * end <= width for end, width in zip(ends[:count], kernel, strict=True))
     even = ends[:count] == ends[count:] and small
     if not even:
+        node.require(not node.get("ceil_mode", 0), "ceil_mode with uneven padding")
         value = _padded(build, value, ends, -math.inf)
     layer = MAX_POOLS[count](
         tuple(kernel),
@@ -375,7 +394,12 @@ def _activation(make: Callable[[Node], nn.Module]) -> Callable[[Builder, Node], 
 def _prelu(build: Builder, node: Node) -> Value:
     value, slope = _traced(node), _weight(node, 1)
     assert slope is not None
-    return build.layer(_loaded(nn.PReLU(slope.numel()), weight=slope.flatten()), value)
+    channels = (slope.shape[0], *[1] * (_rank(value) - 2))
+    if slope.numel() == 1 or tuple(slope.shape) == channels:
+        return build.layer(_loaded(nn.PReLU(slope.numel()), weight=slope.flatten()), value)
+    positive = build.call(torch.clamp, value, min=0.0)
+    negative = build.call(torch.clamp, value, max=0.0)
+    return build.call(torch.add, positive, build.call(torch.mul, negative, slope))
 
 
 def _clip(build: Builder, node: Node) -> Value:
@@ -389,7 +413,15 @@ def _clip(build: Builder, node: Node) -> Value:
 
 def _softmax(function: Callable[..., Tensor]) -> Callable[[Builder, Node], Value]:
     def apply(build: Builder, node: Node) -> Value:
-        return build.call(function, node.inputs[0], dim=node.get("axis", -1))
+        value = node.inputs[0]
+        assert value is not None
+        old = build.opset < 13  # then everything from the axis on is one dimension
+        axis = node.get("axis", 1 if old else -1) % _rank(value)
+        node.require(
+            not old or axis == _rank(value) - 1, "an axis before the last, opset below 13,"
+        )
+        node.require(not _is_batch(value, axis), "an axis that is the batch")
+        return build.call(function, value, dim=axis)
 
     return apply
 
@@ -410,7 +442,9 @@ def _add(build: Builder, node: Node) -> Value:
     if isinstance(first, Tensor) and isinstance(second, Traced):
         first, second = second, first
     if isinstance(first, Traced) and isinstance(second, Tensor):
-        folded = _bias(build, first, second)
+        # Nobody else may read the product without its bias.
+        alone = all(build.uses[name] == 1 for name in node.names)
+        folded = _bias(build, first, second) if alone else None
         if folded is not None:
             return folded
     return build.call(torch.add, first, second)
@@ -444,12 +478,17 @@ def _unary(function: Callable[..., Tensor], **settings: Any) -> Callable[[Builde
     return lambda build, node: build.call(function, node.inputs[0], **settings)
 
 
-def _sum(build: Builder, node: Node) -> Value:
-    total = node.inputs[0]
-    for one in node.inputs[1:]:
-        total = build.call(torch.add, total, one)
-    assert total is not None
-    return total
+def _several(function: Callable[..., Tensor]) -> Callable[[Builder, Node], Value]:
+    """Combine any number of values, two at a time."""
+
+    def apply(build: Builder, node: Node) -> Value:
+        whole = node.inputs[0]
+        for one in node.inputs[1:]:
+            whole = build.call(function, whole, one)
+        assert whole is not None
+        return whole
+
+    return apply
 
 
 def _concat(build: Builder, node: Node) -> Value:
@@ -484,7 +523,7 @@ def _slice(build: Builder, node: Node) -> Value:
         length = _sizes(value)[axis]
         places = list(range(length))[slice(start, _end(end, step), step)]
         if _is_batch(value, axis):
-            node.require(len(places) == length, "a part of the batch")
+            node.require(places == list(range(length)), "a part of the batch, or another order,")
             continue
         if step == 1:
             first = places[0] if places else 0
@@ -515,10 +554,10 @@ def _shaped(build: Builder, node: Node, value: Traced, wanted: list[int]) -> Val
     total = math.prod(_sizes(value))
     batches = [place for place, size in enumerate(wanted) if size > 0 and size % BATCH == 0]
     place = batches[0] if batches else 0  # without one, the file fixed the batch, in front
-    shape = [
-        BATCH if at == place and size > 0 and not batches else size
-        for at, size in enumerate(wanted)
-    ]
+    shape = list(wanted)
+    if not batches and shape[place] != -1:
+        node.require(shape[place] == build.batch, f"a shape that mixes images, {wanted},")
+        shape[place] = BATCH
     if -1 in shape:
         shape[shape.index(-1)] = total // abs(math.prod(shape))
     good = len(batches) < 2 and math.prod(shape) == total and shape[place] % BATCH == 0
@@ -577,6 +616,7 @@ def _pad(build: Builder, node: Node) -> Value:
     if mode == "constant" and ends[1] == ends[rank + 1] == 0:
         return _padded(build, value, ends[2:rank] + ends[rank + 2 :], fill or 0.0)
     pairs = [ends[place + side * rank] for place in reversed(range(rank)) for side in (0, 1)]
+    node.require(mode == "constant" or ends[1] == ends[rank + 1] == 0, "padding of planes")
     names = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
     if mode == "constant":
         return build.call(functional.pad, value, pairs, value=fill or 0.0)
@@ -586,7 +626,8 @@ def _pad(build: Builder, node: Node) -> Value:
 def _resize(build: Builder, node: Node) -> Value:
     value, rank = _traced(node), _rank(_traced(node))
     node.require(node.get("mode", "nearest") == "nearest", "interpolation other than nearest")
-    scales = node.constant(2 if node.kind == "Resize" else 1, node.get("scales")) or None
+    at = 2 if node.kind == "Resize" and build.opset > 10 else 1
+    scales = node.constant(at, node.get("scales")) or None
     sizes = node.constant(3) if node.kind == "Resize" else None
     old = _sizes(value)
     if scales:
@@ -597,7 +638,8 @@ def _resize(build: Builder, node: Node) -> Value:
     rounding = node.get("nearest_mode", "round_prefer_floor")
     whole = all(new % size == 0 for new, size in zip(sizes[2:], old[2:], strict=True))
     plain = node.kind == "Upsample" or (form == "asymmetric" and rounding == "floor")
-    node.require(plain or (whole and form == "half_pixel"), f"{form} with {rounding}")
+    nearest = form == "half_pixel" and rounding.startswith("round_prefer")
+    node.require(whole and (plain or nearest), f"{form} with {rounding}, or a broken factor,")
     return build.call(functional.interpolate, value, size=list(sizes[2:rank]), mode="nearest")
 
 
@@ -617,7 +659,9 @@ def _reduce(function: Callable[..., Tensor]) -> Callable[[Builder, Node], Value]
     def apply(build: Builder, node: Node) -> Value:
         value, axes = node.inputs[0], node.constant(1, node.get("axes"))
         assert value is not None
-        axes = list(range(_rank(value))) if axes is None else list(axes)
+        if not axes and node.get("noop_with_empty_axes", 0):
+            return value
+        axes = list(axes) if axes else list(range(_rank(value)))
         node.require(not any(_is_batch(value, axis) for axis in axes), "a mean over the batch")
         return build.call(function, value, dim=axes, keepdim=bool(node.get("keepdims", 1)))
 
@@ -673,6 +717,25 @@ def _same(build: Builder, node: Node) -> Value:
     return value
 
 
+def _dropout(build: Builder, node: Node) -> Value:
+    node.require(not node.constant(2, False), "training mode")
+    return _same(build, node)
+
+
+def _hard_sigmoid(build: Builder, node: Node) -> Value:
+    scale, shift = node.get("alpha", 0.2), node.get("beta", 0.5)
+    scaled = build.call(torch.mul, node.inputs[0], torch.tensor(scale))
+    return build.call(
+        torch.clamp, build.call(torch.add, scaled, torch.tensor(shift)), min=0.0, max=1.0
+    )
+
+
+def _selu(node: Node) -> nn.Module:
+    usual = abs(node.get("alpha", 1.6732632) - 1.6732632) < 1e-5
+    node.require(usual and abs(node.get("gamma", 1.0507010) - 1.0507010) < 1e-5, "another alpha")
+    return nn.SELU()
+
+
 def _gelu(node: Node) -> nn.Module:
     return nn.GELU(approximate=node.get("approximate", "none"))
 
@@ -695,7 +758,7 @@ OPERATORS: dict[str, Callable[[Builder, Node], Value | list[Value]]] = {
     "Conv": _convolution,
     "ConvTranspose": _transposed_convolution,
     "Div": _divide,
-    "Dropout": _same,
+    "Dropout": _dropout,
     "Elu": _activation(lambda node: nn.ELU(node.get("alpha", 1.0))),
     "Equal": _binary(torch.eq),
     "Erf": _unary(torch.erf),
@@ -708,7 +771,7 @@ OPERATORS: dict[str, Callable[[Builder, Node], Value | list[Value]]] = {
     "Gemm": _gemm,
     "GlobalAveragePool": _global_pool(mean=True),
     "GlobalMaxPool": _global_pool(mean=False),
-    "HardSigmoid": _activation(lambda node: nn.Hardsigmoid()),
+    "HardSigmoid": _hard_sigmoid,
     "HardSwish": _activation(lambda node: nn.Hardswish()),
     "Identity": _same,
     "LayerNormalization": _layer_norm,
@@ -716,9 +779,9 @@ OPERATORS: dict[str, Callable[[Builder, Node], Value | list[Value]]] = {
     "Log": _unary(torch.log),
     "LogSoftmax": _softmax(torch.log_softmax),
     "MatMul": _matmul,
-    "Max": _binary(torch.maximum),
+    "Max": _several(torch.maximum),
     "MaxPool": _max_pool,
-    "Min": _binary(torch.minimum),
+    "Min": _several(torch.minimum),
     "Mul": _binary(torch.mul),
     "Neg": _unary(torch.neg),
     "PRelu": _prelu,
@@ -733,7 +796,7 @@ OPERATORS: dict[str, Callable[[Builder, Node], Value | list[Value]]] = {
     "Relu": _activation(lambda node: nn.ReLU()),
     "Reshape": _reshape,
     "Resize": _resize,
-    "Selu": _activation(lambda node: nn.SELU()),
+    "Selu": _activation(_selu),
     "Shape": _shape,
     "Sigmoid": _activation(lambda node: nn.Sigmoid()),
     "Slice": _slice,
@@ -743,7 +806,7 @@ OPERATORS: dict[str, Callable[[Builder, Node], Value | list[Value]]] = {
     "Sqrt": _unary(torch.sqrt),
     "Squeeze": _squeeze,
     "Sub": _binary(torch.sub),
-    "Sum": _sum,
+    "Sum": _several(torch.add),
     "Tanh": _activation(lambda node: nn.Tanh()),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
@@ -804,6 +867,10 @@ def _built(proto: "onnx.ModelProto", path: str) -> fx.GraphModule:
         names = ", ".join(one.name for one in inputs)
         raise ValueError(f"{path} must have one input, the images; found {len(inputs)}: {names}")
     build = Builder()
+    build.uses.update(name for one in graph.node for name in one.input)
+    build.uses.update(one.name for one in graph.output)
+    build.opset = max((one.version for one in proto.opset_import if not one.domain), default=1)
+    build.batch = _declared_batch(inputs[0])
     values[inputs[0].name] = build.start(inputs[0].name, *_input(inputs[0], path))
     dropped = _tail(graph)
     for place, one in enumerate(graph.node):
@@ -813,7 +880,7 @@ def _built(proto: "onnx.ModelProto", path: str) -> fx.GraphModule:
         else:
             try:
                 found = OPERATORS[node.kind](build, node)
-            except (RuntimeError, TypeError, KeyError, IndexError) as error:
+            except (RuntimeError, TypeError, KeyError, IndexError, AssertionError) as error:
                 raise ValueError(
                     f"{path}: this form of {node.kind} {node.name!r} is not read: {error}"
                 ) from error
@@ -833,6 +900,11 @@ def _built(proto: "onnx.ModelProto", path: str) -> fx.GraphModule:
     return module
 
 
+def _declared_batch(found: "onnx.ValueInfoProto") -> int:
+    sizes = found.type.tensor_type.shape.dim
+    return sizes[0].dim_value if sizes and sizes[0].HasField("dim_value") else 0
+
+
 def _input(found: "onnx.ValueInfoProto", path: str) -> tuple[list[int], torch.dtype]:
     """Return the shape of the images, with `BATCH` in front, and their type."""
     kind = found.type.tensor_type
@@ -841,6 +913,11 @@ def _input(found: "onnx.ValueInfoProto", path: str) -> tuple[list[int], torch.dt
         raise ValueError(
             f"the input {found.name!r} of {path} has the shape {sizes or 'unknown'}: all sizes but"
             " the batch must be fixed. Export with a fixed image size"
+        )
+    if kind.elem_type not in _dtypes():
+        raise ValueError(
+            f"the input {found.name!r} of {path} holds numbers of another type than floats: export"
+            " the net without its reading of whole numbers"
         )
     return [BATCH, *sizes[1:]], _dtypes()[kind.elem_type]
 
@@ -862,8 +939,9 @@ def _dtypes() -> dict[int, torch.dtype]:
 def _tail(graph: "onnx.GraphProto") -> int | None:
     """Return the place of a softmax over classes that gives the output, if there is one."""
     for place, one in enumerate(graph.node):
+        axes = [attribute.i for attribute in one.attribute if attribute.name == "axis"]
         if one.op_type in PROBABILITY_TAILS and graph.output[0].name in one.output:
-            return place
+            return place if axes in ([], [1], [-1]) else None
     return None
 
 
@@ -880,4 +958,5 @@ def _node(one: "onnx.NodeProto", place: int, values: dict[str, Value]) -> Node:
     if missing:
         raise ValueError(f"{one.op_type} {one.name!r} needs {missing[0]!r}, which nothing makes")
     inputs = [values[name] if name else None for name in one.input]
-    return Node(one.op_type, one.name or f"#{place}", attributes, inputs, len(one.output))
+    names = tuple(name for name in one.input if name)
+    return Node(one.op_type, one.name or f"#{place}", attributes, inputs, len(one.output), names)

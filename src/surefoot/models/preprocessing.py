@@ -1,5 +1,6 @@
 """What happens to images before a net sees them: part of the model, as its first layers."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,9 @@ class Preprocessing:
     resize: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not all(one > 0 for one in self.std):
+        if len(self.mean) != len(self.std) or not (
+            all(0 < one < math.inf for one in self.std) and all(map(math.isfinite, self.mean))
+        ):
             raise ValueError(
                 "--mean and --std belong together, as many numbers, each std above 0; found"
                 f" --mean {_listed(self.mean)} and --std {_listed(self.std)}"

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,6 +14,7 @@ from surefoot import progress
 from surefoot.cli import COMMANDS, main
 from surefoot.cli.completion import flags_of
 from surefoot.cli.numbers import read_number, shown
+from surefoot.data import load
 from surefoot.evaluation import read
 from surefoot.evaluation.store import Shard, Store
 from surefoot.models import build, save
@@ -202,3 +204,17 @@ def test_the_first_part_tells_how_long_the_whole_may_take(monkeypatch, capsys):
 
     Store(None, "x", {}).fill(range(4), compute, "evaluate net")
     assert "the first of 4 parts took 30.0 s: about 0:02:00" in capsys.readouterr().err
+
+
+def test_coverage_is_chosen_without_labels_and_risk_is_not(net, tmp_path, capsys):
+    images = load("digits").first(60).inputs(slice(None)).numpy()
+    np.savez(tmp_path / "images.npz", x=images.astype("float32"))
+    base = f"attack --model {net} --data {tmp_path / 'images.npz'} --count 20 --steps 2"
+    run_folder = tmp_path / "run"
+    status, out, _ = run(f"{base} --reject entropy --coverage 0.8 --folder {run_folder}", capsys)
+    assert status == 0
+    assert "of 40 other images" in out
+    assert "the data have no labels" in out
+    status, _, err = run(f"{base} --reject entropy --risk 0.2 --folder {tmp_path / 'x'}", capsys)
+    assert status == 2
+    assert "label" in err

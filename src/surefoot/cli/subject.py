@@ -233,6 +233,8 @@ class Subject:
 
 def _chosen_on(others: "Data | None", model: "nn.Module", flag: str) -> "tuple[Tensor, Tensor]":
     """Return images that are not evaluated, and their labels; the model is tried on one."""
+    import torch
+
     from surefoot.evaluation.warnings import try_model
 
     if others is None or len(others) < 3:
@@ -241,7 +243,10 @@ def _chosen_on(others: "Data | None", model: "nn.Module", flag: str) -> "tuple[T
             " a --count above 0 and below the number of images in the split"
             + (", or --threshold" if flag != "--temperature-scaling" else "")
         )
-    images, labels = others.batch(slice(None))
+    if flag == "--coverage":  # asks only which images are accepted
+        images, labels = others.inputs(slice(None)), torch.zeros(len(others), dtype=torch.long)
+    else:
+        images, labels = others.batch(slice(None))
     try_model(model, images[:1])
     return images, labels
 

@@ -1,6 +1,7 @@
 """Rows in a folder are reused only for the same model, data and question."""
 
 import importlib
+import threading
 
 import numpy as np
 import pytest
@@ -302,3 +303,11 @@ def test_what_a_model_holds_elsewhere_is_part_of_its_identity(make):
     first, second, again = (identity_of(make(cut), data) for cut in (0.5, 0.31, 0.5))
     assert first != second
     assert first == again
+
+
+def test_what_cannot_be_hashed_is_like_no_other():
+    data = Data(torch.rand(20, 2), torch.zeros(20, dtype=torch.long), classes=("a", "b"))
+    net = Cut(0.5)
+    assert identity_of(net, data) == identity_of(net, data)
+    net.lock = threading.Lock()
+    assert identity_of(net, data) != identity_of(net, data)

@@ -23,6 +23,8 @@ from surefoot.streams import keys, own_randomness
 from surefoot.types import Model
 
 BATCH = 250
+UNLIKE = "unlike"
+"""How the text of something begins that cannot be hashed: its model is like no other."""
 
 
 def identity(asked: dict[str, Any]) -> str:
@@ -43,7 +45,9 @@ def identity_of(model: Model, data: Data) -> dict[str, Any]:
     before = _attributes(model)
     outcomes_of_all(model, data.first(min(8, len(data))))
     after = _attributes(model)
-    kept = sorted(key for key, value in before.items() if after.get(key) == value)
+    kept = sorted(
+        key for key, value in before.items() if after.get(key) == value or value[:6] == UNLIKE
+    )
     text = json.dumps([[key, before[key]] for key in kept])
     return {
         "hash": fingerprint(model) if isinstance(model, nn.Module) else None,
@@ -112,7 +116,7 @@ def _hashed(value: object) -> str:
             return str(joblib.hash(value))
     except Exception:  # whatever a foreign object may raise when it is taken apart
         code = getattr(value, "__code__", None)
-        return code.co_code.hex() if code is not None else uuid.uuid4().hex
+        return code.co_code.hex() if code is not None else UNLIKE + uuid.uuid4().hex
 
 
 def _content(cell: CellType) -> object:

@@ -96,7 +96,7 @@ def test_samples_under_whole_number_noise_sit_on_the_grid():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tolerance": 0.1, "radii": (0.1,)}, "full radii"),
+        ({"tolerance": 0.1, "radii": (0.1,)}, "largest radii"),
         ({"rule": "majority", "guarantee": TopK(1)}, "majority"),
         ({"levels": 255}, "8-bit"),
     ],

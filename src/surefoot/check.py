@@ -174,7 +174,7 @@ def main(folders: list[str]) -> int:
     for folder in folders:
         try:
             found = check(Path(folder))
-        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        except (OSError, ValueError, KeyError, TypeError, ArithmeticError, struct.error) as error:
             found = [f"it cannot be read: {type(error).__name__}: {error}"]
         for text in found:
             print(f"{folder}: {text}")

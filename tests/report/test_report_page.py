@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from report_records import make_limit, make_record, make_selective
+from report_records import SMOOTHING, make_limit, make_record, make_selective
 
+from surefoot.evaluation.header import LogPart
 from surefoot.evaluation.record import Record
 from surefoot.report import headline, write_page
 from surefoot.report.bracket_chart import bracket_chart
@@ -138,6 +139,14 @@ def test_a_sentence_in_plain_words_stands_above_the_figures(tmp_path):
     assert "ℓ₂ 0.5" in text
     assert text in page([record], tmp_path)
     assert "none is proven to" in in_plain_words(make_record(certificate=None))
+
+
+def test_the_sentence_counts_certificates_of_a_vote_that_may_be_false():
+    record = make_record(certificate=SMOOTHING, radii=[0.25, 0.5])
+    certified = int((record.rows["clean"] & (record.rows["certified"] >= 0.5)).sum())
+    assert f"at least {certified - 2} and" in in_plain_words(record)  # 2: 95 % of Bin(360, .001)
+    log = replace(record, header=replace(record.header, certificate=LogPart("a.tsv")))
+    assert "is not known" in in_plain_words(log)
 
 
 def test_notes_are_no_warnings(tmp_path):

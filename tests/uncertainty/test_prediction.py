@@ -49,3 +49,14 @@ def test_texts_are_short_and_the_front_door_is_listed() -> None:
     assert "Local on 20 rows of digits, linf 8/255" in repr(record)
     assert set(surefoot.__all__) <= set(dir(surefoot))
     assert "import_module" not in dir(surefoot)
+
+
+def test_a_tie_with_uncertain_is_a_rejection_and_any_finite_input_will_do() -> None:
+    class Tie(nn.Module):
+        rejects = True
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images
+
+    outcomes = torch.tensor([[3.0, 1.0, 3.0], [3.0, 1.0, 2.0], [-5.0, 400.0, 1.0]])
+    assert predict(Tie(), outcomes).tolist() == [-1, 0, 1]

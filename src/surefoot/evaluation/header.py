@@ -4,7 +4,6 @@ Each part describes itself in a sentence; a report only puts the sentences toget
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -102,8 +101,11 @@ class SmoothingPart:
     largest: ClassVar[float] = 1e300
 
     def __post_init__(self) -> None:
-        if not (self.sigma > 0 and 0 < self.alpha < 1):
-            raise ValueError(f"need sigma > 0 and 0 < alpha < 1; found {self.sigma}, {self.alpha}")
+        if not (self.sigma > 0 and 0 < self.alpha < 1 and self.n_certify >= 1):
+            raise ValueError(
+                "need sigma > 0, 0 < alpha < 1 and n_certify >= 1; found"
+                f" {self.sigma}, {self.alpha}, {self.n_certify}"
+            )
 
     def describe(self) -> str:
         """Return what was drawn, what may fail, and what is unlike the usual."""
@@ -405,8 +407,3 @@ class Header:
             if math.isinf(written["threat"][edge]):
                 written["threat"][edge] = str(written["threat"][edge])
         return written
-
-
-def add(parts: Sequence[Work]) -> Work:
-    """Sum the work of all shards."""
-    return sum(parts[1:], parts[0])

@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import math
+
+import pandas as pd
 
 from surefoot.certify.smoothing import robust_fraction, robust_images
 from surefoot.escape import one_line
-from surefoot.evaluation.header import Header, SmoothingPart
+from surefoot.evaluation.header import Header, LogPart, SmoothingPart
 from surefoot.evaluation.metrics import (
-    attacked_accuracy,
-    certified_accuracy,
+    attacked_right,
+    ceiling,
     certified_right,
     cross_check,
-    upper_end,
 )
 from surefoot.evaluation.record import Record
 from surefoot.wording import NONE, NORM_SIGNS, pairs, percent
@@ -42,24 +44,49 @@ def meaning(column: str) -> str:
 
 
 def in_plain_words(record: Record) -> str:
-    """Return one sentence with what is proven and what is possible at the headline radius."""
+    """Return one sentence with what is proven and what is possible at the headline radius.
+
+    Certificates and confirmed attacks of a vote may each be false, with probability alpha: that is
+    in both ends.
+    """
     header, count = record.header, len(record)
-    attacked, certified = (
-        attacked_accuracy(record, header.eps),
-        certified_accuracy(record, header.eps),
-    )
+    if isinstance(header.certificate, LogPart):
+        return "Read from a smoothing log: with which probability its radii hold is not known."
     right = "right or rejected" if header.guarantee.counts_rejection_as_right else "right"
     ball = f"{NORM_SIGNS[header.norm]} {header.eps_text()}"
-    least = round(certified.value * count) if certified else 0
-    most = round(upper_end(record, header.eps) * count)
+    least, low = _at_least(record, certified_right(record.rows, header.eps), _alpha(header))
+    settings = header.attack.settings if header.attack else {}
+    broken = ~attacked_right(record.rows, header.eps)
+    lost, fraction_lost = _at_least(record, broken, settings.get("alpha", 0.0))
+    most = count - lost
+    if not header.guarantee.counts_rejection_as_right:
+        most = min(most, round(ceiling(record, header.eps) * count))
     here = f"Of these {count} images at least {least} and at most {most} stay {right}"
-    if not certified:
+    if header.certificate is None:
         here = f"Of these {count} images at most {most} stay {right}, and none is proven to,"
-    low = percent(certified.low if certified else 0.0)
+    down, up = math.floor(1000 * low) / 1000, math.ceil(1000 * (1 - fraction_lost)) / 1000
     return (
-        f"{here} under every change within {ball}; of all such images at least {low} and at most"
-        f" {percent(attacked.high)} (95 % confidence each)."
+        f"{here} under every change within {ball}; of all such images at least {percent(down)} and"
+        f" at most {percent(up)} (95 % confidence each)."
     )
+
+
+def _alpha(header: Header) -> float:
+    """Return the error probability of a certificate of one image."""
+    return header.certificate.alpha if isinstance(header.certificate, SmoothingPart) else 0.0
+
+
+def _at_least(record: Record, flags: pd.Series, alpha: float) -> tuple[int, float]:
+    """Bound of how many of these images, and of all such images, the flags are true.
+
+    Args:
+        record: whose rows they are; equal images count once, for they share their noise.
+        flags: one a row, each falsely true with probability alpha at most.
+        alpha: that.
+    """
+    kept = flags.drop(index=list(record.header.data.repeats))
+    found, count = int(kept.sum()), len(kept)
+    return robust_images(found, count, alpha), robust_fraction(found, count, alpha)
 
 
 def class_name(header: Header, outcome: int) -> str:
@@ -145,13 +172,11 @@ def _certificate(record: Record) -> str:
 
 def _population(record: Record, alpha: float) -> str:
     """Turn certificates of images, each false with probability alpha, into one about many."""
-    # Equal images share their noise, so a false certificate would count as often as its image.
-    rows = record.rows.drop(index=list(record.header.data.repeats))
-    certified, count = int(certified_right(rows, record.header.eps).sum()), len(rows)
-    if certified == 0:
+    flags, count = certified_right(record.rows, record.header.eps), len(record)
+    count -= len(record.header.data.repeats)
+    if not bool(flags.any()):
         return ""
-    here = robust_images(certified, count, alpha)
-    fraction = robust_fraction(certified, count, alpha)
+    here, fraction = _at_least(record, flags, alpha)
     return (
         f" At eps, false certificates included, at least {here} of these {count}"
         f"{'' if count == len(record) else ' different'} images hold, and"

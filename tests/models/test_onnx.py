@@ -19,7 +19,8 @@ from surefoot.certify import lipschitz
 from surefoot.data import load
 from surefoot.guarantees import Local
 from surefoot.models import build, open_model
-from surefoot.models.onnx_import import OPERATORS, read_onnx
+from surefoot.models.onnx_import import read_onnx
+from surefoot.models.onnx_operators import OPERATORS
 from surefoot.threat import Threat
 from surefoot.training import Training, fit, make_recipe
 

@@ -48,7 +48,7 @@ def test_published_figures_are_those_of_the_tables():
         "linf 0.2": 0.4,
         "l2 1.5": 0.341,
     }
-    assert set(EXPERIMENTS["udp-fashion-mnist"].scales) == {"smoke", "small", "paper"}
+    assert set(EXPERIMENTS["udp-fashion-mnist"].scales) == {"smoke", "small", "medium", "paper"}
 
 
 def entry(row, ours, published=None, figure="clean"):
@@ -67,5 +67,5 @@ def test_a_verdict_needs_a_gap_that_both_intervals_confirm():
 
 
 def test_an_unknown_scale_is_named(tmp_path):
-    with pytest.raises(ValueError, match="smoke, small, paper"):
+    with pytest.raises(ValueError, match="smoke, small, paper, medium"):
         reproduce(EXPERIMENTS["udp-fashion-mnist"], "huge", tmp_path)

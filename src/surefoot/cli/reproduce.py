@@ -19,15 +19,15 @@ class Command:
 
     Args:
         name: Name of the experiment.
-        scale: smoke: seconds, to see that it runs; small: minutes on two cores; paper: the
-            published settings, for a GPU.
+        scale: smoke: seconds, to see that it runs; small: minutes on two cores;
+            medium: an hour or more on one core; paper: the published settings, for a GPU.
         folder: Receives runs, comparison.csv, experiment.html, figures and, where classifiers were
             evaluated, report.html; a second call resumes.
         seed: Seed of initial weights, training and attacks.
     """
 
     name: tyro.conf.Positional[str] = ""
-    scale: Literal["smoke", "small", "paper"] = "small"
+    scale: Literal["smoke", "small", "medium", "paper"] = "small"
     folder: Path | None = None
     seed: int = 0
 

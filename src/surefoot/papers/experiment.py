@@ -171,8 +171,8 @@ class Experiment:
     Args:
         source: paper, table, data.
         remark: how our protocol differs from the published one, and what to expect.
-        scales: "smoke" (seconds), "small" (minutes on two cores), "medium" (an hour or more), "paper"
-            (as published) -> what runs it, given a folder and a seed.
+        scales: "smoke" (seconds), "small" (minutes on two cores), "medium" (an hour or
+            more), "paper" (as published) -> what runs it, given a folder and a seed.
     """
 
     source: str

@@ -218,3 +218,15 @@ def test_coverage_is_chosen_without_labels_and_risk_is_not(net, tmp_path, capsys
     status, _, err = run(f"{base} --reject entropy --risk 0.2 --folder {tmp_path / 'x'}", capsys)
     assert status == 2
     assert "label" in err
+
+
+def test_a_report_compares_the_scores_on_other_data(net, tmp_path, capsys):
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    base = f"certify --model {net} --count 20"
+    run(f"{base} --folder {ours}", capsys)
+    run(f"{base} --data digits --split train --folder {other}", capsys)
+    page = tmp_path / "page.html"
+    assert run(f"report {ours} --ood {other} --output {page}", capsys)[0] == 0
+    text = page.read_text()
+    assert "Data of another kind" in text
+    assert "AUROC" in text

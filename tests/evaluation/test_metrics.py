@@ -147,3 +147,17 @@ def test_paired_differences_are_those_of_mcnemar():
     assert (same.value, same.p_value) == (0.0, 1.0)
     other = metrics.paired_difference(theirs, ours)
     assert (other.low, other.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_the_table_of_a_record_has_every_figure_with_its_interval():
+    record = make(clean=[True, True, False, True], certified=[0.5, 0.0, 0.0, 0.2])
+    table = record.table.set_index(["metric", "radius"])
+    assert table.loc[("clean", 0.0), "value"] == 0.75
+    radius = record.header.radii[0]
+    assert (
+        table.loc[("certified", radius), "value"]
+        == metrics.certified_accuracy(record, radius).value
+    )
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    assert len(table) == 1 + len(record.header.radii) * (2 if record.header.attack else 1)

@@ -13,10 +13,12 @@ from surefoot.evaluation.header import LogPart
 from surefoot.evaluation.record import Record
 from surefoot.report import headline, write_page
 from surefoot.report.bracket_chart import bracket_chart
-from surefoot.report.tables import differences
+from surefoot.report.rejection_chart import rejection_curve
+from surefoot.report.tables import against_ood, by_class, by_coverage, costs, differences
 from surefoot.report.words import GLOSSARY, in_plain_words
 
 VOID = {"meta", "img", "br"}
+ATTACK_CELL = '<td data-name="attack">apgd-ce</td>'
 
 
 class Balance(HTMLParser):
@@ -54,7 +56,7 @@ def test_page_is_one_file_without_outside(records, tmp_path):
 
 def test_page_has_every_part_in_order(records, tmp_path):
     text = page(records, tmp_path, title="Three <classifiers>")
-    parts = ["Three &lt;classifiers&gt;", "Certified ≤ true", "<table", "Bracket charts of all"]
+    parts = ["Three &lt;classifiers&gt;", "Certified ≤ true", "<table", "Lines of the figures"]
     parts += ["By radius", "Rejecting the least", "By class", "What the figures rest on", "<pre>"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
@@ -67,7 +69,7 @@ def test_headline_figures_are_on_the_page(records, tmp_path):
     text = page(records, tmp_path)
     for cell in headline(records)["clean"]:
         value, interval = cell.split(" [")
-        assert f"<td>{value}<small>[{interval}</small>" in text
+        assert f'<td data-name="clean">{value}<small>[{interval}</small>' in text
 
 
 def test_warnings_stand_above_the_figures(tmp_path):
@@ -81,8 +83,8 @@ def test_warnings_stand_above_the_figures(tmp_path):
 
 def test_costs_of_the_attacks_stand_below_the_settings(tmp_path):
     text = page([make_record()], tmp_path)
-    assert text.index("What the figures rest on") < text.index("<td>apgd-ce</td>")
-    assert text.count("<td>apgd-ce</td>") == 1
+    assert text.index("What the figures rest on") < text.index(ATTACK_CELL)
+    assert text.count(ATTACK_CELL) == 1
     assert "What each attack found" not in page([make_record(attack=None)], tmp_path)
 
 
@@ -97,7 +99,7 @@ def test_names_are_escaped(tmp_path):
 def test_pictures_are_there_only_where_there_is_something_to_show(tmp_path):
     assert len(pictures(page([make_record()], tmp_path))) == 2
     assert len(pictures(page([make_record(shape=(1, 28, 28), norm="linf")], tmp_path))) == 3
-    assert len(pictures(page([make_record(shape=(2,))] * 2, tmp_path))) == 5
+    assert len(pictures(page([make_record(shape=(2,))] * 2, tmp_path))) == 6
     assert all("<script" not in svg for svg in pictures(page([make_record()], tmp_path)))
 
 
@@ -160,9 +162,11 @@ def test_records_of_the_same_rows_are_compared_in_pairs(tmp_path):
     better = second.rows.assign(clean=True, attacked=np.inf)
     table = differences([first, replace(second, rows=better)])
     assert table is not None
-    assert table["less one"].tolist() == ["clean", "attacked", "certified"]
+    assert list(table) == ["less one", "certified", "attacked", "clean"]
+    assert table["less one"].tolist() == ["two"]
     gained = (~first.rows["clean"]).mean()
-    assert table["difference"][0].startswith(f"{100 * gained:+.1f} points")
+    assert table["clean"][0].startswith(f"{100 * gained:+.1f} [")
+    assert "(p = " in table["clean"][0]
     assert "Differences on the same images" in page([first, replace(second, rows=better)], tmp_path)
     assert differences([first, make_record("other", count=30)]) is None
 
@@ -189,3 +193,65 @@ def test_without_an_attack_nothing_attacked_is_shown():
     assert row["attacked @ eps"] == "-"
     assert row["attacked, accepted and right"] == "-"
     assert row["certified, accepted and right"] != "-"
+
+
+def test_rejection_stands_in_one_table_with_what_it_costs():
+    record = make_record(count=200)
+    table = by_coverage(record)
+    assert table["kept"].tolist()[0] == "100.0 % (200 of 200)"
+    half = record.rows.nsmallest(100, "score")
+    wrong = f"{100 * (~half['clean']).mean():.1f} %"
+    assert table["kept"].tolist()[-1] == "50.0 % (100 of 200)"
+    assert table["wrong"].tolist()[-1].startswith(wrong)
+    assert float(table["threshold"].tolist()[-1]) == pytest.approx(half["score"].max(), rel=1e-3)
+    assert list(table) == ["kept", "threshold", "wrong", "broken", "not certified"]
+    assert list(by_coverage(make_record(attack=None, certificate=None)))[2:] == ["wrong"]
+    equal = replace(record, rows=record.rows.assign(score=0.3))
+    assert by_coverage(equal)["kept"].tolist() == ["100.0 % (200 of 200)"]
+
+
+def test_scores_on_other_data_are_compared_for_the_same_model(tmp_path):
+    record, other = make_record(count=60), make_record(count=40, seed=1)
+    other = replace(other, rows=other.rows.assign(score=2.0))
+    row = against_ood([record], [other]).iloc[0]
+    assert row["AUROC"].startswith("100.0 %")
+    assert "Data of another kind" in page([record], tmp_path, ood=[other])
+    equal = replace(other, rows=other.rows.assign(score=record.rows["score"].median()))
+    assert 0.4 < float(against_ood([record], [equal]).iloc[0]["AUROC"].split(" %")[0]) / 100 < 0.6
+    unlike = make_record(model=replace(record.header.model, hash="0123456789ab"))
+    with pytest.raises(ValueError, match="no other record here is of it"):
+        against_ood([record], [unlike])
+
+
+def test_of_many_classes_the_worst_are_listed(tmp_path):
+    record = make_record(count=2000, classes=[f"class {place}" for place in range(100)])
+    table = by_class(record)
+    assert len(table) == 40
+    broken = ~(record.rows["clean"] & (record.rows["attacked"] > 0.5))
+    rates = broken.groupby(record.rows["label"]).mean()
+    listed = [int(name.split()[1]) for name in table["class"]]
+    assert rates[listed].min() >= rates.drop(listed).max()
+    assert "The 40 of 100 classes with the most errors" in page([record], tmp_path)
+
+
+def test_every_figure_says_what_it_shows(tmp_path):
+    text = page([make_record(shape=(1, 8, 8)), make_selective()], tmp_path)
+    alts = re.findall(r'<img src="[^"]*" alt="([^"]*)"', text)
+    assert len(alts) == text.count("<img") == 8
+    assert all(re.search(r"[0-9]", alt) for alt in alts)
+    rows = make_record().rows
+    assert f"at 0.5 certified {100 * (rows['certified'] >= 0.5).mean():.1f} %" in alts[0]
+
+
+def test_costs_stand_beside_each_other():
+    table = costs([make_record(), make_record(attack=None, seconds=None)])
+    assert table["seconds"].tolist() == ["12.3", "-"]
+    assert table["forwards of the attack"].tolist() == ["40,320", "-"]
+
+
+def test_without_an_attack_no_chart_shows_one():
+    record = make_record(attack=None)
+    legends = [chart(record).get_legend() for chart in (bracket_chart, rejection_curve)]
+    names = [text.get_text() for legend in legends for text in legend.get_texts()]
+    assert not any("attacked" in name for name in names)
+    assert any("not certified" in name for name in names)

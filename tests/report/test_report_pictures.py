@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from report_records import make_limit, make_record, make_selective
 
 from surefoot.evaluation import metrics
 from surefoot.evaluation.record import Record
-from surefoot.report import bracket_chart, comparison_chart, perturbation_grid, rejection_curve
+from surefoot.report import (
+    bracket_chart,
+    comparison_chart,
+    perturbation_grid,
+    rejection_curve,
+    write_page,
+)
 from surefoot.report.perturbations import chosen
 from surefoot.report.rejection_chart import curves
 from surefoot.report.steps import MOST_STEPS, steps
@@ -171,3 +178,19 @@ def test_same_record_gives_the_same_bytes():
 def test_import_leaves_the_drawing_library_alone():
     code = "import sys, surefoot.report; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_charts_show_in_a_notebook_and_pages_open_no_figure(monkeypatch, tmp_path):
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("agg")
+    ipython = MagicMock(version_info=(9, 0))  # its shell has a kernel, as in a notebook
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    try:
+        ax = bracket_chart(make_record())
+        assert pyplot.get_fignums() == [1]
+        assert pyplot.gcf() is ax.get_figure()
+        write_page([make_record(), make_record(shape=(1, 8, 8))], tmp_path / "page.html")
+        assert pyplot.get_fignums() == [1]
+    finally:
+        pyplot.close("all")

@@ -25,6 +25,8 @@ class Command:
         title: Title of the page.
         format: What is written beside each other: html, md, csv (headline table), latex, json
             (metrics at eps).
+        ood: Run folders of the same models on data of another kind, to compare their scores (on the
+            page).
         log: Write the one record as such a log too.
     """
 
@@ -32,6 +34,7 @@ class Command:
     output: Path = Path("report.html")
     title: str = "surefoot report"
     format: tuple[Format, ...] = ("html", "md")
+    ood: tuple[Path, ...] = ()
     log: Path | None = None
 
     def run(self) -> None:
@@ -48,8 +51,9 @@ class Command:
             raise ValueError(f"--log writes one record; found {len(self.folders)} folders")
         records = [read_log(path) if path.is_file() else read(path) for path in self.folders]
         records = told_apart(records, self.folders)
+        others = [read(path) for path in self.ood]
         for form in dict.fromkeys(self.format):
-            path = write_as(form, records, self.output, self.title)
+            path = write_as(form, records, others, self.output, self.title)
             say(f"{'page' if form == 'html' else form}: {path}")
         for folder, record in zip(self.folders, records, strict=True):
             if folder.is_dir():
@@ -70,8 +74,10 @@ def told_apart(records: "Sequence[Record]", folders: Sequence[Path]) -> "list[Re
     ]
 
 
-def write_as(form: str, records: "Sequence[Record]", output: Path, title: str) -> Path:
-    """Write records in one format beside the page; return the file."""
+def write_as(
+    form: str, records: "Sequence[Record]", others: "Sequence[Record]", output: Path, title: str
+) -> Path:
+    """Write records in one format beside the page, others (OOD) on the page; return the file."""
     from surefoot.evaluation.metrics import headline as metrics
     from surefoot.files import write_csv, write_json, write_whole
     from surefoot.report import write_markdown, write_page
@@ -79,7 +85,7 @@ def write_as(form: str, records: "Sequence[Record]", output: Path, title: str) -
 
     path = output if form == "html" else output.with_suffix(SUFFIX[form])
     if form == "html":
-        write_page(records, path, title=title)
+        write_page(records, path, title=title, ood=others)
     elif form == "md":
         write_markdown(records, path)
     elif form == "csv":

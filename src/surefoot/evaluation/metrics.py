@@ -3,7 +3,7 @@
 For every record and radius: certified <= attacked <= clean, by construction.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -127,6 +127,24 @@ def headline(record: Record) -> dict[str, float | None]:
         "coverage": coverage(record).value,
         "set size": size if size == size else None,
     }
+
+
+def table(record: Record) -> pd.DataFrame:
+    """Return clean, attacked and certified accuracy at each radius with their 95 % intervals.
+
+    Returns:
+        columns `metric`, `radius` (0 for clean), `value`, `low`, `high`, as fractions.
+    """
+    found = [("clean", 0.0, clean_accuracy(record))]
+    for radius in record.header.radii:
+        if record.header.attack:
+            found.append(("attacked", radius, attacked_accuracy(record, radius)))
+        certified = certified_accuracy(record, radius)
+        if certified is not None:
+            found.append(("certified", radius, certified))
+    return pd.DataFrame(
+        [{"metric": name, "radius": at, **asdict(interval)} for name, at, interval in found]
+    )
 
 
 def coverage(record: Record) -> Interval:

@@ -96,6 +96,13 @@ class Record:
             f" {header.data.name}, {header.norm} {header.eps_text()})"
         )
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """Return the figures at each radius: one row a metric and radius, with its interval."""
+        from surefoot.evaluation.metrics import table
+
+        return table(self)
+
     def save(self, folder: Path | str) -> None:
         """Write `record.csv`, `counterexamples.safetensors` and `record.json`.
 

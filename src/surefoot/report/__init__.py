@@ -8,18 +8,20 @@ from surefoot.report.card import model_card, write_markdown
 from surefoot.report.page import write_page
 from surefoot.report.perturbations import perturbation_grid
 from surefoot.report.rejection_chart import rejection_curve
-from surefoot.report.set_charts import matrix_chart, set_chart
+from surefoot.report.set_charts import class_pairs, class_sets, set_composition, set_curves
 from surefoot.report.tables import headline
 
 __all__ = [
     "bracket_chart",
+    "class_pairs",
+    "class_sets",
     "comparison_chart",
     "headline",
-    "matrix_chart",
     "model_card",
     "perturbation_grid",
     "rejection_curve",
-    "set_chart",
+    "set_composition",
+    "set_curves",
     "write_markdown",
     "write_page",
 ]

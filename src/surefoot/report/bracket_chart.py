@@ -30,11 +30,8 @@ def bracket_chart(
         record: of one classifier.
         ax: draw here; None makes a signed figure (`ax.figure`).
     """
-    if ax is None:
-        figure = style.new_figure(6.4, 4.7)
-        ax = figure.add_subplot()
-        style.sign(figure, [record])
-    _draw(record, ax, extent([record]))
+    ax = style.own_axes([record]) if ax is None else ax
+    draw_bracket(record, ax, extent([record]))
     style.legend_below(ax, f"n = {len(record)}; bands and whiskers: 95 % intervals")
     ax.set_ylabel(_share_name(record))
     return ax
@@ -48,7 +45,7 @@ def comparison_chart(records: Sequence[Record]) -> "matplotlib.figure.Figure":
     grid = figure.subplots(height, columns, sharey=True, squeeze=False)
     for ax, record in zip(grid.flat, records, strict=False):
         alike = [other for other in records if other.header.unit() == record.header.unit()]
-        _draw(record, ax, extent(alike), f"{record.header.name} (n = {len(record)})")
+        draw_bracket(record, ax, extent(alike), f"{record.header.name} (n = {len(record)})")
     for ax in grid.flat[len(records) :]:
         ax.set_visible(False)
     for ax in grid[:, 0]:
@@ -58,9 +55,10 @@ def comparison_chart(records: Sequence[Record]) -> "matplotlib.figure.Figure":
     return figure
 
 
-def _draw(
+def draw_bracket(
     record: Record, ax: "matplotlib.axes.Axes", largest: float, title: str | None = None
 ) -> None:
+    """Draw the bracket up to the radius `largest`, without legend or signature."""
     curves = steps(record, largest)
     ax.set(xlim=(0, largest), ylim=(0, 1.0))
     _draw_gap(curves, ax)
@@ -235,11 +233,10 @@ def _mark_eps(record: Record, ax: "matplotlib.axes.Axes") -> None:
     ax.axvline(eps, color="#BBBBBB", linewidth=0.8, zorder=0.5)
     ax.annotate(
         "eps",
-        (eps, 1.0),
-        (0, 5),
+        (eps, 0.0),
+        (3, 4),
         xycoords=("data", "axes fraction"),
         textcoords="offset points",
-        ha="center",
         fontsize=7.5,
         color=style.QUIET,
     )

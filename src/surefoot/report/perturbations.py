@@ -79,8 +79,7 @@ def planes_last(image: Tensor) -> np.ndarray:
 
 def _tell(ax: "matplotlib.axes.Axes", record: Record, row: int, change: Tensor) -> None:
     ax.axis("off")
-    before = _answer(record, record.counterexamples["before"][row])
-    after = _answer(record, record.counterexamples["after"][row])
+    before, after = answers(record, row)
     norm = record.header.norm
     size = torch.linalg.vector_norm(change.double(), float("inf") if norm == "linf" else 2).item()
     radius = record.header.radius_text(record.counterexamples["radius"][row].item())
@@ -94,6 +93,13 @@ def _tell(ax: "matplotlib.axes.Axes", record: Record, row: int, change: Tensor) 
         ax.text(
             0, height, text, fontsize=fontsize, color=color, va="center", transform=ax.transAxes
         ).set_parse_math(False)
+
+
+def answers(record: Record, row: int) -> tuple[str, str]:
+    """Return the answers to the image and to the counterexample, with their fractions."""
+    found = (record.counterexamples[name][row] for name in ("before", "after"))
+    before, after = (_answer(record, fractions) for fractions in found)
+    return before, after
 
 
 def _answer(record: Record, fractions: Tensor) -> str:

@@ -21,13 +21,21 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 BAND_POINTS = 60
+LOOKS: dict[str, tuple] = {
+    "clean": (style.CLEAN, "-"),
+    "attacked": (style.ATTACKED, (0, (4, 2))),
+    "not": (style.CERTIFIED, "-"),
+}
+"""Colour and dashes by the first word of a kind."""
 
 
 def right_by_kind(record: Record) -> dict[str, pd.Series]:
     """Flag the right examples: clean, attacked at eps and, with a certificate, certified at eps."""
     rows, eps = record.rows, record.header.eps
     at = f"at {record.header.eps_text()}"
-    kinds = {"clean": rows["clean"], f"attacked {at}": attacked_right(rows, eps)}
+    kinds = {"clean": rows["clean"]}
+    if record.header.attack:
+        kinds[f"attacked {at}"] = attacked_right(rows, eps)
     if not rows["certified"].isna().all():
         kinds[f"not certified {at}"] = certified_right(rows, eps)
     return kinds
@@ -51,13 +59,9 @@ def rejection_curve(
         record: of one classifier.
         ax: draw here; None makes a signed figure (`ax.figure`).
     """
-    if ax is None:
-        figure = style.new_figure(6.4, 4.5)
-        ax = figure.add_subplot()
-        style.sign(figure, [record])
-    looks = [(style.CLEAN, "-"), (style.ATTACKED, (0, (4, 2))), (style.CERTIFIED, "-")]
-    for (kind, curve), look in zip(curves(record).items(), looks, strict=False):
-        _draw(kind, curve, look, len(record), ax)
+    ax = style.own_axes([record]) if ax is None else ax
+    for kind, curve in curves(record).items():
+        _draw(kind, curve, LOOKS[kind.split()[0]], len(record), ax)
     ax.plot([], [], color=style.QUIET, linewidth=0.7, label="random order (thin lines)")
     _mark_operating_point(record, ax)
     _finish(record, ax)

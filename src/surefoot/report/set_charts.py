@@ -20,7 +20,6 @@ from surefoot.report.words import class_name
 
 if TYPE_CHECKING:
     import matplotlib.axes
-    import matplotlib.figure
 
 POINTS = 121
 """Radii at which the curves are evaluated, from 0 to a little more than the largest tested one."""
@@ -32,48 +31,72 @@ SHADES = ("#08306B", "#2171B5", "#6BAED6", "#A6CEE3", "#C6DBEF", "#DEEBF7")
 WRONG, REJECTED = "#D55E00", style.UNKNOWN
 
 
-def set_chart(record: Record) -> "matplotlib.figure.Figure":
-    """Draw, over the radius, what each k certifies, and what the smallest certified set is.
+def set_curves(record: Record, ax: "matplotlib.axes.Axes | None" = None) -> "matplotlib.axes.Axes":
+    """Draw for each k the fraction of examples whose top-k set is certified and holds the label.
 
-    Left: for each k the fraction of examples whose top-k set is certified and holds the label; the
-    thick line holds for some k (relaxed VRA). Right: all examples, parted by the size of their
-    smallest certified set and by whether it holds the label: the price of the thick line.
+    The thick line holds for some k (relaxed VRA); see `set_composition` for its price.
 
     Args:
         record: set-valued, with a certificate.
+        ax: draw here; None makes a signed figure (`ax.figure`).
     """
-    figure = style.new_figure(9.2, 4.5)
-    left, right = figure.subplots(1, 2)
+    ax, radii = _over_radius(record, ax)
+    _curves(record, radii, ax)
+    return ax
+
+
+def set_composition(
+    record: Record, ax: "matplotlib.axes.Axes | None" = None
+) -> "matplotlib.axes.Axes":
+    """Part the examples by the smallest certified set: its size, and whether it holds the label.
+
+    Args:
+        record: set-valued, with a certificate.
+        ax: draw here; None makes a signed figure (`ax.figure`).
+    """
+    ax, radii = _over_radius(record, ax)
+    _parts(record, radii, ax)
+    return ax
+
+
+def class_pairs(record: Record, ax: "matplotlib.axes.Axes | None" = None) -> "matplotlib.axes.Axes":
+    """Draw for each two classes their fraction of the certified sets of two or more, at eps.
+
+    Args:
+        record: set-valued, with a certificate.
+        ax: draw here; None makes a signed figure (`ax.figure`).
+    """
+    ax = style.own_axes([record], 4.8, 5.0) if ax is None else ax
+    several = f"together in {several_count(record, record.header.eps)} certified sets of 2 or more"
+    _matrix(together(record, record.header.eps), record, ax, several, "class")
+    return ax
+
+
+def class_sets(record: Record, ax: "matplotlib.axes.Axes | None" = None) -> "matplotlib.axes.Axes":
+    """Draw for each label the fraction of its examples whose certified set holds a class, at eps.
+
+    The diagonal is the strict VRA of the class.
+
+    Args:
+        record: set-valued, with a certificate.
+        ax: draw here; None makes a signed figure (`ax.figure`).
+    """
+    ax = style.own_axes([record], 4.8, 5.0) if ax is None else ax
+    at = f"certified at {record.header.eps_text()}, by true label"
+    _matrix(label_matrix(record, record.header.eps), record, ax, at, "true label")
+    return ax
+
+
+def _over_radius(
+    record: Record, ax: "matplotlib.axes.Axes | None"
+) -> "tuple[matplotlib.axes.Axes, np.ndarray]":
+    """Return axes of fractions over the radius, and the radii."""
+    ax = style.own_axes([record], 4.8, 4.5) if ax is None else ax
     radii = np.linspace(0, extent([record]), POINTS)
-    _curves(record, radii, left)
-    _parts(record, radii, right)
-    for ax in (left, right):
-        ax.axvline(record.header.eps, color="#777777", linewidth=0.8)
-        ax.set(xlim=(0, radii[-1]), ylim=(0, 1))
-        ax.set_xlabel(f"radius ({record.header.unit()})", fontsize=9)
-    style.sign(figure, [record])
-    return figure
-
-
-def matrix_chart(record: Record) -> "matplotlib.figure.Figure":
-    """Draw which classes stand together in the smallest certified set, and for which label, at eps.
-
-    Left: fraction of the certified sets of two or more that hold both. Right: fraction
-    of the examples of a label whose set holds a class; its diagonal is the strict VRA of the class.
-
-    Args:
-        record: set-valued, with a certificate.
-    """
-    eps = record.header.eps
-    figure = style.new_figure(9.2, 5.0)
-    left, right = figure.subplots(1, 2)
-    at = record.header.eps_text()
-    pairs, against = together(record, eps), label_matrix(record, eps)
-    several = f"together in {several_count(record, eps)} certified sets of two or more"
-    _matrix(pairs, record, left, several, "class")
-    _matrix(against, record, right, f"certified at {at}, by true label", "true label")
-    style.sign(figure, [record])
-    return figure
+    ax.axvline(record.header.eps, color="#777777", linewidth=0.8)
+    ax.set(xlim=(0, radii[-1]), ylim=(0, 1))
+    ax.set_xlabel(f"radius ({record.header.unit()})", fontsize=9)
+    return ax, radii
 
 
 def together(record: Record, radius: float) -> np.ndarray:

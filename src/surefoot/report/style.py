@@ -6,6 +6,7 @@ Colours of Okabe and Ito, told apart by colour-blind readers. No pyplot: no glob
 
 import base64
 import io
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,25 @@ def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
 
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     return Figure(figsize=(width, height), layout=layout)
+
+
+def own_axes(
+    records: Sequence[Record], width: float = 6.4, height: float = 4.6
+) -> "matplotlib.axes.Axes":
+    """Make the axes of a chart that is drawn on none: signed, and shown where a notebook runs."""
+    figure = _notebook_figure(width, height) or new_figure(width, height)
+    sign(figure, records)
+    return figure.add_subplot()
+
+
+def _notebook_figure(width: float, height: float) -> "matplotlib.figure.Figure | None":
+    """Make a figure that a notebook shows by itself; None outside of one."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    from matplotlib import pyplot
+
+    return pyplot.figure(figsize=(width, height), layout="constrained")
 
 
 def sign(figure: "matplotlib.figure.Figure", records: Sequence[Record]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from surefoot.escape import markdown
@@ -28,14 +29,23 @@ from surefoot.evaluation.metrics import (
     clean_accuracy,
     contradictions,
     coverage,
+    fraction,
     mean_set_size,
     paired_difference,
+    risk_coverage,
     upper_end,
 )
 from surefoot.evaluation.record import Record
+from surefoot.evaluation.studies.detection import auroc_interval
 from surefoot.report.words import class_name
 from surefoot.stats import Interval
 from surefoot.wording import NONE, percent, with_interval
+
+MOST_CLASSES = 40
+"""More classes than this are too many for a table on the page."""
+METRICS = ("certified", "attacked", "clean")
+LEVELS = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
+"""Fractions kept."""
 
 
 def headline(records: Sequence[Record]) -> pd.DataFrame:
@@ -57,9 +67,14 @@ def by_radius(record: Record) -> pd.DataFrame:
 
 
 def by_class(record: Record) -> pd.DataFrame:
-    """Return one row a class that occurs: its figures at the eps of the threat."""
+    """Return one row a class that occurs: its figures at the eps of the threat.
+
+    Of more than `MOST_CLASSES` those with the most errors: under attack, or clean without one.
+    """
     rows, eps = record.rows, record.header.eps
-    labels = sorted(set(rows["label"].tolist()))
+    right = attacked_right(rows, eps) if record.header.attack else rows["clean"]
+    worst = right.groupby(rows["label"]).mean().nsmallest(MOST_CLASSES, keep="first")
+    labels = sorted(worst.index.tolist())
     parts = [replace(record, rows=rows[rows["label"] == label]) for label in labels]
     table = [
         {"class": class_name(record.header, label), "n": len(part), **_shares(part, eps)}
@@ -85,6 +100,100 @@ def by_attack(record: Record) -> pd.DataFrame | None:
         if cost.forwards
     ]
     return pd.DataFrame(table)
+
+
+def by_coverage(record: Record) -> pd.DataFrame:
+    """Return one row a fraction kept: the threshold of the score, and the errors among the kept.
+
+    Examples of equal score are kept or dropped together, so fewer may be kept than asked.
+    """
+    score, count = record.rows["score"].astype(float).fillna(np.inf), len(record)
+    curve = risk_coverage(record.rows["clean"], score)
+    rows = {}
+    for level in LEVELS:
+        within = curve[curve["coverage"] <= level + 1e-12]
+        if len(within) == 0:
+            continue
+        threshold = within["threshold"].iloc[-1]
+        kept = score <= threshold
+        rows[int(kept.sum())] = {
+            "kept": f"{percent(kept.mean())} ({int(kept.sum())} of {count})",
+            "threshold": f"{threshold:.4g}",
+            **{
+                "wrong"
+                if kind == "clean"
+                else "broken"
+                if kind == "attacked"
+                else "not certified": with_interval(fraction(~right[kept]))
+                for kind, right in _right(record).items()
+            },
+        }
+    return pd.DataFrame(rows.values())
+
+
+def costs(records: Sequence[Record]) -> pd.DataFrame:
+    """Return one row a record: what it took."""
+    return pd.DataFrame([_cost_row(record) for record in records])
+
+
+def _cost_row(record: Record) -> dict[str, str]:
+    attack = record.header.attack
+    work = attack.work if attack else None
+    seconds = record.header.seconds
+    return {
+        "name": record.header.name,
+        "seconds": NONE if seconds is None else f"{seconds:,.1f}",
+        "noise samples": f"{int(record.rows['samples'].sum()):,}",
+        "forwards of the attack": f"{work.forwards:,}" if work else NONE,
+        "backwards": f"{work.backwards:,}" if work else NONE,
+    }
+
+
+def against_ood(records: Sequence[Record], others: Sequence[Record]) -> pd.DataFrame:
+    """Return one row a record of other data: how its scores differ from those of the same model.
+
+    AUROC is the fraction of pairs in which the input of the other data has the higher score.
+
+    Args:
+        records: of the data that the models are made for.
+        others: records of the same models on data of another kind.
+
+    Raises:
+        ValueError: one has no record of the same model among the first.
+    """
+    known = {_answering(record): record for record in records}
+    rows = []
+    for other in others:
+        one = known.get(_answering(other))
+        if one is None:
+            names = ", ".join(f"{one.header.name} ({one.header.model.hash})" for one in records)
+            raise ValueError(
+                f"the record {other.header.name} on {other.header.data.name} is of the model"
+                f" {other.header.model.hash} ({other.header.model.classifier}), and no other record"
+                f" here is of it: {names}. Evaluate the same --model with the same certificate and"
+                " rejection options on both data sets."
+            )
+        rows.append(_ood_row(one, other))
+    return pd.DataFrame(rows)
+
+
+def _answering(record: Record) -> tuple[str | None, str, str]:
+    """Return what tells classifiers apart: net, whether it votes, and what it guarantees."""
+    header = record.header
+    return header.model.hash, header.model.classifier, header.guarantee_text()
+
+
+def _ood_row(record: Record, other: Record) -> dict[str, Any]:
+    parts = [one.rows["score"].astype(float).fillna(np.inf).to_numpy() for one in (record, other)]
+    inside = np.repeat([True, False], [len(part) for part in parts])
+    return {
+        "name": record.header.name,
+        "data": record.header.data.name,
+        "other data": f"{other.header.data.name} ({len(other)})",
+        "AUROC": with_interval(auroc_interval(inside, np.concatenate(parts))),
+        "accepted": with_interval(coverage(record)),
+        "accepted of the other": with_interval(coverage(other)),
+    }
 
 
 def by_certified_set(record: Record) -> pd.DataFrame:
@@ -172,27 +281,25 @@ def notes_of(records: Sequence[Record]) -> list[str]:
 def differences(records: Sequence[Record]) -> pd.DataFrame | None:
     """Compare every record with the first at its eps; None where none has the same rows and eps.
 
-    One row a record and metric: difference in points, its interval, exact McNemar p.
+    One row a record: for each metric the difference in points, its interval, exact McNemar p.
     """
     first, rows = records[0], []
+    right = _right(first)
     for other in records[1:]:
         if not _same_rows(first, other):
             continue
-        for name, right in _right(first).items():
-            theirs = _right(other).get(name)
-            if theirs is None:
-                continue
-            found = paired_difference(theirs, right)
-            ends = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-            rows.append(
-                {
-                    "name": other.header.name,
-                    f"less {first.header.name}": name,
-                    "difference": f"{100 * found.value:+.1f} points {ends}",
-                    "p": f"{found.p_value:.2g}",
-                }
-            )
+        theirs = _right(other)
+        cells = {name: _difference(theirs.get(name), right.get(name)) for name in METRICS}
+        rows.append({f"less {first.header.name}": other.header.name, **cells})
     return pd.DataFrame(rows) if rows else None
+
+
+def _difference(ours: pd.Series | None, theirs: pd.Series | None) -> str:
+    if ours is None or theirs is None:
+        return NONE
+    found = paired_difference(ours, theirs)
+    ends = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return f"{100 * found.value:+.1f} {ends} (p = {found.p_value:.2g})"
 
 
 def _same_rows(one: Record, other: Record) -> bool:
@@ -238,16 +345,16 @@ def _headline_row(record: Record) -> dict[str, Any]:
     covered = fractions.pop("coverage")
     return {
         "name": header.name,
-        "classifier": header.model.classifier,
-        "guarantee": header.guarantee_text(),
-        "n": len(record),
-        "clean": fractions["clean"],
-        "attacked @ eps": fractions["attacked"],
         "certified @ eps": fractions["certified"],
+        "attacked @ eps": fractions["attacked"],
+        "clean": fractions["clean"],
         **_kept_shares(record, eps),
         "limit @ eps": limit.text() if limit else NONE,
         "coverage": covered,
         "set size": _number(size),
+        "n": len(record),
+        "classifier": header.model.classifier,
+        "guarantee": header.guarantee_text(),
     }
 
 

@@ -32,6 +32,12 @@ GLOSSARY = {
     "radius": "how far an image may be changed, in the norm that is named",
     "p": "probability of so large a difference between equal classifiers (exact McNemar)",
     "VRA": "verified robust accuracy: the label lies in a set that is proven not to change",
+    "threshold": "answers with a higher score than this are rejected",
+    "kept": "fraction that is not rejected at that threshold",
+    "wrong": "fraction of the kept that are wrong without any change",
+    "broken": "fraction of the kept that an attack broke: the truth is at least this",
+    "not certified": "fraction of the kept that is not proven: the truth is at most this",
+    "AUROC": "how well the score tells data of another kind: 50 % by chance, 100 % always",
     "AURC": "area under the risk-coverage curve: small where uncertain answers are the wrong ones",
 }
 """The terms of a page."""

@@ -214,11 +214,14 @@ def test_a_small_demo_writes_page_and_summary(tmp_path, capsys):
         ]
     )
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert list(summary["models"]) == ["standard", "pgd", "udp", "lipschitz"]
+    names = ["standard", "pgd", "udp", "lipschitz", "udp, may reject", "lipschitz, sets of 1 or 2"]
+    assert list(summary["models"]) == names
     for figures in summary["models"].values():
-        assert list(figures) == ["clean", "attacked", "certified", "limit", "eps", "norm"]
+        assert list(figures)[:4] == ["clean", "attacked", "certified", "limit"]
         assert 0 <= figures["certified"] <= figures["attacked"] <= figures["clean"] <= 1
+    assert summary["models"]["lipschitz, sets of 1 or 2"]["set size"] >= 1
     printed = capsys.readouterr().out
+    assert printed.startswith("six classifiers of handwritten digits")
     assert str(tmp_path / "report.html") in printed
     page = (tmp_path / "report.html").read_text()
     assert "http:" not in page

@@ -16,7 +16,7 @@ from surefoot.cli.completion import flags_of
 from surefoot.cli.numbers import read_number, shown
 from surefoot.data import load
 from surefoot.evaluation import read
-from surefoot.evaluation.store import Shard, Store
+from surefoot.evaluation.store import Chunk, Store
 from surefoot.models import build, save
 
 
@@ -200,7 +200,7 @@ def test_the_first_part_tells_how_long_the_whole_may_take(monkeypatch, capsys):
 
     def compute(place):
         now[0] += 30
-        return Shard(pd.DataFrame())
+        return Chunk(pd.DataFrame())
 
     Store(None, "x", {}).fill(range(4), compute, "evaluate net")
     assert "the first of 4 parts took 30.0 s: about 0:02:00" in capsys.readouterr().err

@@ -97,7 +97,7 @@ def test_killed_runs_of_two_processes_end_as_if_never_killed(name, net, tmp_path
     assert answers(name, tmp_path / "killed") == answers(name, tmp_path / "whole")
     left = [path for path in (tmp_path / "killed").rglob("*") if path.suffix == ".partial"]
     assert left == []
-    assert not list((tmp_path / "killed").rglob("shards"))
+    assert not list((tmp_path / "killed").rglob("chunks"))
 
 
 def test_a_killed_report_leaves_the_old_page_or_the_new_one(net, tmp_path):

@@ -428,7 +428,7 @@ def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path
     arguments = {"guarantee": Local(), "threat": Threat("l2", 0.6), "radii": RADII}
     whole = bracket(classifier, digits, **arguments)
     module = importlib.import_module("surefoot.evaluation.bracket")
-    original, worked = module._shard, []
+    original, worked = module._chunk, []
 
     def counting(job, rows):
         worked.append(rows.start)
@@ -436,7 +436,7 @@ def test_a_killed_evaluation_goes_on_where_it_stood(digits, smooth_net, tmp_path
             raise Killed
         return original(job, rows)
 
-    monkeypatch.setattr(module, "_shard", counting)
+    monkeypatch.setattr(module, "_chunk", counting)
     with pytest.raises(Killed):
         bracket(classifier, digits, folder=tmp_path, **arguments)
     assert not (tmp_path / "record.csv").exists()

@@ -166,7 +166,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(net, pair, found, tmp_path, mon
     calls.clear()
     other = replace(ASKED, radii=(0.2,))
     assert detect(Vote(net, 0.25), *pair, asked=other, folder=tmp_path).radii == [0.2]
-    assert not (tmp_path / "shards").exists()
+    assert not (tmp_path / "chunks").exists()
 
 
 def test_bad_questions_are_named(net, pair):

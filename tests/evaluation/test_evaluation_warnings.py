@@ -282,11 +282,11 @@ class HalfMasked(nn.Module):
         return torch.where(logits[:, :1] < 0, logits.detach(), logits)
 
 
-def test_costs_are_summed_over_radii_and_shards_and_judged_once():
+def test_costs_are_summed_over_radii_and_chunks_and_judged_once():
     classifier = Plain(HalfMasked(brightness()), steps=3)
     record = evaluate(classifier, flat_data(520))
     work = record.header.attack.work
-    assert work.retried == 32  # once, not once a shard
+    assert work.retried == 32  # once, not once a chunk
     costs = work.costs
     assert sum(cost.forwards for cost in costs.values()) == work.forwards
     assert sum(cost.backwards for cost in costs.values()) == work.backwards
@@ -304,7 +304,7 @@ def test_a_resumed_run_says_what_an_undisturbed_one_says(tmp_path, monkeypatch):
     classifier, data = Plain(HalfMasked(brightness()), steps=3), flat_data(520)
     whole = evaluate(classifier, data)
     module = importlib.import_module("surefoot.evaluation.bracket")
-    original, worked = module._shard, []
+    original, worked = module._chunk, []
 
     def dying(job, rows):
         worked.append(rows.start)
@@ -312,7 +312,7 @@ def test_a_resumed_run_says_what_an_undisturbed_one_says(tmp_path, monkeypatch):
             raise Killed
         return original(job, rows)
 
-    monkeypatch.setattr(module, "_shard", dying)
+    monkeypatch.setattr(module, "_chunk", dying)
     with pytest.raises(Killed):
         evaluate(classifier, data, folder=tmp_path)
     resumed = evaluate(classifier, data, folder=tmp_path)

@@ -61,11 +61,11 @@ class Rejecting(nn.Module):
         return torch.cat([logits, torch.where(sure, top - 1, top + 1)[:, None]], 1)
 
 
-def worked_shards(monkeypatch) -> list[int]:
+def worked_chunks(monkeypatch) -> list[int]:
     module, seen = importlib.import_module("surefoot.evaluation.bracket"), []
-    original = module._shard
+    original = module._chunk
     monkeypatch.setattr(
-        module, "_shard", lambda job, rows: seen.append(rows.start) or original(job, rows)
+        module, "_chunk", lambda job, rows: seen.append(rows.start) or original(job, rows)
     )
     return seen
 
@@ -102,7 +102,7 @@ def test_a_changed_threshold_is_seen_though_the_first_rows_are_alike(tmp_path):
 
 def test_a_killed_run_of_another_model_lends_no_shard(tmp_path, monkeypatch):
     module = importlib.import_module("surefoot.evaluation.bracket")
-    original = module._shard
+    original = module._chunk
 
     def dies(job, rows):
         if rows.start > 0:
@@ -110,17 +110,17 @@ def test_a_killed_run_of_another_model_lends_no_shard(tmp_path, monkeypatch):
         return original(job, rows)
 
     net, data = Capped().eval(), some(600)
-    monkeypatch.setattr(module, "_shard", dies)
+    monkeypatch.setattr(module, "_chunk", dies)
     with pytest.raises(KeyboardInterrupt):
         bracket(Plain(net, steps=2), data, folder=tmp_path / "a", **HOW)
-    monkeypatch.setattr(module, "_shard", original)
+    monkeypatch.setattr(module, "_chunk", original)
     net.cap = 0.0
     again = bracket(Plain(net, steps=2), data, folder=tmp_path / "a", **HOW)
     assert again.rows.equals(bracket(Plain(net, steps=2), data, **HOW).rows)
 
 
 def test_spelling_names_and_other_machines_do_not_start_anew(tmp_path, monkeypatch):
-    worked, net = worked_shards(monkeypatch), Capped().eval()
+    worked, net = worked_chunks(monkeypatch), Capped().eval()
     first = bracket(Plain(net, steps=3), some(), folder=tmp_path, command="one", **HOW)
     assert worked == [0]
     # Arithmetic of another machine: a part in a million.
@@ -135,7 +135,7 @@ def test_spelling_names_and_other_machines_do_not_start_anew(tmp_path, monkeypat
 
 
 def test_outcomes_that_are_missing_or_damaged_start_anew(tmp_path, monkeypatch):
-    worked, net = worked_shards(monkeypatch), Capped().eval()
+    worked, net = worked_chunks(monkeypatch), Capped().eval()
     bracket(Plain(net, steps=3), some(), folder=tmp_path, **HOW)
     assert same_outcomes(tmp_path, {"sorted": net(some().images)})
     assert not same_outcomes(tmp_path, {"sorted": net(some().images) + 0.01})
@@ -228,9 +228,9 @@ def test_functions_are_told_apart_by_their_code(tmp_path):
 
 def test_a_counter_of_calls_does_not_forbid_to_read_back(tmp_path, monkeypatch):
     module, worked = importlib.import_module("surefoot.evaluation.bracket"), []
-    original = module._shard
+    original = module._chunk
     monkeypatch.setattr(
-        module, "_shard", lambda job, rows: worked.append(rows.start) or original(job, rows)
+        module, "_chunk", lambda job, rows: worked.append(rows.start) or original(job, rows)
     )
     model = Quantised(0).eval()
     for _ in range(2):

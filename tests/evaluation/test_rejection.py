@@ -94,7 +94,7 @@ def test_a_killed_count_goes_on_and_gives_the_same(net, found, tmp_path, monkeyp
     again = rejection_curve(Vote(net, 0.5), data, **SMALL, folder=tmp_path)
     pd.testing.assert_frame_equal(again.rows, found.rows)
     assert (tmp_path / "rejection.csv").exists()
-    assert not (tmp_path / "shards").exists()
+    assert not (tmp_path / "chunks").exists()
 
 
 def test_errors_count_as_no_radius():

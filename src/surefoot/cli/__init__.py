@@ -25,7 +25,7 @@ COMMANDS = {
     "completion": "print a script that completes commands and flags in bash, zsh or fish",
 }
 
-RESUMABLE = ("demo", "train", "attack", "certify", "evaluate", "reproduce")
+RESUMABLE = ("demo", "train", "attack", "certify", "limit", "evaluate", "reproduce")
 """Commands that go on where they were stopped."""
 
 

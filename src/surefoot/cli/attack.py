@@ -25,6 +25,8 @@ class Command:
         vote: Attack the vote of a model that is random by itself, and prove each success.
         seed: Seed of the random starts.
         name: Name of the row in tables and figures; by default that of the model.
+        shard: Work off this part of the rows alone, as 3/64 for the third of 64, in a folder of its
+            own within --folder; surefoot report FOLDER merges them.
         fail_under: End with status 4 if a metric at eps is smaller, as attacked=0.7.
         folder: Folder that receives the record, the counterexamples and the page; a second call
             resumes.
@@ -44,6 +46,7 @@ class Command:
     vote: bool = False
     seed: int = 0
     name: str = ""
+    shard: str = ""
     fail_under: tuple[str, ...] = ()
     folder: Path = Path("runs/attack")
 

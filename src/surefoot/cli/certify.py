@@ -31,6 +31,8 @@ class Command:
         seed: Seed of the noise; random takes one from the system, which is stored: for images of an
             adversary, who could search for some that suit a seed known beforehand.
         name: Name of the row in tables and figures; by default that of the model.
+        shard: Work off this part of the rows alone, as 3/64 for the third of 64, in a folder of its
+            own within --folder; surefoot report FOLDER merges them.
         fail_under: End with status 4 if a metric at eps is smaller, as certified=0.6.
         folder: Folder that receives the record and the page; a second call resumes.
     """
@@ -50,6 +52,7 @@ class Command:
     at_radii: bool = True
     seed: Seed = 0
     name: str = ""
+    shard: str = ""
     fail_under: tuple[str, ...] = ()
     folder: Path = Path("runs/certificates")
 

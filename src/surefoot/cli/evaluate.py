@@ -67,6 +67,8 @@ class Command:
         seed: Seed of noise and random starts; random takes one from the system, which is stored:
             for images of an adversary, who could search for some that suit a seed known beforehand.
         name: Name of the row in tables and figures; by default that of the model.
+        shard: Work off this part of the rows alone, as 3/64 for the third of 64, in a folder of its
+            own within --folder; surefoot report FOLDER merges them.
         fail_under: End with status 4 if a metric at eps is smaller, as certified=0.6 or
             attacked=0.7 (clean, attacked, certified, coverage): a gate for continuous integration.
         folder: Folder that receives record.csv, record.json, counterexamples.safetensors,
@@ -90,6 +92,7 @@ class Command:
     skip_certified: bool = False
     seed: Seed = 0
     name: str = ""
+    shard: str = ""
     fail_under: tuple[str, ...] = ()
     folder: Path = Path("runs/evaluation")
 
@@ -126,11 +129,16 @@ class Command:
 def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> None:
     """Run the bracket that the options describe."""
     from surefoot.cli.show import show_record
-    from surefoot.evaluation import bracket
+    from surefoot.evaluation import Shard, bracket
     from surefoot.report import write_markdown, write_page
 
     command.check(attack=attack)
     gate = read_gate(command.fail_under)
+    shard = Shard.read(command.shard) if command.shard else None
+    folder = shard.folder(command.folder) if shard else command.folder
+    if shard:
+        why = "with --shard: surefoot report has it, for all shards together"
+        check_unused(command, ["fail_under"], why)
     data, others = command.rows.load()
     guarantee = command.guarantee.build(data.classes)
     smoothed = command.certificate == "smoothing"
@@ -152,15 +160,16 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
         limits=limits,
         skip_certified=command.skip_certified,
         folder=command.folder,
+        shard=shard,
         name=command.name or Path(command.subject.model).name,
         command=command_line(),
     )
     if not is_first():
         return
-    write_page([record], command.folder / "report.html")
-    write_markdown([record], command.folder / "report.md")
+    write_page([record], folder / "report.html")
+    write_markdown([record], folder / "report.md")
     show_record(record)
-    say(f"record and page: {command.folder / 'report.html'}")
+    say(f"record and page: {folder / 'report.html'}")
     check_gate(record, gate)
 
 

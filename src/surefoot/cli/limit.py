@@ -9,15 +9,12 @@ from surefoot.cli.options import Rows, boxed, check_seeds, command_line
 
 GOAL: Any = declared("surefoot.limits.goal", "Goal", without=("eps", "norm"))(risk=0.05, gamma=0.0)
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from surefoot.data import Data
     from surefoot.limits.goal import Goal
     from surefoot.threat import Threat
 else:
     Threat, Goal = declared("surefoot.threat", "Threat"), type(GOAL)
 
-SPREADS = ("risk", "adversarial_risk", "label_uncertainty")
 Entries = list[dict[str, Any]]
 
 
@@ -38,7 +35,10 @@ class Command:
         ceiling: Prove the ceiling of these rows, too; it takes minutes for tens of thousands.
         splits: Number of random splits; more than one also shows mean and standard deviation. The
             numbers of a radius are those of the first.
-        folder: Folder that receives limit.json.
+        shard: Work off every n-th task alone (a radius of an estimate, of a split, of a ceiling),
+            as 3/64 for the third of 64, in a folder of its own within --folder; surefoot report
+            FOLDER merges them.
+        folder: Folder that receives limit.json; a second call resumes.
     """
 
     daily = (
@@ -51,73 +51,37 @@ class Command:
     goal: Goal = GOAL
     ceiling: bool = True
     splits: int = 1
+    shard: str = ""
     folder: Path = Path("runs/limit")
 
     def run(self) -> None:
         """Estimate, write, show."""
-        from surefoot.cli.say import say
+        from surefoot.cli.say import is_first, say
         from surefoot.evaluation.bracket import grid_of
-        from surefoot.files import write_json
+        from surefoot.evaluation.limit_tasks import NAME, LimitTasks
+        from surefoot.evaluation.shards import Shard
+        from surefoot.limits.goal import Goal as RealGoal
 
         check_seeds(self.goal.seed)
         if not 0 <= self.goal.delta < 1:
             raise ValueError(f"--delta must lie in [0, 1), a measure; found {self.goal.delta:g}")
+        shard = Shard.read(self.shard) if self.shard else None
         data, _ = self.rows.load()
         threat: Any = boxed(real(self.threat), data)
         for doubt in threat.doubts(data.inputs(slice(0, 32))):
             say(f"warning: {doubt}")
+        goal = RealGoal(**vars(self.goal), eps=threat.eps, norm=threat.norm)
         grid = grid_of(self.radii, threat)
-        proven = self._prove(data, grid)
-        estimates = self._estimate(data, grid)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        header = {"command": command_line(), "data": data.name, "hash": data.fingerprint()}
-        found = {"estimates": estimates, "ceilings": proven}
-        write_json({**header, **found}, self.folder / "limit.json")
-        self._show_estimates(data, estimates)
-        if self.ceiling:
-            self._show_ceilings(data, proven)
-        say(f"limit: {self.folder / 'limit.json'}")
-
-    def _prove(self, data: "Data", grid: tuple[float, ...]) -> dict[str, Entries]:
-        from dataclasses import asdict
-
-        from surefoot.evaluation.data_limits import ceilings
-        from surefoot.guarantees import LabelOrUncertain, Local
-
-        threat: Any = real(self.threat)
-        guarantees = {"local": Local(), "label_or_uncertain": LabelOrUncertain()}
-        return {
-            name: [asdict(part) for part in ceilings(data, guarantee, threat, grid)]
-            for name, guarantee in guarantees.items()
-            if self.ceiling
-        }
-
-    def _estimate(self, data: "Data", grid: tuple[float, ...]) -> Entries:
-        from surefoot.limits import concentration, uncertainty_of
-
-        points, uncertainty, entries = (
-            data.inputs(slice(None)).flatten(1),
-            uncertainty_of(data),
-            [],
-        )
-        for radius in grid:
-            settings = {**vars(self.goal), "eps": radius, "norm": self.threat.norm}
-            found = concentration(points, uncertainty, **settings)
-            spread = self._repeat(points, uncertainty, settings | {"family": found.family})
-            entries.append({"radius": radius, **found.describe(), **spread})
-        return entries
-
-    def _repeat(
-        self, points: "Tensor", uncertainty: "Tensor", settings: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Return mean and standard deviation over splits, all with the family of the first."""
-        from surefoot.limits import repeated
-
-        if self.splits == 1 or settings["family"] == "none":
-            return {}
-        many = repeated(points, uncertainty, splits=self.splits, **settings)
-        spreads = {f"{name}_over_splits": getattr(many, name)._asdict() for name in SPREADS}
-        return {"splits": self.splits, "valid_splits": many.valid, **spreads}
+        tasks = LimitTasks(data, threat, grid, goal, self.ceiling, self.splits)
+        folder = shard.folder(self.folder) if shard else self.folder
+        found = tasks.run(folder, shard, command_line())
+        if not is_first():
+            return
+        if not shard:
+            self._show_estimates(data, found["estimates"])
+            if self.ceiling:
+                self._show_ceilings(data, found["ceilings"])
+        say(f"limit: {folder / NAME}")
 
     def _show_estimates(self, data: "Data", entries: Entries) -> None:
         from surefoot.cli.show import table

@@ -1,4 +1,4 @@
-"""`surefoot report`: draw the page of records again, beside logs of smoothing papers."""
+"""`surefoot report`: merge shards, and draw the page of records again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
+
+from surefoot.cli.gate import check_gate, read_gate
 
 if TYPE_CHECKING:
     from surefoot.evaluation.record import Record
@@ -18,9 +20,13 @@ SUFFIX = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "json": 
 class Command:
     """Draw one page, a Markdown summary and a model card from saved records.
 
+    Shards of a run (--shard) are merged: give the folder they lie in, which receives the whole
+    record, or all of them, and the record goes into a folder beside the page, called as it.
+
     Args:
-        folders: Run folders with record.csv and record.json; or files, logs of smoothing papers
-            (idx, label, predict, radius, correct, time, by tabs), which get no model card.
+        folders: Run folders with record.csv and record.json; folders of shards, also of `surefoot
+            limit`; or files, logs of smoothing papers (idx, label, predict, radius, correct, time,
+            by tabs), which get no model card.
         output: The page; the summary (.md) goes beside it.
         title: Title of the page.
         format: What is written beside each other: html, md, csv (headline table), latex, json
@@ -28,6 +34,9 @@ class Command:
         ood: Run folders of the same models on data of another kind, to compare their scores (on the
             page).
         log: Write the one record as such a log too.
+        partial: Merge the shards that are there although some are missing; the record and the page
+            are called partial.
+        fail_under: End with status 4 if a metric of a record at eps is smaller, as certified=0.6.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
@@ -36,31 +45,40 @@ class Command:
     format: tuple[Format, ...] = ("html", "md")
     ood: tuple[Path, ...] = ()
     log: Path | None = None
+    partial: bool = False
+    fail_under: tuple[str, ...] = ()
 
     def run(self) -> None:
         """Read, draw, write."""
+        from surefoot.cli.merged import opened
         from surefoot.cli.say import say
         from surefoot.evaluation.record import read
-        from surefoot.evaluation.smoothing_log import read_log, write_log
+        from surefoot.evaluation.smoothing_log import write_log
         from surefoot.files import write_whole
         from surefoot.report import model_card
 
         if not self.folders:
             raise ValueError("give at least one run folder with a record")
-        if self.log and len(self.folders) > 1:
-            raise ValueError(f"--log writes one record; found {len(self.folders)} folders")
-        records = [read_log(path) if path.is_file() else read(path) for path in self.folders]
-        records = told_apart(records, self.folders)
+        gate = read_gate(self.fail_under)
+        found = opened(self.folders, self.output.with_suffix(""), partial=self.partial)
+        if not found:
+            return
+        folders, records = list(found), list(found.values())
+        if self.log and len(records) > 1:
+            raise ValueError(f"--log writes one record; found {len(records)}")
+        records = told_apart(records, folders)
         others = [read(path) for path in self.ood]
         for form in dict.fromkeys(self.format):
             path = write_as(form, records, others, self.output, self.title)
             say(f"{'page' if form == 'html' else form}: {path}")
-        for folder, record in zip(self.folders, records, strict=True):
+        for folder, record in zip(folders, records, strict=True):
             if folder.is_dir():
                 write_whole(folder / "model-card.md", model_card(record).encode())
         if self.log:
             write_log(records[0], self.log)
             say(f"log: {self.log}")
+        for record in records:
+            check_gate(record, gate)
 
 
 def told_apart(records: "Sequence[Record]", folders: Sequence[Path]) -> "list[Record]":

@@ -1,7 +1,7 @@
 """At which radius is each example broken: a grid of attacks, checked against the certificate.
 
 `attack_grid` works up the radii, `refine` looks for nearer counterexamples, `self_check` attacks
-where the answer is known. Each takes the state of a shard and returns a new one; found stays found.
+where the answer is known. Each takes the state of a chunk and returns a new one; found stays found.
 """
 
 import math
@@ -39,7 +39,7 @@ class Target:
 
     Args:
         classifier: under attack.
-        images: one shard.
+        images: one chunk.
         sets: alternatives that hold at the images and are to be broken, `[B, A, O]`.
         guarantee: gives the quantifier.
         threat: norm and box.
@@ -294,7 +294,7 @@ def counterexamples(target: Target, sweep: Sweep, before: Tensor, first: int) ->
         target: what was attacked.
         sweep: what was found.
         before: fractions of the outcomes at the images, `[B, O]`.
-        first: row of the data set that the shard begins at.
+        first: row of the data set that the chunk begins at.
     """
     rows = (sweep.radius.isfinite() & (sweep.radius > 0)).nonzero().flatten()
     if len(rows) == 0:

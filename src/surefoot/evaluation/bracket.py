@@ -1,7 +1,8 @@
 """The bracket: certified <= true robust <= attacked <= clean, for one classifier on one data set.
 
-Examples are worked off in shards. A shard is written as soon as it is done, so a killed run goes on
-where it stood, and several processes (`accelerate launch`) share the work.
+Examples are worked off in chunks. A chunk is written as soon as it is done, so a killed run goes on
+where it stood, and several processes (`accelerate launch`) share the work; so do several machines,
+by shards of a run (`shards`).
 """
 
 import math
@@ -20,7 +21,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from surefoot.data import Data
-from surefoot.evaluation import data_limits, metrics, warnings
+from surefoot.evaluation import data_limits, warnings
 from surefoot.evaluation.attack_sweep import (
     Sweep,
     Target,
@@ -41,7 +42,8 @@ from surefoot.evaluation.record import (
     join_sets,
     read,
 )
-from surefoot.evaluation.store import OUTCOMES, Shard, Store, keep_outcomes, same_outcomes
+from surefoot.evaluation.shards import WHOLE, Shard, concluded, hash_of_right, sharded
+from surefoot.evaluation.store import OUTCOMES, Chunk, Store, keep_outcomes, same_outcomes
 from surefoot.evaluation.warnings import try_model
 from surefoot.files import locked
 from surefoot.guarantees import Guarantee, containing
@@ -74,6 +76,7 @@ def bracket(
     limits: bool = True,
     skip_certified: bool = False,
     folder: Path | str | None = None,
+    shard: Shard | None = None,
     name: str = "model",
     command: str = "",
 ) -> Record:
@@ -90,8 +93,10 @@ def bracket(
         limits: False leaves out the estimated limit and the proven ceiling of the rows.
         skip_certified: do not attack where the certificate reaches the radius: cheaper, but then
             the attack no longer checks the certificate. The header counts what was skipped.
-        folder: if given, shards are kept there until the record is complete, and the record is
+        folder: if given, chunks are kept there until the record is complete, and the record is
             saved there; a second call goes on where the first was killed.
+        shard: work off this part of the rows only, in a folder of its own within the folder;
+            `shards.merge` makes one record of all.
         name: of the row.
         command: that reproduces it.
 
@@ -115,10 +120,15 @@ def bracket(
     parts = {"attack": attack, "limits": limits, "skip_certified": skip_certified}
     header = _header(classifier, data, guarantee, threat, grid, parts)
     header = replace(header, name=name, command=command)
+    chunks = (shard or WHOLE).chunks(len(data), classifier.chunk)
+    if shard is not None:
+        header = sharded(header, shard, chunks)
+        folder = None if folder is None else shard.folder(folder)
     if folder is not None and (finished := _finished(folder, header, outcomes)):
         return finished
     doubts = _doubts(classifier, data, outcomes, threat, grid, attack=attack)
-    job = Job(classifier, data, guarantee, threat, grid if attack else (), folder, skip_certified)
+    tried = grid if attack else ()
+    job = Job(classifier, data, guarantee, threat, tried, folder, skip_certified, chunks)
     state = _processes(folder)
     with locked(folder, owner=state.is_main_process, scratch=(OUTCOMES,)):
         store = Store(folder, header.identity, {data.name: outcomes}, owner=state.is_main_process)
@@ -128,21 +138,16 @@ def bracket(
             header,
             certificate=details,
             attack=replace(classifier.describe(work.costs), work=work) if attack else None,
-            limit=data_limits.estimates(data, rows, guarantee, threat, grid) if limits else (),
-            ceiling=data_limits.ceilings(data, guarantee, threat, grid) if limits else (),
         )
+        if limits:
+            header = _limited(job, header, rows, outcomes)
         record = Record(rows, header, counterexamples)
-        doubts += warnings.of_record(record)
-        doubts += warnings.of_detector(classifier, data, record, threat) if attack else []
-        spent = round(time.perf_counter() - began, 3)
-        header = replace(
-            header,
-            warnings=tuple(doubts),
-            notes=tuple(warnings.notes_of(record)),
-            seconds=spent,
-            headline=metrics.headline(record),
-        )
-        record = replace(record, header=header)
+        if attack and rows["index"][0] == 0:  # once an evaluation, as the self-check
+            doubts += warnings.of_detector(classifier, data, record, threat)
+        if header.shard is not None:
+            part = replace(header.shard, warnings=tuple(doubts))
+            record = replace(record, header=replace(header, shard=part))
+        record = concluded(record, doubts, time.perf_counter() - began)
         _leave(record, store, folder, {data.name: outcomes})
     return record
 
@@ -181,30 +186,31 @@ def _processes(folder: Path | None) -> PartialState:
 def _work(
     job: "Job", store: Store, name: str
 ) -> tuple[pd.DataFrame, dict[str, Tensor], CertificatePart | None, Work]:
-    """Work off the shards of this process, wait for the others, and join all."""
+    """Work off the chunks of this process, wait for the others, and join all."""
     state = _processes(job.folder)
-    size, count = job.classifier.shard, len(job.data)
-    places = range(0, count, size)
+    ends = {rows.start: rows.stop for rows in job.chunks}
+    places, count = list(ends), sum(end - first for first, end in ends.items())
+    kept = {first: sum(ends[one] - one for one in places if one <= first) for first in places}
     reach(0, count, "rows")
 
-    def compute(first: int) -> Shard:
-        shard = _shard(job, slice(first, first + size))
-        reach(min(first + size, count), count, "rows")
-        return shard
+    def compute(first: int) -> Chunk:
+        chunk = _chunk(job, slice(first, ends[first]))
+        reach(kept[first], count, "rows")
+        return chunk
 
     store.fill(places[state.process_index :: state.num_processes], compute, f"evaluate {name}")
     state.wait_for_everyone()
     reach(count, count, "rows")
     parts = [store.read(first) for first in places]
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
-    # What the certificate rests on is alike for all rows: the first shard's is kept.
+    # What the certificate rests on is alike for all rows: the first chunk's is kept.
     summaries = [from_json(Summary, part.summary, "summary") for part in parts]
     work = sum((one.work for one in summaries), Work())
     return rows, concatenate([part.tensors for part in parts]), summaries[0].certificate, work
 
 
 def _leave(record: Record, store: Store, folder: Path | None, outcomes: dict[str, Tensor]) -> None:
-    """Save the record once every process has read the shards; then they may go."""
+    """Save the record once every process has read the chunks; then they may go."""
     state = _processes(folder)
     state.wait_for_everyone()
     if folder is not None and state.is_main_process:
@@ -260,7 +266,7 @@ def _check(classifier: Classifier, data: Data, guarantee: Guarantee, threat: Thr
 
 
 class Job(NamedTuple):
-    """What is the same for all shards of an evaluation."""
+    """What is the same for all chunks of an evaluation."""
 
     classifier: Classifier
     data: Data
@@ -269,17 +275,18 @@ class Job(NamedTuple):
     radii: Sequence[float]
     folder: Path | None
     skip_certified: bool
+    chunks: list[slice]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a shard keeps beside its rows."""
+    """What a chunk keeps beside its rows."""
 
     certificate: CertificatePart | None
     work: Work
 
 
-def _shard(job: Job, rows: slice) -> Shard:
+def _chunk(job: Job, rows: slice) -> Chunk:
     """Evaluate some examples: what holds, what is certified, what is broken at which radius."""
     guarantee, threat = job.guarantee, job.threat
     classifier = job.classifier.for_radii(len(job.radii))
@@ -291,8 +298,7 @@ def _shard(job: Job, rows: slice) -> Shard:
     else:
         labels = job.data.labels[rows].to(images.device)
     right = containing(outputs.sets, labels)
-    sets = guarantee.right(outputs.sets, labels, outputs.outcomes)
-    sets = sets & (guarantee.margins(outputs.outcomes, sets) > 0).unsqueeze(2)
+    sets = _holding(guarantee, outputs.sets, labels, outputs.outcomes)
     certified = None
     if outputs.radii is not None:
         certified = torch.where(right.any(2) & sets.any(2), outputs.radii, 0.0)
@@ -301,11 +307,40 @@ def _shard(job: Job, rows: slice) -> Shard:
         target, start(target, certified), job.radii, skip_certified=job.skip_certified
     )
     sweep = refine(target, sweep)
-    if job.radii and rows.start == 0:  # once an evaluation, whoever works off the first shard
+    if job.radii and rows.start == 0:  # once an evaluation, whoever works off the first chunk
         sweep = self_check(target, sweep, job.radii[-1])
     table = _rows(outputs, labels, target, sweep, rows.start)
     tensors = counterexamples(target, sweep, outputs.fractions, rows.start)
-    return Shard(table, tensors, asdict(Summary(outputs.details, sweep.work)))
+    return Chunk(table, tensors, asdict(Summary(outputs.details, sweep.work)))
+
+
+def _holding(guarantee: Guarantee, sets: Sets, labels: Labels, outcomes: Outcomes) -> Sets:
+    """Return the alternatives that count as right, and hold at the image."""
+    right = guarantee.right(sets, labels, outcomes)
+    return right & (guarantee.margins(outcomes, right) > 0).unsqueeze(2)
+
+
+def _limited(job: Job, header: Header, rows: pd.DataFrame, outcomes: Outcomes) -> Header:
+    """Return the header with limit and ceiling; a shard has those of every n-th radius.
+
+    They are about all rows. Which of them a net has right, a shard knows from the outcomes; it does
+    not know what the votes of the other rows would be.
+    """
+    data, guarantee, threat, part = job.data, job.guarantee, job.threat, header.shard
+    if part is None:
+        right = torch.from_numpy(rows["clean"].to_numpy().copy())
+        limit = data_limits.estimates(data, right, guarantee, threat, header.radii)
+        ceiling = data_limits.ceilings(data, guarantee, threat, header.radii)
+        return replace(header, limit=data_limits.never_rising(limit), ceiling=ceiling)
+    radii = header.radii[part.numbers[0] - 1 :: part.of]
+    part = replace(part, ceiling=data_limits.ceilings(data, guarantee, threat, radii))
+    if isinstance(job.classifier, Plain):
+        _, labels = data.batch(slice(None))
+        sets = _holding(guarantee, guarantee.sets(outcomes), labels, outcomes)
+        right = sets.any(2).any(1)
+        limit = data_limits.estimates(data, right, guarantee, threat, radii)
+        part = replace(part, limit=limit, right=hash_of_right(right))
+    return replace(header, shard=part)
 
 
 def _rows(

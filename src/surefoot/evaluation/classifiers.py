@@ -118,7 +118,7 @@ class Plain:
         return short_steps(self.steps, self.step_size, max(radii))
 
     @property
-    def shard(self) -> int:
+    def chunk(self) -> int:
         """Return how many examples a kill may cost: fewer where each takes minutes."""
         return 100 if self.protocol in VERSIONS else 250
 
@@ -258,7 +258,7 @@ class Smoothed(Sampling):
     vote: Vote
     search: VoteSearch = field(default_factory=VoteSearch)
     n_certify: int = field(default=10_000, kw_only=True)
-    shard: ClassVar[int] = 50  # counting is slow: a kill should not cost much
+    chunk: ClassVar[int] = 50  # counting is slow: a kill should not cost much
     bisection_steps: ClassVar[int] = 6
     """As of `Plain`; each bisection counts samples."""
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import pandas as pd
 import torch
+from torch import Tensor
 
 from surefoot.data import Data
 from surefoot.evaluation.header import CeilingPart, LimitPart
@@ -25,24 +25,21 @@ from surefoot.threat import Threat
 
 
 def estimates(
-    data: Data, rows: pd.DataFrame, guarantee: Guarantee, threat: Threat, radii: Sequence[float]
+    data: Data, right: Tensor, guarantee: Guarantee, threat: Threat, radii: Sequence[float]
 ) -> tuple[LimitPart, ...]:
-    """Estimate the limit at each radius, for a classifier with the errors of these rows.
-
-    The limit cannot rise with the radius; where a search found a worse region at a larger radius,
-    the estimate of the smaller one is quoted.
+    """Estimate the limit at each radius, for a classifier that is right on these rows.
 
     Returns:
         one entry a radius; empty for guarantees about sets (the limit speaks of single labels),
         for a model that is always or never right on the search half, for fewer than 20 rows.
     """
-    if guarantee.conflict_distance is None or len(rows) < 20:
+    if guarantee.conflict_distance is None or len(right) < 20:
         return ()
     points = data.inputs(slice(None)).flatten(1)
     unsure = uncertainty_of(data)
     order = torch.randperm(len(points), generator=generator(0, len(points)))
     search, report = order[: len(order) // 2], order[len(order) // 2 :]
-    wrong = ~torch.from_numpy(rows["clean"].to_numpy().copy())
+    wrong = ~right
     risk = wrong[search].double().mean().item()
     if not 0 < risk < 1:
         return ()
@@ -70,8 +67,19 @@ def estimates(
             label_uncertainty=finite(found.label_uncertainty),
             robustness=finite(found.robustness),
         )
-        parts.append(_no_higher(part, parts[-1]) if parts else part)
+        parts.append(part)
     return tuple(parts)
+
+
+def never_rising(parts: Sequence[LimitPart]) -> tuple[LimitPart, ...]:
+    """Quote the estimate of a smaller radius where that of a larger one is higher.
+
+    The limit cannot rise with the radius; a search may have found a worse region there.
+    """
+    found: list[LimitPart] = []
+    for part in parts:
+        found.append(_no_higher(part, found[-1]) if found else part)
+    return tuple(found)
 
 
 def ceilings(

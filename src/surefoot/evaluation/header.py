@@ -4,6 +4,7 @@ Each part describes itself in a sentence; a report only puts the sentences toget
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -44,7 +45,7 @@ class DataPart:
         count: rows.
         classes: their names; () where they are not known.
         hash: of images and labels.
-        repeats: rows whose image is that of an earlier row: they share its noise.
+        repeats: places of the rows whose image is that of an earlier row: they share its noise.
     """
 
     name: str
@@ -151,7 +152,7 @@ CertificatePart = LipschitzPart | SmoothingPart | LogPart
 
 @dataclass(frozen=True)
 class Work:
-    """What the attacks took and what the checks on them gave; a sum over shards.
+    """What the attacks took and what the checks on them gave; a sum over chunks.
 
     Args:
         forwards: images sent through the model.
@@ -300,6 +301,62 @@ class CeilingPart:
 
 
 @dataclass(frozen=True)
+class ShardPart:
+    """Which part of a run the rows are, and what was computed for the run as a whole.
+
+    Args:
+        numbers: of the shards, from 1.
+        of: how many shards there are.
+        rows: of the whole run.
+        run: its identity.
+        name: of its row in tables.
+        right: hash of the rows that count as right in `limit`; "" where they are not known.
+        limit: estimates for the whole run, of some radii.
+        ceiling: proven ceilings of the whole run, of some radii.
+        warnings: about the model and its outcomes, not about these rows.
+    """
+
+    numbers: tuple[int, ...]
+    of: int
+    rows: int
+    run: str
+    name: str
+    right: str = ""
+    limit: tuple[LimitPart, ...] = ()
+    ceiling: tuple[CeilingPart, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = set(range(1, self.of + 1))
+        if not self.numbers or not set(self.numbers) <= known or self.rows < self.of:
+            raise ValueError(
+                f"`numbers` must lie in [1, {self.of}], with a row each; found {self.numbers} and"
+                f" {self.rows} rows"
+            )
+
+    def label(self) -> str:
+        """Name the part: "shard 3 of 64", or "partial: 3 of 64 shards"."""
+        if len(self.numbers) == 1:
+            return f"shard {self.numbers[0]} of {self.of}"
+        return f"partial: {len(self.numbers)} of {self.of} shards"
+
+    def warning(self, count: int) -> str:
+        """Warn that `count` rows are not the run."""
+        word = "shard" if len(self.numbers) == 1 else "shards"
+        return (
+            f"partial: {word} {listed(self.numbers)} of {self.of}, {count:,} of the {self.rows:,}"
+            " rows of the run, without limit and ceiling; `surefoot report` on the folder of all"
+            " shards merges them"
+        )
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Write numbers, the first ten of them: "1, 2, 5"."""
+    shown = ", ".join(map(str, numbers[:10]))
+    return shown if len(numbers) <= 10 else f"{shown}, ... ({len(numbers)} in all)"
+
+
+@dataclass(frozen=True)
 class Header:
     """Everything about a record but its rows.
 
@@ -319,10 +376,11 @@ class Header:
         notes: what a reader should know, and need not act on.
         dimension: numbers in an image.
         asked: which parts were asked for.
+        shard: where the rows are a part of a run only.
         seeds: by what they drive.
         versions: of what it ran on.
         command: that reproduces it.
-        seconds: wall time.
+        seconds: wall time; of all shards together where some were merged.
         headline: metrics at the headline radius (`metrics.headline`), for whoever reads JSON alone.
         identity: hash of all that decides the rows.
         rows_hash: of the file of rows.
@@ -344,6 +402,7 @@ class Header:
     notes: tuple[str, ...] = ()
     dimension: int = 1
     asked: dict[str, bool] = field(default_factory=dict)
+    shard: ShardPart | None = None
     seeds: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""

@@ -250,7 +250,7 @@ def as_sequence(records: Record | Sequence[Record]) -> Sequence[Record]:
 
 
 def concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Join the counterexamples of several shards."""
+    """Join the counterexamples of several parts."""
     filled = [part for part in parts if part]
     if not filled:
         return {}

@@ -29,7 +29,7 @@ WORTH_TELLING = 20.0
 """Seconds of work whose length is estimated from the first part."""
 
 
-class Shard(NamedTuple):
+class Chunk(NamedTuple):
     """Some rows, their tensors, and in JSON what else they brought."""
 
     rows: pd.DataFrame
@@ -38,7 +38,7 @@ class Shard(NamedTuple):
 
 
 class Store:
-    """A store of shards: on disk if there is a folder, else in memory.
+    """A store of chunks: on disk if there is a folder, else in memory.
 
     Args:
         folder: of the run, or None.
@@ -55,14 +55,14 @@ class Store:
         *,
         owner: bool = True,
     ) -> None:
-        self.folder = None if folder is None else folder / "shards" / identity
-        self.memory: dict[int, Shard] = {}
+        self.folder = None if folder is None else folder / "chunks" / identity
+        self.memory: dict[int, Chunk] = {}
         if self.folder is not None and owner and not same_outcomes(self.folder, outcomes):
             shutil.rmtree(self.folder, ignore_errors=True)
             keep_outcomes(self.folder, outcomes)
 
-    def fill(self, places: Sequence[int], compute: Callable[[int], Shard], title: str) -> None:
-        """Compute the shards at these places that are not there yet, and tell what it may take."""
+    def fill(self, places: Sequence[int], compute: Callable[[int], Chunk], title: str) -> None:
+        """Compute the chunks at these places that are not there yet, and tell what it may take."""
         left = [place for place in places if not self.done(place)]
         began = time.monotonic()
         for number, place in enumerate(track(left, title, len(left))):
@@ -73,7 +73,7 @@ class Store:
                 note(f"{title}: the first of {len(left)} parts took {spent:.1f} s: about {whole}")
 
     def done(self, place: int) -> bool:
-        """Return whether a shard is complete; a damaged one is named and removed."""
+        """Return whether a chunk is complete; a damaged one is named and removed."""
         if self.folder is None or not (self.folder / f"{place}.json").exists():
             return False
         try:
@@ -84,21 +84,21 @@ class Store:
             return False
         return True
 
-    def write(self, place: int, shard: Shard) -> None:
-        """Keep a shard."""
+    def write(self, place: int, chunk: Chunk) -> None:
+        """Keep a chunk."""
         if self.folder is None:
-            self.memory[place] = shard
+            self.memory[place] = chunk
             return
-        rows = shard.rows.to_csv(index=False).encode()
-        tensors = save({name: value.contiguous() for name, value in shard.tensors.items()})
+        rows = chunk.rows.to_csv(index=False).encode()
+        tensors = save({name: value.contiguous() for name, value in chunk.tensors.items()})
         write_whole(self.folder / f"{place}.csv", rows)
         write_whole(self.folder / f"{place}.safetensors", tensors)
-        # Last, because it says that the shard is complete.
-        whole = {"summary": shard.summary, "hash": rows_hash(rows + tensors)}
+        # Last, because it says that the chunk is complete.
+        whole = {"summary": chunk.summary, "hash": rows_hash(rows + tensors)}
         write_json(whole, self.folder / f"{place}.json")
 
-    def read(self, place: int) -> Shard:
-        """Return a shard.
+    def read(self, place: int) -> Chunk:
+        """Return a chunk.
 
         Raises:
             ValueError: its files are not those that were written.
@@ -110,13 +110,13 @@ class Store:
         tensors = (self.folder / f"{place}.safetensors").read_bytes()
         if not isinstance(whole, dict) or whole.get("hash") != rows_hash(rows + tensors):
             raise ValueError("its files do not fit their hash")
-        return Shard(read_rows(rows.decode()), load(tensors), whole["summary"])
+        return Chunk(read_rows(rows.decode()), load(tensors), whole["summary"])
 
     def clear(self) -> None:
         """Remove the store; what was made of it has everything."""
         if self.folder is not None:
             shutil.rmtree(self.folder)
-            with suppress(OSError):  # another evaluation may have shards there
+            with suppress(OSError):  # another evaluation may have chunks there
                 self.folder.parent.rmdir()
 
 

@@ -58,7 +58,7 @@ def notes_of(record: Record) -> list[str]:
 
 
 def of_attack(work: Work, images: int) -> list[str]:
-    """Look at what all attacks of an evaluation took and found, over radii and shards."""
+    """Look at what all attacks of an evaluation took and found, over radii and chunks."""
     return [
         *blind_gradients(work.costs),
         *black_box_wins(work.costs, images),
@@ -315,7 +315,7 @@ def of_detector(classifier: Classifier, data: Data, record: Record, threat: Thre
         return []
     part = replace(record, rows=record.rows.iloc[:DETECTOR_ROWS])
     claim, _ = metrics.accepted_and_right(part, threat.eps)
-    images, labels = data.batch(slice(0, DETECTOR_ROWS))
+    images, labels = data.batch(torch.from_numpy(part.rows["index"].to_numpy().copy()))
     known = without_rejection(classifier, images, labels, threat)
     return half_radius(claim, known.high, threat.eps)
 

@@ -10,7 +10,7 @@ from surefoot.limits.concentration import Estimate, concentration
 from surefoot.limits.conflicts import Ceiling, conflict_bound
 from surefoot.limits.label_uncertainty import label_uncertainty, largest_gamma, uncertainty_of
 from surefoot.limits.neighbours import Nearest, nearest_other_class
-from surefoot.limits.repeated import Repeated, repeated
+from surefoot.limits.repeated import Repeated, repeated, spread
 
 __all__ = [
     "Ceiling",
@@ -23,5 +23,6 @@ __all__ = [
     "largest_gamma",
     "nearest_other_class",
     "repeated",
+    "spread",
     "uncertainty_of",
 ]

@@ -83,7 +83,11 @@ def repeated(
 
 def _spread(found: Sequence[Estimate], name: str) -> Spread:
     values = [getattr(estimate, name).value for estimate in found if estimate.feasible]
-    values = [value for value in values if not math.isnan(value)]
+    return spread([value for value in values if not math.isnan(value)])
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return mean and standard deviation of what several splits gave."""
     if not values:
         return Spread(math.nan, math.nan)
     return Spread(mean(values), stdev(values) if len(values) > 1 else math.nan)

@@ -42,7 +42,7 @@ from surefoot.certify.smoothing import Table
 from surefoot.data import Data
 from surefoot.evaluation.identity import identity, identity_of, outcomes_of_all
 from surefoot.evaluation.record import read_rows
-from surefoot.evaluation.store import Shard, Store, keep_outcomes, same_outcomes
+from surefoot.evaluation.store import Chunk, Store, keep_outcomes, same_outcomes
 from surefoot.files import write_csv, write_json
 from surefoot.models.frozen import device_of
 from surefoot.stats import Interval, bootstrap_interval, lower_bound, upper_bound
@@ -56,7 +56,7 @@ NET = "net"
 EDGES = tuple(j / 1000 for j in range(1, 1001))
 """Ends of bins and possible thresholds; fine, because scores of sure images lie near 0."""
 UNBOUNDED = {"energy": "vacuity-exp", "latent-variance": "gp-variance"}
-SHARD = 50
+CHUNK = 50
 SLACK = 1e-12
 """What rounding may do to a figure."""
 
@@ -149,12 +149,12 @@ def detect(
     if finished is not None:
         return finished
     store = Store(folder, header["identity"], outcomes)
-    places = [(data, first) for data in (inside, outside) for first in range(0, len(data), SHARD)]
+    places = [(data, first) for data in (inside, outside) for first in range(0, len(data), CHUNK)]
 
-    def compute(number: int) -> Shard:
+    def compute(number: int) -> Chunk:
         data, first = places[number]
-        images = data.inputs(slice(first, first + SHARD)).to(device_of(vote.model))
-        return Shard(_rows(vote, images, first, data is inside, asked))
+        images = data.inputs(slice(first, first + CHUNK)).to(device_of(vote.model))
+        return Chunk(_rows(vote, images, first, data is inside, asked))
 
     store.fill(range(len(places)), compute, "detect OOD inputs")
     rows = pd.concat([store.read(number).rows for number in range(len(places))])

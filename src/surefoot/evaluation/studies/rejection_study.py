@@ -24,7 +24,7 @@ from surefoot.certify.smoothing import Sampling
 from surefoot.data import Data
 from surefoot.evaluation.identity import identity, identity_of, outcomes_of_all
 from surefoot.evaluation.metrics import fraction
-from surefoot.evaluation.store import Shard, Store
+from surefoot.evaluation.store import Chunk, Store
 from surefoot.files import write_csv, write_json
 from surefoot.models.frozen import device_of
 from surefoot.stats import Interval, bootstrap_interval
@@ -38,7 +38,7 @@ COUNTED = ("all", "accepted", "zero")
 """Which images a gain counts: all with their radius; accepted ones only, on both sides; all, with
 radius (ii) 0 where rejected."""
 ESTIMATORS = (*PLAIN, "certain", "majority_certain", *SECOND)
-SHARD = 50
+CHUNK = 50
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def rejection_curve(
     }
     header |= {"identity": identity(header)}
     outcomes = {data.name: outcomes_of_all(vote.model, data)}
-    store, places = Store(folder, header["identity"], outcomes), range(0, len(data), SHARD)
+    store, places = Store(folder, header["identity"], outcomes), range(0, len(data), CHUNK)
 
-    def compute(first: int) -> Shard:
-        images, labels = data.batch(slice(first, first + SHARD))
+    def compute(first: int) -> Chunk:
+        images, labels = data.batch(slice(first, first + CHUNK))
         images = images.to(device_of(vote.model))
         how, error = {"score": score, "edges": thresholds}, vote.tv_error(images) or 0.0
         chosen = smoothing.count(vote, images, n_select, smoothing.SELECT, seed, **how)
@@ -123,7 +123,7 @@ def rejection_curve(
             columns = {names.get(key, key): value.numpy() for key, value in radii.items()}
             place = {"index": range(first, first + len(labels)), "label": labels.numpy()}
             parts.append(pd.DataFrame(place | {"threshold": threshold} | mass | columns))
-        return Shard(pd.concat(parts))
+        return Chunk(pd.concat(parts))
 
     store.fill(places, compute, f"count {data.name}")
     rows = pd.concat([store.read(first).rows for first in places])

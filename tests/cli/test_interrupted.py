@@ -87,7 +87,7 @@ def test_a_training_that_is_stopped_says_what_is_kept(tmp_path):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["limit", "data", "train"])
+@pytest.mark.parametrize("name", ["limit", "data", "train", "report"])
 def test_a_command_that_is_stopped_early_is_one_line(name, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -98,7 +98,7 @@ def test_a_command_that_is_stopped_early_is_one_line(name, monkeypatch, capsys):
         main([name])
     assert ended.value.code == 130
     goes_on = "what was finished is kept; the same command goes on"
-    expected = goes_on if name == "train" else "nothing was kept"
+    expected = goes_on if name in ("train", "limit") else "nothing was kept"
     assert capsys.readouterr().err == f"surefoot: stopped; {expected}\n"
 
 

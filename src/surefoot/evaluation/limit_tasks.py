@@ -21,7 +21,7 @@ from surefoot.data import Data
 from surefoot.evaluation.data_limits import ceilings
 from surefoot.evaluation.identity import identity
 from surefoot.evaluation.shards import Shard, check_complete, with_shard
-from surefoot.evaluation.store import Chunk, Store
+from surefoot.evaluation.store import OUTCOMES, Chunk, Store
 from surefoot.files import locked, read_json, write_json
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.limits import Estimate, concentration, spread, uncertainty_of
@@ -55,6 +55,10 @@ class LimitTasks:
     ceiling: bool = True
     splits: int = 1
 
+    def __post_init__(self) -> None:
+        if self.splits < 1:
+            raise ValueError(f"`splits` must be at least 1; found {self.splits}")
+
     @cached_property
     def asked(self) -> Found:
         """Return all that decides the numbers, as JSON keeps it."""
@@ -83,7 +87,7 @@ class LimitTasks:
             return done
         own = list(enumerate(tasks(self.asked)))
         own = own[shard.number - 1 :: shard.of] if shard else own
-        with locked(folder, owner=state.is_main_process):
+        with locked(folder, owner=state.is_main_process, scratch=(OUTCOMES,)):
             store = Store(folder, run, {}, owner=state.is_main_process)
             state.wait_for_everyone()
             names = dict(own)

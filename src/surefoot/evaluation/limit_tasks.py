@@ -25,6 +25,7 @@ from surefoot.evaluation.store import OUTCOMES, Chunk, Store
 from surefoot.files import locked, read_json, write_json
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.limits import Estimate, concentration, spread, uncertainty_of
+from surefoot.limits.families import choose
 from surefoot.limits.goal import Goal
 from surefoot.threat import Threat
 
@@ -58,6 +59,8 @@ class LimitTasks:
     def __post_init__(self) -> None:
         if self.splits < 1:
             raise ValueError(f"`splits` must be at least 1; found {self.splits}")
+        if self.goal.family != "best":
+            choose(self.goal.family, self.goal.norm)  # raises before anything is written
 
     @cached_property
     def asked(self) -> Found:

@@ -1,10 +1,11 @@
 """Keep the figures of a finished `surefoot reproduce` as rows: what docs quote has a source.
 
-    python benchmarks/experiments.py smoothing-digits --scale small --folder runs/smoothing-digits
+    python benchmarks/experiments.py runs/smoothing-digits-small
 
 One row for each line of `comparison.csv` goes to results/experiments.jsonl.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,25 +20,19 @@ class Options:
     """Which run.
 
     Args:
-        experiment: its name.
         folder: that `surefoot reproduce` filled.
-        scale: at which it ran.
-        seed: of the run.
     """
 
-    experiment: Annotated[str, tyro.conf.Positional]
-    folder: Path
-    scale: str = "small"
-    seed: int = 0
+    folder: Annotated[Path, tyro.conf.Positional]
 
 
 def main(options: Options) -> None:
     """Append the rows."""
     table = pd.read_csv(options.folder / "comparison.csv")
-    kept = {"experiment": options.experiment, "scale": options.scale, "seed": options.seed}
+    kept = json.loads((options.folder / "run.json").read_text())
     for line in table.astype(object).where(table.notna(), None).to_dict("records"):
         rows.append("experiments", kept | line)
-    print(f"{len(table)} rows of {options.experiment} kept")
+    print(f"{len(table)} rows of {kept['experiment']} kept")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Experiments of papers: every one runs at the smallest scale, and verdicts say what they must."""
 
+import html
 import inspect
 import math
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from surefoot.papers import DESCRIPTIONS, EXPERIMENTS, Published, reproduce, verdicts
+from surefoot.papers.asked import BANNER, asked_run
 from surefoot.papers.drawing.experiment_page import write_experiment
 
 
@@ -18,10 +20,15 @@ def test_every_experiment_runs_at_the_smallest_scale(name, tmp_path):
     assert len(frame) == len(outcome.compared)
     for entry in outcome.compared:
         assert entry.low <= entry.ours <= entry.high or math.isnan(entry.low)
-        assert entry.published is None or entry.published <= 1
-    page = write_experiment(experiment, outcome, tmp_path, scale="smoke").read_text()
+        assert entry.published is None
+    page = write_experiment(experiment, outcome, tmp_path).read_text()
     for entry in outcome.compared:
         assert entry.row in page
+    asked = asked_run(experiment, "smoke", 0)
+    assert asked.data
+    assert asked.text() in html.unescape(page)
+    assert BANNER in html.unescape(page)
+    assert experiment.source not in html.unescape(page)
     for record in outcome.records:  # our own nets come in eval mode
         assert not [text for text in record.header.warnings if "train mode" in text]
     for figure in outcome.figures:

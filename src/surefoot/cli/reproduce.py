@@ -52,7 +52,8 @@ class Command:
 
         from surefoot.files import locked
         from surefoot.papers import EXPERIMENTS, reproduce, verdicts
-        from surefoot.papers.drawing.experiment_page import write_experiment
+        from surefoot.papers.asked import BANNER, SMOKE, read_asked
+        from surefoot.papers.drawing.experiment_page import title_of, write_experiment
         from surefoot.report import write_page
 
         experiment = EXPERIMENTS[self.name]
@@ -65,16 +66,19 @@ class Command:
         with locked(folder, owner=state.is_main_process):
             outcome = reproduce(experiment, self.scale, folder, seed=self.seed)
             if outcome.records:
-                write_page(outcome.records, folder / "report.html", title=experiment.source)
-            page = write_experiment(experiment, outcome, folder, scale=self.scale)
+                write_page(
+                    outcome.records, folder / "report.html", title=title_of(experiment, self.scale)
+                )
+            page = write_experiment(experiment, outcome, folder)
         table(
-            f"{experiment.source}, scale {self.scale}",
+            title_of(experiment, self.scale),
             ("row", "figure", "published", "ours"),
             [_shown(entry) for entry in outcome.compared],
         )
         for line in verdicts(outcome.compared) + outcome.findings:
             say(line)
-        print(experiment.remark)
+        say(read_asked(folder).text())
+        say(BANNER if self.scale == SMOKE else experiment.remark)
         say(f"page: {page}")
         return None
 

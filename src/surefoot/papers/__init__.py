@@ -9,7 +9,7 @@ from surefoot.papers.run import reproduce, verdicts
 
 DESCRIPTIONS = tomllib.loads(files(__name__).joinpath("descriptions.toml").read_text())
 EXPERIMENTS = {
-    name: Experiment(**DESCRIPTIONS[name], scales=scales)
+    name: Experiment(name, **DESCRIPTIONS[name], scales=scales)
     for paper in (udp, gloro, smoothing, intrinsic)
     for name, scales in paper.SCALES.items()
 }

@@ -160,7 +160,7 @@ class Outcome:
     findings: list[str] = field(default_factory=list)
 
 
-Scales = Mapping[str, Callable[[Path, int], Outcome]]
+Scales = Mapping[str, "partial[Outcome]"]
 """Scale -> what runs an experiment, given a folder and a seed."""
 
 
@@ -169,12 +169,14 @@ class Experiment:
     """A table or figure of a paper.
 
     Args:
+        name: of the command line.
         source: paper, table, data.
         remark: how our protocol differs from the published one, and what to expect.
         scales: "smoke" (seconds), "small" (minutes on two cores), "medium" (an hour or
             more), "paper" (as published) -> what runs it, given a folder and a seed.
     """
 
+    name: str
     source: str
     remark: str
     scales: Scales

@@ -1,12 +1,13 @@
 """Run an experiment and keep what it gives; say where the method wins and where it loses."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
 from surefoot.files import write_csv
+from surefoot.papers.asked import SMOKE, asked_run
 from surefoot.papers.experiment import Experiment, Outcome, Published
 
 OURS = ("udp", "ls-udp")
@@ -16,10 +17,12 @@ OURS = ("udp", "ls-udp")
 def reproduce(experiment: Experiment, scale: str, folder: Path, *, seed: int = 0) -> Outcome:
     """Run at a scale; a second call goes on where the first was killed.
 
+    A smoke run stands beside no published figure: its data and nets are not those of the paper.
+
     Args:
         experiment: of `EXPERIMENTS`.
         scale: a name of `experiment.scales`.
-        folder: receives a run folder a row and `comparison.csv`.
+        folder: receives a run folder a row, `comparison.csv` and `run.json`.
         seed: of initial weights, training and attacks.
     """
     if scale not in experiment.scales:
@@ -27,7 +30,11 @@ def reproduce(experiment: Experiment, scale: str, folder: Path, *, seed: int = 0
             f"this experiment has the scales {', '.join(experiment.scales)}; found {scale!r}"
         )
     outcome = experiment.scales[scale](folder, seed)
+    if scale == SMOKE:
+        alone = [replace(entry, published=None) for entry in outcome.compared]
+        outcome = replace(outcome, compared=alone)
     folder.mkdir(parents=True, exist_ok=True)
+    asked_run(experiment, scale, seed).write(folder)
     frame = pd.DataFrame([asdict(entry) for entry in outcome.compared])
     write_csv(frame, folder / "comparison.csv")
     return outcome

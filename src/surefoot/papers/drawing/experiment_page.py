@@ -4,32 +4,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surefoot.files import write_whole
+from surefoot.papers.asked import BANNER, SMOKE, read_asked
 from surefoot.papers.experiment import Experiment, Outcome, Published
 from surefoot.papers.run import verdicts
 from surefoot.report.page import render
-from surefoot.report.style import to_data_uri, to_svg
+from surefoot.report.style import caption, to_data_uri, to_svg
 
 
-def write_experiment(
-    experiment: Experiment, outcome: Outcome, folder: Path | str, *, scale: str
-) -> Path:
+def write_experiment(experiment: Experiment, outcome: Outcome, folder: Path | str) -> Path:
     """Write `experiment.html` and each figure as an SVG file, all or nothing each.
 
     Args:
         experiment: what was run.
         outcome: what it gave.
-        folder: receives the files.
-        scale: at which it was run.
+        folder: where it ran, with `run.json`; receives the files.
     """
     folder = Path(folder)
+    asked = read_asked(folder)
     figures = {name: draw() for name, draw in outcome.figures.items()}
     for name, figure in figures.items():
+        caption(figure, "\n".join(filter(None, (figure.get_supxlabel(), asked.text()))))
         write_whole(folder / f"{name}.svg", to_svg(figure))
     text = render(
         "experiment.html",
         package="surefoot.papers.drawing",
-        title=experiment.source,
-        scale=scale,
+        title=title_of(experiment, asked.scale),
+        banner=BANNER if asked.scale == SMOKE else "",
+        asked=asked.text(),
         remark=experiment.remark,
         columns=list(dict.fromkeys(entry.figure for entry in outcome.compared)),
         rows=_rows(outcome.compared),
@@ -39,6 +40,11 @@ def write_experiment(
     )
     write_whole(folder / "experiment.html", text.encode())
     return folder / "experiment.html"
+
+
+def title_of(experiment: Experiment, scale: str) -> str:
+    """Return the title of a page: a smoke run has the name of no paper's data."""
+    return f"{experiment.name}: smoke run" if scale == SMOKE else experiment.source
 
 
 def _rows(compared: Sequence[Published]) -> list[tuple[str, list[dict[str, str]]]]:

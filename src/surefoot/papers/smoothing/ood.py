@@ -37,8 +37,8 @@ def _experiment(
     """Return an experiment at sigma 0.25, the smallest scale about digits."""
     smoke = {
         **SMALLEST,
-        "outside": dict.fromkeys(outside, "shuffled:digits"),
-        "rows": (replace(rows[0], net=DENSE),),
+        "outside": {"shuffled": "shuffled:digits"},
+        "rows": (replace(rows[0], name="small MLP", net=DENSE),),
     }
     return at_scales(
         ood_detection,

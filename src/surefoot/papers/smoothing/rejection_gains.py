@@ -77,7 +77,9 @@ def nets(sigma: float) -> tuple[Row, ...]:
 def _small(row: Row) -> Row:
     few = {"name": "mlp", "inputs": 64, "hidden": (32,)}
     several = {"name": "ensemble", "nets": [few] * 2}
-    return replace(row, net=several if "nets" in row.net else few)
+    several_of = "nets" in row.net
+    name = "two small MLPs" if several_of else f"small MLP for {row.name}"
+    return replace(row, name=name, net=several if several_of else few)
 
 
 SMALLEST = {
@@ -121,7 +123,7 @@ SCALES = {
         {
             "smoke": {
                 **SMALLEST,
-                "rows": (replace(RESNET, net={"name": "mlp", "inputs": 64}),),
+                "rows": (_small(RESNET),),
             },
             "small": {"setting": CIFAR_SMALL, "scores": ("entropy",), "n_certify": 2_000},
             "paper": {"setting": CIFAR, "rows": (RESNET, PREACT), "n_certify": 100_000},

@@ -3,14 +3,14 @@
 import tomllib
 from importlib.resources import files
 
-from surefoot.papers import gloro, intrinsic, smoothing, udp
+from surefoot.papers import gloro, intrinsic, matrix, smoothing, udp
 from surefoot.papers.experiment import Experiment, Outcome, Published, Row, Setting
 from surefoot.papers.run import reproduce, verdicts
 
 DESCRIPTIONS = tomllib.loads(files(__name__).joinpath("descriptions.toml").read_text())
 EXPERIMENTS = {
     name: Experiment(name, **DESCRIPTIONS[name], scales=scales)
-    for paper in (udp, gloro, smoothing, intrinsic)
+    for paper in (udp, gloro, smoothing, intrinsic, matrix)
     for name, scales in paper.SCALES.items()
 }
 

@@ -80,8 +80,9 @@ def asked_run(experiment: Experiment, scale: str, seed: int) -> AskedRun:
 
 def _settings(keywords: Mapping[str, Any]) -> Iterator[Setting]:
     """Find the settings of training and evaluation, shared or of each net."""
-    if isinstance(keywords.get("setting"), Setting):
-        yield keywords["setting"]
+    for one in keywords.values():
+        if isinstance(one, Setting):
+            yield one
     for one in keywords.get("subjects", ()):
         yield one.setting
 

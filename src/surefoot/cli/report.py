@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from surefoot.cli.gate import check_gate, read_gate
+from surefoot.cli.options import check_unused
 
 if TYPE_CHECKING:
     from surefoot.evaluation.record import Record
 
-Format = Literal["html", "md", "csv", "latex", "json"]
+Format = Literal["html", "md", "csv", "latex", "json", "npz", "vnnlib", "hub"]
+IN_RUN = ("npz", "vnnlib", "hub")
+"""Formats of one record, written into its folder."""
 SUFFIX = {"html": ".html", "md": ".md", "csv": ".csv", "latex": ".tex", "json": ".json"}
 
 
@@ -30,7 +33,10 @@ class Command:
         output: The page; the summary (.md) goes beside it.
         title: Title of the page.
         format: What is written beside each other: html, md, csv (headline table), latex, json
-            (metrics at eps).
+            (metrics at eps). Into each run folder: npz (counterexamples), vnnlib (the same as
+            VNN-LIB properties with their values, linf alone), hub (model card and .eval_results for
+            the Hugging Face Hub; nothing goes online).
+        hub_dataset: Name of the data on the Hub, owner/name, for --format hub.
         ood: Run folders of the same models on data of another kind, to compare their scores (on the
             page).
         log: Write the one record as such a log too.
@@ -43,6 +49,7 @@ class Command:
     output: Path = Path("report.html")
     title: str = "surefoot report"
     format: tuple[Format, ...] = ("html", "md")
+    hub_dataset: str = ""
     ood: tuple[Path, ...] = ()
     log: Path | None = None
     partial: bool = False
@@ -68,12 +75,16 @@ class Command:
             raise ValueError(f"--log writes one record; found {len(records)}")
         records = told_apart(records, folders)
         others = [read(path) for path in self.ood]
-        for form in dict.fromkeys(self.format):
+        if "hub" not in self.format:
+            check_unused(self, ["hub_dataset"], "without --format hub")
+        for form in dict.fromkeys(one for one in self.format if one not in IN_RUN):
             path = write_as(form, records, others, self.output, self.title)
             say(f"{'page' if form == 'html' else form}: {path}")
         for folder, record in zip(folders, records, strict=True):
             if folder.is_dir():
                 write_whole(folder / "model-card.md", model_card(record).encode())
+                for form in dict.fromkeys(one for one in self.format if one in IN_RUN):
+                    say(export(form, record, folder, self.hub_dataset))
         if self.log:
             write_log(records[0], self.log)
             say(f"log: {self.log}")
@@ -116,3 +127,18 @@ def write_as(
         ]
         write_json(found, path)
     return path
+
+
+def export(form: str, record: "Record", folder: Path, hub_dataset: str) -> str:
+    """Write a record for other programs into its folder; return the line that says so."""
+    from surefoot.report.counterexample_files import write_npz, write_vnnlib
+    from surefoot.report.hub_files import write_hub_files
+
+    if form == "npz":
+        return f"npz: {write_npz(record, folder)}"
+    if form == "vnnlib":
+        path, left_out = write_vnnlib(record, folder)
+        more = f"; {left_out} rows were broken by several points each, see npz" if left_out else ""
+        return f"vnnlib: {path}{more}"
+    path, why = write_hub_files(record, folder, hub_dataset)
+    return f"hub: {path}" + (f", without .eval_results: {why}" if why else "")

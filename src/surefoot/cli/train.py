@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -42,6 +42,7 @@ class Command:
         validation_seed: Seed that draws them.
         net: The net that is trained.
         training: How long, how fast, and with which options it is trained.
+        track: Send the log of each epoch also to tensorboard, into --folder (extra `track`).
         groups: Affinity groups for the recipe gloro, in the forms of `certify --groups`.
     """
 
@@ -59,6 +60,7 @@ class Command:
     validation_seed: int = 0
     net: Net = field(default_factory=Net)
     training: Training = field(default_factory=Training)
+    track: tuple[Literal["tensorboard"], ...] = ()
     groups: str = ""
 
     def run(self) -> None:
@@ -86,7 +88,15 @@ class Command:
         model = self.net.build(data)
         if self.groups:
             recipe = self._grouped(recipe, data.classes)
-        folder = fit(model, data, recipe, self.folder, training=training, validation=validation)
+        folder = fit(
+            model,
+            data,
+            recipe,
+            self.folder,
+            training=training,
+            validation=validation,
+            trackers=self.track,
+        )
         if not is_first():
             return
         say((folder / "log.jsonl").read_text().splitlines()[-1])

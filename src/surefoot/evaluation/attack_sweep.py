@@ -308,4 +308,5 @@ def counterexamples(target: Target, sweep: Sweep, before: Tensor, first: int) ->
         "radius": sweep.radius[rows].cpu(),
         "before": before[rows].cpu().float(),
         "after": target.classifier.fractions(adversarial).cpu().float(),
+        "outcomes": target.classifier.outcomes_at(adversarial).cpu(),
     }

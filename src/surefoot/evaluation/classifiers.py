@@ -198,8 +198,12 @@ class Plain:
 
     def fractions(self, images: Images) -> Outcomes:
         """Return probabilities of the outcomes."""
+        return self.outcomes_at(images).softmax(1)
+
+    def outcomes_at(self, images: Images) -> Outcomes:
+        """Return what decides: the outcomes of the net."""
         with torch.no_grad(), frozen(self.model):
-            return outcomes_of(self.model, images).softmax(1)
+            return outcomes_of(self.model, images)
 
     def settle(
         self, image: Images, counterexample: Images, sets: Sets, guarantee: Guarantee
@@ -353,6 +357,10 @@ class Smoothed(Sampling):
     def fractions(self, images: Images) -> Outcomes:
         """Return the fractions of the outcomes on fresh samples."""
         return self.vote.counts(images, self.search.n_confirm, 21, self.seed).fractions
+
+    def outcomes_at(self, images: Images) -> Outcomes:
+        """Return what decides: the outcomes of the vote."""
+        return self.vote.outcomes(self.fractions(images))
 
     def settle(
         self, image: Images, counterexample: Images, sets: Sets, guarantee: Guarantee

@@ -74,7 +74,8 @@ class Record:
         rows: one row an example, columns as in the module's docstring.
         header: everything else.
         counterexamples: tensors of the broken examples: `index` `[n]`, `images` and `adversarial`
-            `[n, ...]`, `radius` `[n]`, `before` and `after` (fractions of the outcomes, `[n, O]`).
+            `[n, ...]`, `radius` `[n]`, `before` and `after` (fractions of the outcomes, `[n, O]`),
+            `outcomes` `[n, O]` of the classifier at `adversarial`.
     """
 
     rows: pd.DataFrame

@@ -7,6 +7,7 @@ a kill.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from surefoot.training.outputs import Outputs, criterion_of
 from surefoot.training.recipes import RECIPES, Recipe, described
 from surefoot.training.settings import Training
 from surefoot.training.state import Progress
+from surefoot.training.trackers import checked, numbers
 from surefoot.training.weight_changes import average, copy_of, holding, pushed
 
 
@@ -56,6 +58,7 @@ def fit(
     *,
     training: Training | None = None,
     validation: Data | None = None,
+    trackers: Sequence[str] = (),
 ) -> Path:
     """Train the model and leave it in a run folder; continue there after a kill.
 
@@ -67,6 +70,7 @@ def fit(
             with validation images also `best`, the run folder of the best epoch.
         training: length, optimiser, options, seed.
         validation: judge each epoch by these images (`Training.judge`).
+        trackers: what else receives the log of each epoch: tensorboard, into the folder.
 
     Returns:
         the folder.
@@ -81,7 +85,12 @@ def fit(
     _check_start(model, data)
     # Statistics of normalisation layers stay local: losses with two passes a step would clash.
     kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[kwargs])
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        kwargs_handlers=[kwargs],
+        log_with=checked(trackers),
+        project_dir=folder,
+    )
     wrapped, optimizer = accelerator.prepare(model, optimizer_of(model, training))
     described = _described(model, data, recipe, training)
     progress = Progress(model, optimizer, copy_of(model) if training.ema else None)
@@ -90,17 +99,21 @@ def fit(
         run = _Run(accelerator, wrapped, data, recipe, training)
         epochs = range(len(progress.log), training.epochs)
         reach(len(progress.log), training.epochs, "epochs")
+        if trackers:
+            accelerator.init_trackers("tensorboard")
         for epoch in track(epochs, f"train {recipe.name}", len(epochs)):
             if training.judge.stops(progress.log):
                 break
             _epoch(run, progress, validation, epoch)
             if accelerator.is_main_process:
                 state.store(folder, progress, described)
+            accelerator.log(numbers(progress.log[-1]), step=epoch + 1)
             reach(epoch + 1, training.epochs, "epochs")
         if progress.average is not None:
             model.load_state_dict(progress.average)
         if accelerator.is_main_process:
             _leave(folder, progress, described, data.classes)
+        accelerator.end_training()
         accelerator.wait_for_everyone()
     model.eval()
     return folder

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from surefoot import check, report
+from surefoot import Local, Smoothed, Threat, Vote, bracket, check, load, open_model, report
+from surefoot.attacks import VoteSearch
 from surefoot.cli import main
-from surefoot.data import load
 from surefoot.evaluation import Plain, Record, Shard, merge, read
 from surefoot.evaluation.limit_tasks import LimitTasks
 from surefoot.evaluation.shards import shard_folders, with_shard
@@ -239,6 +239,22 @@ def test_a_shard_that_was_killed_goes_on(net, whole, tmp_path, monkeypatch):
     assert worked == [50, 150]  # nothing twice
     main([*flags, "--folder", str(tmp_path / "run"), "--shard", "1/2"])
     same(merge(shard_folders(tmp_path / "run")), read(tmp_path / "whole"))
+
+
+def test_the_limit_of_a_vote_is_left_out_with_a_word(net, tmp_path):
+    """No shard knows the votes of the other rows; what is proven for all rows is merged."""
+    vote = Smoothed(Vote(open_model(net), 0.2), n_certify=100, search=VoteSearch(steps=2))
+    data, asked = load("digits").first(40), {"guarantee": Local(), "threat": Threat("l2", 0.1)}
+    one = bracket(vote, data, folder=tmp_path / "one", **asked)
+    for number in (1, 2):
+        bracket(vote, data, folder=tmp_path / "run", shard=Shard(number, 2), **asked)
+    merged = merge(shard_folders(tmp_path / "run"))
+    assert one.header.limit
+    assert merged.header.limit == ()
+    assert merged.header.ceiling == one.header.ceiling
+    assert merged.header.identity == one.header.identity
+    wrong = 1 - one.rows["clean"].mean()
+    assert [f"--risk {wrong:.4g} " in note for note in merged.header.notes].count(True) == 1
 
 
 def test_a_limit_that_was_killed_goes_on(net, whole, tmp_path, monkeypatch):

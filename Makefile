@@ -1,5 +1,6 @@
-# One command each: `make demo` shows the four answers, `make test` checks everything.
-.PHONY: demo test lint clean
+# One command each: `make demo` shows the four answers, `make test` checks everything, `make docs` builds
+# the site, `make wheel-check` runs the README's commands from a wheel in an empty environment.
+.PHONY: demo test lint docs wheel-check clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,5 +29,16 @@ $(VENV)/.dev: $(VENV)/.core
 	$(PIP) -e '.[dev]'
 	touch $@
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "site/index.html; with search: $(BIN)/python -m http.server --directory site"
+
+wheel-check: $(VENV)/.core
+	$(BIN)/python benchmarks/wheel.py
+
+$(VENV)/.docs: $(VENV)/.core
+	$(PIP) -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) site

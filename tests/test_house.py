@@ -176,6 +176,21 @@ def test_attacking_needs_no_plots_or_data_frames():
     assert not loaded & {"sklearn", "pandas", "matplotlib", "accelerate", "torchvision"}
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_text_files_are_utf_8_on_every_system(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        given = {keyword.arg for keyword in node.keywords}
+        if name in ("read_text", "write_text"):
+            assert "encoding" in given, f"{path.name}, line {node.lineno}"
+        if name == "to_csv" and not node.args:
+            assert "lineterminator" in given, f"{path.name}, line {node.lineno}"
+        if name == "open" and isinstance(node.func, ast.Name):
+            assert "encoding" in given, f"{path.name}, line {node.lineno}"
+
+
 OLD_WORDS = (
     r"noisy cop(y|ies)|strangers?|rivals?|outsiders?|ledgers?|halvings?|headroom|READINGS|Leading"
     r"|LEADS|witness(es)?|stands for ever|if fortune smiles|nobody's vote|law_error|max-probability"
@@ -213,7 +228,7 @@ def resolves(name):
 def test_names_in_docs_and_docstrings_exist():
     root = ROOT.parent.parent
     packages = "|".join(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists())
-    texts = [root / "README.md", *(root / "docs").glob("*.md"), *FILES]
+    texts = [root / "README.md", *(root / "docs").rglob("*.md"), *FILES]
     missing = []
     for path in texts:
         text = path.read_text()

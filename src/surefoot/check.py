@@ -26,7 +26,7 @@ SMALLEST_ROOM = 1e-6
 
 def check(folder: Path) -> list[str]:
     """Return what is wrong with the record in a folder; [] if nothing is."""
-    header = json.loads((folder / "record.json").read_text())
+    header = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     content = (folder / "record.csv").read_bytes()
     rows = list(csv.DictReader(content.decode().splitlines()))
     found = list(_whole(header, content, len(rows)))

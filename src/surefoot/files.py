@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,7 +47,7 @@ def write_json(content: Any, path: Path) -> None:
 
 def write_csv(frame: "pd.DataFrame", path: Path) -> None:
     """Replace a CSV file at once; no text in it is a formula to a spreadsheet."""
-    write_whole(path, frame.map(cell).to_csv(index=False).encode())
+    write_whole(path, frame.map(cell).to_csv(index=False, lineterminator="\n").encode())
 
 
 def read_json(path: Path) -> Any:
@@ -66,6 +67,8 @@ def read_json(path: Path) -> Any:
 
 
 LOCK = ".lock"
+FAR = 1 << 30
+"""Place of the byte that is locked on Windows, where nobody else could read it."""
 
 
 @contextmanager
@@ -95,8 +98,7 @@ def locked(
         yield
     finally:
         if held is not None:
-            (folder / LOCK).unlink(missing_ok=True)
-            os.close(held)
+            _release(folder / LOCK, held)
         _tidy(folder, made, scratch)
 
 
@@ -112,12 +114,10 @@ def _tidy(folder: Path, made: list[Path], scratch: tuple[str, ...]) -> None:
 
 def _hold(path: Path) -> int | None:
     """Open and lock a file; None where this process has it, or the disk knows no locks."""
-    import fcntl
-
     while True:
         opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(opened)
         except BlockingIOError:
             holder = os.read(opened, 200).decode(errors="replace")
             os.close(opened)
@@ -136,6 +136,38 @@ def _hold(path: Path) -> int | None:
             os.write(opened, _own_name().encode())
             return opened
         os.close(opened)
+
+
+def _lock(opened: int) -> None:
+    """Lock an open file; BlockingIOError where another process has it, or an earlier call."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(opened, FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(opened, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from None
+        finally:
+            os.lseek(opened, 0, os.SEEK_SET)
+    else:
+        import fcntl
+
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _release(path: Path, held: int) -> None:
+    """Remove a file and its lock: in this order, or it may be the next holder's file by then.
+
+    Windows removes no open file, but no file either that the next holder has opened.
+    """
+    if sys.platform == "win32":
+        os.close(held)
+        with suppress(OSError):
+            path.unlink()
+    else:
+        path.unlink(missing_ok=True)
+        os.close(held)
 
 
 def _own_name() -> str:

@@ -27,7 +27,7 @@ class Command:
         from surefoot import check
 
         if self.script:
-            print(Path(check.__file__).read_text(), end="")
+            print(Path(check.__file__).read_text(encoding="utf-8"), end="")
             return
         if not self.folders:
             raise ValueError("give at least one folder with a record")

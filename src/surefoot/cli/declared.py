@@ -77,7 +77,7 @@ class _Names(dict[str, Any]):
         path = ROOT.joinpath(*module.split("."))
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         self.module, self.nodes = module, {}
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             for name in _bound(node):
                 self.nodes[name] = node
 

@@ -38,7 +38,7 @@ class Command:
         from surefoot.cli.show import table
 
         check_seeds(self.seed)
-        described = tomllib.loads(DESCRIPTIONS.read_text())
+        described = tomllib.loads(DESCRIPTIONS.read_text(encoding="utf-8"))
         if not self.name:
             check_unused(self, ["scale", "folder", "seed"], "without the name of an experiment")
             rows = [(name, found["source"]) for name, found in described.items()]

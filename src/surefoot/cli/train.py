@@ -99,7 +99,7 @@ class Command:
         )
         if not is_first():
             return
-        say((folder / "log.jsonl").read_text().splitlines()[-1])
+        say((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
         say(f"model: {folder}")
         if validation is not None:
             say(f"best epoch: {folder / 'best'}")

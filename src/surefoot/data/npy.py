@@ -35,7 +35,7 @@ def load(path: Path, value_range: ValueRange = (0.0, 1.0)) -> Data:
         return Data(
             OnDisk(images),
             _read_labels(labels) if labels.is_file() else None,
-            classes=names.read_text().split("\n")[:-1] if names.is_file() else None,
+            classes=names.read_text(encoding="utf-8").split("\n")[:-1] if names.is_file() else None,
             value_range=value_range,
             name=path.resolve().stem,
         )

@@ -89,7 +89,7 @@ class Store:
         if self.folder is None:
             self.memory[place] = chunk
             return
-        rows = chunk.rows.to_csv(index=False).encode()
+        rows = chunk.rows.to_csv(index=False, lineterminator="\n").encode()
         tensors = save({name: value.contiguous() for name, value in chunk.tensors.items()})
         write_whole(self.folder / f"{place}.csv", rows)
         write_whole(self.folder / f"{place}.safetensors", tensors)

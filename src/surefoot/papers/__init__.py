@@ -7,7 +7,8 @@ from surefoot.papers import gloro, intrinsic, matrix, smoothing, udp
 from surefoot.papers.experiment import Experiment, Outcome, Published, Row, Setting
 from surefoot.papers.run import reproduce, verdicts
 
-DESCRIPTIONS = tomllib.loads(files(__name__).joinpath("descriptions.toml").read_text())
+_TEXT = files(__name__).joinpath("descriptions.toml").read_text(encoding="utf-8")
+DESCRIPTIONS = tomllib.loads(_TEXT)
 EXPERIMENTS = {
     name: Experiment(name, **DESCRIPTIONS[name], scales=scales)
     for paper in (udp, gloro, smoothing, intrinsic, matrix)

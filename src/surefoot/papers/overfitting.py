@@ -32,7 +32,8 @@ def overfitting(folder: Path, seed: int, *, rows: Sequence[Row], setting: Settin
     count = min(setting.training.judge.judge_count or setting.validation, setting.validation)
     for row in rows:
         run, _ = trained(row, setting, folder, seed)
-        log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        text = (run / "log.jsonl").read_text(encoding="utf-8")
+        log = [json.loads(line) for line in text.splitlines()]
         lines += [
             {"row": row.name, "x": entry["epoch"], "y": entry[FIGURES["many steps"]]}
             for entry in log

@@ -21,7 +21,7 @@ def kept(folder: Path | None, settings: dict[str, Any], make: Callable[[], Any])
         return make()
     path = folder / f"{identity(settings)}.json"
     if path.exists():
-        return json.loads(path.read_text())["found"]
+        return json.loads(path.read_text(encoding="utf-8"))["found"]
     found = make()
     folder.mkdir(parents=True, exist_ok=True)
     write_json({"settings": settings, "found": found}, path)

@@ -144,6 +144,7 @@ TABLE: dict[str, tuple[str, Recipe]] = {
 }
 """Name -> one line, recipe."""
 RECIPES = {name: replace(found, name=name) for name, (_, found) in TABLE.items()}
+"""The recipes of the table, by name."""
 
 
 def make_recipe(_name: str, **options: Any) -> Recipe:

@@ -37,7 +37,7 @@ class Bound:
     $\gamma_n = n u / (1 - n u)$, besides what it makes of an error in its input.
 
     Args:
-        Lipschitz constant: upper bound of the Lipschitz constant, l2.
+        lipschitz: upper bound of the Lipschitz constant, l2.
         gain: g, a bound on the norm of the absolute weights.
         offset: b, a bound on the norm of what is added.
         terms: n, the length of the longest chain of operations behind one output; 0 = exact.

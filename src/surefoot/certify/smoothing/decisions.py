@@ -23,7 +23,7 @@ from surefoot.uncertainty.vote import Vote
 class Decisions(NamedTuple):
     """What was decided.
 
-    Args:
+    Attributes:
         radius: `[B]`, the largest radius up to which every hypothesis was accepted, or 0.
         samples: `[B]`, samples used.
         details: what that rests on; with `accepted` `[B]`, whether a label certainly wins at the

@@ -24,7 +24,7 @@ from surefoot.uncertainty.vote import Rule, Vote
 class TwoRadii(NamedTuple):
     """Radii of each image at one threshold, `[B]` float64; 0 = nothing.
 
-    Args:
+    Attributes:
         label: most frequent label among certain samples of the selection, whatever U has.
         plain_label: most frequent label of the selection without rejection.
         uncertain: among the counted samples "uncertain" has at least as many as any label: the vote

@@ -171,8 +171,8 @@ def detect(
 def _finished(folder: Path, name: str, outcomes: dict[str, Tensor]) -> Detection | None:
     """Read the scores of this very question, if the folder holds them already."""
     try:
-        header = json.loads((folder / "detection.json").read_text())
-        rows = read_rows((folder / "detection.csv").read_text())
+        header = json.loads((folder / "detection.json").read_text(encoding="utf-8"))
+        rows = read_rows((folder / "detection.csv").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     same = header.get("identity") == name and same_outcomes(folder, outcomes)

@@ -33,6 +33,7 @@ WIDTHS = {
     "6c2f": Widths((32, 32, 32, 64, 64, 64), (2, 5), (512,)),
     "8c2f": Widths((64, 64, 64, 128, 128, 256, 256, 256), (2, 4, 6), (256,)),
 }
+"""Channels, strided layers and dense widths of the nets `gloro-...`."""
 
 
 class GloRoNet(nn.Sequential):

@@ -11,7 +11,7 @@ from surefoot.papers.experiment import Scales, at_scales
 
 def _published(data: str) -> list[Case]:
     """Return the rows of a 2019 table, half-spaces beside the same figures as another family."""
-    with Path(__file__).with_name("mahloujifar_2019.csv").open() as file:
+    with Path(__file__).with_name("mahloujifar_2019.csv").open(encoding="utf-8") as file:
         lines = [line for line in csv.DictReader(file) if line["data"] == data]
     return [_case(line) for line in lines]
 

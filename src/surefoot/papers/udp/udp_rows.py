@@ -24,7 +24,7 @@ def linf(name: str, eps: float, step_size: float, steps: int, **options: Any) ->
 
 def rows(table: str) -> tuple[Row, ...]:
     """Return the rows of a table in `published.csv`: settings of the recipe, and percentages."""
-    with Path(__file__).with_name("published.csv").open() as file:
+    with Path(__file__).with_name("published.csv").open(encoding="utf-8") as file:
         return tuple(_row(line) for line in csv.DictReader(file) if line.pop("table") == table)
 
 

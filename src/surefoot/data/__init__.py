@@ -38,6 +38,7 @@ SOURCES: dict[str, tuple[Callable[[str], Data], tuple[str, ...]]] = {
     "cifar100-ood": (named.cifar100_ood, ("test",)),
 }
 NAMES = tuple(SOURCES)
+"""Names of data sets that `load` knows."""
 FORMS = (
     "a path ending in .npz, .npy or .csv, a folder of images by class or of .npy files,"
     " hf:owner/name, or shuffled:NAME"

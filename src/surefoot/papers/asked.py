@@ -56,7 +56,7 @@ class AskedRun:
 
 def read_asked(folder: Path) -> AskedRun:
     """Read what `AskedRun.write` wrote."""
-    return from_json(AskedRun, json.loads((folder / "run.json").read_text()), "")
+    return from_json(AskedRun, json.loads((folder / "run.json").read_text(encoding="utf-8")), "")
 
 
 def asked_run(experiment: Experiment, scale: str, seed: int) -> AskedRun:

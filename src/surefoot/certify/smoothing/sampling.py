@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 from surefoot.types import ValueRange, box_of
 
-SELECT, CERTIFY, DECIDE = 1, 2, 3
-"""Purposes of the noise streams: they never meet."""
+SELECT = 1
+"""Purpose of the noise that fixes the sets; streams of different purposes never meet."""
+CERTIFY = 2
+"""Purpose of the noise that is counted."""
+DECIDE = 3
+"""Purpose of the noise of a sequential test."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from surefoot.certify.lipschitz import certificate
 from surefoot.data import Data, load
 from surefoot.evaluation import Contradiction, Plain, Smoothed, bracket, metrics, read
 from surefoot.evaluation.attack_sweep import Target, attack_grid, refine, start
+from surefoot.evaluation.certified_sets import groupings
 from surefoot.guarantees import Affinity, LabelOrUncertain, Local, RelaxedTopK, TopK
 from surefoot.models import build, open_model
 from surefoot.threat import Threat
@@ -629,3 +630,24 @@ def test_a_decided_radius_counts_as_certified_at_that_radius(digits, smooth_net)
     arguments = {"guarantee": Local(), "threat": Threat("l2", 0.1), "attack": False}
     record = bracket(classifier, digits.first(20), **arguments)
     assert metrics.certified_accuracy(record, 0.1).value > 0.2
+
+
+EPS_OF_SETS = 0.05
+
+
+def test_images_of_the_certified_sets_are_kept():
+    torch.manual_seed(0)
+    net = build("lipschitz-mlp", inputs=64, hidden=(32,)).eval()  # untrained: few logits apart
+    data = load("digits").first(120)
+    guarantee, threat = RelaxedTopK(3), Threat("l2", EPS_OF_SETS)
+    record = bracket(
+        Plain(net, "lipschitz"), data, guarantee=guarantee, threat=threat, attack=False
+    )
+    found = groupings(record, EPS_OF_SETS)
+    assert found
+    expected = [place for one in found[:6] for place in one.places[:6]]
+    assert record.examples["index"].tolist() == expected
+    first = expected[0]
+    torch.testing.assert_close(
+        record.examples["images"][0], data.inputs(slice(first, first + 1))[0]
+    )

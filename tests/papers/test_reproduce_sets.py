@@ -8,18 +8,19 @@ import torch
 from test_certified_sets import make
 from torch import nn
 
+from surefoot.certify import lipschitz
 from surefoot.data import Data, data_folder, groups, load
 from surefoot.evaluation import Record
 from surefoot.evaluation.certified_sets import label_alone, label_inside
 from surefoot.evaluation.header import AttackPart, Work
-from surefoot.guarantees import Local, RelaxedTopK
+from surefoot.guarantees import Local, RelaxedTopK, TopK
 from surefoot.papers import EXPERIMENTS, judged_sets
 from surefoot.papers.certified_regions import CertifiedRegion, region
 from surefoot.papers.drawing.region_figures import colours, region_grid
 from surefoot.papers.experiment import Row
 from surefoot.papers.gloro.ambiguous import CONFUSED, TOPS_AND_SHOES
 from surefoot.papers.gloro.leino_2021 import SUPERCLASSES
-from surefoot.papers.set_tables import checked, figures_of, worth
+from surefoot.papers.set_tables import checked, figures_of, no_relaxation, worth
 from surefoot.training import make_recipe
 
 EPS = 0.5
@@ -179,3 +180,29 @@ def test_written_groups_are_what_the_files_give():
     path = data_folder() / "ood_cifar100_test_2000.npz"
     found = groups.from_superclass_file(path, load("cifar100-ood").classes)
     assert found == SUPERCLASSES.groups
+
+
+def test_top_k_robustness_is_no_relaxation():
+    # f0 leads by 2 in all directions, f1 and f2 differ by .01 times the length of their difference.
+    net = nn.Linear(2, 3)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+        net.bias.copy_(torch.tensor([2.5, 0.0, 0.0]))
+    gap = 0.01 * 2**0.5
+    image = torch.tensor([[0.5 + gap, 0.5]])
+    radii = {
+        guarantee: lipschitz.certify(net.eval(), image, guarantee=guarantee).radius.item()
+        for guarantee in (Local(), TopK(2), RelaxedTopK(2))
+    }
+    assert radii[Local()] == pytest.approx(2.0 - gap, abs=1e-4)
+    assert radii[TopK(2)] == pytest.approx(0.01, abs=1e-4)
+    assert radii[RelaxedTopK(2)] == radii[Local()]
+
+
+def test_places_where_the_label_is_certified_and_the_top_2_set_is_not():
+    found = [make_region(guarantee) for guarantee in (Local(), TopK(2), RelaxedTopK(2))]
+    text = no_relaxation(found)
+    shares = [100 * one.sets.any(2).double().mean().item() for one in found]
+    assert shares[2] >= max(shares[:2])
+    for share in shares:
+        assert f"{share:.1f} %" in text

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from report_records import make_record, make_selective, make_set_valued
 
-from surefoot.evaluation import Record
+from surefoot.evaluation import Record, read
+from surefoot.evaluation.certified_sets import groupings
 from surefoot.report import (
+    certified_gallery,
     class_pairs,
     class_sets,
     model_card,
@@ -124,3 +127,35 @@ def test_pictures_need_no_pyplot_and_are_stable():
     once, again = (to_data_uri(set_curves(make_set_valued()).figure) for _ in range(2))
     assert once == again
     assert b"<svg" in base64.b64decode(once.split(",")[1])
+
+
+def with_images(record: Record) -> Record:
+    index = torch.tensor(record.rows["index"].tolist())
+    return replace(record, examples={"index": index, "images": torch.rand(len(index), 1, 8, 8)})
+
+
+def test_images_are_grouped_by_their_smallest_certified_set():
+    record = make_set_valued()
+    assert [(one.members, one.places) for one in groupings(record, 0.5)] == [
+        ((0, 1), tuple(range(10, 20)))
+    ]
+    figure = certified_gallery(with_images(record))
+    assert figure is not None
+    assert len(figure.axes) == 7
+    assert "a\nb\n10 of 40" in figure.axes[0].texts[0].get_text()
+    titles = [ax.get_title() for ax in figure.axes[1:]]
+    assert titles == ["b"] * 6
+    assert certified_gallery(record) is None
+
+
+def test_the_gallery_stands_on_the_page_and_survives_the_disk(tmp_path):
+    record = with_images(make_set_valued())
+    record.save(tmp_path)
+    again = read(tmp_path)
+    torch.testing.assert_close(again.examples["images"], record.examples["images"])
+    text = write_page([again], tmp_path / "page.html").read_text()
+    assert "Images by their certified set, at 0.5: a, b: 10 of 40" in text
+    damaged = replace(record, examples={**record.examples, "index": torch.arange(40) + 10_000})
+    damaged.save(tmp_path)
+    with pytest.raises(ValueError, match="examples in .* are damaged"):
+        read(tmp_path)

@@ -31,6 +31,7 @@ from surefoot.evaluation.attack_sweep import (
     self_check,
     start,
 )
+from surefoot.evaluation.certified_sets import groupings, is_set_valued
 from surefoot.evaluation.classifiers import Classifier, CleanOutputs, Plain, Smoothed, label_wins
 from surefoot.evaluation.header import CertificatePart, DataPart, Header, ModelPart, Work
 from surefoot.evaluation.identity import identity, identity_of, outcomes_of_all, repeats
@@ -59,6 +60,8 @@ NO_LABELS = (
     " that right means kept; clean accuracy says nothing here"
 )
 
+MOST_SETS, MOST_IMAGES = 6, 6
+"""Certified sets of which images are kept, and images of each."""
 NO_LIMITS = (
     "the rows are larger than what is read at once, so there is no limit and no ceiling: evaluate"
     " fewer rows for them (--count)"
@@ -142,6 +145,7 @@ def bracket(
         if limits:
             header = _limited(job, header, rows, outcomes)
         record = Record(rows, header, counterexamples)
+        record = replace(record, examples=_examples(record, data))
         if attack and rows["index"][0] == 0:  # once an evaluation, as the self-check
             doubts += warnings.of_detector(classifier, data, record, threat)
         if header.shard is not None:
@@ -150,6 +154,19 @@ def bracket(
         record = concluded(record, doubts, time.perf_counter() - began)
         _leave(record, store, folder, {data.name: outcomes})
     return record
+
+
+def _examples(record: Record, data: Data) -> dict[str, torch.Tensor]:
+    """Return images of the most frequent certified sets, for the page."""
+    if not is_set_valued(record):
+        return {}
+    shown = groupings(record, record.header.eps)[:MOST_SETS]
+    places = [place for one in shown for place in one.places[:MOST_IMAGES]]
+    if not places:
+        return {}
+    rows = record.rows["index"].iloc[places].tolist()
+    images = torch.cat([data.inputs(slice(row, row + 1)) for row in rows])
+    return {"index": torch.tensor(rows), "images": images}
 
 
 def _doubts(

@@ -89,6 +89,29 @@ def certified_set(found: Alternatives, radius: float, which: Which = "smallest")
     return chosen & proven.any(1, keepdims=True)
 
 
+@dataclass(frozen=True)
+class Grouping:
+    """Labels that are certified together, and where.
+
+    Args:
+        members: outcomes in the set.
+        places: rows of the record whose smallest certified set it is, in order.
+    """
+
+    members: tuple[int, ...]
+    places: tuple[int, ...]
+
+
+def groupings(record: Record, radius: float) -> list[Grouping]:
+    """Return the smallest certified sets of two or more members, the most frequent first."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for place, row in enumerate(certified_set(alternatives(record), radius)):
+        if row.sum() > 1:
+            found.setdefault(tuple(np.flatnonzero(row).tolist()), []).append(place)
+    grouped = [Grouping(members, tuple(places)) for members, places in found.items()]
+    return sorted(grouped, key=lambda one: (-len(one.places), one.members))
+
+
 def label_alone(record: Record, radius: float) -> np.ndarray:
     """Flag the examples whose label alone is certified."""
     found = alternatives(record)

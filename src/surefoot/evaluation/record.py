@@ -27,7 +27,7 @@ Columns of `rows`:
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,7 +41,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from surefoot.evaluation.header import SCHEMA, Header
-from surefoot.evaluation.schema import TEXT, check_counterexamples, check_rows
+from surefoot.evaluation.schema import TEXT, check_counterexamples, check_examples, check_rows
 from surefoot.files import read_json, write_json, write_whole
 from surefoot.typed import from_json
 from surefoot.types import Sets
@@ -76,11 +76,13 @@ class Record:
         counterexamples: tensors of the broken examples: `index` `[n]`, `images` and `adversarial`
             `[n, ...]`, `radius` `[n]`, `before` and `after` (fractions of the outcomes, `[n, O]`),
             `outcomes` `[n, O]` of the classifier at `adversarial`.
+        examples: `index` `[n]` and `images` `[n, ...]` of some rows that are certified as sets.
     """
 
     rows: pd.DataFrame
     header: Header
     counterexamples: dict[str, Tensor] = field(default_factory=dict)
+    examples: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = [name for name in COLUMNS if name not in self.rows]
@@ -105,18 +107,19 @@ class Record:
         return table(self)
 
     def save(self, folder: Path | str) -> None:
-        """Write `record.csv`, `counterexamples.safetensors` and `record.json`.
+        """Write `record.csv`, the tensors as safetensors, and `record.json`.
 
         Without its header a record does not count, so the header goes first and comes last: a kill
         in between leaves no record instead of parts of two.
         """
         folder, content = Path(folder), self.rows.to_csv(index=False).encode()
         (folder / "record.json").unlink(missing_ok=True)
-        (folder / "counterexamples.safetensors").unlink(missing_ok=True)
         write_whole(folder / "record.csv", content)
-        if self.counterexamples:
-            tensors = {name: value.contiguous() for name, value in self.counterexamples.items()}
-            write_whole(folder / "counterexamples.safetensors", save(tensors))
+        for name in ("counterexamples", "examples"):
+            (folder / f"{name}.safetensors").unlink(missing_ok=True)
+            if tensors := getattr(self, name):
+                whole = {key: value.contiguous() for key, value in tensors.items()}
+                write_whole(folder / f"{name}.safetensors", save(whole))
         header = replace(self.header, rows_hash=rows_hash(content))
         write_json(header.as_json(), folder / "record.json")
 
@@ -145,7 +148,12 @@ def read(folder: Path | str) -> Record:
         check_rows(rows, header)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"the record in {folder} is damaged: {error}") from error
-    return Record(rows, header, read_counterexamples(folder / "counterexamples.safetensors", rows))
+    return Record(
+        rows,
+        header,
+        _tensors(folder / "counterexamples.safetensors", rows, check_counterexamples),
+        _tensors(folder / "examples.safetensors", rows, check_examples),
+    )
 
 
 def parsed(stored: dict[str, Any]) -> Header:
@@ -153,16 +161,18 @@ def parsed(stored: dict[str, Any]) -> Header:
     return from_json(Header, stored, "")
 
 
-def read_counterexamples(path: Path, rows: pd.DataFrame) -> dict[str, Tensor]:
-    """Read the counterexamples of these rows; none if there is no file."""
+def _tensors(
+    path: Path, rows: pd.DataFrame, check: Callable[[dict[str, Tensor], pd.DataFrame], None]
+) -> dict[str, Tensor]:
+    """Read tensors of these rows; none if there is no file."""
     if not path.exists():
         return {}
     try:
-        counterexamples = load_file(path)
-        check_counterexamples(counterexamples, rows)
+        tensors = load_file(path)
+        check(tensors, rows)
     except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"the counterexamples in {path} are damaged: {error}") from error
-    return counterexamples
+        raise ValueError(f"the {path.stem} in {path} are damaged: {error}") from error
+    return tensors
 
 
 def rows_hash(content: bytes) -> str:
@@ -251,7 +261,7 @@ def as_sequence(records: Record | Sequence[Record]) -> Sequence[Record]:
 
 
 def concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Join the counterexamples of several parts."""
+    """Join the tensors of several parts."""
     filled = [part for part in parts if part]
     if not filled:
         return {}

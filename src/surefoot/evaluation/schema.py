@@ -69,6 +69,18 @@ def check_counterexamples(counterexamples: dict[str, Tensor], rows: pd.DataFrame
     _demand(not strange, "index", "rows of the record", strange[:5])
 
 
+def check_examples(examples: dict[str, Tensor], rows: pd.DataFrame) -> None:
+    """Raise unless these are images of rows of the record."""
+    _demand(set(examples) == {"index", "images"}, "examples", "index and images", set(examples))
+    index, images = examples["index"], examples["images"]
+    same = index.ndim == 1 and len(index) == len(images)
+    _demand(same, "images", f"as many as index, {tuple(index.shape)}", images.shape)
+    _demand(bool(images.isfinite().all()), "images", "finite numbers", "NaN or infinity")
+    known = set(rows["index"].tolist())
+    strange = [one for one in index.tolist() if one not in known]
+    _demand(not strange, "index", "rows of the record", strange[:5])
+
+
 def _check_counts(rows: pd.DataFrame, header: Header) -> None:
     classes = header.data.classes
     index = rows["index"]

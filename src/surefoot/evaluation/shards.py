@@ -147,7 +147,8 @@ def merge(folders: Sequence[Path], *, partial: bool = False) -> Record:
         counterexamples = {name: value[order] for name, value in counterexamples.items()}
     doubts = list(dict.fromkeys(text for part in parts for text in part.warnings))
     seconds = sum(record.header.seconds or 0.0 for record in records)
-    merged = concluded(Record(rows, header, counterexamples), doubts, seconds)
+    examples = concatenate([record.examples for record in records])
+    merged = concluded(Record(rows, header, counterexamples, examples), doubts, seconds)
     left_out = _left_out(merged)
     return replace(merged, header=replace(merged.header, notes=(*merged.header.notes, *left_out)))
 

@@ -15,11 +15,11 @@ from surefoot.data import Data
 from surefoot.evaluation import certified_sets, metrics
 from surefoot.evaluation.classifiers import Plain
 from surefoot.evaluation.record import Record
-from surefoot.guarantees import Guarantee, Local
+from surefoot.guarantees import Guarantee, Local, RelaxedTopK, TopK
 from surefoot.models import Double
 from surefoot.papers import judged_sets
 from surefoot.papers.accuracy_table import trained
-from surefoot.papers.certified_regions import region
+from surefoot.papers.certified_regions import CertifiedRegion, region
 from surefoot.papers.drawing.lines import curves
 from surefoot.papers.drawing.region_figures import region_grid
 from surefoot.papers.experiment import (
@@ -34,6 +34,7 @@ from surefoot.papers.experiment import (
 )
 from surefoot.stats import Interval, binomial_p_value
 from surefoot.threat import Threat
+from surefoot.wording import percent
 
 WORTH = 0.01
 """A gain of fewer points than this is none, however significant it is."""
@@ -143,11 +144,13 @@ def regions(
     Args:
         folder: of the runs.
         seed: of everything.
-        nets: as in `sets`; each is drawn under its own guarantee.
+        nets: as in `sets`; each is drawn under its own guarantee, the first
+            also under `TopK(2)` and `RelaxedTopK(2)`.
         setting: sizes.
         eps: l2 radius.
         side: places of the figure along each axis.
     """
+    compared: list[CertifiedRegion] = []
     outcome = sets(folder, seed, nets=nets, setting=setting, eps=eps)
     test = setting.images()
     drawn = []
@@ -155,7 +158,35 @@ def regions(
         _, model = trained(net.row, setting, folder, seed)
         found = region(net.row.name, model, test, guarantee=net.guarantee, eps=eps, side=side)
         drawn.append(found)
-    return replace(outcome, figures={"regions": partial(region_grid, drawn), **outcome.figures})
+        if net is nets[0]:
+            kinds = {"label alone": Local(), "top-2 set": TopK(2), "relaxed top-2": RelaxedTopK(2)}
+            compared = [
+                region(name, model, test, guarantee=kind, eps=eps, side=side)
+                for name, kind in kinds.items()
+            ]
+    figures = {
+        "regions": partial(region_grid, drawn),
+        "top-k": partial(region_grid, compared),
+        **outcome.figures,
+    }
+    return replace(outcome, figures=figures, findings=[*outcome.findings, no_relaxation(compared)])
+
+
+def no_relaxation(compared: Sequence[CertifiedRegion]) -> str:
+    """Say where a label is certified and the top-2 set is not: TopK(2) is no weaker than Local.
+
+    RelaxedTopK(2) is: what either certifies, it certifies.
+
+    Args:
+        compared: one net under `Local`, `TopK(2)` and `RelaxedTopK(2)`.
+    """
+    label, top, relaxed = (one.sets.any(2).double().mean().item() for one in compared)
+    lost = (compared[0].sets.any(2) & ~compared[1].sets.any(2)).double().mean().item()
+    return (
+        f"top-2 robustness is no relaxation: {percent(label)} of the places are certified for the"
+        f" label, {percent(top)} for the set of the two best, and {percent(lost)} for the label"
+        f" but not for that set; relaxed top-2 has {percent(relaxed)}"
+    )
 
 
 def figures_of(row: Row, record: Record, eps: float) -> list[Published]:

@@ -5,6 +5,7 @@ Nothing here runs a model. matplotlib and jinja2 are imported by the functions t
 
 from surefoot.report.bracket_chart import bracket_chart, comparison_chart
 from surefoot.report.card import model_card, write_markdown
+from surefoot.report.gallery import certified_gallery
 from surefoot.report.page import write_page
 from surefoot.report.perturbations import perturbation_grid
 from surefoot.report.rejection_chart import rejection_curve
@@ -13,6 +14,7 @@ from surefoot.report.tables import headline
 
 __all__ = [
     "bracket_chart",
+    "certified_gallery",
     "class_pairs",
     "class_sets",
     "comparison_chart",

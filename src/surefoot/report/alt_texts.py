@@ -1,6 +1,6 @@
 """What each figure shows, in words, for readers who do not see it."""
 
-from surefoot.evaluation.certified_sets import relaxed_accuracy, strict_accuracy
+from surefoot.evaluation.certified_sets import groupings, relaxed_accuracy, strict_accuracy
 from surefoot.evaluation.metrics import (
     area_under_risk_coverage,
     attacked_accuracy,
@@ -8,6 +8,7 @@ from surefoot.evaluation.metrics import (
     clean_accuracy,
 )
 from surefoot.evaluation.record import Record
+from surefoot.report.gallery import MOST_SETS, named
 from surefoot.report.perturbations import answers, chosen
 from surefoot.report.rejection_chart import curves
 from surefoot.wording import NORM_SIGNS, percent
@@ -44,6 +45,12 @@ def of_grid(record: Record) -> str:
         for pair in [answers(record, row)]
     ]
     return f"Image, change and result side by side; {'; '.join(told)}"
+
+
+def of_gallery(record: Record) -> str:
+    """Say which certified sets the gallery shows."""
+    sets = "; ".join(named(record, one) for one in groupings(record, record.header.eps)[:MOST_SETS])
+    return f"Images by their certified set, at {record.header.eps_text()}: {sets}"
 
 
 def of_sets(record: Record) -> tuple[str, str]:

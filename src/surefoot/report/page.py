@@ -13,9 +13,10 @@ from surefoot.escape import visible
 from surefoot.evaluation.certified_sets import is_set_valued
 from surefoot.evaluation.record import Record, as_sequence
 from surefoot.files import write_whole
-from surefoot.report.alt_texts import of_bracket, of_grid, of_rejection, of_sets
+from surefoot.report.alt_texts import of_bracket, of_gallery, of_grid, of_rejection, of_sets
 from surefoot.report.bracket_chart import bracket_chart, draw_bracket
 from surefoot.report.card import GUIDE, SETS_GUIDE
+from surefoot.report.gallery import certified_gallery
 from surefoot.report.perturbations import perturbation_grid
 from surefoot.report.rejection_chart import rejection_curve
 from surefoot.report.set_charts import class_pairs, class_sets, set_composition, set_curves
@@ -156,8 +157,10 @@ def _sets(record: Record) -> dict[str, Any]:
         "Which classes stand together in certified sets",
         "Which classes the set of a label has",
     )
+    gallery = certified_gallery(record)
     return {
         "guide": SETS_GUIDE,
+        "gallery": (to_data_uri(gallery), of_gallery(record)) if gallery else None,
         "charts": [
             (_drawn(chart, record, 4.8, 4.5), text)
             for chart, text in zip(charts, of_sets(record), strict=True)

@@ -42,9 +42,9 @@ def perturbation_grid(record: Record) -> "matplotlib.figure.Figure | None":
     figure = style.new_figure(6.4, 1.25 * len(rows) + 0.75)
     grid = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 1.7])
     for axes, row, image, change in zip(grid, rows, images, changes, strict=True):
-        _show(axes[0], image, record)
+        show_image(axes[0], image, record)
         show_change(axes[1], change, scale)
-        _show(axes[2], image + change, record)
+        show_image(axes[2], image + change, record)
         _tell(axes[3], record, row, change)
     for ax, text in zip(grid[0], ["image", f"change (±{scale:.2g})", "result", ""], strict=True):
         ax.set_title(text, fontsize=9)
@@ -52,7 +52,8 @@ def perturbation_grid(record: Record) -> "matplotlib.figure.Figure | None":
     return figure
 
 
-def _show(ax: "matplotlib.axes.Axes", image: Tensor, record: Record) -> None:
+def show_image(ax: "matplotlib.axes.Axes", image: Tensor, record: Record) -> None:
+    """Show an image, its range of values from black to white."""
     shown = record.header.threat.walled(image)
     low, high = shown.low, shown.high
     pixels = ((image - low) / (high - low)).clamp(0, 1)

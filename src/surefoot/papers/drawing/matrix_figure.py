@@ -38,7 +38,7 @@ def matrix_figure(records: Mapping[str, Sequence[Record]]) -> "matplotlib.figure
     return figure
 
 
-def _bar(ax: "matplotlib.axes.Axes", place: float, record: Record) -> None:
+def _bar(ax: "matplotlib.axes.Axes", place: int, record: Record) -> None:
     """Draw one cell; only the first is named in the legend."""
     eps, named = record.header.eps, place == 0
     certified = metrics.certified_accuracy(record, eps)
@@ -80,7 +80,7 @@ def _bar(ax: "matplotlib.axes.Axes", place: float, record: Record) -> None:
         ax.text(0.01, place, percent(low), va="center", fontsize=8, color=style.CERTIFIED)
 
 
-def _limits(ax: "matplotlib.axes.Axes", place: float, record: Record) -> None:
+def _limits(ax: "matplotlib.axes.Axes", place: int, record: Record) -> None:
     """Mark the proven ceiling, and the estimated limit where it is valid."""
     eps = record.header.eps
     span = [place - 0.35, place + 0.35]

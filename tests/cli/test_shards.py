@@ -175,6 +175,8 @@ def test_what_does_not_belong_together_is_named(shards, tmp_path, capsys):
     error = refused(capsys, one, two, three, copy)
     assert "shard 2 of 3 is there twice" in error
     assert str(copy) in error
+    (copy / "outcomes.safetensors").write_bytes(b"half")
+    assert "Copy the whole folder" in refused(capsys, one, copy, three)
     (copy / "record.json").unlink()
     error = refused(capsys, one, copy, three)
     assert f"2 missing ({copy}: begun, without a result)" in error

@@ -171,6 +171,18 @@ def test_the_hub_reads_card_and_results(net, tmp_path):
     assert "upper bound" in found["attacked_accuracy"].notes
 
 
+@pytest.mark.parametrize(
+    ("guarantee", "price"),
+    [(LabelOrUncertain(), "rejected images count as right"), (TopK(2), "mean set size 2.00")],
+)
+def test_what_accuracy_was_bought_with_stands_beside_it(guarantee, price, net, tmp_path):
+    record, _ = evaluated(net, tmp_path / "run", guarantee, limits=False)
+    clear = replace(record, header=replace(record.header, warnings=()))
+    folder, _ = write_hub_files(clear, tmp_path, "owner/digits")
+    entries = yaml.safe_load((folder / ".eval_results/surefoot.yaml").read_text())
+    assert all(price in one["notes"] and "coverage" in one["notes"] for one in entries)
+
+
 def test_what_is_no_result_is_not_published(net, tmp_path):
     record, _ = evaluated(net, tmp_path / "run", limits=False)
     clear = replace(record, header=replace(record.header, warnings=()))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from surefoot.evaluation import metrics, warnings
@@ -155,8 +156,8 @@ def merge(folders: Sequence[Path], *, partial: bool = False) -> Record:
 
 def save_merged(record: Record, folder: Path, shards: Sequence[Path]) -> None:
     """Save a merged record where the command without --shard finds it as its own."""
-    outcomes = next(path for path in shards if (path / OUTCOMES).exists())
-    keep_outcomes(folder, load_file(outcomes / OUTCOMES))
+    there = next(path for path in shards if (path / OUTCOMES).exists())
+    keep_outcomes(folder, _outcomes(there))
     record.save(folder)
 
 
@@ -172,13 +173,13 @@ def _check_one_run(
     folders: Sequence[Path], records: Sequence[Record], parts: Sequence[ShardPart]
 ) -> None:
     """Raise unless all are shards of one run, by identity and by the outcomes of its rows."""
-    first, outcomes = records[0].header, load_file(folders[0] / OUTCOMES)
+    first, outcomes = records[0].header, _outcomes(folders[0])
     for folder, record, part in zip(folders, records, parts, strict=True):
         if part.of != parts[0].of:
             differ = f"one of {parts[0].of} shards there, of {part.of} here"
         elif part.run != parts[0].run:
             differ = ", ".join(_differing(first, record.header)) or "settings"
-        elif not same_outcomes(folder, outcomes):
+        elif _outcomes(folder) and not same_outcomes(folder, outcomes):
             differ = "the outcomes of the model"
         else:
             continue
@@ -186,6 +187,17 @@ def _check_one_run(
             f"{folders[0]} and {folder} are not shards of one run; they differ in: {differ}. Give"
             " shards of the same command, in folders of their own"
         )
+
+
+def _outcomes(folder: Path) -> dict[str, torch.Tensor]:
+    """Read the outcomes of all rows that a shard has seen."""
+    try:
+        return load_file(folder / OUTCOMES)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"{folder / OUTCOMES} cannot be read ({error}), and shows that the shards had one"
+            " model. Copy the whole folder of a shard, or run it again"
+        ) from error
 
 
 def _differing(one: Header, other: Header) -> list[str]:

@@ -8,6 +8,7 @@ that of the outcomes (of a selective classifier the last one is "uncertain").
 
 import io
 import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def write_vnnlib(record: Record, folder: Path) -> tuple[Path, int]:
     kept = _kept(record)
     _check_box(record.header, kept)
     target, left_out = folder / "vnnlib", 0
+    shutil.rmtree(target, ignore_errors=True)  # may be of a record that lay there before
     labels = _labels(record, kept["index"])
     rows = record.rows.set_index("index").loc[kept["index"]]
     for place, (index, texts) in enumerate(zip(kept["index"], rows["sets"], strict=True)):

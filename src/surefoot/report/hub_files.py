@@ -4,7 +4,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surefoot.evaluation.metrics import attacked_accuracy, certified_accuracy, clean_accuracy
+from surefoot.evaluation.metrics import (
+    attacked_accuracy,
+    certified_accuracy,
+    clean_accuracy,
+    coverage,
+    mean_set_size,
+)
 from surefoot.evaluation.record import Record
 from surefoot.files import write_whole
 from surefoot.report.card import model_card
@@ -82,17 +88,22 @@ def _entries(record: Record, dataset: str) -> "list[EvalResultEntry]":
         "certified_accuracy": certified_accuracy(record, eps),
     }
     meaning = {
-        "clean_accuracy": "no perturbation",
-        "attacked_accuracy": f"{header.guarantee_text()}; an upper bound of robust accuracy",
-        "certified_accuracy": f"{header.guarantee_text()}; a lower bound of robust accuracy",
+        "clean_accuracy": f"{header.guarantee.title} without perturbation",
+        "attacked_accuracy": f"{header.guarantee_text()}, an upper bound of robust accuracy",
+        "certified_accuracy": f"{header.guarantee_text()}, a lower bound of robust accuracy",
     }
+    price = f"coverage {with_interval(coverage(record))}"
+    if header.guarantee.counts_rejection_as_right:
+        price += ", rejected images count as right"
+    if header.guarantee.set_valued and (size := mean_set_size(record)) == size:
+        price += f", mean set size {size:.2f}"
+    rests = f"of {len(record)} images; {price}; surefoot {header.versions.get('surefoot', NONE)}"
     return [
         EvalResultEntry(
             dataset,
             name,
             round(value.value, 6),
-            notes=f"{meaning[name]}; {with_interval(value)} (95 %) of {len(record)} images,"
-            f" surefoot {header.versions.get('surefoot', NONE)}",
+            notes=f"{meaning[name]}; {with_interval(value)} (95 %) {rests}",
         )
         for name, value in found.items()
         if value is not None

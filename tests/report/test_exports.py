@@ -6,10 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import vnnlib
-import vnnlib.compat
 import yaml
-from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from surefoot import (
     Affinity,
@@ -34,6 +31,9 @@ from surefoot.report.counterexample_files import write_npz, write_vnnlib
 from surefoot.report.hub_files import write_hub_files
 from surefoot.training import RECIPES, Training, fit
 
+vnnlib = pytest.importorskip("vnnlib", reason="the extra onnx is not installed")
+compat = pytest.importorskip("vnnlib.compat", reason="the extra onnx is not installed")
+hub = pytest.importorskip("huggingface_hub", "1.4", reason="the extra hf is not installed")
 LINF = Threat("linf", 0.1)
 GUARANTEES = [
     Local(),
@@ -105,7 +105,7 @@ def test_a_property_is_what_the_package_reads_and_the_net_breaks(guarantee, net,
             again = model(torch.from_numpy(point).float().view(1, *adversarial.shape))[0]
         np.testing.assert_allclose(again.numpy(), outcomes, rtol=1e-4, atol=1e-5)
         query = vnnlib.parse_query_string(version_2(path.read_text()))
-        (case,) = vnnlib.compat.transform(query)
+        (case,) = compat.transform(query)
         box = np.array(case.input_box)
         assert ((box[:, 0] <= point) & (point <= box[:, 1])).all()
         assert (np.abs(box - images[row][:, None]) <= 0.1 * (1 + 1e-6)).all()
@@ -155,10 +155,10 @@ def test_the_hub_reads_card_and_results(net, tmp_path):
     clear = replace(record, header=replace(record.header, warnings=()))
     folder, why = write_hub_files(clear, tmp_path, "owner/digits")
     assert why == ""
-    card = ModelCard.load(folder / "README.md")
+    card = hub.ModelCard.load(folder / "README.md")
     named = {one.metric_name: one.metric_value for one in card.data.eval_results or []}
     assert named["clean accuracy"] == clear.header.headline["clean"]
-    entries = parse_eval_result_entries(
+    entries = hub.parse_eval_result_entries(
         yaml.safe_load((folder / ".eval_results/surefoot.yaml").read_text())
     )
     found = {one.task_id: one for one in entries}

@@ -4,18 +4,21 @@ import json
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from surefoot import fit, load
 from surefoot.cli import main
 from surefoot.models import build
 from surefoot.training import RECIPES, Training, state
 
+accumulator = pytest.importorskip(
+    "tensorboard.backend.event_processing.event_accumulator",
+    reason="the extra track is not installed",
+)
 FLAGS = ("train", "standard", "--net", "mlp", "--count", "60", "--track", "tensorboard")
 
 
 def drawn(folder) -> dict[str, dict[int, float]]:
-    events = EventAccumulator(str(folder / "tensorboard"))
+    events = accumulator.EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     return {
         name: {one.step: one.value for one in events.Scalars(name)}

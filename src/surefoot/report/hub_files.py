@@ -41,11 +41,18 @@ def write_hub_files(record: Record, folder: Path, dataset: str = "") -> tuple[Pa
 
     Raises:
         ValueError: the record is of a part of a run.
+        ImportError: huggingface_hub is too old.
     """
     import yaml
-    from huggingface_hub import ModelCard, eval_result_entries_to_yaml
-    from huggingface_hub.constants import EVAL_RESULTS_FOLDER
 
+    try:
+        from huggingface_hub import ModelCard, eval_result_entries_to_yaml
+        from huggingface_hub.constants import EVAL_RESULTS_FOLDER
+    except ImportError as error:
+        raise ImportError(
+            f"--format hub needs a newer huggingface_hub ({error}). Install it with: pip install"
+            " 'surefoot[hf]'"
+        ) from error
     if record.header.shard is not None:
         raise ValueError(
             f"{record.header.name} is a part of a run: merge all shards before it is published"

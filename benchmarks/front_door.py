@@ -40,7 +40,7 @@ class Options:
         lines: how many lines of the output of a command are kept.
     """
 
-    pages: tyro.conf.Positional[tuple[str, ...]]
+    pages: tyro.conf.Positional[tuple[str, ...]] = ()
     lines: int = 14
 
 
@@ -69,9 +69,7 @@ def transcript(page: str, lines: int) -> list[dict]:
 
 def main(options: Options) -> None:
     """Run the pages, then draw all rows."""
-    kept = []
-    if STORED.exists():
-        kept = [json.loads(line) for line in STORED.read_text(encoding="utf-8").splitlines()]
+    kept = read(STORED)
     STORED.write_text(
         "".join(json.dumps(row) + "\n" for row in kept if row["page"] not in options.pages),
         encoding="utf-8",
@@ -79,16 +77,32 @@ def main(options: Options) -> None:
     for page in options.pages:
         for row in transcript(page, options.lines):
             rows.append("front_door", row)
-    parts = [HEADING]
-    stored = [json.loads(line) for line in STORED.read_text(encoding="utf-8").splitlines()]
+    (DOCS / "transcripts.md").write_text(drawn(), encoding="utf-8")
+
+
+def drawn() -> str:
+    """Return the page of all stored rows, and of those of `wheel.py`."""
+    parts, stored = [HEADING], read(STORED)
     for page in sorted({row["page"] for row in stored}):
         parts.append(f"\n## [{page}]({page}.md)\n")
-        for row in stored:
-            if row["page"] == page:
-                lines = "\n".join([f"$ {' '.join(row['command'].split())}", *row["lines"]])
-                spent = f"{row['seconds']} s ({row['cpu_seconds']} s of CPU time)"
-                parts.append(f"\n{spent}\n\n```text\n{lines}\n```\n")
-    (DOCS / "transcripts.md").write_text("".join(parts), encoding="utf-8")
+        parts += [told(row) for row in stored if row["page"] == page]
+    wheel = read(rows.FOLDER / "wheel.jsonl")
+    minutes = sum(row["seconds"] for row in wheel) / 60
+    parts.append("\n## The README, from a wheel in an empty environment\n")
+    parts.append(f"\n`make wheel-check`: {minutes:.1f} minutes in all, installation included.\n")
+    return "".join(parts + [told(row) for row in wheel])
+
+
+def read(path: Path) -> list[dict]:
+    """Read stored rows."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def told(row: dict) -> str:
+    """Return one row as a transcript."""
+    cpu = f" ({row['cpu_seconds']} s of CPU time)" if "cpu_seconds" in row else ""
+    lines = "\n".join([f"$ {' '.join(row['command'].split())}", *row["lines"]])
+    return f"\n{row['seconds']} s{cpu}\n\n```text\n{lines}\n```\n"
 
 
 if __name__ == "__main__":

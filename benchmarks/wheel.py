@@ -37,6 +37,7 @@ def step(command: str, folder: Path, environment: dict[str, str]) -> dict:
     print(f"{seconds:6.1f} s  {command}", done.stdout[-2000:], sep="\n", flush=True)
     if done.returncode:
         raise SystemExit(f"exit status {done.returncode}: {command}\n{done.stderr[-2000:]}")
+    command = command.replace(str(ROOT), ".").replace(sys.executable, "python")
     return {"command": command, "seconds": seconds, "lines": done.stdout.splitlines()[:8]}
 
 

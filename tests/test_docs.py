@@ -90,6 +90,16 @@ def test_what_the_tutorial_prints_was_printed():
         assert [line for line in block.text.splitlines() if line and line not in printed] == []
 
 
+def test_the_costs_of_recipes_are_those_of_the_stored_rows():
+    stored = ROOT / "benchmarks" / "results" / "recipe_costs.jsonl"
+    lines = (DOCS / "how-to" / "recipes.md").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
+    found = {(row["recipe"], row["net"]): row["cpu_seconds_for_1000"] for row in rows}
+    for recipe in {recipe for recipe, _ in found}:
+        costs = f"{found[recipe, 'lenet']:g} | {found[recipe, 'resnet20']:g}"
+        assert f"| `{recipe}` | {costs} |" in lines
+
+
 @cache
 def described_constants():
     """Return the names that are assigned in a module of the package with a docstring below."""

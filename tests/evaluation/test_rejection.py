@@ -122,3 +122,15 @@ def test_errors_count_as_no_radius():
         0.5,
         0.0,
     ]
+
+
+def test_one_half_chooses_and_the_other_is_quoted(found):
+    chooses, quoted = found.halves()
+    assert sorted({*chooses.rows["index"]}) == list(range(60))
+    assert sorted({*quoted.rows["index"]}) == list(range(60, 120))
+    assert chooses.thresholds == quoted.thresholds == found.thresholds
+    best = rejection_study.best_gain(rejection_study.summary(chooses), "tight", 0.4)
+    ours = rejection_study.gain_interval(quoted, best["threshold"], "tight", base="one_bound")
+    table = rejection_study.summary(quoted).set_index("threshold")
+    assert ours.value == pytest.approx(table.loc[best["threshold"], "gain_one_tight"])
+    assert ours.low <= ours.value <= ours.high

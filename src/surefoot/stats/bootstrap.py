@@ -45,5 +45,7 @@ def bootstrap_interval(
         ).bootstrap_distribution
         if not np.isfinite(found).any():
             return Interval(value, value, value)
-        low, high = np.nanquantile(found, [0.025, 0.975]).tolist()
+        # A draw itself, the outer one: between draws of which one is infinite lies nothing.
+        low = float(np.nanquantile(found, 0.025, method="lower"))
+        high = float(np.nanquantile(found, 0.975, method="higher"))
     return Interval(value, min(low, value), max(high, value))

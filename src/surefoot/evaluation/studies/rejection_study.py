@@ -12,7 +12,7 @@ Columns of `rows`, one row an image and threshold: index, label, threshold, and 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,12 @@ class Rejection:
     def at(self, threshold: float) -> pd.DataFrame:
         """Return the rows of one threshold."""
         return self.rows[self.rows["threshold"] == threshold]
+
+    def halves(self) -> tuple["Rejection", "Rejection"]:
+        """Part the images: the first half chooses a threshold, on the others it is quoted."""
+        middle = self.rows["index"].nunique() // 2
+        chooses = self.rows["index"] < self.rows["index"].min() + middle
+        return replace(self, rows=self.rows[chooses]), replace(self, rows=self.rows[~chooses])
 
     def save(self, folder: Path) -> None:
         """Write `rejection.csv` and `rejection.json`."""
@@ -197,10 +203,16 @@ def summary(found: Rejection) -> pd.DataFrame:
 
 
 def gain_interval(
-    found: Rejection, threshold: float, estimator: str, *, counted: str = "all", seed: int = 0
+    found: Rejection,
+    threshold: float,
+    estimator: str,
+    *,
+    counted: str = "all",
+    base: str = "plain",
+    seed: int = 0,
 ) -> Interval:
     """Return a gain of `summary` with its percentile bootstrap interval over the images (95 %)."""
-    ours, plain = paired_radii(found.at(threshold), estimator, counted)
+    ours, plain = paired_radii(found.at(threshold), estimator, counted, base)
     value = _gain(ours, plain)
 
     def gain(ours: np.ndarray, plain: np.ndarray, axis: int) -> np.ndarray:
@@ -214,8 +226,7 @@ def best_gain(table: pd.DataFrame, estimator: str, rejected: float = 0.4) -> pd.
 
     Rejections are those of the rule that the estimator belongs to.
 
-    Chosen on the images it is quoted for: an optimistic pick among few thresholds. A threshold for
-    use comes from validation images, `smoothing.best_threshold`.
+    An optimistic pick on these images: quote it on others (`Rejection.halves`).
     """
     share_of = "undecided" if estimator == "majority" else "rejected"
     allowed = table[table[share_of] <= rejected]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from surefoot.cli import main
@@ -73,13 +74,19 @@ def run(page: Path, *, data: bool, execute: Callable[[str], int] | None = None) 
     sys.path.insert(0, os.getcwd())
     try:
         for block in blocks(page):
-            if block.mark != NEEDS_NETWORK and (data or DATA not in block.mark):
+            if block.mark != NEEDS_NETWORK and _at_hand(block, data):
                 _run_block(block, names, execute or run_command)
     finally:
         sys.path.remove(os.getcwd())
         for name in set(sys.modules) - known:
             if Path(f"{name}.py").exists():
                 del sys.modules[name]  # another page has a file of this name
+
+
+def _at_hand(block: Block, data: bool) -> bool:
+    """Return whether what a block needs is there: data, or the package of an extra."""
+    package = re.search(r"needs the package (\w+)", block.mark)
+    return (data or DATA not in block.mark) and not (package and not find_spec(package.group(1)))
 
 
 def _run_block(block: Block, names: dict[str, object], execute: Callable[[str], int]) -> None:

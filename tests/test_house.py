@@ -185,6 +185,8 @@ def test_text_files_are_utf_8_on_every_system(path):
         given = {keyword.arg for keyword in node.keywords}
         if name in ("read_text", "write_text"):
             assert "encoding" in given, f"{path.name}, line {node.lineno}"
+        if name == "to_csv":
+            assert "lineterminator" in given, f"{path.name}, line {node.lineno}"
         if name == "open" and isinstance(node.func, ast.Name):
             assert "encoding" in given, f"{path.name}, line {node.lineno}"
 

@@ -112,7 +112,7 @@ class Record:
         Without its header a record does not count, so the header goes first and comes last: a kill
         in between leaves no record instead of parts of two.
         """
-        folder, content = Path(folder), self.rows.to_csv(index=False).encode()
+        folder, content = Path(folder), self.rows.to_csv(index=False, lineterminator="\n").encode()
         (folder / "record.json").unlink(missing_ok=True)
         write_whole(folder / "record.csv", content)
         for name in ("counterexamples", "examples"):

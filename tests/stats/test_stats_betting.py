@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 from mpmath import mp, mpf
+from scipy.stats import binom
 
-from surefoot.stats import lower_bound, mean_interval, mean_lower_bound, upper_bound
+from surefoot.stats import (
+    counted_lower_bound,
+    lower_bound,
+    mean_interval,
+    mean_lower_bound,
+    upper_bound,
+)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 10])
@@ -87,3 +94,34 @@ def test_values_outside_the_range_are_named(values):
         mean_interval(np.array(values))
     with pytest.raises(ValueError, match="low < high"):
         mean_interval(np.array([1.0]), low=1.0, high=1.0)
+
+
+def test_bounds_from_counts_are_exact_for_coins():
+    """All counts of ten throws, each with its probability: at most alpha lies above."""
+    throws, alpha = 10, 0.1
+    heads = torch.arange(throws + 1)
+    counts = torch.stack([throws - heads, heads], 1)
+    bounds = counted_lower_bound(torch.tensor([0.0, 1.0], dtype=torch.float64), counts, alpha)
+    assert (bounds.diff() >= 0).all()
+    assert bounds[0] == 0
+    for chance in np.linspace(0.02, 0.98, 49):
+        false = binom.pmf(heads[bounds > chance].numpy(), throws, chance).sum()
+        assert false <= alpha
+
+
+@pytest.mark.parametrize(("one", "other"), [(0.2, 0.2), (2.0, 5.0), (50.0, 50.0)])
+def test_bounds_from_counts_lie_above_the_mean_with_probability_alpha_at_most(one, other):
+    draws, alpha, runs = 300, 0.05, 2_000
+    values = np.random.default_rng(0).beta(one, other, (runs, draws))
+    lower = np.floor(values * 100).astype(int)  # a value counts as the lower edge of its bin
+    counts = np.stack([np.bincount(row, minlength=101) for row in lower])
+    edges = torch.arange(101, dtype=torch.float64) / 100
+    bounds = counted_lower_bound(edges, torch.from_numpy(counts), alpha).numpy()
+    mean = one / (one + other)
+    assert (bounds > mean).mean() <= alpha
+    assert bounds.mean() > mean - 0.01 - 4 * (mean * (1 - mean) / draws) ** 0.5
+
+
+def test_bounds_from_no_counts_are_none():
+    edges = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert counted_lower_bound(edges, torch.zeros(1, 2), 0.05).item() == 0

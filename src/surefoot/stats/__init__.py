@@ -1,6 +1,6 @@
 """Exact statements about proportions: fixed numbers of draws, and tests that stop early."""
 
-from surefoot.stats.betting import mean_interval, mean_lower_bound
+from surefoot.stats.betting import counted_lower_bound, mean_interval, mean_lower_bound
 from surefoot.stats.binomial import (
     Interval,
     binomial_p_value,
@@ -19,6 +19,7 @@ __all__ = [
     "binomial_p_value",
     "bisection",
     "bootstrap_interval",
+    "counted_lower_bound",
     "group_sequential",
     "interval",
     "looks_of",

@@ -8,6 +8,7 @@ distribution; a bootstrap of three values does not.
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from surefoot.stats.binomial import Interval
@@ -16,6 +17,10 @@ from surefoot.stats.bisection import bisection
 MOST = 0.75
 """Part of the capital that a bet may lose at most."""
 BISECTIONS = 60
+NEARLY_ALL = 0.999
+"""The same where bets are fixed before the first draw: a value of 0 leaves one thousandth."""
+VARIANCES = 0.25 / 4.0 ** torch.arange(8, dtype=torch.float64)
+"""For which the bets of `counted_lower_bound` are the best."""
 ROUNDING = 1e-9
 """What arithmetic may add to a value at the end of its range."""
 
@@ -74,6 +79,35 @@ def mean_interval(
     least = low + (high - low) * mean_lower_bound(scaled, alpha / 2)
     most = high - (high - low) * mean_lower_bound(1 - scaled, alpha / 2)
     return Interval(mean, min(least, mean), max(most, mean))
+
+
+def counted_lower_bound(values: Tensor, counts: Tensor, alpha: float) -> Tensor:
+    r"""Bound means of values in [0, 1] from below, from how often each value was drawn.
+
+    $$ \inf \{ m : \frac{1}{K} \sum_k \prod_j (1 + \lambda_k(m) (v_j - m))^{n_j} < 1 / \alpha \},
+       \quad \lambda_k(m) = \min(\lambda_k, c / m) $$
+    No bet looks at the draws, so their order does not matter; bets for K variances share the
+    capital, and the mean of non-negative martingales is one. It decreases in m.
+
+    Args:
+        values: `[J]`, in [0, 1].
+        counts: `[B, J]`, independent draws of one distribution a row.
+        alpha: probability that a bound lies above its mean.
+
+    Returns:
+        `[B]`, float64; 0 without draws.
+    """
+    draws = counts.sum(1, keepdim=True).double().clamp(min=1)
+    bets = (2 * math.log(1 / alpha) / (draws * VARIANCES)).sqrt()  # [B, K]
+    enough = math.log(len(VARIANCES) / alpha) + 1e-9
+
+    def refuted(mean: Tensor) -> Tensor:
+        bet = torch.minimum(bets, NEARLY_ALL / mean.clamp(min=1e-300).unsqueeze(1))
+        gains = torch.log1p(bet.unsqueeze(2) * (values - mean.unsqueeze(1)).unsqueeze(1))
+        return (gains @ counts.double().unsqueeze(2)).squeeze(2).logsumexp(1) >= enough
+
+    start = torch.zeros(len(counts), dtype=torch.float64)
+    return bisection(start, start + 1, refuted, BISECTIONS)[0]
 
 
 def _bets(values: np.ndarray, alpha: float) -> np.ndarray:

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from surefoot.stats import lower_bound
+from surefoot.stats import counted_lower_bound, lower_bound
 
 Bounds = tuple[Tensor, Tensor]
 """Lower and upper bound, `[B]` float64."""
@@ -43,29 +43,20 @@ def histogram(scores: Tensor, bins: int = 100) -> Tensor:
 def mean_bounds(counts: Tensor, shift: float, alpha: float) -> Bounds:
     r"""Bound the mean of the score at any point within the shift, from its mean here.
 
-    $$ \Phi(\Phi^{-1}(\bar u \mp \epsilon) \mp \rho), \qquad
-       \epsilon = \sqrt{2 V \ln (2 / \alpha) / n} + \frac{7 \ln (2 / \alpha)}{3 (n - 1)} $$
-    with V the variance of the counted values (Maurer, Pontil 2009).
+    $$ \Phi(\Phi^{-1}(\underline u) - \rho), \qquad \Phi(\Phi^{-1}(\overline u) + \rho) $$
+    with bounds of the mean here by betting (`stats.counted_lower_bound`).
 
     Args:
-        counts: `[B, bins + 1]` of `histogram`, at least two draws a row.
+        counts: `[B, bins + 1]` of `histogram`.
         shift: rho.
         alpha: level of each side.
     """
-    numbers, draws = counts[:, :-1].double(), counts.sum(1).double()
-    if bool((draws < 2).any()):
-        raise ValueError("the mean of a score needs at least two draws")
-    bins = numbers.shape[1]
-    ends = []
-    for value, edge in ((0.0, 0), (1.0, 1)):
-        values = (torch.arange(bins).double() + edge) / bins
-        mean = (numbers @ values + value * counts[:, -1]) / draws
-        square = (numbers @ values.square() + value * counts[:, -1]) / draws
-        variance = (square - mean.square()).clamp(min=0) * draws / (draws - 1)
-        slack = (2 * variance * math.log(2 / alpha) / draws).sqrt()
-        slack = slack + 7 * math.log(2 / alpha) / (3 * (draws - 1))
-        ends.append(mean - slack if edge == 0 else mean + slack)
-    return _moved(ends[0], -shift), _moved(ends[1], shift)
+    bins = counts.shape[1] - 1
+    edges = torch.arange(bins + 1, dtype=torch.float64) / bins
+    # What is no number counts as 0 below and as 1 above.
+    low = counted_lower_bound(torch.cat([edges[:-1], edges[:1]]), counts, alpha)
+    high = 1 - counted_lower_bound(1 - torch.cat([edges[1:], edges[-1:]]), counts, alpha)
+    return _moved(low, -shift), _moved(high, shift)
 
 
 def distribution_bounds(counts: Tensor, shift: float, alpha: float) -> Bounds:

@@ -172,6 +172,7 @@ class Command:
             guarantee=guarantee,
             threat=Threat("l2", EPS),
             radii=RADII,
+            others=load("digits", "train"),
             folder=self.folder / name,
             name=name,
             command="surefoot demo",

@@ -148,6 +148,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     classifier = classifier_of(model, command, decided)
     limits = limits and data.labels is not None
     searches = _without_gradients(classifier, data) if attack else ()
+    aside = command.rows.searched(others) if limits else None
     for line in plan(classifier, command, searches, attack=attack, limits=limits):
         say(line)
     record = bracket(
@@ -158,6 +159,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
         radii=grid,
         attack=attack,
         limits=limits,
+        others=aside,
         skip_certified=command.skip_certified,
         folder=command.folder,
         shard=shard,
@@ -234,7 +236,7 @@ def plan(
     return [
         f"certificate: {proof}",
         f"attack: {classifier.describe(searches).name if attack else 'none'}",
-        "limit: " + ("estimated from these rows, and proven for them" if limits else "none"),
+        "limit: " + ("estimated, and proven for these rows" if limits else "none"),
     ]
 
 

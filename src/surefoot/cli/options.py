@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -142,6 +143,16 @@ class Rows:
     count: int = 500
     data_seed: int = 0
     source: Source = field(default_factory=Source)
+
+    def searched(self, others: "Data | None") -> "Data | None":
+        """Return data that are not evaluated, where limits are searched: the training split.
+
+        Without one: the other images of the split.
+        """
+        if self.split == "test":
+            with suppress(ValueError, FileNotFoundError):
+                return self.source.read(self.data, "train")
+        return others
 
     def load(self) -> "tuple[Data, Data | None]":
         """Return the images asked for, and the others of the split (None if none are left)."""

@@ -77,6 +77,7 @@ def bracket(
     radii: Sequence[float] | None = None,
     attack: bool = True,
     limits: bool = True,
+    others: Data | None = None,
     skip_certified: bool = False,
     folder: Path | str | None = None,
     shard: Shard | None = None,
@@ -94,6 +95,9 @@ def bracket(
         radii: grid of radii, in the norm of the threat; None: `threat.eps` alone.
         attack: False leaves the upper end to clean accuracy.
         limits: False leaves out the estimated limit and the proven ceiling of the rows.
+        others: data that are not evaluated, of the same distribution, such as the training split:
+            the limit is searched there. Without them half of the rows searches, and the other half
+            seldom confirms what was found.
         skip_certified: do not attack where the certificate reaches the radius: cheaper, but then
             the attack no longer checks the certificate. The header counts what was skipped.
         folder: if given, chunks are kept there until the record is complete, and the record is
@@ -121,7 +125,9 @@ def bracket(
         data = replace(data, classes=tuple(str(number) for number in range(count)))
     limits = limits and data.labels is not None and not data.is_large
     parts = {"attack": attack, "limits": limits, "skip_certified": skip_certified}
-    header = _header(classifier, data, guarantee, threat, grid, parts)
+    if not limits:
+        others = None
+    header = _header(classifier, data, guarantee, threat, grid, parts, others)
     header = replace(header, name=name, command=command)
     chunks = (shard or WHOLE).chunks(len(data), classifier.chunk)
     if shard is not None:
@@ -131,7 +137,7 @@ def bracket(
         return finished
     doubts = _doubts(classifier, data, outcomes, threat, grid, attack=attack)
     tried = grid if attack else ()
-    job = Job(classifier, data, guarantee, threat, tried, folder, skip_certified, chunks)
+    job = Job(classifier, data, guarantee, threat, tried, folder, skip_certified, chunks, others)
     state = _processes(folder)
     with locked(folder, owner=state.is_main_process, scratch=(OUTCOMES,)):
         store = Store(folder, header.identity, {data.name: outcomes}, owner=state.is_main_process)
@@ -293,6 +299,7 @@ class Job(NamedTuple):
     folder: Path | None
     skip_certified: bool
     chunks: list[slice]
+    others: Data | None
 
 
 @dataclass(frozen=True)
@@ -346,7 +353,9 @@ def _limited(job: Job, header: Header, rows: pd.DataFrame, outcomes: Outcomes) -
     data, guarantee, threat, part = job.data, job.guarantee, job.threat, header.shard
     if part is None:
         right = torch.from_numpy(rows["clean"].to_numpy().copy())
-        limit = data_limits.estimates(data, right, guarantee, threat, header.radii)
+        limit = data_limits.estimates(
+            data, right, guarantee, threat, header.radii, others=job.others
+        )
         ceiling = data_limits.ceilings(data, guarantee, threat, header.radii)
         return replace(header, limit=data_limits.never_rising(limit), ceiling=ceiling)
     radii = header.radii[part.numbers[0] - 1 :: part.of]
@@ -355,7 +364,7 @@ def _limited(job: Job, header: Header, rows: pd.DataFrame, outcomes: Outcomes) -
         _, labels = data.batch(slice(None))
         sets = _holding(guarantee, guarantee.sets(outcomes), labels, outcomes)
         right = sets.any(2).any(1)
-        limit = data_limits.estimates(data, right, guarantee, threat, radii)
+        limit = data_limits.estimates(data, right, guarantee, threat, radii, others=job.others)
         part = replace(part, limit=limit, right=hash_of_right(right))
     return replace(header, shard=part)
 
@@ -428,6 +437,7 @@ def _header(
     threat: Threat,
     grid: tuple[float, ...],
     parts: dict[str, bool],
+    others: Data | None,
 ) -> Header:
     """Return the header before anything ran; its identity is that of all that decides the rows."""
     model = classifier.net
@@ -448,6 +458,7 @@ def _header(
         config=classifier.settings(),
         dimension=images[0].numel(),
         asked=parts,
+        searched="" if others is None else others.fingerprint(),
         seeds={"noise and starts": classifier.seed},
     )
     versions = {

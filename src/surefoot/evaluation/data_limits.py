@@ -1,8 +1,8 @@
 """The limit of the data beside a record: an estimate for the distribution, a proof for its rows.
 
-`estimates`: the error region of the model is what counts: risk = its clean error on the search
-half, gamma = the label uncertainty of that region (0 without soft labels). Adversarial risk is the
-error-region kind (the label is compared at the perturbed point), unlike the attacked figure.
+`estimates`: the error region of the model is what counts: risk = its clean error, gamma = the label
+uncertainty of that region (0 without soft labels). Adversarial risk is the error-region kind (the
+label is compared at the perturbed point), unlike the attacked figure.
 `ceilings`: no classifier is right and robust on more of exactly these rows, because points of
 different labels conflict.
 """
@@ -13,62 +13,113 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+from scipy.stats import beta
 from torch import Tensor
 
 from surefoot.data import Data
 from surefoot.evaluation.header import CeilingPart, LimitPart
 from surefoot.guarantees import Guarantee
-from surefoot.limits import concentration, conflict_bound, uncertainty_of
-from surefoot.stats import Interval
+from surefoot.limits import Estimate, concentration, conflict_bound, uncertainty_of
+from surefoot.stats import Interval, interval
 from surefoot.streams import generator
 from surefoot.threat import Threat
 
+MOST_OTHERS = 2_000
+"""Points that search and calibrate."""
+SURE = 0.8
+"""Probability that the rows confirm a region."""
+
 
 def estimates(
-    data: Data, right: Tensor, guarantee: Guarantee, threat: Threat, radii: Sequence[float]
+    data: Data,
+    right: Tensor,
+    guarantee: Guarantee,
+    threat: Threat,
+    radii: Sequence[float],
+    *,
+    others: Data | None = None,
 ) -> tuple[LimitPart, ...]:
     """Estimate the limit at each radius, for a classifier that is right on these rows.
 
+    Regions are searched and calibrated on `others`, which are not evaluated, and measured on the
+    evaluated rows. A region of exactly the risk of the classifier would not be confirmed by so few
+    rows; one of `confirmable` risk is. Without `others` one half of the rows searches, the other
+    measures, and nothing is calibrated.
+
     Returns:
         one entry a radius; empty for guarantees about sets (the limit speaks of single labels),
-        for a model that is always or never right on the search half, for fewer than 20 rows.
+        for a model that is always or never right, for fewer than 20 rows.
     """
     if guarantee.conflict_distance is None or len(right) < 20:
         return ()
-    points = data.inputs(slice(None)).flatten(1)
-    unsure = uncertainty_of(data)
-    order = torch.randperm(len(points), generator=generator(0, len(points)))
-    search, report = order[: len(order) // 2], order[len(order) // 2 :]
-    wrong = ~right
-    risk = wrong[search].double().mean().item()
+    points, unsure, parts = _parts(data, others)
+    wrong, own = ~right, unsure[-len(right) :]
+    if others is None:
+        half = parts["search"]
+        wrong, own = wrong[half], own[half]
+    risk = wrong.double().mean().item()
     if not 0 < risk < 1:
         return ()
-    gamma = unsure[search][wrong[search]].mean().item()
-    parts: list[LimitPart] = []
+    gamma = own[wrong].mean().item()
+    aimed = risk if others is None else confirmable(risk, len(right))
+    found: list[LimitPart] = []
     for radius in radii:
-        found = concentration(
+        estimate = concentration(
             points,
             unsure,
-            risk=risk,
+            risk=aimed,
             gamma=gamma,
             eps=radius,
             norm=threat.norm,
-            search=search,
-            report=report,
+            calibrate_to="value" if others is None else "limit",
+            **parts,
         )
-        part = LimitPart(
-            radius,
-            found.feasible,
-            found.valid,
-            demanded_risk=risk,
-            gamma=gamma,
-            risk=finite(found.risk),
-            adversarial_risk=finite(found.adversarial_risk),
-            label_uncertainty=finite(found.label_uncertainty),
-            robustness=finite(found.robustness),
-        )
-        parts.append(part)
-    return tuple(parts)
+        found.append(_part(estimate, radius, risk, gamma))
+    return tuple(found)
+
+
+def confirmable(risk: float, count: int) -> float:
+    """Return the least measure of a region that `count` rows confirm to be at least `risk`.
+
+    With probability `SURE` as many of the rows lie in it that the lower 95 % limit reaches `risk`.
+    """
+    hits = next((hits for hits in range(1, count + 1) if interval(hits, count).low >= risk), count)
+    return float(beta.ppf(SURE, hits, count - hits + 1))
+
+
+def _parts(data: Data, others: Data | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return points, their label uncertainty, and who searches, calibrates and reports."""
+    points, unsure = data.inputs(slice(None)).flatten(1), uncertainty_of(data)
+    if others is None:
+        order = torch.randperm(len(points), generator=generator(0, len(points)))
+        search, report = order[: len(order) // 2], order[len(order) // 2 :]
+        return points, unsure, {"search": search, "report": report}
+    others = others.first(min(MOST_OTHERS, len(others)))
+    points = torch.cat([others.inputs(slice(None)).flatten(1), points])
+    unsure = torch.cat([uncertainty_of(others), unsure])
+    order = torch.randperm(len(others), generator=generator(0, len(others)))
+    search, calibrate = order.tensor_split(2)
+    report = torch.arange(len(others), len(points))
+    return points, unsure, {"search": search, "calibrate": calibrate, "report": report}
+
+
+def _part(found: Estimate, radius: float, risk: float, gamma: float) -> LimitPart:
+    """Return the entry of the header; valid if the rows confirm the risk of the classifier."""
+    confirmed = found.feasible and found.risk is not None and found.risk.low >= risk
+    unsure = found.label_uncertainty
+    if confirmed and gamma > 0:
+        confirmed = unsure is not None and unsure.low >= gamma
+    return LimitPart(
+        radius,
+        found.feasible,
+        confirmed,
+        demanded_risk=risk,
+        gamma=gamma,
+        risk=finite(found.risk),
+        adversarial_risk=finite(found.adversarial_risk),
+        label_uncertainty=finite(found.label_uncertainty),
+        robustness=finite(found.robustness),
+    )
 
 
 def never_rising(parts: Sequence[LimitPart]) -> tuple[LimitPart, ...]:

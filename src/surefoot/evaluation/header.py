@@ -376,6 +376,7 @@ class Header:
         notes: what a reader should know, and need not act on.
         dimension: numbers in an image.
         asked: which parts were asked for.
+        searched: hash of the data, not evaluated, on which limits are searched.
         shard: where the rows are a part of a run only.
         seeds: by what they drive.
         versions: of what it ran on.
@@ -402,6 +403,7 @@ class Header:
     notes: tuple[str, ...] = ()
     dimension: int = 1
     asked: dict[str, bool] = field(default_factory=dict)
+    searched: str = ""
     shard: ShardPart | None = None
     seeds: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

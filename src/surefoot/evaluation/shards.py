@@ -33,7 +33,18 @@ from surefoot.evaluation.identity import identity
 from surefoot.evaluation.record import Record, concatenate, read
 from surefoot.evaluation.store import OUTCOMES, keep_outcomes, same_outcomes
 
-SAME = ("model", "data", "guarantee", "threat", "radii", "config", "dimension", "asked", "seeds")
+SAME = (
+    "model",
+    "data",
+    "guarantee",
+    "threat",
+    "radii",
+    "config",
+    "dimension",
+    "asked",
+    "searched",
+    "seeds",
+)
 """Parts of a header in which shards of one run agree."""
 
 

@@ -6,6 +6,7 @@ of AutoAttack (Croce, Hein 2020), which only print. Not here: what an attack not
 (`attacks.attack_warnings`), and certificates that attacks refute (`Contradiction`, an error).
 """
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Classifier, Plain
-from surefoot.evaluation.header import LipschitzPart, SmoothingPart, Work
+from surefoot.evaluation.header import LimitPart, LipschitzPart, SmoothingPart, Work
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Local, containing
 from surefoot.models.border import behaviour, has_gradient, outcomes_of
@@ -34,6 +35,8 @@ ROUNDED = 0.1
 MOST_MISSED = 0.1
 """Fraction of counterexamples that an attack may miss in a larger ball; two misses are allowed."""
 DETECTOR_ROWS = 200
+MOST_ROWS = 1_000_000
+"""More rows than this confirm nothing that is worth asking for."""
 """Rows on which the accuracy with rejection is compared with the net without it."""
 
 
@@ -253,11 +256,28 @@ def not_valid(record: Record) -> list[str]:
     if not found:
         return []
     radii = ", ".join(record.header.radius_text(part.radius) for part in found)
+    searched = record.header.searched
+    count = len(record) if searched else len(record) - len(record) // 2
+    needed = max(rows_to_confirm(part) for part in found)
+    would = f"about {needed:,} rows would" if needed < MOST_ROWS else "no number of rows would"
+    how = "" if searched else ", as would a search on data that are not evaluated (`others`)"
     return [
-        f"the limit at radius {radii} is not valid: {len(record) - len(record) // 2} held-out rows"
-        f" do not confirm a risk of {found[0].demanded_risk:.1%}, so it is not drawn; more rows"
-        " (--count) would"
+        f"the limit at radius {radii} is not valid: {count} rows do not confirm a risk of"
+        f" {found[0].demanded_risk:.1%} for the region that was found, so it is not drawn;"
+        f" {would}{how}"
     ]
+
+
+def rows_to_confirm(part: LimitPart) -> int:
+    """Return how many rows would confirm the region of a limit, if its risk is as measured."""
+    if part.risk is None or part.risk.value <= part.demanded_risk:
+        return MOST_ROWS
+    count = 50
+    while count < MOST_ROWS:
+        if interval(round(part.risk.value * count), count).low >= part.demanded_risk:
+            return count
+        count = math.ceil(1.2 * count)
+    return MOST_ROWS
 
 
 def above_limit(record: Record) -> list[str]:

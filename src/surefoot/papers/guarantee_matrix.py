@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from surefoot.certify.lipschitz import gloro
-from surefoot.data import Data, load
+from surefoot.data import load
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Classifier, Plain, Smoothed
 from surefoot.evaluation.record import Record
@@ -54,7 +54,7 @@ def guarantee_matrix(
         eps: l2 radius.
         samples: most noise samples of a certificate.
     """
-    test = setting.images()
+    test, others = setting.images(), load(setting.data, "train")
     columns: Mapping[str, Iterator[Cell]] = {
         "Lipschitz": _plain(folder, seed, nets, setting, eps),
         "smoothing": _votes(folder, seed, nets, noisy, voted, eps, samples),
@@ -62,7 +62,9 @@ def guarantee_matrix(
     records: dict[str, list[Record]] = {}
     for column, cells in columns.items():
         for name, guarantee, classifier in cells:
-            record = _evaluated(classifier, test, guarantee, eps, folder / column, name)
+            how = {"guarantee": guarantee, "radii": (eps / 2,), "limits": True, "others": others}
+            place = folder / column / name.replace(", ", "-").replace(" ", "-")
+            record = evaluated(classifier, test, Threat("l2", eps), place, name, **how)
             records.setdefault(column, []).append(record)
     compared = [
         entry
@@ -127,11 +129,3 @@ def _votes(
     rejecting = Selective(model, "entropy", threshold).eval()
     yield "label, accepted (i)", Local(), vote(rejecting)
     yield "label or uncertain (ii)", LabelOrUncertain(), vote(rejecting)
-
-
-def _evaluated(
-    classifier: Classifier, test: Data, guarantee: Guarantee, eps: float, folder: Path, name: str
-) -> Record:
-    place = folder / name.replace(", ", "-").replace(" ", "-")
-    how = {"guarantee": guarantee, "radii": (eps / 2,), "limits": True}
-    return evaluated(classifier, test, Threat("l2", eps), place, name, **how)

@@ -1,0 +1,67 @@
+"""Limits beside a record: searched on other data, measured on the rows, valid if they confirm."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.stats import binom
+
+from surefoot.data import load
+from surefoot.evaluation import data_limits
+from surefoot.evaluation.data_limits import SURE, confirmable, estimates
+from surefoot.evaluation.header import LimitPart
+from surefoot.evaluation.warnings import MOST_ROWS, rows_to_confirm
+from surefoot.guarantees import Local, TopK
+from surefoot.stats import Interval, interval
+from surefoot.threat import Threat
+
+
+@pytest.mark.parametrize(("risk", "count"), [(0.03, 500), (0.3, 500), (0.1, 60), (0.01, 5000)])
+def test_rows_confirm_a_region_of_confirmable_risk_as_often_as_promised(risk, count):
+    measure = confirmable(risk, count)
+    confirming = [hits for hits in range(count + 1) if interval(hits, count).low >= risk]
+    assert binom.pmf(confirming, count, measure).sum() == pytest.approx(SURE, abs=1e-6)
+    assert measure > risk
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("l2", 0.5), ("linf", 0.1)])
+def test_a_search_on_other_data_is_confirmed_by_500_rows(norm, eps):
+    right = torch.rand(500, generator=torch.Generator().manual_seed(1)) > 0.05
+    shared = (load("digits"), right, Local(), Threat(norm, eps), (eps,))
+    (part,) = estimates(*shared, others=load("digits", "train"))
+    assert part.valid
+    assert part.risk is not None
+    assert part.risk.low >= part.demanded_risk == pytest.approx((~right).double().mean().item())
+    (alone,) = estimates(*shared)
+    assert not alone.valid  # half of the rows search, the other half confirms nothing
+
+
+def test_the_rows_that_measure_neither_search_nor_calibrate(monkeypatch):
+    seen = {}
+
+    def concentration(points, unsure, **settings):
+        seen.update(settings, count=len(points))
+        return data_limits.Estimate("none", False, False, 0.0)
+
+    monkeypatch.setattr(data_limits, "concentration", concentration)
+    right = torch.arange(100) > 9
+    estimates(
+        load("digits").first(100),
+        right,
+        Local(),
+        Threat("l2", 0.5),
+        (0.5,),
+        others=load("digits", "train"),
+    )
+    assert seen["report"].tolist() == list(range(seen["count"] - 100, seen["count"]))
+    apart = {*seen["search"].tolist(), *seen["calibrate"].tolist()}
+    assert not apart & {*seen["report"].tolist()}
+    assert not estimates(load("digits"), torch.ones(500), TopK(2), Threat(), (0.1,))
+
+
+def test_a_note_says_how_many_rows_would_confirm():
+    part = LimitPart(0.5, feasible=True, valid=False, demanded_risk=0.05, gamma=0.0)
+    enough = rows_to_confirm(replace(part, risk=Interval(0.08, 0.0, 1.0)))
+    assert interval(round(0.08 * enough), enough).low >= 0.05
+    assert interval(round(0.08 * enough / 1.5), int(enough / 1.5)).low < 0.05
+    assert rows_to_confirm(replace(part, risk=Interval(0.04, 0.0, 1.0))) == MOST_ROWS

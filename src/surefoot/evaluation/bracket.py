@@ -129,7 +129,10 @@ def bracket(
         others = None
     header = _header(classifier, data, guarantee, threat, grid, parts, others)
     header = replace(header, name=name, command=command)
-    chunks = (shard or WHOLE).chunks(len(data), classifier.chunk)
+    sizes = len(data), classifier.chunk, classifier.first_chunk
+    chunks = (shard or WHOLE).chunks(*sizes)
+    begins = (shard or WHOLE).chunks_of_all(*sizes)[:2]
+    checked = max(begins, key=lambda rows: rows.stop - rows.start).start
     if shard is not None:
         header = sharded(header, shard, chunks)
         folder = None if folder is None else shard.folder(folder)
@@ -137,7 +140,8 @@ def bracket(
         return finished
     doubts = _doubts(classifier, data, outcomes, threat, grid, attack=attack)
     tried = grid if attack else ()
-    job = Job(classifier, data, guarantee, threat, tried, folder, skip_certified, chunks, others)
+    job = Job(classifier, data, guarantee, threat, tried, folder, skip_certified, chunks, checked)
+    job = job._replace(others=others)
     state = _processes(folder)
     with locked(folder, owner=state.is_main_process, scratch=(OUTCOMES,)):
         store = Store(folder, header.identity, {data.name: outcomes}, owner=state.is_main_process)
@@ -221,7 +225,9 @@ def _work(
         reach(kept[first], count, "rows")
         return chunk
 
-    store.fill(places[state.process_index :: state.num_processes], compute, f"evaluate {name}")
+    own = places[state.process_index :: state.num_processes]
+    sizes = {first: ends[first] - first for first in places}
+    store.fill(own, compute, f"evaluate {name}", sizes)
     state.wait_for_everyone()
     reach(count, count, "rows")
     parts = [store.read(first) for first in places]
@@ -299,7 +305,8 @@ class Job(NamedTuple):
     folder: Path | None
     skip_certified: bool
     chunks: list[slice]
-    others: Data | None
+    checked: int
+    others: Data | None = None
 
 
 @dataclass(frozen=True)
@@ -331,7 +338,7 @@ def _chunk(job: Job, rows: slice) -> Chunk:
         target, start(target, certified), job.radii, skip_certified=job.skip_certified
     )
     sweep = refine(target, sweep)
-    if job.radii and rows.start == 0:  # once an evaluation, whoever works off the first chunk
+    if job.radii and rows.start == job.checked:  # once an evaluation, whoever works off that chunk
         sweep = self_check(target, sweep, job.radii[-1])
     table = _rows(outputs, labels, target, sweep, rows.start)
     tensors = counterexamples(target, sweep, outputs.fractions, rows.start)

@@ -117,6 +117,8 @@ class Plain:
             return []
         return short_steps(self.steps, self.step_size, max(radii))
 
+    first_chunk: ClassVar[int] = 0  # as the others
+
     @property
     def chunk(self) -> int:
         """Return how many examples a kill may cost: fewer where each takes minutes."""
@@ -263,6 +265,7 @@ class Smoothed(Sampling):
     search: VoteSearch = field(default_factory=VoteSearch)
     n_certify: int = field(default=10_000, kw_only=True)
     chunk: ClassVar[int] = 50  # counting is slow: a kill should not cost much
+    first_chunk: ClassVar[int] = 4
     bisection_steps: ClassVar[int] = 6
     """As of `Plain`; each bisection counts samples."""
 

@@ -72,8 +72,18 @@ class Shard(NamedTuple):
         """Return the folder of the shard within that of the run."""
         return run / f"shard-{self.number}-of-{self.of}"
 
-    def chunks(self, count: int, size: int) -> list[slice]:
-        """Return the rows of this shard, of `count`, in chunks of at most `size`.
+    def chunks(self, count: int, size: int, first: int = 0) -> list[slice]:
+        """Return the rows of this shard, in chunks: see `chunks_of_all`."""
+        return self.chunks_of_all(count, size, first)[self.number - 1 :: self.of]
+
+    def chunks_of_all(self, count: int, size: int, first: int = 0) -> list[slice]:
+        """Return the rows of all shards in chunks of at most `size`.
+
+        Args:
+            count: rows of the run.
+            size: of a chunk, at most.
+            first: size of the first one, where rows are slow: it soon shows what all will take; 0:
+                as the others.
 
         Raises:
             ValueError: there are more shards than rows.
@@ -83,8 +93,8 @@ class Shard(NamedTuple):
                 f"--shard {self.number}/{self.of} of {count} rows: take at most {count} shards"
             )
         size = min(size, count // self.of)
-        firsts = range(0, count, size)[self.number - 1 :: self.of]
-        return [slice(first, min(first + size, count)) for first in firsts]
+        ends = [*range(first if 0 < first < size else size, count, size), count]
+        return [slice(*pair) for pair in zip([0, *ends], ends, strict=False)]
 
 
 WHOLE = Shard(1, 1)

@@ -61,16 +61,32 @@ class Store:
             shutil.rmtree(self.folder, ignore_errors=True)
             keep_outcomes(self.folder, outcomes)
 
-    def fill(self, places: Sequence[int], compute: Callable[[int], Chunk], title: str) -> None:
-        """Compute the chunks at these places that are not there yet, and tell what it may take."""
+    def fill(
+        self,
+        places: Sequence[int],
+        compute: Callable[[int], Chunk],
+        title: str,
+        sizes: dict[int, int] | None = None,
+    ) -> None:
+        """Compute the chunks at these places that are not there yet, and tell what it may take.
+
+        Args:
+            places: of the chunks.
+            compute: makes one.
+            title: of the progress.
+            sizes: rows of each chunk; None where all are alike.
+        """
         left = [place for place in places if not self.done(place)]
+        rows = [(sizes or {}).get(place, 1) for place in left]
         began = time.monotonic()
         for number, place in enumerate(track(left, title, len(left))):
             self.write(place, compute(place))
             spent = time.monotonic() - began
-            if number == 0 and len(left) > 1 and spent * len(left) > WORTH_TELLING:
-                whole = timedelta(seconds=round(spent * len(left)))
-                note(f"{title}: the first of {len(left)} parts took {spent:.1f} s: about {whole}")
+            expected = spent * sum(rows) / max(rows[0], 1)
+            if number == 0 and len(left) > 1 and expected > WORTH_TELLING:
+                part = f"the first {rows[0]} of {sum(rows)} rows" if sizes else "the first part"
+                whole = timedelta(seconds=round(expected))
+                note(f"{title}: {part} took {spent:.1f} s: about {whole} in all")
 
     def done(self, place: int) -> bool:
         """Return whether a chunk is complete; a damaged one is named and removed."""

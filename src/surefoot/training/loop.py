@@ -113,7 +113,8 @@ def fit(
             model.load_state_dict(progress.average)
         if accelerator.is_main_process:
             _leave(folder, progress, described, data.classes)
-        accelerator.end_training()
+        for tracker in accelerator.trackers:
+            tracker.finish()  # `end_training` would end the process group, too
         accelerator.wait_for_everyone()
     model.eval()
     return folder

@@ -126,12 +126,27 @@ def test_steps_until_the_boundary_and_beyond(extra, steps, reached):
     assert found[1].item() == pytest.approx(min(0.7 + 0.1 * extra, 1.0), abs=1e-5)
 
 
-@pytest.mark.parametrize(("step_counts", "most"), [("uniform", 4), ("uniform-below", 3)])
-def test_step_counts_are_uniform(step_counts, most):
+@pytest.mark.parametrize(
+    ("step_counts", "drawn"),
+    [
+        ("uniform", {1, 2, 3, 4}),
+        ("uniform-below", {1, 2, 3}),
+        ("uniform-from-two", {2, 3, 4}),
+        ("fixed", {4}),
+    ],
+)
+def test_step_counts_are_uniform(step_counts, drawn):
     counts = counts_of(step_counts, 4, 30_000, seeded())
-    fractions = torch.bincount(counts, minlength=5)[1:] / 30_000
-    assert fractions[:most].tolist() == pytest.approx([1 / most] * most, abs=0.02)
-    assert fractions[most:].sum() == 0
+    fractions = torch.bincount(counts, minlength=5) / 30_000
+    expected = [1 / len(drawn) if count in drawn else 0 for count in range(5)]
+    assert fractions.tolist() == pytest.approx(expected, abs=0.02)
+    assert set(counts.tolist()) == drawn
+
+
+def test_algorithm_1_to_the_letter_takes_one_step_more_than_it_drew():
+    """UDP, Algorithm 1: k ~ U(1, K - 1), then i = 0, ..., k."""
+    drawn = counts_of("uniform-below", 7, 1000, seeded())
+    assert torch.equal(counts_of("uniform-from-two", 7, 1000, seeded()), drawn + 1)
 
 
 def test_finished_examples_leave_the_batch(images, model):
@@ -337,6 +352,7 @@ def test_mutual_information_at_a_layer(images):
         ({"objective": "mutual-information"}, r"members\(images\)"),
         ({"objective": "anger"}, "cross-entropy, cw"),
         ({"steps": 1, "step_counts": "uniform-below"}, "steps >= 2"),
+        ({"steps": 1, "step_counts": "uniform-from-two"}, "steps >= 2"),
         ({"extra_steps": -1}, "extra_steps >= 0"),
         ({"objective": "cw", "labels": None}, "needs `labels`"),
         ({"objective": "entropy", "step_counts": "until-boundary", "labels": None}, "`labels`"),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from surefoot.models import (
     LeNet,
@@ -90,3 +91,15 @@ def test_frozen_restores_mode_and_gradient_flags_also_after_an_exception():
         fail_inside()
     after = [m.training for m in model.modules()], [w.requires_grad for w in model.parameters()]
     assert before == after
+
+
+def test_dropout_follows_every_convolution():
+    model = PreActResNet18(planes=1, width=2, dropout=0.5)
+    events: list[str] = []
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda *_: events.append("convolution"))
+        if isinstance(layer, nn.Dropout) and layer.p > 0:
+            layer.register_forward_hook(lambda *_: events.append("dropout"))
+    model(torch.rand(2, 1, 8, 8))
+    assert events == ["convolution", "dropout"] * 20  # stem, 16 in the blocks, 3 shortcuts

@@ -161,8 +161,8 @@ def counts_of(
     """Return the number of steps of each example, on the CPU.
 
     Args:
-        step_counts: "uniform" on {1, ..., steps}; "uniform-below" on {1, ..., steps - 1}; all
-            others take `steps` for all.
+        step_counts: "uniform" on {1, ..., steps}; "uniform-below" on {1, ..., steps - 1};
+            "uniform-from-two" on {2, ..., steps}; all others take `steps` for all.
         steps: the largest number.
         examples: how many.
         generator: source of the draw.
@@ -171,4 +171,6 @@ def counts_of(
         return torch.randint(1, steps + 1, (examples,), generator=generator)
     if step_counts == "uniform-below":
         return torch.randint(1, steps, (examples,), generator=generator)
+    if step_counts == "uniform-from-two":
+        return torch.randint(2, steps + 1, (examples,), generator=generator)
     return torch.full((examples,), steps)

@@ -46,7 +46,7 @@ from surefoot.types import (
 from surefoot.uncertainty.vote import Vote
 
 StepRule = Literal["steepest", "backtracking"]
-StepCounts = Literal["fixed", "uniform", "uniform-below", "until-boundary"]
+StepCounts = Literal["fixed", "uniform", "uniform-below", "uniform-from-two", "until-boundary"]
 Start = Literal["origin", "uniform", "normal"]
 NORMAL_START = 1e-3
 """Standard deviation of the start "normal", as in the original TRADES."""
@@ -67,8 +67,9 @@ class Perturbation:
         step_rule: Rule of a step: "backtracking" takes a step back where it flips the predicted
             class, and halves the following steps of that example.
         step_counts: Number of steps of each example: "fixed" takes `steps`; "uniform" draws
-            {1, ..., steps}, "uniform-below" {1, ..., steps - 1}; "until-boundary" stops where the
-            label is lost.
+            {1, ..., steps}, "uniform-below" {1, ..., steps - 1}, "uniform-from-two"
+            {2, ..., steps} (UDP, Algorithm 1 to the letter: one step more than was drawn from
+            {1, ..., steps - 1}); "until-boundary" stops where the label is lost.
         extra_steps: Further steps behind the boundary, for "until-boundary".
         start: First point: "origin"; "uniform" in the ball; "normal" with a deviation of 1e-3.
         ramp: Fraction of eps that the middle step grows to; 0 keeps all steps alike.
@@ -94,7 +95,7 @@ class Perturbation:
     bisection_steps: int = 0
 
     def __post_init__(self) -> None:
-        least = 2 if self.step_counts == "uniform-below" else 1
+        least = 2 if self.step_counts in ("uniform-below", "uniform-from-two") else 1
         given = (self.relative_step if self.step_size is None else self.step_size) > 0
         if self.steps < least or not given:
             raise ValueError(

@@ -4,11 +4,9 @@ Pagliardini, Manunza, Jaggi, Jordan, Chavdarova 2022, Algorithm 1. Uncertainty p
 boundary and falls behind it, so the ascent stops there; no label is used.
 """
 
-from typing import Literal
-
 import torch
 
-from surefoot.attacks.perturbation import Perturbation, perturb_images
+from surefoot.attacks.perturbation import Perturbation, StepCounts, perturb_images
 from surefoot.threat import Threat
 from surefoot.types import Images, Model
 
@@ -20,7 +18,7 @@ def udp(
     threat: Threat,
     steps: int,
     step_size: float,
-    step_counts: Literal["uniform", "fixed"] = "uniform",
+    step_counts: StepCounts = "uniform",
     generator: torch.Generator | None = None,
 ) -> Images:
     r"""Climb the predictive entropy for a random number of steps, drawn for each example.
@@ -36,7 +34,9 @@ def udp(
         threat: ball and box.
         steps: largest number of steps.
         step_size: length of a step in pixel units; the boundary is overshot by up to this much.
-        step_counts: "uniform" draws the counts, "fixed" takes `steps` for all.
+        step_counts: how the counts are drawn, see `Perturbation`. "uniform" is what the authors'
+            program does; the paper's text has {1, ..., steps - 1} ("uniform-below"), its
+            Algorithm 1, which counts from 0 to k, one step more ("uniform-from-two").
         generator: source of the counts.
 
     Returns:

@@ -161,3 +161,26 @@ def test_the_table_of_a_record_has_every_figure_with_its_interval():
     assert (table["low"] <= table["value"]).all()
     assert (table["value"] <= table["high"]).all()
     assert len(table) == 1 + len(record.header.radii) * (2 if record.header.attack else 1)
+
+
+def test_the_trade_off_is_the_mean_of_clean_and_attacked():
+    record = make(clean=[True, True, True, False], attacked=[INF, 0.3, 0.2, 0.0])
+    for radius, value in ((0.1, 0.75), (0.2, 0.625), (0.3, 0.5)):
+        found = metrics.trade_off(record, radius)
+        both = metrics.clean_accuracy(record), metrics.attacked_accuracy(record, radius)
+        assert found.value == value == sum(one.value for one in both) / 2
+        assert found.low < value < found.high
+
+
+def test_the_interval_of_a_trade_off_covers():
+    stream = np.random.default_rng(0)
+    missed, narrower = 0, 0
+    for _ in range(60):
+        kinds = stream.choice(3, size=300, p=[0.2, 0.3, 0.5])  # wrong, broken, never broken
+        record = make(clean=list(kinds > 0), attacked=list(np.array([0.0, 0.1, INF])[kinds]))
+        found = metrics.trade_off(record, 0.1)
+        missed += not found.low <= 0.65 <= found.high
+        clean, attacked = metrics.clean_accuracy(record), metrics.attacked_accuracy(record, 0.1)
+        narrower += found.high - found.low < (clean.high - clean.low + attacked.high - attacked.low)
+    assert missed <= 8  # 3 expected at most; above 8 with probability .004
+    assert narrower == 60

@@ -88,7 +88,8 @@ def _shown(entry: "Published") -> tuple[str, str, str, str]:
     from surefoot.wording import NONE, percent, with_interval
 
     if not entry.fraction:
-        return entry.row, entry.figure, NONE, f"{entry.ours:.2f}"
+        known = NONE if entry.published is None else f"{entry.published:.2f}"
+        return entry.row, entry.figure, known, f"{entry.ours:.2f}"
     published = NONE if entry.published is None else percent(entry.published)
     ours = with_interval(Interval(entry.ours, entry.low, entry.high))
     return entry.row, entry.figure, published, ours

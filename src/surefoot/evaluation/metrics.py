@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from surefoot.evaluation.record import Record
-from surefoot.stats import Interval, interval
+from surefoot.stats import Interval, interval, mean_interval
 
 
 def fraction(flags: pd.Series, alpha: float = 0.05) -> Interval:
@@ -26,6 +26,19 @@ def clean_accuracy(record: Record) -> Interval:
 def attacked_accuracy(record: Record, radius: float) -> Interval:
     """Return the fraction that no attack broke up to the radius, an upper bound on robustness."""
     return fraction(attacked_right(record.rows, radius))
+
+
+def trade_off(record: Record, radius: float) -> Interval:
+    r"""Return the mean of clean and attacked accuracy, the trade-off of Pagliardini et al. 2022.
+
+    $$ \tfrac1N \sum_i \tfrac12 (c_i + a_i), \qquad a_i \le c_i \in \{0, 1\} $$
+    c and a belong to the same images, so the interval is that of the mean of their halves 0, 1/2
+    and 1 (`stats.mean_interval`, 95 % at every number of images). Like attacked accuracy an upper
+    bound: of what a perfect attack would leave.
+    """
+    rows = record.rows
+    halves = (rows["clean"].astype(float) + attacked_right(rows, radius)) / 2
+    return mean_interval(halves.to_numpy())
 
 
 def certified_accuracy(record: Record, radius: float) -> Interval | None:

@@ -29,6 +29,9 @@ from surefoot.stats import Interval
 from surefoot.threat import Norm, Threat
 from surefoot.training import fit
 
+TRADE_OFF = "trade-off "
+"""Before norm and radius: the mean of clean and attacked accuracy."""
+
 
 def table(
     folder: Path,
@@ -38,7 +41,7 @@ def table(
     setting: Setting,
     threats: Mapping[Norm, Sequence[float]],
 ) -> Outcome:
-    """Train the rows and attack them.
+    """Train the rows and attack them: clean and attacked accuracy, and their trade-off.
 
     Args:
         folder: of the runs.
@@ -64,7 +67,9 @@ def table(
         ] or [evaluated(Plain(model), test, Threat(), run / "clean", row.name, attack=False)]
         records += found
         compared += _compare(row, found)
-    return Outcome(compared, records, {"accuracy": against_radius(compared)} if threats else {})
+    drawn = [entry for entry in compared if not entry.figure.startswith(TRADE_OFF)]
+    figures = {"accuracy": against_radius(drawn)} if threats else {}
+    return Outcome(compared, records, figures, best_trade_offs(compared))
 
 
 def capacity(
@@ -137,7 +142,24 @@ def _compare(row: Row, records: Sequence[Record]) -> list[Published]:
             norm = record.header.norm
             for radius in record.header.radii:
                 found[f"{norm} {radius:g}"] = metrics.attacked_accuracy(record, radius)
+                found[f"{TRADE_OFF}{norm} {radius:g}"] = metrics.trade_off(record, radius)
     return compare(row.name, found, row.published)
+
+
+def best_trade_offs(compared: Sequence[Published]) -> list[str]:
+    """Name for each radius the row with the best trade-off, and the best published one."""
+    found = []
+    for figure in dict.fromkeys(entry.figure for entry in compared):
+        if figure.startswith(TRADE_OFF):
+            entries = [entry for entry in compared if entry.figure == figure]
+            best = max(entries, key=lambda entry: entry.ours)
+            text = f"Best {figure}: {best.row}, {100 * best.ours:.1f}"
+            printed = [entry for entry in entries if entry.published is not None]
+            if printed:
+                first = max(printed, key=lambda entry: entry.published or 0.0)
+                text += f" (published {first.row}, {100 * (first.published or 0.0):.1f})"
+            found.append(f"{text}.")
+    return found
 
 
 def against_radius(

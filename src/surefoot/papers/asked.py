@@ -64,9 +64,10 @@ def asked_run(experiment: Experiment, scale: str, seed: int) -> AskedRun:
     keywords = experiment.scales[scale].keywords
     settings = list(_settings(keywords))
     data = [one.data for one in settings] or _named(keywords.get("data", _toys(keywords)))
+    data = data or ["two points on a line"] * ("means" in keywords)
     sizes = [f"{_count(one.train)} train, {_count(one.test)} evaluated" for one in settings]
     if not sizes and keywords.get("count"):
-        sizes = [f"{keywords['count']:,} points"]
+        sizes = [f"{keywords['count']:,} {'chains' if 'means' in keywords else 'points'}"]
     nets = [str(net) for one in settings for net in _nets(one, keywords)]
     epochs = [str(one.training.epochs) for one in settings if one.training.epochs]
     return AskedRun(

@@ -48,7 +48,7 @@ def verdicts(compared: Sequence[Published]) -> list[str]:
     """
     found = []
     for figure in dict.fromkeys(entry.figure for entry in compared):
-        entries = [entry for entry in compared if entry.figure == figure]
+        entries = [entry for entry in compared if entry.figure == figure and entry.fraction]
         tested = [entry for entry in entries if entry.row.startswith(OURS)]
         others = [entry for entry in entries if not entry.row.startswith(OURS)]
         if tested and others:

@@ -59,7 +59,8 @@ def _cell(entry: Published | None) -> dict[str, str]:
     if entry is None:
         return {"ours": "", "interval": "", "published": ""}
     if not entry.fraction:
-        return {"ours": f"{entry.ours:.2f}", "interval": "", "published": ""}
+        published = "" if entry.published is None else f"{entry.published:.2f}"
+        return {"ours": f"{entry.ours:.2f}", "interval": "", "published": published}
     published = "" if entry.published is None else f"{100 * entry.published:.1f}"
     return {
         "ours": f"{100 * entry.ours:.1f}",

@@ -23,6 +23,8 @@ COLORS = ("#3A3A3A", "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC
 LINES = (style.ESTIMATED, "#009E73", "#E69F00", "#56B4E9")
 POINTS = ("#D55E00", "#0072B2", "#3A3A3A", "#CC79A7", "#009E73")
 MARKS = ("o", "s", "^", "D", "v")
+THEOREM = "theorem"
+"""Row of what a theorem predicts."""
 
 
 def frame_of(lines: Iterable[tuple[str, Any, Any]]) -> pd.DataFrame:
@@ -55,6 +57,50 @@ def curves(
             ax.plot(lines["x"], lines["published"], "o", mfc="none", color=color, markersize=8)
     published = "published" in frame and frame["published"].notna().any()
     _finish(ax, title, across, up, percent, "open circles: published" if published else "")
+    return figure
+
+
+def curve_panels(
+    frame: pd.DataFrame, title: str, across: str, up: str, *, percent: bool = True
+) -> "matplotlib.figure.Figure":
+    """Draw panels side by side, one line a row in each: the same row has the same colour in all.
+
+    Intervals are bars; the row "theorem" is dotted, on top of the others.
+
+    Args:
+        frame: columns `panel`, `row`, `x`, `y`, and where known `low`, `high`.
+        title: of the figure.
+        across: label of the horizontal axes.
+        up: label of the vertical axis.
+        percent: the vertical axis shows fractions.
+    """
+    from matplotlib.ticker import ScalarFormatter
+
+    panels = frame.groupby("panel", sort=False)
+    figure = style.new_figure(max(3.2 * len(panels), 6.0), 3.9)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    rows = [name for name in frame["row"].unique() if name != THEOREM]
+    colors = {name: COLORS[place % len(COLORS)] for place, name in enumerate(rows)}
+    for ax, (name, panel) in zip(axes, panels, strict=True):
+        for row, lines in panel.groupby("row", sort=False):
+            if row == THEOREM:
+                ax.plot(lines["x"], lines["y"], ":", color="black", linewidth=2, zorder=4)
+                continue
+            ax.plot(lines["x"], lines["y"], "o-", color=colors[row], markersize=3)
+            if "low" in lines:
+                _bars(ax, lines, colors[row])
+        style.tidy(ax)
+        if not percent:
+            ax.yaxis.set_major_formatter(ScalarFormatter())
+        style.title(ax, str(name))
+        ax.set_xlabel(across, fontsize=9)
+    axes[0].set_ylabel(up, fontsize=9)
+    for row in frame["row"].unique():
+        line = {"linestyle": ":", "color": "black"} if row == THEOREM else {"color": colors[row]}
+        axes[0].plot([], [], **line, label=str(row))
+    # Not below: there stands the caption.
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=10.5)
     return figure
 
 

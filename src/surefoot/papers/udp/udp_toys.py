@@ -1,11 +1,13 @@
-"""Toys in the plane, and figures without a table: Figures 2, 3, 8 to 11, 15."""
+"""Toys, and figures without a table: Theorem 4.1, Figures 2, 3, 7 to 11, 15."""
 
 from dataclasses import replace
 
 from surefoot.data.toys import UNIT
+from surefoot.papers.expected_movement import expected_movement
 from surefoot.papers.experiment import at_scales
 from surefoot.papers.figures_alone import distances, perturbed_gallery
 from surefoot.papers.toy_experiments import gaussian_process, plane
+from surefoot.papers.toys.moving_boundary import TwoMeans
 from surefoot.papers.toys.suite import SUITE, Cell
 from surefoot.papers.udp.image_tables import CIFAR
 from surefoot.papers.udp.udp_rows import STANDARD
@@ -27,6 +29,17 @@ FAR = {"threat": Threat("linf", UNIT), "steps": 50, "step_size": 0.1 * UNIT}
 PROCESS = {"pgd": make_recipe("pgd", **FAR, start="origin"), "udp": make_recipe("udp", **FAR)}
 
 SCALES = {
+    "udp-theorem": at_scales(
+        expected_movement,
+        {
+            "smoke": {"steps": 4, "count": 20},
+            "small": {"steps": 200, "count": 4000},
+            "paper": {"steps": 1000, "count": 100_000},
+        },
+        means=TwoMeans(-1.0, 1.0, 0.1),
+        start=0.9,
+        radii=(0.5, 1.5, 2.0),
+    ),
     "udp-toys": at_scales(
         plane,
         {

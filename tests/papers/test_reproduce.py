@@ -54,6 +54,10 @@ def test_published_figures_are_those_of_the_tables():
         "linf 0.1": 0.609,
         "linf 0.2": 0.4,
         "l2 1.5": 0.341,
+        "trade-off linf 0.05": 0.786,
+        "trade-off linf 0.1": 0.728,
+        "trade-off linf 0.2": 0.623,
+        "trade-off l2 1.5": 0.594,
     }
     assert set(EXPERIMENTS["udp-fashion-mnist"].scales) == {"smoke", "small", "medium", "paper"}
 

@@ -109,7 +109,8 @@ def _named(data: Any) -> list[str]:
 
 
 def _toys(keywords: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(cell.toy for cell in keywords.get("cells", ())))
+    cells = (cell.toy for cell in keywords.get("cells", ()))
+    return [keywords["toy"]] if "toy" in keywords else list(dict.fromkeys(cells))
 
 
 def _count(images: int) -> str:

@@ -21,7 +21,7 @@ AROUND = 0.35
 MOST_COLUMNS = 4
 
 
-def boundary_grid(panels: Sequence[Panel]) -> "matplotlib.figure.Figure":
+def boundary_grid(panels: Sequence[Panel], *, columns: int = 0) -> "matplotlib.figure.Figure":
     """Draw boundary, points and tightest margin of each net.
 
     The background is the class, paler where the net is less certain. The outline around one
@@ -29,8 +29,9 @@ def boundary_grid(panels: Sequence[Panel]) -> "matplotlib.figure.Figure":
 
     Args:
         panels: of `papers.toys.suite.panels`; the window is that of the first.
+        columns: of the grid; 0 fills rows evenly.
     """
-    figure, grid = _grid(panels)
+    figure, grid = _grid(panels, columns)
     for ax, panel in zip(grid, panels, strict=False):
         _regions(ax, panel)
         _points(ax, panel, 9.0)
@@ -74,12 +75,12 @@ def oscillation_grid(panels: Sequence[Panel]) -> "matplotlib.figure.Figure":
 
 
 def _grid(
-    panels: Sequence[Panel],
+    panels: Sequence[Panel], columns: int = 0
 ) -> "tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]":
     if not panels:
         raise ValueError("expected at least one panel; found none")
-    rows = -(-len(panels) // MOST_COLUMNS)
-    columns = -(-len(panels) // rows)
+    rows = -(-len(panels) // (columns or MOST_COLUMNS))
+    columns = columns or -(-len(panels) // rows)
     left, right, low, high = _window(panels[0])
     width = 2.9
     figure = style.new_figure(

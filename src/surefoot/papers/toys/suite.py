@@ -55,6 +55,15 @@ TOYS = {
     "narrow-corridor": Toy(
         lambda seed: narrow_corridor(600, seed=seed), "linf", 0.05, 10, 1000, width=100
     ),
+    "sparse-corridor": Toy(
+        lambda seed: narrow_corridor(60, seed=seed),
+        "linf",
+        0.02,
+        10,
+        300,
+        learning_rate=0.3,
+        width=100,
+    ),
     "s-corridor": Toy(
         lambda seed: narrow_corridor(240, seed=seed, half_gaps=(0.04, 0.45), bend=0.25),
         "linf",
@@ -88,6 +97,8 @@ SUITE = (
     *(Cell("lms-5", method, eps) for method in ("udp", "udpr") for eps in (0.3, 0.5)),
     Cell("narrow-corridor", "standard"),
     *(Cell("narrow-corridor", method, 0.45) for method in ("pgd", "trades", "udp")),
+    Cell("sparse-corridor", "standard"),
+    *(Cell("sparse-corridor", m, 0.2) for m in ("pgd", "trades", "udp", "udp-bt")),
     Cell("s-corridor", "standard"),
     *(Cell("s-corridor", m, 0.25) for m in ("pgd", "trades", "udp", "udp-bt")),
     Cell("two-distance", "standard"),

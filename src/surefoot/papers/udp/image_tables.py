@@ -13,7 +13,7 @@ from surefoot.training import PRESETS, Augmentation, Judge, Training, make_recip
 SMOKE = Setting(
     data="digits",
     train=200,
-    test=20,
+    test=10,
     training=Training(epochs=2, batch_size=64, learning_rate=3e-3),
     net={"name": "lenet", "size": 8},
     protocol="margins",

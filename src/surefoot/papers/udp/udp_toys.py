@@ -6,7 +6,12 @@ from surefoot.data.toys import UNIT
 from surefoot.papers.expected_movement import expected_movement
 from surefoot.papers.experiment import at_scales
 from surefoot.papers.figures_alone import distances, perturbed_gallery
-from surefoot.papers.toy_experiments import gaussian_process, plane
+from surefoot.papers.toy_experiments import (
+    attacked_ensemble,
+    boundaries,
+    gaussian_process,
+    plane,
+)
 from surefoot.papers.toys.moving_boundary import TwoMeans
 from surefoot.papers.toys.suite import SUITE, Cell
 from surefoot.papers.udp.image_tables import CIFAR
@@ -19,12 +24,16 @@ FIRST = tuple(cell for cell in SUITE if cell.toy != "two-distance")
 LMS_DRAWN = (Cell("lms-5", "standard"), *(Cell("lms-5", method, 0.3) for method in METHODS))
 TWO = tuple(cell for cell in SUITE if cell.toy == "two-distance")
 FEW = (Cell("two-distance", "standard"), Cell("two-distance", "udp", 0.6))
-EVERY = tuple(
-    Cell(toy, method, eps)
-    for toy in ("narrow-corridor", "lms-5")
-    for method in ("pgd", "trades", "udp", "udp-bt", "udpr")
-    for eps in (0.05, 0.15, 0.25, 0.35, 0.45)
-)
+RADII = (0.05, 0.15, 0.25, 0.35, 0.45)
+
+
+def grid_of(toy: str) -> tuple[Cell, ...]:
+    """Return the cells of Figure 9: methods, each at all radii."""
+    methods = (*METHODS, "udpr")
+    return tuple(Cell(toy, method, eps) for method in methods for eps in RADII)
+
+
+GRID, LMS_GRID = grid_of("narrow-corridor"), grid_of("lms-5")
 FAR = {"threat": Threat("linf", UNIT), "steps": 50, "step_size": 0.1 * UNIT}
 PROCESS = {"pgd": make_recipe("pgd", **FAR, start="origin"), "udp": make_recipe("udp", **FAR)}
 
@@ -45,7 +54,7 @@ SCALES = {
         {
             "smoke": {"cells": FEW, "drawn": FEW[:1], "seeds": 2, "updates": 5},
             "small": {"cells": FIRST},
-            "paper": {"cells": (*FIRST, *EVERY)},
+            "paper": {"cells": (*FIRST, *GRID, *LMS_GRID)},
         },
         drawn=LMS_DRAWN,
     ),
@@ -59,12 +68,39 @@ SCALES = {
         cells=TWO,
         drawn=TWO,
     ),
+    "udp-corridor-grid": at_scales(
+        boundaries,
+        {
+            "smoke": {"cells": FEW, "updates": 5},
+            "small": {},
+            "paper": {},
+        },
+        cells=GRID,
+        columns=len(RADII),
+    ),
+    "udp-max-margin": at_scales(
+        boundaries,
+        {"smoke": {"cells": FEW[:1], "updates": 5}, "small": {}, "paper": {}},
+        cells=LMS_DRAWN,
+        columns=3,
+        largest=True,
+    ),
+    "udp-attacked-points": at_scales(
+        attacked_ensemble,
+        {"smoke": {"members": 2, "updates": 5, "steps": (1, 2)}, "small": {}, "paper": {}},
+        toy="two-distance",
+        threat=Threat("linf", 0.6 * UNIT),
+        steps=(1, 20),
+        step_size=0.05 * UNIT,
+        members=10,
+    ),
     "udp-gaussian-process": at_scales(
         gaussian_process,
         {
             "smoke": {
                 "recipes": {"udp": make_recipe("udp", threat=FAR["threat"], steps=2)},
                 "training": Training(epochs=1, batch_size=60, learning_rate=1e-2),
+                "attack": FAR | {"steps": 2},
                 "width": 8,
             },
             "small": {"training": Training(epochs=60, batch_size=60, learning_rate=1e-2)},
@@ -72,6 +108,7 @@ SCALES = {
         },
         data="s-corridor",
         recipes=PROCESS,
+        attack=FAR,
     ),
     "udp-distances": at_scales(
         distances,

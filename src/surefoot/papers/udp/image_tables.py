@@ -1,9 +1,11 @@
-"""Fashion-MNIST, CIFAR-10 and SVHN: Tables 1 to 5, Figures 5, 13, 14, and other schedules."""
+"""Fashion-MNIST, CIFAR-10, SVHN: Tables 1 to 5, Figures 4, 5, 12 to 14, and other schedules."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from surefoot.papers.accuracy_table import capacity, table, transfer
+from surefoot.papers.eps_sweep import over_eps
 from surefoot.papers.experiment import Row, Setting, at_scales
 from surefoot.papers.overfitting import overfitting
 from surefoot.papers.udp.udp_rows import SOFT, STANDARD, linf, rows
@@ -156,6 +158,29 @@ DROPOUT_JUDGE = Judge("linf", 0.03, judge_steps=50, judge_count=200)
 TESTED = (0.005, 0.01, 0.02, 0.03, 0.04)
 
 
+def swept(radii: Sequence[float], steps: int) -> dict[float, tuple[Row, ...]]:
+    """Return the rows of each eps of the training: all steps together reach 1.5 eps, of UDP eps."""
+    found: dict[float, tuple[Row, ...]] = {0.0: (STANDARD,)}
+    for eps in radii:
+        near, far = (eps, eps / steps, steps), (eps, 1.5 * eps / steps, steps)
+        found[eps] = (
+            Row("pgd", linf("pgd", *far, start="origin")),
+            Row("trades", linf("trades", *far, **SOFT)),
+            Row("udp", linf("udp", *near)),
+            Row("udpr", linf("udpr", *near)),
+        )
+    return found
+
+
+COUNTED = {
+    "udp {1..K}": "uniform",
+    "udp {1..K-1}": "uniform-below",
+    "udp {2..K}": "uniform-from-two",
+    "udp K": "fixed",
+}
+"""Number of steps: the authors' program, the paper's text, its Algorithm 1 to the letter, all."""
+
+
 def dropping(width: int, planes: int = 3) -> dict[str, Any]:
     """Return PreActResNet-18 with dropout .2, perturbed through the mean of 5 draws."""
     net = {"name": "preactresnet18", "width": width, "planes": planes, "dropout": 0.2}
@@ -198,6 +223,44 @@ SCALES = {
             for scale, setting in FASHION.items()
         },
         threats=FASHION_THREATS,
+    ),
+    "udp-step-counts": at_scales(
+        table,
+        changed(FASHION, small={"train": 5_000, "protocol": "fast"}),
+        rows=tuple(
+            Row(name, linf("udp", 0.5, 0.025, 20, step_counts=counts))
+            for name, counts in COUNTED.items()
+        ),
+        threats=FASHION_THREATS,
+    ),
+    "udp-eps-fashion-mnist": at_scales(
+        over_eps,
+        {
+            "smoke": {"setting": SMOKE, "sweep": swept((0.1,), 2)},
+            "small": {
+                "setting": replace(
+                    FASHION["small"],
+                    train=5_000,
+                    test=0,
+                    training=replace(FASHION["small"].training, epochs=8),
+                ),
+                "sweep": swept((0.05, 0.1, 0.3, 0.5), 6),
+            },
+            "paper": FASHION["paper"],
+        },
+        sweep=swept((0.05, 0.1, 0.2, 0.3, 0.4, 0.5), 20),
+    ),
+    "udp-eps-cifar10": at_scales(
+        over_eps,
+        {
+            "smoke": {"setting": CIFAR["smoke"], "sweep": swept((0.03,), 2)},
+            "small": {
+                "setting": replace(CIFAR["small"], test=0),
+                "sweep": swept((0.01, 0.03, 0.06), 5),
+            },
+            "paper": CIFAR["paper"],
+        },
+        sweep=swept((0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08), 20),
     ),
     "udp-capacity": at_scales(
         capacity,

@@ -13,7 +13,7 @@ from surefoot.models import build
 from surefoot.papers.attacked_points import shown_attacks, udp_panel
 from surefoot.papers.drawing.attacked_figure import attacked_grid
 from surefoot.papers.drawing.boundary_figures import boundary_grid, oscillation_grid
-from surefoot.papers.experiment import Outcome, Published, compare
+from surefoot.papers.experiment import Draw, Outcome, Published, compare
 from surefoot.papers.results import kept
 from surefoot.papers.toys.largest_margin import nearest_point_classifier
 from surefoot.papers.toys.stack import Stack, fit_together
@@ -44,7 +44,7 @@ def plane(
         folder: keeps the figures of each cell, so that a killed run goes on.
         seed: the first one.
         cells: toys and recipes.
-        drawn: cells whose boundaries and oscillations are drawn.
+        drawn: cells whose boundaries and oscillations are drawn, two figures a toy.
         seeds: how many.
         updates: of the weights; 0 takes those of each toy.
     """
@@ -62,11 +62,11 @@ def plane(
             values, figure = frame[column], f"{cell.toy}: {name}"
             ours, low, high = values.mean(), values.min(), values.max()
             compared.append(Published(row, figure, None, ours, low, high))
-    shown = panels(drawn, seed=seed, updates=updates)
-    figures = {
-        "boundaries": partial(boundary_grid, shown),
-        "oscillation": partial(oscillation_grid, shown),
-    }
+    figures: dict[str, Draw] = {}
+    for toy in dict.fromkeys(cell.toy for cell in drawn):
+        shown = panels([cell for cell in drawn if cell.toy == toy], seed=seed, updates=updates)
+        figures[f"boundaries-{toy}"] = partial(boundary_grid, shown)
+        figures[f"oscillation-{toy}"] = partial(oscillation_grid, shown)
     return Outcome(compared, figures=figures)
 
 

@@ -22,6 +22,7 @@ from surefoot.training import Training, make_recipe
 METHODS = ("pgd", "trades", "udp", "udp-bt")
 FIRST = tuple(cell for cell in SUITE if cell.toy != "two-distance")
 LMS_DRAWN = (Cell("lms-5", "standard"), *(Cell("lms-5", method, 0.3) for method in METHODS))
+CORRIDORS = tuple(cell for cell in FIRST if cell.toy in ("sparse-corridor", "s-corridor"))
 TWO = tuple(cell for cell in SUITE if cell.toy == "two-distance")
 FEW = (Cell("two-distance", "standard"), Cell("two-distance", "udp", 0.6))
 RADII = (0.05, 0.15, 0.25, 0.35, 0.45)
@@ -56,7 +57,7 @@ SCALES = {
             "small": {"cells": FIRST},
             "paper": {"cells": (*FIRST, *GRID, *LMS_GRID)},
         },
-        drawn=LMS_DRAWN,
+        drawn=(*CORRIDORS, *LMS_DRAWN),
     ),
     "udp-two-distance": at_scales(
         plane,

@@ -28,8 +28,15 @@ class Options:
 
 def main(options: Options) -> None:
     """Append the rows."""
-    table = pd.read_csv(options.folder / "comparison.csv")
     kept = json.loads((options.folder / "run.json").read_text())
+    written = options.folder / "comparison.csv"
+    if not written.read_text().strip():
+        count = float(len(list(options.folder.glob("*.svg"))))
+        drawn = {"row": "figures", "figure": "drawn", "published": None, "fraction": False}
+        rows.append("experiments", kept | drawn | dict.fromkeys(("ours", "low", "high"), count))
+        print(f"{kept['experiment']} gives figures alone: one row")
+        return
+    table = pd.read_csv(written)
     for line in table.astype(object).where(table.notna(), None).to_dict("records"):
         rows.append("experiments", kept | line)
     print(f"{len(table)} rows of {kept['experiment']} kept")

@@ -30,7 +30,7 @@ def matrix_figure(records: Mapping[str, Sequence[Record]]) -> "matplotlib.figure
         ax.set_yticks([-place for place in range(len(found))], [one.header.name for one in found])
     figure.legend(
         *panels[0].get_legend_handles_labels(),
-        loc="outside lower left",
+        loc="outside upper left",
         ncols=5,
         frameon=False,
         fontsize=8,

@@ -47,25 +47,32 @@ class AttackedPanel:
 def pgd_panels(
     title: str, model: Model, data: Data, *, threat: Threat, steps: int, step_size: float
 ) -> list[AttackedPanel]:
-    """Attack the points of each class by PGD from the points: a panel a class, over its loss."""
+    """Attack the points of each class by PGD from the points: a panel a class, over its loss.
+
+    The titles get the number of steps and the class.
+    """
     found = []
     for label, name in enumerate(data.classes):
         own = data.take(data.labels == label)
         images, labels = own.batch(slice(None))
         moved = pgd(model, images, labels, threat=threat, steps=steps, step_size=step_size)
         loss = _loss_of(label)
-        found.append(_panel(f"{title}, {name}", model, own, moved, loss, f"loss of {name}"))
+        full = f"{title}, {_steps(steps)}, {name}"
+        found.append(_panel(full, model, own, moved, loss, f"loss of {name}"))
     return found
 
 
 def udp_panel(
     title: str, model: Model, data: Data, *, threat: Threat, steps: int, step_size: float
 ) -> AttackedPanel:
-    """Attack all points by UDP, each with all its steps, over the entropy."""
+    """Attack all points by UDP, each with all its steps, over the entropy.
+
+    The title gets the number of steps.
+    """
     images = data.batch(slice(None))[0]
     how = {"threat": threat, "steps": steps, "step_size": step_size}
     moved = udp(model, images, **how, step_counts="fixed")
-    return _panel(title, model, data, moved, entropy, "entropy")
+    return _panel(f"{title}, {_steps(steps)}", model, data, moved, entropy, "entropy")
 
 
 def shown_attacks(model: Model, data: Data, **how: Any) -> list[AttackedPanel]:
@@ -76,11 +83,11 @@ def shown_attacks(model: Model, data: Data, **how: Any) -> list[AttackedPanel]:
         data: points in the plane.
         how: threat, steps and step size of both.
     """
-    steps = f"{how['steps']} step{'s' * (how['steps'] > 1)}"
-    return [
-        *pgd_panels(f"PGD, {steps}", model, data, **how),
-        udp_panel(f"UDP, {steps}", model, data, **how),
-    ]
+    return [*pgd_panels("PGD", model, data, **how), udp_panel("UDP", model, data, **how)]
+
+
+def _steps(steps: int) -> str:
+    return f"{steps} step{'s' * (steps > 1)}"
 
 
 def _loss_of(label: int) -> Height:

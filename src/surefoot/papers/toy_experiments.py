@@ -134,13 +134,13 @@ def attacked_ensemble(
     for number in steps:
         how = {"threat": threat, "steps": number, "step_size": step_size}
         found = shown_attacks(stack.net(0), data, **how)
-        shown += [*found, udp_panel(f"UDP on the mean of {members} nets", mean, data, **how)]
+        shown += [*found, udp_panel(f"UDP on {members} nets", mean, data, **how)]
     compared = [
         entry
         for one in shown
         for entry in compare(one.title, {"right after the attack": one.right})
     ]
-    return Outcome(compared, figures={"attacks": partial(attacked_grid, shown)})
+    return Outcome(compared, figures={"attacks": partial(attacked_grid, shown, columns=4)})
 
 
 def _trained_together(toy: str, data: Data, seeds: Sequence[int], updates: int) -> Stack:

@@ -16,25 +16,26 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-COLUMNS = 3
 
-
-def attacked_grid(panels: Sequence[AttackedPanel]) -> "matplotlib.figure.Figure":
+def attacked_grid(
+    panels: Sequence[AttackedPanel], *, columns: int = 3
+) -> "matplotlib.figure.Figure":
     """Draw for each panel the points, a line from each to where it went, and a cross there.
 
     The background is what was climbed, dark where it is high, each panel on its own scale. The
-    window is that of all points and crosses.
+    window is that of all points and crosses, inside the box.
 
     Args:
         panels: of `papers.attacked_points`.
+        columns: of the grid.
     """
     if not panels:
         raise ValueError("expected at least one panel; found none")
     left, right, low, high = _window(panels)
-    rows, width = -(-len(panels) // COLUMNS), 3.3
+    rows, width = -(-len(panels) // columns), 9.9 / columns
     height = width * (high - low) / (right - left) + 0.75
-    figure = style.new_figure(width * COLUMNS, rows * height + 0.2)
-    grid = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+    figure = style.new_figure(width * columns, rows * height + 0.2)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in grid[len(panels) :]:
         ax.axis("off")
     for ax, panel in zip(grid, panels, strict=False):
@@ -52,9 +53,10 @@ def _in_units(images: np.ndarray) -> np.ndarray:
 
 def _window(panels: Sequence[AttackedPanel]) -> tuple[float, float, float, float]:
     points = [_in_units(part.numpy()) for one in panels for part in (one.data.images, one.moved)]
-    every = np.concatenate(points)
-    (left, low), (right, high) = every.min(0) - AROUND, every.max(0) + AROUND
-    return float(left), float(right), float(low), float(high)
+    every, edge = np.concatenate(points), 0.5 / UNIT
+    left, low = np.maximum(every.min(0) - AROUND, -edge).tolist()
+    right, high = np.minimum(every.max(0) + AROUND, edge).tolist()
+    return left, right, low, high
 
 
 def _draw(ax: "matplotlib.axes.Axes", panel: AttackedPanel) -> None:

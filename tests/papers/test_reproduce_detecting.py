@@ -38,7 +38,7 @@ def test_every_reading_gets_a_verdict(outcome):
 def test_warnings_are_among_the_findings(tmp_path, monkeypatch):
     monkeypatch.setattr(detection, "broken_orders", lambda found: ["the order is broken"])
     found = reproduce(EXPERIMENTS["smoothing-ood-digits"], "smoke", tmp_path).findings
-    assert found[1:] == ["WARNING, MLP, entropy, shuffled: the order is broken"]
+    assert found[1:] == ["WARNING, small MLP, entropy, shuffled: the order is broken"]
 
 
 def test_verdicts_follow_the_interval():

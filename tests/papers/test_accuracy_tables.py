@@ -1,5 +1,6 @@
 """Trade-offs of tables, rows over eps, and panels of curves."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -69,7 +70,7 @@ def test_a_row_has_one_colour_in_all_panels():
     ]
     figure = curve_panels(pd.DataFrame(lines), "title", "across", "up")
     first, second = (
-        [line for line in ax.get_lines() if len(line.get_xdata())] for ax in figure.axes
+        [line for line in ax.get_lines() if np.size(line.get_xdata())] for ax in figure.axes
     )
     assert len(first) == 3
     assert len(second) == 2

@@ -157,6 +157,30 @@ class Guarantee(ABC):
         usable = sets.any(2) & outcomes.isfinite().all(1, keepdim=True)
         return torch.where(usable & (radius > 0), radius * (1 - 4e-16), 0.0)
 
+    def holds(self, margin_bounds: Tensor, sets: Sets, slack: Tensor | None = None) -> Tensor:
+        r"""Decide each alternative from lower bounds on differences of logits in a region.
+
+        $$ every: L_{ai} > T_{ai} \; \forall a \in S, i \notin S, \qquad
+           some: \forall i \notin S \; \exists a \in S: L_{ai} > T_{ai} $$
+        Holds if `L_ai` is at most `f_a - f_i` at every point of the region; NaN proves nothing.
+
+        Args:
+            margin_bounds: L, `[B, O, O]`.
+            sets: the alternatives.
+            slack: T, `[O, O]` or `[B, O, O]`; none if not given.
+
+        Returns:
+            Bool[B, A].
+        """
+        required = torch.zeros_like(margin_bounds) if slack is None else slack
+        above = (margin_bounds > required).unsqueeze(1)
+        members, outside = sets.unsqueeze(3), ~sets.unsqueeze(2)
+        if self.quantifier == "every":
+            held = (above | ~(members & outside)).flatten(2).all(2)
+        else:
+            held = ((above & members).any(2) | sets).all(2)
+        return held & sets.any(2)
+
     def smoothed_radii(self, probabilities: Tensor, sets: Sets, sigma: float) -> PerAlternative:
         r"""Return the l2 radius of each alternative of the smoothed classifier, N(0, sigma^2 I).
 

@@ -8,9 +8,9 @@ from torch import Tensor, fx, nn
 
 from surefoot.certify.certificates import Certificates
 from surefoot.certify.lipschitz.constants import Constants, constants_of, opened, pairwise
-from surefoot.certify.lipschitz.graph import Graph, trace
+from surefoot.certify.lipschitz.graph import trace
 from surefoot.certify.lipschitz.layer_bounds import Shape
-from surefoot.certify.lipschitz.operations import Call, check_alike, watched
+from surefoot.certify.lipschitz.operations import check_same_net, operations_of
 from surefoot.certify.lipschitz.rounding import Execution, unit_of
 from surefoot.guarantees import Guarantee, Local, check_model
 from surefoot.models.frozen import device_of, dtype_of, frozen
@@ -97,8 +97,11 @@ def certify(
         with frozen(net):
             constants = measured(net, tuple(images.shape[1:]))
             lead, error = _lead(constants, images)
-            read = _operations(constants.graph, images)
-        _check_same(inner, net, images, lead, error, read)
+            graph = constants.graph
+            run = fx.Interpreter(graph.module, graph=graph.nodes).run
+            calls = operations_of(run, images)
+        read = lead.logits[:PART], error[:PART]
+        check_same_net(inner, net, images[:PART], read, calls)
     if sets is None:
         with torch.no_grad():
             outcomes = lead.logits if rejection is None else rejection.outcomes(lead.logits)
@@ -143,49 +146,6 @@ def _lead(constants: Constants, images: Images) -> tuple[_Lead, Tensor]:
     return _Lead(logits, slack, 2**0.5 * growth * (1 + 1e-12), room), error
 
 
-def _companies(images: Images) -> list[tuple[Tensor, int]]:
-    """Return batches of another size and composition, and how many rows are those of the images."""
-    few = images[:2]
-    return [(images[:1].clone(), 1), (torch.cat([few, 1 - few.flip(0)]), len(few))]
-
-
-def _operations(graph: Graph, images: Images) -> list[list[Call]]:
-    """Watch the graph on these batches."""
-    run = fx.Interpreter(graph.module, graph=graph.nodes).run
-    return [watched(run, some)[1] for some, _ in _companies(images)]
-
-
-def _check_same(
-    run: Model, net: nn.Module, images: Images, lead: _Lead, error: Tensor, read: list[list[Call]]
-) -> None:
-    """Raise unless the net, run afresh, does what its graph does, with one row in any company."""
-    with frozen(net):
-        direct = run(images[:PART].clone())
-    if not _close(direct, lead.logits[:PART], error[:PART]):
-        raise ValueError(
-            "the net gives other logits than the code that was read from it: it draws at random,"
-            " keeps a state, or changes its arithmetic (autocast) inside. None has a certificate:"
-            " remove it, or certify the vote (certify.smoothing)"
-        )
-    with frozen(net):
-        again = [(*watched(net, some), some, rows) for some, rows in _companies(images)]
-    for (outcomes, found, some, rows), operations in zip(again, read, strict=True):
-        check_alike(operations, found)
-        if not _close(outcomes[:rows], lead.logits[:rows], error[:rows]):
-            raise ValueError(
-                f"the net answers otherwise for one image in a batch of {len(images)} than in one"
-                f" of {len(some)}: what it computes depends on the whole batch, and a certificate"
-                " speaks of one image. Use statistics that are stored (eval mode), not the batch's"
-            )
-
-
-def _close(direct: Tensor, logits: Outcomes, error: Tensor) -> bool:
-    """Return whether two executions lie within what both may err."""
-    if direct.shape != logits.shape or direct.dtype != logits.dtype:
-        return False
-    return bool(((direct - logits).double().norm(dim=1) <= 2 * error).all())
-
-
 def _radii(
     lead: _Lead,
     sets: Sets,
@@ -211,14 +171,14 @@ def _radii(
         # Logits grow by their own Lipschitz constant, which all may share: differences do not.
         lipschitz = float(constants.lipschitz_of[constants.graph.result]) + growth
         slack, growth = slack + unit * (largest + slack), growth + unit * lipschitz
-        guarantee, sets = Local(), _labels(sets, classes, guarantee)
+        guarantee, sets = Local(), label_sets(sets, classes, guarantee)
     whole = demanded + slack.view(-1, 1, 1)
     radii = guarantee.lipschitz_radii(lead.logits, sets, bounds + growth, whole)
     room = torch.where(lead.room > diameter, torch.inf, lead.room)
     return torch.minimum(radii, room.unsqueeze(1))
 
 
-def _labels(sets: Sets, classes: int, guarantee: Guarantee) -> Tensor:
+def label_sets(sets: Sets, classes: int, guarantee: Guarantee) -> Tensor:
     """Keep the labels of what leads can certify: one certain label, or labels and "uncertain"."""
     labels, uncertain = sets[:, :, :classes], sets[:, :, classes:].any(2, keepdim=True)
     alone = labels.sum(2, keepdim=True) == 1

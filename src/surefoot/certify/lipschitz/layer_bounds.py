@@ -53,6 +53,7 @@ class Bound:
 
 Rule = Callable[[Any, Shape | None], Bound | float]
 _RULES: dict[type[nn.Module], Rule] = {}
+_READABLE: set[type[nn.Module]] = set()
 FOREIGN: dict[str, Rule] = {}
 """Rules by the full name of a class, for libraries that may not be there (`foreign`)."""
 
@@ -67,6 +68,19 @@ def register(kind: type[nn.Module], rule: Rule) -> None:
             inputs.
     """
     _RULES[kind] = rule
+    _READABLE.discard(kind)
+    remember_kind(kind)
+
+
+def make_readable(kind: type[nn.Module]) -> None:
+    """Let `trace` read a kind of layer that has no Lipschitz bound; `bound` raises for it."""
+    if kind not in _RULES:
+
+        def none(layer: nn.Module, shape: Shape | None) -> Bound:
+            raise ValueError(unknown(f"the layer {type(layer).__name__}"))
+
+        _RULES[kind] = none
+        _READABLE.add(kind)
     remember_kind(kind)
 
 
@@ -138,7 +152,7 @@ def first_line(error: Exception) -> str:
 
 def unknown(what: str) -> str:
     """Describe that there is no bound, and how to give one."""
-    names = ", ".join(sorted(kind.__name__ for kind in _RULES))
+    names = ", ".join(sorted(kind.__name__ for kind in _RULES.keys() - _READABLE))
     return (
         f"no Lipschitz bound is known for {what}. Known: {names}; sums, differences, concatenation,"
         " slices, reshaping and constant factors between them; no hooks, no patched forward. Give a"

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from surefoot.models.frozen import frozen
+from surefoot.types import Images, Model, Outcomes
 
 Call = tuple[Any, list[Any]]
 
@@ -84,3 +87,54 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _same_bytes(one: Tensor, other: Tensor) -> bool:
     return one is other or (one.dtype == other.dtype and torch.equal(one, other))
+
+
+def _companies(images: Images) -> list[tuple[Tensor, int]]:
+    """Return batches of another size and composition, and how many rows are those of the images."""
+    few = images[:2]
+    return [(images[:1].clone(), 1), (torch.cat([few, 1 - few.flip(0)]), len(few))]
+
+
+def operations_of(run: Callable[[Tensor], Tensor], images: Images) -> list[list[Call]]:
+    """Watch a graph on batches that `check_same_net` gives to the net."""
+    return [watched(run, some)[1] for some, _ in _companies(images)]
+
+
+def check_same_net(
+    run: Model, net: nn.Module, images: Images, read: tuple[Outcomes, Tensor], calls: Any
+) -> None:
+    """Raise unless the net, run afresh, does what its graph does, with one row in any company.
+
+    Args:
+        run: the net, perhaps within a wrapper.
+        net: that was read.
+        images: one batch.
+        read: logits of the graph there, and the l2 error of each row.
+        calls: what its graph did (`operations_of`).
+    """
+    logits, error = read
+    with frozen(net):
+        direct = run(images.clone())
+    if not _close(direct, logits, error):
+        raise ValueError(
+            "the net gives other logits than the code that was read from it: it draws at random,"
+            " keeps a state, or changes its arithmetic (autocast) inside. None has a certificate:"
+            " remove it, or certify the vote (certify.smoothing)"
+        )
+    with frozen(net):
+        again = [(*watched(net, some), some, rows) for some, rows in _companies(images)]
+    for (outcomes, found, some, rows), operations in zip(again, calls, strict=True):
+        check_alike(operations, found)
+        if not _close(outcomes[:rows], logits[:rows], error[:rows]):
+            raise ValueError(
+                f"the net answers otherwise for one image in a batch of {len(images)} than in one"
+                f" of {len(some)}: what it computes depends on the whole batch, and a certificate"
+                " speaks of one image. Use statistics that are stored (eval mode), not the batch's"
+            )
+
+
+def _close(direct: Tensor, logits: Outcomes, error: Tensor) -> bool:
+    """Return whether two executions lie within what both may err."""
+    if direct.shape != logits.shape or direct.dtype != logits.dtype:
+        return False
+    return bool(((direct - logits).double().norm(dim=1) <= 2 * error).all())

@@ -1,0 +1,217 @@
+r"""Functions of one number between two lines: ReLU, sigmoid, tanh, GELU and the like.
+
+A line of ANY slope s lies above f on [l, u] once its intercept is at least $\max_z f(z) - s z$
+there, and that maximum is at an end, at a kink, or where $f' = s$. So slopes may be guessed, and
+intercepts are proven. The slopes taken are those whose lines are nearest to f at the middle of
+[l, u]: for ReLU the chord above, and 0 or 1 below (Zhang et al. 2018).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from surefoot.certify.lipschitz.layer_bounds import Shape
+
+UNIT = 2.0**-53
+TOUCHES = 8
+"""Points of an interval whose tangents are tried."""
+BISECTION_STEPS = 52
+FLAT = 1e-9
+"""Intervals of smooth functions that are shorter need no better bounds."""
+
+
+class Lines(NamedTuple):
+    """Two lines for each number, `[B, ...]`: lower and upper, slope and intercept."""
+
+    lower_slope: Tensor
+    lower: Tensor
+    upper_slope: Tensor
+    upper: Tensor
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A function that acts on each number alone.
+
+    Args:
+        value: the function, in float64.
+        critical: for slopes s, the points of a smooth function where f' = s; points that are no
+            such do no harm.
+        kinks: where a function of straight pieces bends.
+        pieces: slopes of its pieces.
+        terms: roundings of its execution; its error is then that of so many operations on a number
+            of size 1 + |z|. 0 = exact.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    critical: Callable[[Tensor], list[Tensor]] | None = None
+    kinks: tuple[float, ...] = ()
+    pieces: tuple[float, ...] = ()
+    terms: int = 0
+
+    def unstable(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """Return where tighter ends would give tighter lines."""
+        if self.critical is not None:
+            return upper - lower > FLAT
+        inside = [(lower < kink) & (upper > kink) for kink in self.kinks]
+        return torch.stack(inside).any(0)
+
+    def range(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """Return bounds on the values."""
+        least, most = self._extremes(torch.zeros_like(lower), lower, upper)
+        return least, most
+
+    def lines(self, lower: Tensor, upper: Tensor) -> Lines:
+        """Return the lines nearest to the function at the middle."""
+        middle = lower + (upper - lower) / 2
+        best = None
+        for slope in self._slopes(lower, upper, middle):
+            below, above = self._extremes(slope, lower, upper)
+            here = Lines(slope, below, slope, above)
+            best = here if best is None else _nearer(best, here, middle)
+        assert best is not None
+        return best
+
+    def size(self, lower: Tensor, upper: Tensor, lines: Lines) -> Tensor:
+        """Return how large the numbers behind an output are, for their rounding."""
+        size = torch.maximum(lower.abs(), upper.abs())
+        steepest = torch.maximum(lines.lower_slope.abs(), lines.upper_slope.abs())
+        return 1 + (1 + steepest) * size + torch.maximum(lines.lower.abs(), lines.upper.abs())
+
+    def back(self, rows: Tensor, lines: Lines) -> tuple[Tensor, Tensor]:
+        """Return coefficients of z and constants for rows of one image: lower bounds.
+
+        A coefficient above 0 takes the lower line, one below the upper.
+        """
+        above = rows > 0
+        constant = torch.where(above, lines.lower, lines.upper).mul_(rows).flatten(1).sum(1)
+        return torch.where(above, lines.lower_slope, lines.upper_slope).mul_(rows), constant
+
+    def _slopes(self, lower: Tensor, upper: Tensor, middle: Tensor) -> list[Tensor]:
+        width = upper - lower
+        chord = (self.value(upper) - self.value(lower)) / width.clamp(min=1e-300)
+        slopes = [torch.where(width > 0, chord, 0.0)]
+        slopes += [torch.full_like(lower, piece) for piece in self.pieces]
+        if self.critical is not None:
+            parts = [lower + width * place / (TOUCHES - 1) for place in range(TOUCHES)]
+            slopes += [self._derivative(part) for part in parts]
+        return slopes
+
+    def _derivative(self, points: Tensor) -> Tensor:
+        with torch.enable_grad():
+            points = points.detach().requires_grad_()
+            return torch.autograd.grad(self.value(points).sum(), points)[0]
+
+    def _extremes(self, slope: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and the largest value of f(z) - s z on [l, u], to the safe side."""
+        points = [lower, upper]
+        if self.critical is not None:
+            points += [torch.clamp(point, lower, upper) for point in self.critical(slope)]
+        else:
+            points += [
+                torch.clamp(torch.full_like(lower, kink), lower, upper) for kink in self.kinks
+            ]
+        found = torch.stack([self.value(point) - slope * point for point in points])
+        size = torch.maximum(lower.abs(), upper.abs())
+        # A critical point that is off by d moves the value by d squared; 1e-12 is far above that.
+        error = (1e-12 if self.critical is not None else 16 * UNIT) * (1 + slope.abs()) * size
+        if self.critical is not None:
+            error = error + 1e-12
+        elif self.terms == 0:  # without a slope every value is exact
+            error = error.where(slope != 0, 0.0)
+        return found.amin(0) - error, found.amax(0) + error
+
+
+def _nearer(one: Lines, other: Lines, middle: Tensor) -> Lines:
+    def at(slope: Tensor, intercept: Tensor) -> Tensor:
+        return slope * middle + intercept
+
+    below = at(other.lower_slope, other.lower) > at(one.lower_slope, one.lower)
+    above = at(other.upper_slope, other.upper) < at(one.upper_slope, one.upper)
+    return Lines(
+        torch.where(below, other.lower_slope, one.lower_slope),
+        torch.where(below, other.lower, one.lower),
+        torch.where(above, other.upper_slope, one.upper_slope),
+        torch.where(above, other.upper, one.upper),
+    )
+
+
+RELU = Curve(torch.relu, kinks=(0.0,), pieces=(0.0, 1.0))
+ABSOLUTE = Curve(torch.abs, kinks=(0.0,), pieces=(-1.0, 1.0))
+
+
+def clamped(low: float, high: float) -> Curve:
+    """Return the clamp to [low, high]; an end may be infinite."""
+    kinks = tuple(float(end) for end in (low, high) if math.isfinite(end))
+    # Both ends are rounded to the precision of the net.
+    return Curve(lambda z: z.clamp(low, high), kinks=kinks, pieces=(0.0, 1.0), terms=2)
+
+
+def leaky(layer: Any, shape: Shape) -> Curve:
+    """Return a leaky ReLU."""
+    slope = float(layer.negative_slope)
+    return Curve(
+        lambda z: torch.where(z > 0, z, slope * z), kinks=(0.0,), pieces=(slope, 1.0), terms=2
+    )
+
+
+def _sigmoid_critical(slope: Tensor) -> list[Tensor]:
+    r"""Solve $\sigma (1 - \sigma) = s$: without cancellation, the smaller root is 2 s / (1 + w)."""
+    known = slope.clamp(min=1e-300, max=0.25)
+    small = 2 * known / (1 + (1 - 4 * known).sqrt())
+    place = small.log() - torch.log1p(-small)
+    return [place, -place]
+
+
+def _tanh_critical(slope: Tensor) -> list[Tensor]:
+    """Solve 1 - tanh^2 = s, by tanh z = 2 sigmoid(2 z) - 1."""
+    return [place / 2 for place in _sigmoid_critical(slope / 4)]
+
+
+def _bent(derivative: Callable[[Tensor], Tensor], turn: float) -> Callable[[Tensor], list[Tensor]]:
+    """Return the critical points of a function whose derivative turns at -turn and turn alone.
+
+    It falls up to -turn, rises to turn, falls again; beyond 40 it is constant in float64.
+    """
+
+    def critical(slope: Tensor) -> list[Tensor]:
+        found = []
+        for start, end, rises in ((-40.0, -turn, -1), (-turn, turn, 1), (turn, 40.0, -1)):
+            low, high = torch.full_like(slope, start), torch.full_like(slope, end)
+            for _ in range(BISECTION_STEPS):
+                middle = (low + high) / 2
+                before = rises * (derivative(middle) - slope) < 0
+                low, high = torch.where(before, middle, low), torch.where(before, high, middle)
+            found.append(low)
+        return found
+
+    return critical
+
+
+def _gelu_derivative(z: Tensor) -> Tensor:
+    density = torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return torch.special.ndtr(z) + z * density
+
+
+def _silu_derivative(z: Tensor) -> Tensor:
+    part = torch.sigmoid(z)
+    return part * (1 + z * (1 - part))
+
+
+def gelu(layer: Any, shape: Shape) -> Curve:
+    """Return GELU by the error function; its derivative turns at the square root of 2."""
+    if layer.approximate != "none":
+        raise ValueError(
+            f"GELU(approximate={layer.approximate!r}) has no relaxation here: GELU() has, and its"
+            " values differ by less than 1e-3"
+        )
+    return Curve(lambda z: z * torch.special.ndtr(z), _bent(_gelu_derivative, 2**0.5), terms=16)
+
+
+SIGMOID = Curve(torch.sigmoid, _sigmoid_critical, terms=16)
+TANH = Curve(torch.tanh, _tanh_critical, terms=16)
+SILU = Curve(lambda z: z * torch.sigmoid(z), _bent(_silu_derivative, 2.399357280515468), terms=16)

@@ -1,0 +1,90 @@
+"""Where an image may move: a ball, cut with the box of legal values; and least values on it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from surefoot.certify.lipschitz.rounding import gamma
+from surefoot.threat import Norm, Threat
+
+UNIT = 2.0**-53
+STEPS = 3
+"""Of the search for the multiplier of a ball that is cut with the box."""
+
+
+class Region(NamedTuple):
+    """A set of points around each image, in float64, rounded outwards.
+
+    Args:
+        origins: the images, `[B, ...]`.
+        lower: ends of the smallest box around the set.
+        upper: ditto.
+        eps: `[B]`, radius of the ball.
+        norm: of the ball.
+    """
+
+    origins: Tensor
+    lower: Tensor
+    upper: Tensor
+    eps: Tensor
+    norm: Norm
+
+    def of(self, place: int) -> "Region":
+        """Return the region of one image."""
+        tensors = (one[place : place + 1] for one in self[:4])
+        return Region(*tensors, self.norm)
+
+    def least(self, rows: Tensor) -> Tensor:
+        """Bound A x from below on the region of one image, for rows A `[N, ...]`: `[N]`."""
+        rows = rows.flatten(1)
+        origin, lower, upper = (one.flatten() for one in self[:3])
+        middle = lower + (upper - lower) / 2
+        half = torch.maximum(upper - middle, middle - lower)
+        error = 4 * gamma(rows.shape[1] + 8, UNIT) * (middle.abs() + origin.abs() + half)
+        size = rows.abs()
+        found = rows @ middle - size @ (half + error)
+        if self.norm == "linf":
+            return found
+        return torch.maximum(found, self._on_ball(rows) - size @ error)
+
+    def _on_ball(self, rows: Tensor) -> Tensor:
+        r"""Return the dual of the least value of A x on the ball cut with the box.
+
+        $$ \max_{\lambda \ge 0} \; A x_0 - \tfrac{\lambda}{2} \epsilon^2 +
+           \sum_j \min_{d_j} A_j d_j + \tfrac{\lambda}{2} d_j^2 $$
+        with d within the box. Every multiplier gives a bound; a few steps find a good one.
+        """
+        origin, lower, upper = (one.flatten() for one in self[:3])
+        down, up = lower - origin, upper - origin
+        eps = float(self.eps)
+        norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        weight = (norm / max(eps, 1e-150)).clamp(min=1e-150)
+        best = rows.new_full((len(rows),), -torch.inf)
+        rounding = 4 * gamma(rows.shape[1] + 8, UNIT)
+        for _ in range(STEPS):
+            move = torch.clamp(-rows / weight, down, up)
+            square = move.square()
+            products = rows * move
+            gain = products.sum(1) + weight[:, 0] / 2 * (square.sum(1) - eps**2)
+            error = products.abs().sum(1) + weight[:, 0] * (square.sum(1) + eps**2)
+            best = torch.maximum(best, gain - rounding * error - 1e-140)
+            free = -rows / weight == move
+            inside = rows.square().where(free, 0.0).sum(1, keepdim=True)
+            left = eps**2 - square.where(~free, 0.0).sum(1, keepdim=True)
+            good = (inside > 0) & (left > 0)
+            weight = torch.where(good, (inside / left.clamp(min=1e-300)).sqrt(), weight)
+            weight = weight.clamp(min=1e-150)
+        return rows @ origin + best
+
+
+def region_of(images: Tensor, eps: Tensor, threat: Threat) -> Region:
+    """Return the region of each image for a radius of its own; every point that a threat allows."""
+    origins = images.double()
+    # A distance that is computed in float64 may be smaller than the true one by rounding.
+    wider = eps.to(origins) * (1 + 4 * UNIT * (origins[0].numel() + 4)) + 1e-300
+    around = wider.view(-1, *(1,) * (images.ndim - 1))
+    infinite = torch.full_like(origins, torch.inf)
+    lower = torch.nextafter(origins - around, -infinite).clamp(min=threat.low)
+    upper = torch.nextafter(origins + around, infinite).clamp(max=threat.high)
+    return Region(origins, lower, upper, wider, threat.norm)

@@ -1,0 +1,275 @@
+"""Certificates from linear relaxations: of any plain net, at linf and l2, for every guarantee."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_args
+
+import torch
+from torch import Tensor, fx, nn
+
+from surefoot.certify.certificates import Certificates
+from surefoot.certify.lipschitz.constants import opened
+from surefoot.certify.lipschitz.graph import trace
+from surefoot.certify.lipschitz.operations import check_same_net, operations_of
+from surefoot.certify.lipschitz.rounding import unit_of
+from surefoot.certify.relaxation.region import region_of
+from surefoot.certify.relaxation.rejections import (
+    Acceptance,
+    holding,
+    opened_rejection,
+    pairs_for,
+)
+from surefoot.certify.relaxation.substitution import BATCH, Bounds, Effort, RelaxedNet
+from surefoot.guarantees import Guarantee, check_model
+from surefoot.models.border import outcomes_of
+from surefoot.models.frozen import dtype_of, frozen
+from surefoot.threat import Threat
+from surefoot.types import Images, Model, Sets, checked_images
+
+BISECTION_STEPS = 12
+
+
+class _Question(NamedTuple):
+    """What is to be proven of a net.
+
+    Args:
+        net: with its relaxations.
+        guarantee: what must not change.
+        acceptance: of a net that rejects.
+        threat: norm and box.
+        effort: of the bounds.
+        unit: of the arithmetic in which the net runs.
+        deadline: time after which nothing new is started.
+    """
+
+    net: RelaxedNet
+    guarantee: Guarantee
+    acceptance: Acceptance | None
+    threat: Threat
+    effort: Effort
+    unit: float
+    deadline: float
+
+
+def certify(
+    model: Model,
+    images: Images,
+    *,
+    guarantee: Guarantee,
+    threat: Threat,
+    radii: Sequence[float] | None = None,
+    effort: Effort = "crown",
+    seconds: float | None = None,
+    sets: Sets | None = None,
+) -> Certificates:
+    """Certify radii of each alternative by bounds on the logits in the whole ball.
+
+    Args:
+        model: of layers that relaxations know (`register` adds more); or `Selective` (least
+            confidence, entropy) or `LogitMarginSelective` around one. It is certified as it runs,
+            with the rounding of its arithmetic.
+        images: inside the box; they take the precision of the weights.
+        guarantee: what must not change.
+        threat: norm and box; `eps` is where the search for the largest radius starts.
+        radii: decide these alone; None: search the largest one in 12 steps.
+        effort: "ibp" propagates intervals; "crown" substitutes lines back to the images.
+        seconds: start nothing new after so long; what is not proven by then has radius 0.
+        sets: alternatives that were chosen before; None: those of the guarantee at the images.
+
+    Returns:
+        certificates in the norm of the threat; each radius was proven as it stands. With given
+        radii it is the largest of them that was proven.
+
+    Raises:
+        ValueError: a layer or a rejection that relaxations do not know; it is named.
+
+    Reference: Gowal et al. 2018 (IBP); Zhang et al. 2018 (CROWN); guarantees for sets and for nets
+    that reject derived here.
+    """
+    _check(guarantee, model, radii, effort, seconds)
+    if radii is None and not threat.eps > 0:
+        raise ValueError("the search for radii starts at `threat.eps`, which must be above 0")
+    began = time.monotonic()
+    images = checked_images(images, threat.low, threat.high)
+    inner, acceptance = opened_rejection(model)
+    net = opened(inner)
+    images = images.to(dtype_of(net)).contiguous().as_subclass(Tensor)
+    with torch.no_grad():
+        if sets is None:
+            with frozen(net):
+                sets = guarantee.sets(outcomes_of(model, images))
+        with frozen(net):
+            relaxed = _relaxed(net, images)
+        question = _Question(
+            relaxed,
+            guarantee,
+            acceptance,
+            threat,
+            effort,
+            unit_of(images),
+            began + (torch.inf if seconds is None else seconds),
+        )
+        _check_runs_alike(question, inner, net, images)
+        found = [
+            _searched(question, part, chosen)
+            if radii is None
+            else _decided(question, part, chosen, radii)
+            for part, chosen in zip(images.split(BATCH), sets.split(BATCH), strict=True)
+        ]
+    samples = torch.zeros(len(images), dtype=torch.long)
+    return Certificates(torch.cat(found), sets, samples, _details(question), threat.norm)
+
+
+def _check(
+    guarantee: Guarantee,
+    model: Model,
+    radii: Sequence[float] | None,
+    effort: Effort,
+    seconds: float | None,
+) -> None:
+    check_model(guarantee, model)
+    if effort not in get_args(Effort):
+        raise ValueError(f"`effort` must be one of {', '.join(get_args(Effort))}; found {effort!r}")
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"`seconds` must be above 0, or None for no limit; found {seconds}")
+    if radii is not None and not all(0 <= radius < torch.inf for radius in radii):
+        raise ValueError(f"`radii` must be finite and at least 0; found {list(radii)}")
+    if guarantee.set_valued and getattr(model, "rejects", False):
+        raise ValueError(
+            f"{type(guarantee).__name__} of a net that rejects has no certificate by relaxation:"
+            " take local or label-or-uncertain, or certify the net without its rejection"
+        )
+
+
+def _relaxed(net: nn.Module, images: Images) -> RelaxedNet:
+    try:
+        graph = trace(net, tuple(images.shape[1:]))
+    except ValueError as error:
+        raise ValueError(
+            f"relaxations cannot read the net either: {error} For them the line is"
+            " certify.relaxation.register(Layer, rule)"
+        ) from error
+    return RelaxedNet(graph)
+
+
+def _check_runs_alike(question: _Question, run: Model, net: nn.Module, images: Images) -> None:
+    """Raise unless the net, run afresh, computes what its graph does, within proven rounding."""
+    some, graph = images[:BATCH], question.net.graph
+    reader = _Reader(question)
+    with frozen(net):
+        logits = reader.run(some)
+        calls = operations_of(fx.Interpreter(graph.module, graph=graph.nodes).run, some)
+    if logits.ndim != 2:
+        raise ValueError(
+            f"the net must return logits [B, classes]; found {tuple(logits.shape)}: end it with a"
+            " layer that gives one row an image, such as nn.Flatten()"
+        )
+    still = torch.zeros(len(some), dtype=torch.float64, device=some.device)
+    region = region_of(some, still, question.threat)
+    bounds = Bounds(question.net, region, question.unit, "ibp")
+    known = bounds.known[graph.result]
+    outside = (logits < known.lower) | (logits > known.upper)
+    if bool((outside.any(1) & bounds.usable).any()):
+        raise ValueError(
+            "the logits lie outside of what was proven for them at the images: a rule of a layer"
+            " (certify.relaxation.register) is wrong, or the net computes in a precision that is"
+            " not counted (autocast). There is no certificate"
+        )
+    error = (known.upper - known.lower).norm(dim=1)
+    check_same_net(run, net, some, (logits, error), calls)
+
+
+class _Reader(fx.Interpreter):
+    """Run the graph, and raise where a step computes in less precision than is counted."""
+
+    def __init__(self, question: _Question) -> None:
+        graph = question.net.graph
+        super().__init__(graph.module, graph=graph.nodes)
+        self.extra_traceback = False
+        self.unit = question.unit
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run a node."""
+        value = super().run_node(n)
+        real = isinstance(value, Tensor) and value.is_floating_point()
+        if real and torch.finfo(value.dtype).eps / 2 > self.unit:
+            raise ValueError(
+                f"a step computes in {value.dtype}, less than the unit {self.unit:.1e} of the"
+                " certificate: run without autocast, in one precision throughout"
+            )
+        return value
+
+
+def _decided(question: _Question, images: Images, sets: Sets, radii: Sequence[float]) -> Tensor:
+    """Return the largest of some radii that is proven for each alternative, `[B, A]`."""
+    found = torch.zeros(sets.shape[:2], dtype=torch.float64, device=images.device)
+    left = sets.any(2).any(1)
+    for radius in sorted(radius for radius in set(radii) if radius > 0):
+        if not bool(left.any()):
+            break
+        eps = torch.full((len(images),), float(radius), dtype=torch.float64, device=images.device)
+        holds = _proven(question, images, sets, eps, left)
+        found = torch.where(holds, radius, found)
+        left = left & holds.any(1)
+    return found
+
+
+def _searched(question: _Question, images: Images, sets: Sets) -> Tensor:
+    """Search the largest radius that is proven for each alternative: double, then bisect."""
+    found = torch.zeros(sets.shape[:2], dtype=torch.float64, device=images.device)
+    left = sets.any(2).any(1)
+    start = float(question.threat.eps)
+    eps = torch.full((len(images),), start, dtype=torch.float64, device=images.device)
+    low, high = torch.zeros_like(eps), torch.full_like(eps, torch.inf)
+    for _ in range(BISECTION_STEPS):
+        holds = _proven(question, images, sets, eps, left)
+        found = torch.where(holds, torch.maximum(found, eps.unsqueeze(1)), found)
+        good = holds.any(1)
+        low, high = torch.where(good, eps, low), torch.where(good, high, eps)
+        eps = torch.where(high.isinf(), 2 * low, (low + high) / 2)
+    return found
+
+
+def _proven(question: _Question, images: Images, sets: Sets, eps: Tensor, left: Tensor) -> Tensor:
+    """Return which alternatives hold in the ball of each image that is left, `[B, A]`."""
+    proven = torch.zeros(sets.shape[:2], dtype=torch.bool, device=images.device)
+    rows = left.nonzero().flatten()
+    if len(rows) == 0 or time.monotonic() > question.deadline:
+        return proven
+    region = region_of(images[rows], eps[rows], question.threat)
+    bounds = Bounds(question.net, region, question.unit, question.effort)
+    logits = bounds.known[question.net.graph.result]
+    classes = logits.lower.shape[1]
+    error = _error(question, torch.maximum(logits.lower.abs(), logits.upper.abs()).amax(1))
+    chosen = sets[rows]
+    found = torch.zeros(chosen.shape[:2], dtype=torch.bool, device=images.device)
+    margins = torch.full((len(rows), classes, classes), -torch.inf, dtype=torch.float64)
+    margins = margins.to(images.device)
+    for wanted in pairs_for(chosen, question.guarantee, question.acceptance, classes):
+        undecided = ~found.any(1)
+        new = wanted & undecided.view(-1, 1, 1) & margins.isinf()
+        margins = torch.maximum(margins, bounds.margins(new))
+        found |= holding(margins, chosen, question.guarantee, question.acceptance, error)
+    proven[rows] = found & bounds.usable.unsqueeze(1)
+    return proven
+
+
+def _error(question: _Question, largest: Tensor) -> Tensor:
+    """Bound what rounding may add to a comparison of logits, margins or scores, `[B]`."""
+    acceptance: Any = question.acceptance
+    if acceptance is None:
+        return torch.zeros_like(largest)
+    return question.unit * 64 * acceptance.scale(largest, question.net.graph.classes)
+
+
+def _details(question: _Question) -> dict[str, Any]:
+    precision = "float64" if question.unit < 2.0**-40 else "float32"
+    layers = [
+        type(step.layer).__name__ for step in question.net.graph.steps if step.layer is not None
+    ]
+    return {
+        "method": "relaxation",
+        "effort": question.effort,
+        "arithmetic": precision,
+        "layers": layers,
+    }

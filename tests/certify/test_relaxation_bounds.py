@@ -10,7 +10,7 @@ from torch import nn
 from surefoot.certify.lipschitz.graph import trace
 from surefoot.certify.relaxation import Curve, certify, register
 from surefoot.certify.relaxation.curves import RELU, SIGMOID, SILU, TANH, clamped, gelu, leaky
-from surefoot.certify.relaxation.region import region_of
+from surefoot.certify.relaxation.input_set import input_set_of
 from surefoot.certify.relaxation.rules import RULES
 from surefoot.certify.relaxation.substitution import Bounds, RelaxedNet
 from surefoot.guarantees import Local
@@ -171,7 +171,7 @@ def bounds_of(net, images, threat, effort):
     with torch.no_grad():
         relaxed = RelaxedNet(trace(net, tuple(images.shape[1:])))
         eps = torch.full((len(images),), threat.eps, dtype=torch.float64)
-        region = region_of(images, eps, threat)
+        region = input_set_of(images, eps, threat)
         return Bounds(relaxed, region, UNITS[images.dtype], effort)
 
 

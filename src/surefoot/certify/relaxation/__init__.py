@@ -1,6 +1,6 @@
 """Certificates by linear relaxation: of any plain net, at linf and l2, for every guarantee.
 
-`rules` knows each kind of layer (`affine`, `curves`, `several`), `region` where images may move,
+`rules` knows each kind of layer (`affine`, `curves`, `several`), `input_set` where images may move,
 `substitution` carries bounds through a net and lines back to its images, `rejections` turns bounds
 on logit margins into guarantees, `relaxed_certificate` makes radii.
 """

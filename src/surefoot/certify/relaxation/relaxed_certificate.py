@@ -12,7 +12,7 @@ from surefoot.certify.lipschitz.constants import opened
 from surefoot.certify.lipschitz.graph import trace
 from surefoot.certify.lipschitz.operations import check_same_net, operations_of
 from surefoot.certify.lipschitz.rounding import unit_of
-from surefoot.certify.relaxation.region import region_of
+from surefoot.certify.relaxation.input_set import input_set_of
 from surefoot.certify.relaxation.rejections import (
     Acceptance,
     holding,
@@ -165,7 +165,7 @@ def _check_runs_alike(question: _Question, run: Model, net: nn.Module, images: I
             " layer that gives one row an image, such as nn.Flatten()"
         )
     still = torch.zeros(len(some), dtype=torch.float64, device=some.device)
-    region = region_of(some, still, question.threat)
+    region = input_set_of(some, still, question.threat)
     bounds = Bounds(question.net, region, question.unit, "ibp")
     known = bounds.known[graph.result]
     outside = (logits < known.lower) | (logits > known.upper)
@@ -236,7 +236,7 @@ def _proven(question: _Question, images: Images, sets: Sets, eps: Tensor, left: 
     rows = left.nonzero().flatten()
     if len(rows) == 0 or time.monotonic() > question.deadline:
         return proven
-    region = region_of(images[rows], eps[rows], question.threat)
+    region = input_set_of(images[rows], eps[rows], question.threat)
     bounds = Bounds(question.net, region, question.unit, question.effort)
     logits = bounds.known[question.net.graph.result]
     classes = logits.lower.shape[1]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 from surefoot.certify.lipschitz.graph import Graph, Step
 from surefoot.certify.lipschitz.kinds import check_tensors
@@ -78,21 +79,21 @@ def register(kind: type[nn.Module], rule: Rule) -> None:
     RULES[kind] = rule
 
 
-def rule_of_step(graph: Graph, step: Step) -> Affine | Bent:
+def rule_of_step(graph: Graph, part: Step) -> Affine | Bent:
     """Return what is known of a step.
 
     Raises:
         ValueError: nothing is; the step is named.
     """
-    if step.layer is not None:
-        kind = check_known(step.layer, f"{type(step.layer).__name__} ({step.name})")
-        check_tensors(step.layer)
+    if part.layer is not None:
+        kind = check_known(part.layer, f"{type(part.layer).__name__} ({part.name})")
+        check_tensors(part.layer)
         if kind not in RULES:
-            raise ValueError(_unknown(f"the layer {type(step.layer).__name__} ({step.name})"))
-        assert step.shape is not None
-        return RULES[kind](step.layer, step.shape)
-    node = next(node for node in graph.nodes.nodes if node.name == step.name)
-    return _operation(graph, step, node)
+            raise ValueError(_unknown(f"the layer {type(part.layer).__name__} ({part.name})"))
+        assert part.shape is not None
+        return RULES[kind](part.layer, part.shape)
+    node = next(node for node in graph.nodes.nodes if node.name == part.name)
+    return _operation(graph, part, node)
 
 
 def _unknown(what: str) -> str:
@@ -170,9 +171,8 @@ class _Operation:
                 value = getattr(value, part)
             real = isinstance(value, Tensor) and value.is_floating_point()
             return value.detach().double() if real else value
-        args, kwargs = fx.node.map_arg(
-            (node.args, node.kwargs), lambda one: self._value(one, known, rows)
-        )
+        given: Any = (node.args, node.kwargs)
+        args, kwargs = map_arg(given, lambda one: self._value(one, known, rows))
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         assert callable(node.target)

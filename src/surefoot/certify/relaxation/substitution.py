@@ -21,7 +21,7 @@ from surefoot.certify.lipschitz.graph import Graph, Step
 from surefoot.certify.lipschitz.layer_bounds import LARGEST, SMALLEST
 from surefoot.certify.lipschitz.rounding import gamma
 from surefoot.certify.relaxation.affine import Affine
-from surefoot.certify.relaxation.region import UNIT, Region
+from surefoot.certify.relaxation.input_set import UNIT, InputSet
 from surefoot.certify.relaxation.rules import Bent, rule_of_step, shape_of
 
 Effort = Literal["ibp", "crown"]
@@ -63,7 +63,7 @@ class RelaxedNet:
             self.mixed[step.name] = depth
         self.steps = {step.name: step for step in graph.steps}
 
-    def exact(self, name: str, region: Region) -> bool:
+    def exact(self, name: str, region: InputSet) -> bool:
         """Return whether intervals are exact: at most one step mixes pixels of a box."""
         return region.norm == "linf" and self.mixed[name] <= 1
 
@@ -82,7 +82,7 @@ class Bounds:
     """
 
     net: RelaxedNet
-    region: Region
+    region: InputSet
     unit: float
     effort: Effort
     known: dict[str, Known] = field(default_factory=dict)
@@ -133,7 +133,8 @@ class Bounds:
         if self.effort != "ibp" and not self.net.exact(source, self.region):
             self._tighten(source, rule)
         lower, upper = self.known[source].lower, self.known[source].upper
-        lines, (least, most) = rule.lines(lower, upper), rule.range(lower, upper)
+        lines: Any = rule.lines(lower, upper)
+        least, most = rule.range(lower, upper)
         size = torch.maximum(lower.abs(), upper.abs())
         if size.shape == least.shape:  # ends of a clamp may be larger than what flows in
             size = torch.maximum(size, torch.maximum(least.abs(), most.abs()))

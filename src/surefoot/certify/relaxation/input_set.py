@@ -13,7 +13,7 @@ STEPS = 3
 """Of the search for the multiplier of a ball that is cut with the box."""
 
 
-class Region(NamedTuple):
+class InputSet(NamedTuple):
     """A set of points around each image, in float64, rounded outwards.
 
     Args:
@@ -30,10 +30,11 @@ class Region(NamedTuple):
     eps: Tensor
     norm: Norm
 
-    def of(self, place: int) -> "Region":
+    def of(self, place: int) -> "InputSet":
         """Return the region of one image."""
-        tensors = (one[place : place + 1] for one in self[:4])
-        return Region(*tensors, self.norm)
+        here = slice(place, place + 1)
+        ends = self.lower[here], self.upper[here]
+        return InputSet(self.origins[here], *ends, self.eps[here], self.norm)
 
     def least(self, rows: Tensor) -> Tensor:
         """Bound A x from below on the region of one image, for rows A `[N, ...]`: `[N]`."""
@@ -78,7 +79,7 @@ class Region(NamedTuple):
         return rows @ origin + best
 
 
-def region_of(images: Tensor, eps: Tensor, threat: Threat) -> Region:
+def input_set_of(images: Tensor, eps: Tensor, threat: Threat) -> InputSet:
     """Return the region of each image for a radius of its own; every point that a threat allows."""
     origins = images.double()
     # A distance that is computed in float64 may be smaller than the true one by rounding.
@@ -87,4 +88,4 @@ def region_of(images: Tensor, eps: Tensor, threat: Threat) -> Region:
     infinite = torch.full_like(origins, torch.inf)
     lower = torch.nextafter(origins - around, -infinite).clamp(min=threat.low)
     upper = torch.nextafter(origins + around, infinite).clamp(max=threat.high)
-    return Region(origins, lower, upper, wider, threat.norm)
+    return InputSet(origins, lower, upper, wider, threat.norm)

@@ -323,3 +323,14 @@ def test_the_radius_of_an_analytic_net(place):
     found = certify(net, image, guarantee=Local(), threat=Threat("linf", truth / 2)).radius.item()
     assert 0 < found < truth + 1e-6
     assert found > 0.98 * truth  # with one input, lines are tight
+
+
+def test_nets_in_training_mode_are_certified_as_they_are_evaluated(generator):
+    net = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.ReLU())
+    net.append(nn.Linear(8, 3))
+    net(torch.rand(50, 2, generator=generator))
+    images, threat = torch.rand(6, 2, generator=generator), Threat("linf", 0.01)
+    found = certify(net.train(), images, guarantee=Local(), threat=threat).radii
+    assert net.training
+    assert net[2].training
+    assert torch.equal(found, certify(net.eval(), images, guarantee=Local(), threat=threat).radii)

@@ -94,12 +94,10 @@ def certify(
     inner, acceptance = opened_rejection(model)
     net = opened(inner)
     images = images.to(dtype_of(net)).contiguous().as_subclass(Tensor)
-    with torch.no_grad():
+    with torch.no_grad(), frozen(net):
         if sets is None:
-            with frozen(net):
-                sets = guarantee.sets(outcomes_of(model, images))
-        with frozen(net):
-            relaxed = _relaxed(net, images)
+            sets = guarantee.sets(outcomes_of(model, images))
+        relaxed = _relaxed(net, images)
         question = _Question(
             relaxed,
             guarantee,
@@ -155,10 +153,8 @@ def _relaxed(net: nn.Module, images: Images) -> RelaxedNet:
 def _check_runs_alike(question: _Question, run: Model, net: nn.Module, images: Images) -> None:
     """Raise unless the net, run afresh, computes what its graph does, within proven rounding."""
     some, graph = images[:BATCH], question.net.graph
-    reader = _Reader(question)
-    with frozen(net):
-        logits = reader.run(some)
-        calls = operations_of(fx.Interpreter(graph.module, graph=graph.nodes).run, some)
+    logits = _Reader(question).run(some)
+    calls = operations_of(fx.Interpreter(graph.module, graph=graph.nodes).run, some)
     if logits.ndim != 2:
         raise ValueError(
             f"the net must return logits [B, classes]; found {tuple(logits.shape)}: end it with a"

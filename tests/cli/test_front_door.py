@@ -207,7 +207,7 @@ def test_the_first_part_tells_how_long_the_whole_may_take(monkeypatch, capsys):
     sizes = {0: 4, 1: 50, 2: 46, 3: 100}
     Store(None, "x", {}).fill(range(4), compute, "evaluate net", sizes)
     told = capsys.readouterr().err
-    assert "the first 4 of 200 rows took 30.0 s: about 0:25:00 in all" in told
+    assert "the first 4 rows of 200 took 30.0 s: about 0:25:00 in all" in told
 
 
 def test_coverage_is_chosen_without_labels_and_risk_is_not(net, tmp_path, capsys):

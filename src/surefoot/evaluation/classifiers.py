@@ -265,7 +265,7 @@ class Smoothed(Sampling):
     search: VoteSearch = field(default_factory=VoteSearch)
     n_certify: int = field(default=10_000, kw_only=True)
     chunk: ClassVar[int] = 50  # counting is slow: a kill should not cost much
-    first_chunk: ClassVar[int] = 4
+    first_chunk: ClassVar[int] = 1
     bisection_steps: ClassVar[int] = 6
     """As of `Plain`; each bisection counts samples."""
 

@@ -84,7 +84,8 @@ class Store:
             spent = time.monotonic() - began
             expected = spent * sum(rows) / max(rows[0], 1)
             if number == 0 and len(left) > 1 and expected > WORTH_TELLING:
-                part = f"the first {rows[0]} of {sum(rows)} rows" if sizes else "the first part"
+                first = "row" if rows[0] == 1 else f"{rows[0]} rows"
+                part = f"the first {first} of {sum(rows)}" if sizes else "the first part"
                 whole = timedelta(seconds=round(expected))
                 note(f"{title}: {part} took {spent:.1f} s: about {whole} in all")
 

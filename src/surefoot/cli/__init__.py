@@ -11,7 +11,7 @@ from importlib import import_module
 from surefoot.escape import one_line
 
 COMMANDS = {
-    "demo": "train four digit classifiers and show the four answers for each (2 minutes)",
+    "demo": "train digit classifiers and show the four answers for each (2 minutes)",
     "train": "train a net with one of twenty recipes: standard, pgd, trades, udp, gloro, ...",
     "attack": "search for counterexamples: the upper end of the bracket",
     "certify": "prove radii, by Lipschitz constants or by smoothing: the lower end",

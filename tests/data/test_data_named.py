@@ -211,3 +211,12 @@ def test_official_cifar100_sample():
     assert data.images.shape == (2_000, 3, 32, 32)
     assert data.labels.bincount().tolist() == [20] * 100
     assert (data.classes[0], data.classes[99]) == ("apple", "worm")
+
+
+def test_a_sample_is_read_where_the_whole_set_is_missing(folder):
+    part = pixels(0, 4, 2, 2, 3)
+    np.savez(folder / "cifar100_test_5000.npz", x=part, y=Y, classes=CLASSES)
+    np.testing.assert_array_equal(load("cifar100").images.numpy(), part.transpose(0, 3, 1, 2))
+    whole = pixels(1, 4, 2, 2, 3)
+    np.savez(folder / "cifar100_test.npz", x=whole, y=Y, classes=CLASSES)
+    np.testing.assert_array_equal(load("cifar100").images.numpy(), whole.transpose(0, 3, 1, 2))

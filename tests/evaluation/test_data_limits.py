@@ -65,3 +65,13 @@ def test_a_note_says_how_many_rows_would_confirm():
     assert interval(round(0.08 * enough), enough).low >= 0.05
     assert interval(round(0.08 * enough / 1.5), int(enough / 1.5)).low < 0.05
     assert rows_to_confirm(replace(part, risk=Interval(0.04, 0.0, 1.0))) == MOST_ROWS
+
+
+def test_a_region_of_far_more_risk_is_not_valid_and_a_note_says_how_many_rows_are_needed():
+    found = data_limits.Estimate("balls", True, True, 0.0)
+    found = replace(found, risk=Interval(0.65, 0.5, 0.8), label_uncertainty=Interval(0.0, 0.0, 0.0))
+    part = data_limits._part(found, 0.1, 0.4, 0.0)
+    assert not part.valid
+    assert data_limits._part(found, 0.1, 0.5, 0.0).valid
+    enough = rows_to_confirm(part)
+    assert confirmable(0.4, enough) < 0.5 <= confirmable(0.4, enough - 50)

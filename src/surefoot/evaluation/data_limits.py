@@ -28,6 +28,8 @@ MOST_OTHERS = 2_000
 """Points that search and calibrate."""
 SURE = 0.8
 """Probability that the rows confirm a region."""
+MOST_EXCESS = 0.15
+"""Risk that a region may have above that of the classifier."""
 
 
 def estimates(
@@ -104,8 +106,13 @@ def _parts(data: Data, others: Data | None) -> tuple[Tensor, Tensor, dict[str, T
 
 
 def _part(found: Estimate, radius: float, risk: float, gamma: float) -> LimitPart:
-    """Return the entry of the header; valid if the rows confirm the risk of the classifier."""
-    confirmed = found.feasible and found.risk is not None and found.risk.low >= risk
+    """Return the entry of the header; valid if the rows confirm the risk of the classifier.
+
+    A region of far more risk says little about classifiers of this one: that is not valid either.
+    """
+    confirmed = found.feasible and found.risk is not None
+    if confirmed and found.risk is not None:
+        confirmed = found.risk.low >= risk and found.risk.value <= risk + MOST_EXCESS
     unsure = found.label_uncertainty
     if confirmed and gamma > 0:
         confirmed = unsure is not None and unsure.low >= gamma

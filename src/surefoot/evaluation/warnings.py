@@ -18,6 +18,7 @@ from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
 from surefoot.evaluation import metrics
 from surefoot.evaluation.classifiers import Classifier, Plain
+from surefoot.evaluation.data_limits import confirmable
 from surefoot.evaluation.header import LimitPart, LipschitzPart, SmoothingPart, Work
 from surefoot.evaluation.record import Record
 from surefoot.guarantees import Local, containing
@@ -262,9 +263,8 @@ def not_valid(record: Record) -> list[str]:
     would = f"about {needed:,} rows would" if needed < MOST_ROWS else "no number of rows would"
     how = "" if searched else ", as would a search on data that are not evaluated (`others`)"
     return [
-        f"the limit at radius {radii} is not valid: {count} rows do not confirm a risk of"
-        f" {found[0].demanded_risk:.1%} for the region that was found, so it is not drawn;"
-        f" {would}{how}"
+        f"the limit at radius {radii} is not valid: {count} rows do not confirm a region of about"
+        f" the classifier's risk {found[0].demanded_risk:.1%}, so it is not drawn; {would}{how}"
     ]
 
 
@@ -272,6 +272,11 @@ def rows_to_confirm(part: LimitPart) -> int:
     """Return how many rows would confirm the region of a limit, if its risk is as measured."""
     if part.risk is None or part.risk.value <= part.demanded_risk:
         return MOST_ROWS
+    if part.risk.low >= part.demanded_risk:  # confirmed, but with too much risk
+        rows = (count for count in range(50, MOST_ROWS, 50))
+        return next(
+            n for n in rows if confirmable(part.demanded_risk, n) < part.demanded_risk + 0.1
+        )
     count = 50
     while count < MOST_ROWS:
         if interval(round(part.risk.value * count), count).low >= part.demanded_risk:

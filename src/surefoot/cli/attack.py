@@ -21,7 +21,7 @@ class Command:
         threat: The ball around each image.
         radii: Grid of radii; the headline radius is always in it.
         attack: How the net is attacked.
-        skip_certified: Do not attack where a Lipschitz certificate reaches the radius.
+        skip_certified: Do not attack where a certificate of the net reaches the radius.
         vote: Attack the vote of a model that is random by itself, and prove each success.
         seed: Seed of the random starts.
         name: Name of the row in tables and figures; by default that of the model.

@@ -19,10 +19,15 @@ class Command:
         subject: The model, and whether it may reject.
         rows: The images that are certified.
         guarantee: What must not change inside the ball.
-        threat: The ball around each image (certified radii are l2; linf eps needs eps sqrt(d)).
+        threat: The ball around each image (radii of smoothing and of Lipschitz bounds are
+            l2: linf eps needs eps sqrt(d)).
         radii: Radii of the table; the headline radius is always in it.
-        certificate: smoothing (then all numbers are about the smoothed classifier); lipschitz; or
-            auto: lipschitz where a bound is known.
+        certificate: smoothing (then all numbers are about the smoothed classifier); lipschitz;
+            relaxation (bounds on the logits in the whole ball, in its own norm: plain nets, also at
+            linf); or auto: lipschitz for nets of Lipschitz layers, relaxation for other small ones,
+            lipschitz where a bound is known.
+        effort: Of --certificate relaxation: ibp propagates intervals, cheaply; crown substitutes
+            lines back to the images.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate.
         at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw
@@ -46,7 +51,8 @@ class Command:
     guarantee: GuaranteeOptions = field(default_factory=GuaranteeOptions)
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.25))
     radii: tuple[float, ...] = ()
-    certificate: Literal["auto", "lipschitz", "smoothing"] = "smoothing"
+    certificate: Literal["auto", "lipschitz", "relaxation", "smoothing"] = "smoothing"
+    effort: Literal["ibp", "crown"] = "crown"
     noise: NoiseFlags = NOISE
     samples: SampleFlags = SAMPLES
     at_radii: bool = True

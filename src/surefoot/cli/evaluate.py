@@ -21,7 +21,9 @@ from surefoot.cli.subject import Subject
 
 CLASSIFIERS = "surefoot.evaluation.classifiers"
 ATTACK: Any = declared(
-    CLASSIFIERS, "Plain", without=("model", "certificate", "seed", "value_range")
+    CLASSIFIERS,
+    "Plain",
+    without=("model", "certificate", "seed", "value_range", "norm", "decided", "effort"),
 )()
 SAMPLES: Any = declared(
     "surefoot.certify.smoothing.sampling",
@@ -30,9 +32,13 @@ SAMPLES: Any = declared(
 )(n_certify=10_000)
 NOISE: Any = declared("surefoot.uncertainty.vote", "Vote", without=("model",))(sigma=0.25)
 """The defaults of the flags that are fields of the two classifiers, and of the noise of one."""
+MOST_NUMBERS = 10_000
+"""Hidden numbers of nets that --certificate auto bounds by relaxations: about a second an image."""
 AROUND = (0.25, 0.5, 1.0, 1.5, 2.0)
 """Of eps: the radii that are decided where none are given."""
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from surefoot.certify.smoothing import Sampling as SampleFlags
     from surefoot.data import Data
     from surefoot.evaluation import Plain as AttackFlags
@@ -41,6 +47,9 @@ if TYPE_CHECKING:
 else:
     Threat = declared("surefoot.threat", "Threat")
     AttackFlags, SampleFlags, NoiseFlags = type(ATTACK), type(SAMPLES), type(NOISE)
+
+
+Certificate = Literal["auto", "none", "lipschitz", "relaxation", "smoothing", "vote"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +62,13 @@ class Command:
         guarantee: What must not change inside the ball.
         threat: The ball around each image.
         radii: Grid of radii; the headline radius is always in it.
-        certificate: lipschitz; smoothing (then all numbers are about the smoothed classifier); vote
-            (numbers about the vote of a model that is random by itself; nothing is certified);
-            none; or auto: lipschitz where a bound is known, else none.
+        certificate: lipschitz; relaxation (bounds on the logits in the whole ball, in its own norm:
+            plain nets, also at linf); smoothing (then all numbers are about the smoothed
+            classifier); vote (numbers about the vote of a model that is random by itself; nothing
+            is certified); none; or auto: lipschitz for nets of Lipschitz layers, relaxation for
+            other small ones, lipschitz where a bound is known, else none.
+        effort: Of --certificate relaxation: ibp propagates intervals, cheaply; crown substitutes
+            lines back to the images.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate (--certificate smoothing or vote).
         at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw
@@ -84,7 +97,8 @@ class Command:
     guarantee: GuaranteeOptions = field(default_factory=GuaranteeOptions)
     threat: Threat = field(default_factory=Threat)
     radii: tuple[float, ...] = ()
-    certificate: Literal["auto", "none", "lipschitz", "smoothing", "vote"] = "auto"
+    certificate: Certificate = "auto"
+    effort: Literal["ibp", "crown"] = "crown"
     noise: NoiseFlags = NOISE
     samples: SampleFlags = SAMPLES
     at_radii: bool = True
@@ -122,6 +136,8 @@ class Command:
         if not draws:
             why = f"{how}: it is for --certificate smoothing or vote"
             check_unused(self.samples, list(vars(self.samples)), why, SAMPLES)
+        if self.certificate not in ("relaxation", "auto"):
+            check_unused(self, ["effort"], f"{how}: it is for --certificate relaxation")
         if self.certificate in ("vote", "none"):
             check_unused(self, ["skip_certified"], f"{how}: it needs a certificate")
 
@@ -145,7 +161,10 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     grid = _grid(command)
     decided = _decided(command, data, grid)
     model = command.subject.open(data, others, command.noise.sigma if smoothed else 0.0)
-    classifier = classifier_of(model, command, decided)
+    certificate = command.certificate
+    if certificate == "auto":
+        certificate = _chosen(model, data.inputs(slice(0, 1)), sets=guarantee.set_valued)
+    classifier = classifier_of(model, command, certificate, decided)
     limits = limits and data.labels is not None
     searches = _without_gradients(classifier, data) if attack else ()
     aside = command.rows.searched(others) if limits else None
@@ -175,13 +194,13 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     check_gate(record, gate)
 
 
-def classifier_of(model, command: Command, decided: tuple[float, ...] = ()):
-    """Return the classifier the row is about: its fields are the flags."""
+def classifier_of(model, command: Command, certificate: Any, decided: tuple[float, ...] = ()):
+    """Return the classifier the row is about, with this certificate: its fields are the flags."""
     from surefoot.attacks import VoteSearch
     from surefoot.evaluation import Plain, Smoothed
     from surefoot.uncertainty.vote import Vote
 
-    certificate, seed = command.certificate, command.seed
+    seed = command.seed
     if certificate in ("smoothing", "vote"):
         noise: dict[str, Any] = {"sigma": 0.0}
         if certificate == "smoothing":
@@ -194,13 +213,11 @@ def classifier_of(model, command: Command, decided: tuple[float, ...] = ()):
             seed=seed,
             radii=decided or None,
         )
-    if certificate == "auto":
-        certificate = "lipschitz" if _made_for_it(model) else "none"
     if command.skip_certified and certificate == "none":
         raise ValueError(
-            "--skip-certified has no effect: no Lipschitz bound is known for this net; leave it out"
+            "--skip-certified has no effect: no certificate is known for this net; leave it out"
         )
-    return Plain(model, certificate, seed=seed, **vars(command.attack))
+    return Plain(model, certificate, seed=seed, effort=command.effort, **vars(command.attack))
 
 
 def _without_gradients(classifier, data: "Data") -> tuple[str, ...]:
@@ -229,10 +246,17 @@ def plan(
         proof += (
             " (auto: a bound is known for every layer)" if command.certificate == "auto" else ""
         )
+    elif classifier.certificate == "relaxation":
+        proof = f"linear relaxation, {classifier.effort}: decides the radii of the grid"
+        if command.certificate == "auto":
+            proof += (
+                f" (auto: a plain net of at most {MOST_NUMBERS:,} hidden numbers, bounded in the"
+                " norm of the threat)"
+            )
     else:
         proof = "none"
         if command.certificate == "auto":
-            proof += " (auto: no useful Lipschitz bound is known; --certificate smoothing works)"
+            proof += " (auto: no useful bound is known; --certificate smoothing works)"
     return [
         f"certificate: {proof}",
         f"attack: {classifier.describe(searches).name if attack else 'none'}",
@@ -261,20 +285,31 @@ def _decided(command: Command, data: "Data", radii: tuple[float, ...]) -> tuple[
     return tuple(radius * scale * (1 + 1e-12) for radius in grid if radius > 0)
 
 
-def _made_for_it(model) -> bool:
-    """Return whether a Lipschitz certificate is cheap or likely to certify something.
+def _chosen(model, image: "Tensor", *, sets: bool) -> Literal["lipschitz", "relaxation", "none"]:
+    """Return the certificate that is cheap or likely to certify something.
 
-    Dense nets are cheap; those with convolutions may take minutes, and are worth it where they
-    have the layers of Lipschitz nets.
+    Nets with layers of Lipschitz nets were made for that certificate. Of the others, small ones are
+    bounded by relaxations; dense ones have cheap Lipschitz bounds, too.
+
+    Args:
+        model: to certify.
+        image: one, `[1, ...]`.
+        sets: whether a set is to be certified, which no net that rejects has a certificate of.
     """
     from surefoot.certify.lipschitz import pairwise
+    from surefoot.certify.relaxation import hidden_numbers
     from surefoot.models.lipschitz.one_lipschitz import BetaAbs, MinMax
+    from surefoot.types import rejects
 
     kinds = (MinMax, BetaAbs)
     if any(isinstance(layer, kinds) for layer in getattr(model, "modules", list)()):
-        return True
+        return "lipschitz"
+    if not (sets and rejects(model)):
+        with suppress(ValueError):
+            if hidden_numbers(model, image) <= MOST_NUMBERS:
+                return "relaxation"
     try:
         pairwise(model)
     except ValueError:
-        return False
-    return True
+        return "none"
+    return "lipschitz"

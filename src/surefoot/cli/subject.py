@@ -57,7 +57,8 @@ class Subject:
             and vote-disagreement need a model of several members, latent-variance and gp-variance
             one with --inducing; vacuity-... means something for evidential nets. gloro rejects
             where the label is not certified at an l2 radius, logit-gap where its logit margin is
-            small: these two have a Lipschitz certificate.
+            small: these two have a Lipschitz certificate, and with least-confidence
+            and entropy one by relaxation.
         threshold: Largest score that is accepted; for gloro the radius, for logit-gap the least
             logit margin.
         coverage: Choose the threshold that accepts this fraction of the images.

@@ -53,8 +53,10 @@ class Target:
     threat: Threat
     folder: Path | None = None
 
-    def l2_radius(self, eps: float) -> float:
-        """Return the l2 radius that covers the ball."""
+    def covering_radius(self, eps: float) -> float:
+        """Return the radius, in the norm of the certificate, that covers the ball."""
+        if self.classifier.certified_norm == self.threat.norm:
+            return eps
         return replace(self.threat, eps=eps).l2_radius(self.images[0].numel())
 
     def distance(self, image: Images, row: int) -> float:
@@ -68,7 +70,7 @@ class Sweep:
 
     Args:
         unbroken: alternatives that no attack broke, `[B, A, O]`.
-        certified: l2 radii of the alternatives `[B, A]`, lowered where a contradiction was settled;
+        certified: radii of the alternatives `[B, A]`, lowered where a contradiction was settled;
             None without a certificate.
         radius: smallest tested radius at which all alternatives were broken, `[B]`; infinite where
             some were not, 0 where none holds at the image.
@@ -120,7 +122,7 @@ def attack_grid(
 def _attack(target: Target, sweep: Sweep, radius: float, skip_certified: bool) -> Sweep:
     candidates = sweep.unbroken.any(2).any(1)
     if skip_certified and sweep.certified is not None:
-        proven = sweep.certified.amax(1) >= target.l2_radius(radius)
+        proven = sweep.certified.amax(1) >= target.covering_radius(radius)
         skipped = Work(skipped_certified=int((candidates & proven).sum()))
         candidates, sweep = candidates & ~proven, replace(sweep, work=sweep.work + skipped)
     rows = candidates.nonzero().flatten()
@@ -257,7 +259,7 @@ def _contradicts(
     Where it is real after all and the certificate gives way, `certified` is lowered in place.
     """
     length = target.distance(counterexample, row)
-    radius = target.l2_radius(length)
+    radius = target.covering_radius(length)
     if certified is None or certified[row, alternative] < radius:
         return False
     image, sets = target.images[row : row + 1], target.sets[row, alternative].view(1, 1, -1)
@@ -281,7 +283,8 @@ def _contradiction(
         write_whole(target.folder / "contradiction.safetensors", save(pair))
         where = f"; both images are in {target.folder / 'contradiction.safetensors'}"
     return Contradiction(
-        f"an example is certified to l2 radius {certified:.6g}, but a confirmed counterexample"
+        f"an example is certified to {target.classifier.certified_norm} radius {certified:.6g},"
+        " but a confirmed counterexample"
         f" lies inside {target.threat.norm} {length:g}{where}. Certificate or attack is wrong:"
         " trust neither until this is explained."
     )

@@ -117,8 +117,8 @@ def bracket(
     began = time.perf_counter()
     folder = None if folder is None else Path(folder)
     classifier = model if isinstance(model, Plain | Smoothed) else Plain(model)
-    classifier = replace(classifier, value_range=(threat.low, threat.high))
     grid = grid_of(radii, threat)
+    classifier = classifier.within(threat, grid)
     outcomes = _check(classifier, data, guarantee, threat)
     if not data.classes:
         count = outcomes.shape[1] - classifier.rejects
@@ -379,7 +379,7 @@ def _limited(job: Job, header: Header, rows: pd.DataFrame, outcomes: Outcomes) -
 def _rows(
     outputs: CleanOutputs, labels: Labels, target: Target, sweep: Sweep, first: int
 ) -> pd.DataFrame:
-    sets, scale = target.sets, target.l2_radius(1.0)
+    sets, scale = target.sets, target.covering_radius(1.0)
     selective = target.classifier.rejects
     best = _best(outputs.outcomes, selective)
     wins = label_wins(outputs.outcomes, selective)

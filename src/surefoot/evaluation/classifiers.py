@@ -25,15 +25,22 @@ from surefoot.attacks.autoattack import VERSIONS
 from surefoot.attacks.guarantee_search import QUERIES
 from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote_attack import vote_fails
-from surefoot.certify import lipschitz, smoothing
+from surefoot.certify import Certificates, lipschitz, relaxation, smoothing
+from surefoot.certify.relaxation import Effort
 from surefoot.certify.smoothing.sampling import Sampling
-from surefoot.evaluation.header import AttackPart, CertificatePart, LipschitzPart, SmoothingPart
+from surefoot.evaluation.header import (
+    AttackPart,
+    CertificatePart,
+    LipschitzPart,
+    RelaxationPart,
+    SmoothingPart,
+)
 from surefoot.guarantees import Guarantee, check_model
 from surefoot.models.border import has_gradient, outcomes_of
 from surefoot.models.frozen import frozen
 from surefoot.streams import generator
-from surefoot.threat import Threat
-from surefoot.types import Images, Model, Outcomes, PerExample, Sets, ValueRange, rejects
+from surefoot.threat import Norm, Threat
+from surefoot.types import Images, Model, Outcomes, PerExample, Sets, ValueRange, box_of, rejects
 from surefoot.uncertainty import Selective, score_of
 from surefoot.uncertainty.counts import Counts
 from surefoot.uncertainty.scores import entropy
@@ -50,7 +57,7 @@ class CleanOutputs(NamedTuple):
         outcomes: what decides: outcomes of the net, or counted fractions of the vote.
         fractions: probabilities of the outcomes, for display.
         sets: alternatives `[B, A, O]`.
-        radii: certified l2 radii `[B, A]`, or None.
+        radii: certified radii `[B, A]` in the norm of the certificate, or None.
         score: how unsure, higher = less certain.
         samples: noise draws `[B]`.
         accepted: certainly a label wins `[B]`, jointly with the radii.
@@ -69,11 +76,11 @@ class CleanOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Plain:
-    """A net as it stands, with a Lipschitz certificate or none.
+    """A net as it stands, with a certificate of its own (Lipschitz, linear relaxation) or none.
 
     Args:
         model: maps images to outcomes.
-        certificate: "lipschitz" or "none".
+        certificate: "lipschitz", "relaxation" or "none".
         steps: Steps of each search of `break_guarantee`, or of PGD; AutoAttack has its own.
         seed: Seed of the random starts.
         protocol: How the net is attacked: margins (`break_guarantee`) serves every guarantee; for
@@ -81,16 +88,22 @@ class Plain:
             random start.
         step_size: Length of a step of pgd; None takes 2.5 eps / steps.
         value_range: Lowest and highest legal value, None: no box. `bracket` puts that of its threat
-            here.
+            here, and norm and radii of its grid into the next two.
+        norm: In which a relaxation bounds the net.
+        decided: Radii that a relaxation decides; (): the largest one is searched.
+        effort: Of a relaxation: ibp propagates intervals, cheaply; crown substitutes lines.
     """
 
     model: Model
-    certificate: Literal["lipschitz", "none"] = "none"
+    certificate: Literal["lipschitz", "relaxation", "none"] = "none"
     steps: int = 100
     seed: int = 0
     protocol: Protocol = "margins"
     step_size: float | None = None
     value_range: ValueRange = (0.0, 1.0)
+    norm: Norm = "linf"
+    decided: tuple[float, ...] = ()
+    effort: Effort = "crown"
 
     def __post_init__(self) -> None:
         if self.protocol not in get_args(Protocol):
@@ -130,26 +143,56 @@ class Plain:
         return rejects(self.model)
 
     def clean_outputs(self, images: Images, guarantee: Guarantee) -> CleanOutputs:
-        """Run the net, and the Lipschitz certificate."""
+        """Run the net, and its certificate."""
         with torch.no_grad(), frozen(self.model):
             outcomes = outcomes_of(self.model, images)
         sets = guarantee.sets(outcomes)
         radii, details = None, None
-        if self.certificate == "lipschitz":
-            found = lipschitz.certify(
-                self.model, images, guarantee=guarantee, value_range=self.value_range
-            )
+        if self.certificate != "none":
+            found = self._certified(images, guarantee)
             sets, radii = found.sets, found.radii
-            keep = ("norms", "arithmetic", "rounding")
-            details = LipschitzPart(
-                **{name: found.details[name] for name in keep},
-                layers=tuple(found.details["layers"]),
-            )
+            details = self._resting_on(found)
         samples = torch.zeros(len(images), dtype=torch.long)
         score, wins = self._score(images, outcomes), label_wins(outcomes, self.rejects)
         return CleanOutputs(
             outcomes, outcomes.softmax(1), sets, radii, score, samples, wins, details
         )
+
+    def _certified(
+        self, images: Images, guarantee: Guarantee, sets: Sets | None = None
+    ) -> Certificates:
+        if self.certificate == "lipschitz":
+            return lipschitz.certify(
+                self.model, images, guarantee=guarantee, sets=sets, value_range=self.value_range
+            )
+        low, high = box_of(self.value_range)
+        return relaxation.certify(
+            self.model,
+            images,
+            guarantee=guarantee,
+            threat=Threat(self.norm, low=low, high=high),
+            radii=self.decided or None,
+            effort=self.effort,
+            sets=sets,
+        )
+
+    def _resting_on(self, found: Certificates) -> CertificatePart:
+        """Return what the certificates rest on, for the header."""
+        details, layers = found.details, tuple(found.details["layers"])
+        if self.certificate == "relaxation":
+            return RelaxationPart(self.effort, details["arithmetic"], layers, self.decided)
+        keep = ("norms", "arithmetic", "rounding")
+        return LipschitzPart(**{name: details[name] for name in keep}, layers=layers)
+
+    @property
+    def certified_norm(self) -> Norm:
+        """Return the norm of the certified radii."""
+        return self.norm if self.certificate == "relaxation" else "l2"
+
+    def within(self, threat: Threat, radii: tuple[float, ...]) -> "Plain":
+        """Return the classifier for an evaluation in a norm and a box, at some radii."""
+        box = (threat.low, threat.high)
+        return replace(self, value_range=box, norm=threat.norm, decided=radii)
 
     def attack(
         self, images: Images, sets: Sets, guarantee: Guarantee, threat: Threat
@@ -211,9 +254,7 @@ class Plain:
         self, image: Images, counterexample: Images, sets: Sets, guarantee: Guarantee
     ) -> tuple[float, bool]:
         """Settle a contradiction about one alternative: (radius, is the counterexample real)."""
-        found = lipschitz.certify(
-            self.model, image, guarantee=guarantee, sets=sets, value_range=self.value_range
-        )
+        found = self._certified(image, guarantee, sets)
         with torch.no_grad(), frozen(self.model):
             margin = guarantee.margins(outcomes_of(self.model, counterexample), sets)
         return found.radius.item(), bool(margin.item() <= 0)
@@ -226,7 +267,8 @@ class Plain:
     def settings(self) -> dict[str, Any]:
         """Return everything but the net, for the header."""
         keep = ("certificate", "protocol", "steps", "step_size", "seed")
-        return {name: getattr(self, name) for name in keep}
+        bounded = ("effort",) if self.certificate == "relaxation" else ()
+        return {name: getattr(self, name) for name in (*keep, *bounded)}
 
     def describe(self, attacks: Collection[str] = ()) -> AttackPart:
         """Return the attack and its settings, once it is known which searches ran."""
@@ -344,6 +386,13 @@ class Smoothed(Sampling):
         return break_vote(
             self.vote, images, sets, guarantee, threat, how=self.search, seed=self.seed
         )
+
+    certified_norm: ClassVar[Norm] = "l2"
+
+    def within(self, threat: Threat, radii: tuple[float, ...]) -> "Smoothed":
+        """Return the classifier for an evaluation in a box."""
+        del radii  # its own are chosen with its error budget
+        return replace(self, value_range=(threat.low, threat.high))
 
     def for_radii(self, count: int) -> "Smoothed":
         """Return the classifier whose tests share alpha: one a radius, and one a bisection step.

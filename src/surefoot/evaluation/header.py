@@ -64,12 +64,42 @@ class LipschitzPart:
     rounding: dict[str, float] = field(default_factory=dict)
     layers: tuple[dict[str, Any], ...] = ()
     method: Literal["lipschitz"] = "lipschitz"
+    in_l2: ClassVar[bool] = True
     largest: ClassVar[float] = math.inf
     """A net that is constant around the image is certified to any radius."""
 
     def describe(self) -> str:
         """Return a sentence."""
         return "Lipschitz bounds of the network; holds with certainty."
+
+
+@dataclass(frozen=True)
+class RelaxationPart:
+    """What a certificate by linear relaxation rests on.
+
+    Args:
+        effort: how the net was bounded: "ibp" or "crown".
+        arithmetic: in which the net runs; its rounding is in every bound.
+        layers: kinds of layers, in order.
+        decided: radii that were decided, in the norm of the threat; () for the full radius.
+    """
+
+    effort: str
+    arithmetic: str = "float32"
+    layers: tuple[str, ...] = ()
+    decided: tuple[float, ...] = ()
+    method: Literal["relaxation"] = "relaxation"
+    largest: ClassVar[float] = 1e300
+    in_l2: ClassVar[bool] = False
+
+    def describe(self) -> str:
+        """Return how the net was bounded, and what is in the bounds."""
+        how = {"ibp": "intervals (IBP)", "crown": "lines substituted back to the images (CROWN)"}
+        which = "the radii of the grid are decided" if self.decided else "radii by bisection"
+        return (
+            f"Linear relaxation of the network: {how[self.effort]}; {which}. Holds with certainty,"
+            f" for every execution in {self.arithmetic}, rounding included."
+        )
 
 
 @dataclass(frozen=True)
@@ -99,6 +129,7 @@ class SmoothingPart:
     test: str = ""
     tv_error: float | None = None
     method: Literal["smoothing"] = "smoothing"
+    in_l2: ClassVar[bool] = True
     largest: ClassVar[float] = 1e300
 
     def __post_init__(self) -> None:
@@ -140,6 +171,7 @@ class LogPart:
 
     source: str
     method: Literal["smoothing log"] = "smoothing log"
+    in_l2: ClassVar[bool] = True
     largest: ClassVar[float] = 1e300
 
     def describe(self) -> str:
@@ -147,7 +179,7 @@ class LogPart:
         return f"Radii of the smoothing log {self.source}."
 
 
-CertificatePart = LipschitzPart | SmoothingPart | LogPart
+CertificatePart = LipschitzPart | RelaxationPart | SmoothingPart | LogPart
 
 
 @dataclass(frozen=True)

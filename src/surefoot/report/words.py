@@ -171,7 +171,7 @@ def _certificate(record: Record) -> str:
     text = by.describe()
     if isinstance(by, SmoothingPart):
         text += _population(record, by.alpha)
-    if header.norm == "linf":
+    if header.norm == "linf" and by.in_l2:
         text += f" The certified radii are ℓ₂ radii divided by √d, d = {header.dimension}."
     return text
 

@@ -1,5 +1,6 @@
 """Certificates from linear relaxations: of any plain net, at linf and l2, for every guarantee."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
@@ -12,6 +13,7 @@ from surefoot.certify.lipschitz.constants import opened
 from surefoot.certify.lipschitz.graph import trace
 from surefoot.certify.lipschitz.operations import check_same_net, operations_of
 from surefoot.certify.lipschitz.rounding import unit_of
+from surefoot.certify.relaxation.affine import Affine
 from surefoot.certify.relaxation.input_set import input_set_of
 from surefoot.certify.relaxation.rejections import (
     Acceptance,
@@ -22,7 +24,7 @@ from surefoot.certify.relaxation.rejections import (
 from surefoot.certify.relaxation.substitution import BATCH, Bounds, Effort, RelaxedNet
 from surefoot.guarantees import Guarantee, check_model
 from surefoot.models.border import outcomes_of
-from surefoot.models.frozen import dtype_of, frozen
+from surefoot.models.frozen import device_of, dtype_of, frozen
 from surefoot.threat import Threat
 from surefoot.types import Images, Model, Sets, checked_images
 
@@ -116,6 +118,20 @@ def certify(
         ]
     samples = torch.zeros(len(images), dtype=torch.long)
     return Certificates(torch.cat(found), sets, samples, _details(question), threat.norm)
+
+
+def hidden_numbers(model: Model, images: Images) -> int:
+    """Count the numbers that lines are needed for, of one image: what relaxations cost grows so.
+
+    Raises:
+        ValueError: relaxations do not know the net.
+    """
+    net = opened(opened_rejection(model)[0])
+    with torch.no_grad(), frozen(net):
+        relaxed = _relaxed(net, images.to(device_of(net), dtype_of(net)))
+    steps = relaxed.graph.steps
+    bent = [step for step in steps if not isinstance(relaxed.rules[step.name], Affine)]
+    return sum(math.prod(step.shape or ()) for step in bent)
 
 
 def _check(

@@ -1,0 +1,137 @@
+"""Relaxations in the bracket and on the command line: at linf, with every guarantee's rejection."""
+
+import pytest
+import torch
+from torch import nn
+
+from surefoot.cli import main
+from surefoot.cli.evaluate import _chosen
+from surefoot.data import load
+from surefoot.evaluation import Contradiction, Plain, bracket, metrics, read
+from surefoot.evaluation.header import RelaxationPart
+from surefoot.guarantees import LabelOrUncertain, Local, RelaxedTopK, TopK
+from surefoot.models import build
+from surefoot.report.words import grounds
+from surefoot.threat import Threat
+from surefoot.training import Training, fit, make_recipe
+from surefoot.uncertainty import Selective
+
+RADII = (0.01, 0.03, 0.1)
+THREAT = Threat("linf", 0.03)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits").first(25)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("plain")
+    net = build("mlp", inputs=64, hidden=(32, 16))
+    training = Training(epochs=8, learning_rate=1e-2)
+    fit(net, load("digits", "train"), make_recipe("standard"), folder, training=training)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def net(folder):
+    from surefoot.models import open_model
+
+    return open_model(str(folder)).eval()
+
+
+def run(classifier, data, guarantee=None, **more):
+    given = {"guarantee": guarantee or Local(), "threat": THREAT, "radii": RADII, "limits": False}
+    return bracket(classifier, data, **(given | more))
+
+
+@pytest.mark.parametrize("guarantee", [Local(), RelaxedTopK(2)], ids=repr)
+def test_a_plain_net_has_a_lower_end_at_linf(net, digits, guarantee, tmp_path):
+    record = run(Plain(net, "relaxation", steps=8), digits, guarantee, folder=tmp_path)
+    rows = record.rows
+    assert set(rows["certified"]) <= {0.0, *RADII}
+    assert not metrics.contradictions(record)
+    certified = metrics.certified_accuracy(record, THREAT.eps).value
+    attacked = metrics.attacked_accuracy(record, THREAT.eps).value
+    assert 0.3 < certified <= attacked
+    by = read(tmp_path).header.certificate
+    assert isinstance(by, RelaxationPart)
+    assert (by.effort, by.decided) == ("crown", RADII)
+    told = " ".join(grounds(record).values())
+    assert "Linear relaxation" in told
+    assert "√d" not in told
+
+
+def test_crown_certifies_more_than_intervals(net, digits):
+    found = {
+        effort: run(Plain(net, "relaxation", effort=effort), digits, attack=False)
+        for effort in ("ibp", "crown")
+    }
+    at = {name: metrics.certified_accuracy(one, 0.03).value for name, one in found.items()}
+    assert at["crown"] > at["ibp"]
+    assert found["ibp"].header.identity != found["crown"].header.identity
+
+
+@pytest.mark.parametrize("guarantee", [Local(), LabelOrUncertain()], ids=repr)
+def test_rejection_by_a_score_has_a_lower_end(net, digits, guarantee):
+    model = Selective(net, "least-confidence", 0.3).eval()
+    record = run(Plain(model, "relaxation", steps=8), digits, guarantee)
+    assert not metrics.contradictions(record)
+    assert metrics.certified_accuracy(record, THREAT.eps).value > 0.2
+
+
+def test_what_is_certified_is_not_attacked_and_nothing_else_changes(net, digits):
+    classifier = Plain(net, "relaxation", steps=8)
+    whole, part = run(classifier, digits), run(classifier, digits, skip_certified=True)
+    assert part.header.attack.work.skipped_certified > 12
+    assert part.header.attack.work.forwards < whole.header.attack.work.forwards
+    assert part.rows["attacked"].tolist() == whole.rows["attacked"].tolist()
+
+
+def test_a_false_certificate_stops_the_run(net, digits, monkeypatch, tmp_path):
+    def everything(self, margins, sets, slack=None):
+        return sets.any(2)
+
+    monkeypatch.setattr(Local, "holds", everything)
+    with pytest.raises(Contradiction, match="certified to linf radius"):
+        run(Plain(net, "relaxation", steps=8), digits, folder=tmp_path)
+    assert (tmp_path / "contradiction.safetensors").exists()
+
+
+def test_auto_takes_relaxations_for_small_plain_nets(net):
+    image = torch.rand(1, 1, 8, 8)
+    assert _chosen(net, image, sets=False) == "relaxation"
+    lipschitz = build("lipschitz-mlp", inputs=64)
+    assert _chosen(lipschitz, image, sets=False) == "lipschitz"
+    rejecting = Selective(net, "entropy", 0.3)
+    assert _chosen(rejecting, image, sets=False) == "relaxation"
+    assert _chosen(rejecting, image, sets=True) == "none"
+    wide = nn.Sequential(nn.Conv2d(1, 200, 3), nn.ReLU(), nn.Conv2d(200, 200, 1), nn.ReLU())
+    wide += nn.Sequential(nn.Flatten(), nn.Linear(200 * 36, 10))
+    assert _chosen(wide.eval(), image, sets=False) != "relaxation"
+
+
+def test_the_command_certifies_at_linf(folder, tmp_path, capsys):
+    main(
+        f"certify --model {folder} --certificate relaxation --norm linf --eps 0.03 --count 20"
+        f" --effort ibp --folder {tmp_path / 'one'}".split()
+    )
+    assert "linear relaxation, ibp" in capsys.readouterr().out
+    assert read(tmp_path / "one").header.certificate.effort == "ibp"
+    main(
+        f"certify --model {folder} --certificate auto --guarantee topk --k 2 --norm l2 --eps 0.2"
+        f" --count 20 --folder {tmp_path / 'two'}".split()
+    )
+    assert "(auto: a plain net" in capsys.readouterr().out
+    assert TopK(2).describe() == read(tmp_path / "two").header.guarantee
+
+
+def test_effort_belongs_to_relaxations(folder, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(
+            f"certify --model {folder} --certificate lipschitz --effort ibp"
+            f" --folder {tmp_path}".split()
+        )
+    assert "--certificate relaxation" in capsys.readouterr().err

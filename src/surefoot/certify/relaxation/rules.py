@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from surefoot.models.normalize import Normalize
 
 Bent = Curve | PairSort | WindowMax
 """A step that lies between linear bounds."""
+IN_PLACE = ("iadd", "isub", "imul", "itruediv")
 Rule = Callable[[Any, Shape], Affine | Bent]
 
 
@@ -162,26 +164,32 @@ class _Operation:
     def __call__(self, *flows: Tensor) -> Tensor:
         """Return what comes out, in float64."""
         known: dict[str, Any] = dict(zip(self.sources, flows, strict=True))
-        return self._run(self.node, known, len(flows[0]))
+        if getattr(self.node.target, "__name__", "") in IN_PLACE:
+            known = {name: flow.clone() for name, flow in known.items()}
+        return self._called(self.node, lambda one: self._operand(one, known, len(flows[0])))
 
-    def _run(self, node: fx.Node, known: dict[str, Any], rows: int) -> Any:
+    def _operand(self, node: fx.Node, known: dict[str, Any], rows: int) -> Any:
+        """Return a flow that is given, or a constant: computed as the net does, then widened."""
+        if node.name in known:
+            return known[node.name]
+        value = self._constant(node, rows)
+        real = isinstance(value, Tensor) and value.is_floating_point()
+        return value.detach().double() if real else value
+
+    def _constant(self, node: fx.Node, rows: int) -> Any:
+        """Return a value that depends on no flow, but for the size of one."""
+        if node.name in self.flows:
+            return torch.empty(rows, *shape_of(self.graph, node.name), device="meta")
         if node.op == "get_attr":
-            value: Any = self.graph.module
-            for part in str(node.target).split("."):
-                value = getattr(value, part)
-            real = isinstance(value, Tensor) and value.is_floating_point()
-            return value.detach().double() if real else value
+            return attrgetter(str(node.target))(self.graph.module)
+        return self._called(node, lambda one: self._constant(one, rows))
+
+    @staticmethod
+    def _called(node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
+        """Run the function or method of a node on the values of its arguments."""
         given: Any = (node.args, node.kwargs)
-        args, kwargs = map_arg(given, lambda one: self._value(one, known, rows))
+        args, kwargs = map_arg(given, value)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         assert callable(node.target)
         return node.target(*args, **kwargs)
-
-    def _value(self, node: fx.Node, known: dict[str, Any], rows: int) -> Any:
-        """Return a flow that is given, the size of another one, or a constant."""
-        if node.name in known:
-            return known[node.name]
-        if node.name in self.flows:  # only its size may enter
-            return torch.empty(rows, *shape_of(self.graph, node.name), device="meta")
-        return self._run(node, known, rows)

@@ -192,7 +192,8 @@ def test_reproduce_smoke(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "82.3 %" not in printed  # published for Fashion-MNIST, not for digits
     assert "Smoke run: digits" in printed
-    assert (tmp_path / "comparison.csv").read_text().count("\n") == 1 + 5 * 5
+    rows, figures = 6, 9  # clean, four radii, and a trade-off of each
+    assert (tmp_path / "comparison.csv").read_text().count("\n") == 1 + rows * figures
     assert (tmp_path / "experiment.html").exists()
     assert (tmp_path / "report.html").exists()
     main(["reproduce"])

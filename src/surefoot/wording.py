@@ -1,7 +1,7 @@
 """How numbers read: fractions, intervals, radii, small mappings; one formatter each."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from surefoot.stats.binomial import Interval
@@ -24,11 +24,17 @@ def with_interval(fraction: Interval | None) -> str:
 
     >>> with_interval(Interval(0.9321, 0.9016, 0.9551))
     '93.2 % [90.1, 95.6]'
+    >>> with_interval(Interval(0.5, -math.inf, 0.5))
+    '50.0 % [-inf, 50.0]'
     """
     if fraction is None:
         return NONE
-    low, high = math.floor(1000 * fraction.low) / 10, math.ceil(1000 * fraction.high) / 10
+    low, high = _rounded(fraction.low, math.floor), _rounded(fraction.high, math.ceil)
     return f"{percent(fraction.value)} [{low:.1f}, {high:.1f}]"
+
+
+def _rounded(end: float, outwards: Callable[[float], int]) -> float:
+    return outwards(1000 * end) / 10 if math.isfinite(end) else end
 
 
 def radius_text(radius: float, norm: str) -> str:

@@ -10,8 +10,10 @@ from surefoot.data.toys import UNIT, narrow_corridor, slabs
 from surefoot.limits import nearest_other_class
 from surefoot.papers.attacked_points import shown_attacks
 from surefoot.papers.drawing.attacked_figure import attacked_grid
+from surefoot.papers.toy_experiments import _measured
 from surefoot.papers.toys.boundaries import efficiency, margins, smallest_ratio
 from surefoot.papers.toys.largest_margin import nearest_point_classifier
+from surefoot.papers.toys.suite import Panel, ToyResult
 from surefoot.threat import Threat
 
 
@@ -66,3 +68,12 @@ def test_ways_are_drawn_from_the_points_to_where_they_went():
     assert axes[0].get_xlabel() == "over the loss of lower; 0.0 % right after"
     with pytest.raises(ValueError, match="at least one panel"):
         attacked_grid([])
+
+
+def test_a_net_without_a_boundary_has_no_margins():
+    infinite = torch.tensor([torch.inf, -torch.inf], dtype=torch.float64)
+    row = ToyResult("toy", "pgd", 0.5, 0, 0.5, -np.inf, -np.inf, 0.0)
+    found = _measured([Panel(row, two_points(), "l2", infinite, torch.ones(2, 2))])
+    assert [(entry.row, entry.figure, entry.ours) for entry in found] == [
+        ("pgd 0.5", "accuracy", 0.5)
+    ]

@@ -1,11 +1,13 @@
 """Toys in the plane, where accuracy, margins and boundaries are known exactly."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from surefoot.data import Data, load
@@ -40,6 +42,8 @@ def plane(
 ) -> Outcome:
     """Train every cell with several seeds; intervals span the seeds.
 
+    A cell has no margins where a net of it has no boundary in the box.
+
     Args:
         folder: keeps the figures of each cell, so that a killed run goes on.
         seed: the first one.
@@ -60,8 +64,9 @@ def plane(
         row = _name(cell)
         for column, name in FIGURES.items():
             values, figure = frame[column], f"{cell.toy}: {name}"
-            ours, low, high = values.mean(), values.min(), values.max()
-            compared.append(Published(row, figure, None, ours, low, high))
+            if np.isfinite(values).all():
+                ours, low, high = values.mean(), values.min(), values.max()
+                compared.append(Published(row, figure, None, ours, low, high))
     figures: dict[str, Draw] = {}
     for toy in dict.fromkeys(cell.toy for cell in drawn):
         shown = panels([cell for cell in drawn if cell.toy == toy], seed=seed, updates=updates)
@@ -195,11 +200,12 @@ def gaussian_process(
 
 
 def _measured(shown: Sequence[Panel]) -> list[Published]:
-    """Return accuracy and margins of single nets: no interval."""
+    """Return accuracy of single nets, and margins where a boundary is in the box: no interval."""
     return [
         Published(_name(one.row), figure, None, *[getattr(one.row, column)] * 3)
         for one in shown
         for column, figure in FIGURES.items()
+        if math.isfinite(getattr(one.row, column))
     ]
 
 

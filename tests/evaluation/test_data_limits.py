@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from surefoot.data import load
+from surefoot.data import Data, load
 from surefoot.evaluation import data_limits
 from surefoot.evaluation.data_limits import SURE, confirmable, estimates
 from surefoot.evaluation.header import LimitPart
@@ -75,3 +75,22 @@ def test_a_region_of_far_more_risk_is_not_valid_and_a_note_says_how_many_rows_ar
     assert data_limits._part(found, 0.1, 0.5, 0.0).valid
     enough = rows_to_confirm(part)
     assert confirmable(0.4, enough) < 0.5 <= confirmable(0.4, enough - 50)
+
+
+def test_other_data_that_are_evaluated_or_of_another_kind_do_not_search():
+    data, train = load("digits").first(50), load("digits", "train")
+    both = Data(
+        torch.cat([data.images, train.images]), torch.cat([data.labels, train.labels]),
+        classes=data.classes, levels=data.levels,
+    )  # fmt: skip
+    found = data_limits.apart(both, data)
+    assert found is not None
+    known = {row.numpy().tobytes() for row in data.inputs(slice(None))}
+    assert not any(row.numpy().tobytes() in known for row in found.inputs(slice(None)))
+    assert data_limits.apart(data, data) is None
+    assert data_limits.apart(train.first(3), data) is None
+    other = Data(torch.rand(200, 1, 9, 9), torch.arange(200) % 2)
+    assert data_limits.apart(other, data) is None
+    whole = data_limits.apart(train, data)
+    assert whole is not None
+    assert len(whole.labels.unique()) == 10

@@ -125,8 +125,7 @@ def bracket(
         data = replace(data, classes=tuple(str(number) for number in range(count)))
     limits = limits and data.labels is not None and not data.is_large
     parts = {"attack": attack, "limits": limits, "skip_certified": skip_certified}
-    if not limits:
-        others = None
+    others = data_limits.apart(others, data) if limits else None
     header = _header(classifier, data, guarantee, threat, grid, parts, others)
     header = replace(header, name=name, command=command)
     sizes = len(data), classifier.chunk, classifier.first_chunk

@@ -26,6 +26,8 @@ from surefoot.threat import Threat
 
 MOST_OTHERS = 2_000
 """Points that search and calibrate."""
+FEWEST_OTHERS = 100
+"""Fewer points than this are too few to search and to calibrate."""
 SURE = 0.8
 """Probability that the rows confirm a region."""
 MOST_EXCESS = 0.15
@@ -80,6 +82,27 @@ def estimates(
     return tuple(found)
 
 
+def apart(others: Data | None, data: Data) -> Data | None:
+    """Return the rows of `others` that are not evaluated; None where they cannot search.
+
+    They must be of the same kind (shape, box, levels, soft labels or none), and `FEWEST_OTHERS` at
+    least; rows equal to an evaluated one are left out. Of many a seeded draw is taken.
+    """
+    if others is None or others.labels is None:
+        return None
+    if (others.probabilities is None) != (data.probabilities is None):
+        return None
+    first, own = (one.inputs(slice(0, 1)) for one in (others, data))
+    if first.shape != own.shape or others.box != data.box or others.levels != data.levels:
+        return None
+    order = torch.randperm(len(others), generator=generator(0, len(others)))
+    others = others.take(order[: MOST_OTHERS + len(data)])
+    known = {row.numpy().tobytes() for row in data.inputs(slice(None))}
+    rows = [row.numpy().tobytes() not in known for row in others.inputs(slice(None))]
+    kept = torch.tensor(rows).nonzero().flatten()[:MOST_OTHERS]
+    return others.take(kept) if len(kept) >= FEWEST_OTHERS else None
+
+
 def confirmable(risk: float, count: int) -> float:
     """Return the least measure of a region that `count` rows confirm to be at least `risk`.
 
@@ -96,7 +119,6 @@ def _parts(data: Data, others: Data | None) -> tuple[Tensor, Tensor, dict[str, T
         order = torch.randperm(len(points), generator=generator(0, len(points)))
         search, report = order[: len(order) // 2], order[len(order) // 2 :]
         return points, unsure, {"search": search, "report": report}
-    others = others.first(min(MOST_OTHERS, len(others)))
     points = torch.cat([others.inputs(slice(None)).flatten(1), points])
     unsure = torch.cat([uncertainty_of(others), unsure])
     order = torch.randperm(len(others), generator=generator(0, len(others)))

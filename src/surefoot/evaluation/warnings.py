@@ -261,6 +261,8 @@ def not_valid(record: Record) -> list[str]:
     count = len(record) if searched else len(record) - len(record) // 2
     needed = max(rows_to_confirm(part) for part in found)
     would = f"about {needed:,} rows would" if needed < MOST_ROWS else "no number of rows would"
+    if max(part.risk.low - part.demanded_risk if part.risk else -1.0 for part in found) >= 0:
+        would = "the region that was found has far more risk; more rows allow a smaller one"
     how = "" if searched else ", as would a search on data that are not evaluated (`others`)"
     return [
         f"the limit at radius {radii} is not valid: {count} rows do not confirm a region of about"

@@ -7,11 +7,12 @@ import torch
 from scipy.stats import binom
 
 from surefoot.data import Data, load
-from surefoot.evaluation import data_limits
+from surefoot.evaluation import bracket, data_limits
 from surefoot.evaluation.data_limits import SURE, confirmable, estimates
 from surefoot.evaluation.header import LimitPart
-from surefoot.evaluation.warnings import MOST_ROWS, rows_to_confirm
+from surefoot.evaluation.warnings import MOST_ROWS, rows_to_confirm, what_would_confirm
 from surefoot.guarantees import Local, TopK
+from surefoot.models import build
 from surefoot.stats import Interval, interval
 from surefoot.threat import Threat
 
@@ -61,10 +62,11 @@ def test_the_rows_that_measure_neither_search_nor_calibrate(monkeypatch):
 
 def test_a_note_says_how_many_rows_would_confirm():
     part = LimitPart(0.5, feasible=True, valid=False, demanded_risk=0.05, gamma=0.0)
-    enough = rows_to_confirm(replace(part, risk=Interval(0.08, 0.0, 1.0)))
+    enough = rows_to_confirm(replace(part, risk=Interval(0.08, 0.0, 1.0)), 100)
+    assert enough > 100
     assert interval(round(0.08 * enough), enough).low >= 0.05
     assert interval(round(0.08 * enough / 1.5), int(enough / 1.5)).low < 0.05
-    assert rows_to_confirm(replace(part, risk=Interval(0.04, 0.0, 1.0))) == MOST_ROWS
+    assert rows_to_confirm(replace(part, risk=Interval(0.04, 0.0, 1.0)), 100) == MOST_ROWS
 
 
 def test_a_region_of_far_more_risk_is_not_valid_and_a_note_says_how_many_rows_are_needed():
@@ -73,8 +75,11 @@ def test_a_region_of_far_more_risk_is_not_valid_and_a_note_says_how_many_rows_ar
     part = data_limits._part(found, 0.1, 0.4, 0.0)
     assert not part.valid
     assert data_limits._part(found, 0.1, 0.5, 0.0).valid
-    enough = rows_to_confirm(part)
-    assert confirmable(0.4, enough) < 0.5 <= confirmable(0.4, enough - 50)
+    enough = rows_to_confirm(part, 40)
+    assert confirmable(0.4, enough) < 0.475 <= confirmable(0.4, int(enough / 1.3))
+    # 5,000 rows confirm a smaller region; the search did not find one, and more rows are no help.
+    assert rows_to_confirm(part, 5_000) == MOST_ROWS
+    assert "65.0 %" in what_would_confirm(part, 5_000) or "65.0%" in what_would_confirm(part, 5_000)
 
 
 def test_other_data_that_are_evaluated_or_of_another_kind_do_not_search():
@@ -94,3 +99,18 @@ def test_other_data_that_are_evaluated_or_of_another_kind_do_not_search():
     whole = data_limits.apart(train, data)
     assert whole is not None
     assert len(whole.labels.unique()) == 10
+
+
+def test_other_data_that_cannot_search_are_said_and_cost_nothing(capsys):
+    net, data = build("mlp", inputs=64, hidden=(8,)).eval(), load("digits").first(40)
+    asked = {"guarantee": Local(), "threat": Threat("l2", 0.1), "attack": False}
+    alone = bracket(net, data, **asked)
+    strange = Data(torch.rand(200, 1, 9, 9), torch.arange(200) % 2)
+    record = bracket(net, data, others=strange, **asked)
+    assert "half of the rows" in capsys.readouterr().err
+    assert record.header.searched == ""
+    assert record.header.limit == alone.header.limit
+    found = bracket(net, data, others=load("digits", "train"), **asked)
+    assert found.header.searched
+    assert found.header.identity != alone.header.identity
+    assert capsys.readouterr().err == ""

@@ -26,6 +26,7 @@ from surefoot import (
 from surefoot.attacks import VoteSearch
 from surefoot.cli import main
 from surefoot.evaluation import Shard
+from surefoot.evaluation.header import SmoothingPart
 from surefoot.models import build
 from surefoot.report.counterexample_files import write_npz, write_vnnlib
 from surefoot.report.hub_files import write_hub_files
@@ -169,6 +170,17 @@ def test_the_hub_reads_card_and_results(net, tmp_path):
         assert one.value == pytest.approx(clear.header.headline[name], abs=1e-6)
         assert re.search(r"\d %? ?\[\d+\.\d, \d+\.\d\] \(95 %\) of 40 images", one.notes)
     assert "upper bound" in found["attacked_accuracy"].notes
+
+
+def test_the_certificate_of_a_vote_is_published_with_its_error(net, tmp_path):
+    record, _ = evaluated(net, tmp_path / "run", limits=False)
+    smoothing = SmoothingPart(0.25, 0.001, 100, 1_000, error_budget="one radius")
+    header = replace(record.header, warnings=(), certificate=smoothing)
+    rows = record.rows.assign(certified=0.0)
+    folder, _ = write_hub_files(replace(record, rows=rows, header=header), tmp_path, "owner/digits")
+    entries = yaml.safe_load((folder / ".eval_results/surefoot.yaml").read_text())
+    (notes,) = [one["notes"] for one in entries if "lower bound" in one["notes"]]
+    assert "false for an image with probability 0.001 at most" in notes
 
 
 @pytest.mark.parametrize(

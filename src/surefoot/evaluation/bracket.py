@@ -31,7 +31,12 @@ from surefoot.evaluation.attack_sweep import (
     self_check,
     start,
 )
-from surefoot.evaluation.certified_sets import groupings, is_set_valued
+from surefoot.evaluation.certified_sets import (
+    MOST_IMAGES,
+    MOST_SETS,
+    groupings,
+    is_set_valued,
+)
 from surefoot.evaluation.classifiers import Classifier, CleanOutputs, Plain, Smoothed, label_wins
 from surefoot.evaluation.header import CertificatePart, DataPart, Header, ModelPart, Work
 from surefoot.evaluation.identity import identity, identity_of, outcomes_of_all, repeats
@@ -60,8 +65,11 @@ NO_LABELS = (
     " that right means kept; clean accuracy says nothing here"
 )
 
-MOST_SETS, MOST_IMAGES = 6, 6
-"""Certified sets of which images are kept, and images of each."""
+UNFIT = (
+    "the limit is searched on half of the rows: the other data have no 100 rows of the same kind"
+    " (shape, value range, labels or votes) that are not evaluated"
+)
+"""Said where `others` cannot search."""
 NO_LIMITS = (
     "the rows are larger than what is read at once, so there is no limit and no ceiling: evaluate"
     " fewer rows for them (--count)"
@@ -125,8 +133,11 @@ def bracket(
         data = replace(data, classes=tuple(str(number) for number in range(count)))
     limits = limits and data.labels is not None and not data.is_large
     parts = {"attack": attack, "limits": limits, "skip_certified": skip_certified}
-    others = data_limits.apart(others, data) if limits else None
-    header = _header(classifier, data, guarantee, threat, grid, parts, others)
+    if limits and others is not None:
+        others = data_limits.apart(others, data)
+        if others is None:
+            note(UNFIT)
+    header = _header(classifier, data, guarantee, threat, grid, parts, others if limits else None)
     header = replace(header, name=name, command=command)
     sizes = len(data), classifier.chunk, classifier.first_chunk
     chunks = (shard or WHOLE).chunks(*sizes)
@@ -139,8 +150,8 @@ def bracket(
         return finished
     doubts = _doubts(classifier, data, outcomes, threat, grid, attack=attack)
     tried = grid if attack else ()
-    job = Job(classifier, data, guarantee, threat, tried, folder, skip_certified, chunks, checked)
-    job = job._replace(others=others)
+    asked = (classifier, data, guarantee, threat, tried)
+    job = Job(*asked, folder, skip_certified, chunks, checked, others)
     state = _processes(folder)
     with locked(folder, owner=state.is_main_process, scratch=(OUTCOMES,)):
         store = Store(folder, header.identity, {data.name: outcomes}, owner=state.is_main_process)
@@ -305,7 +316,7 @@ class Job(NamedTuple):
     skip_certified: bool
     chunks: list[slice]
     checked: int
-    others: Data | None = None
+    others: Data | None
 
 
 @dataclass(frozen=True)

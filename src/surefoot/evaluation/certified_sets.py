@@ -25,6 +25,8 @@ from surefoot.evaluation.metrics import fraction
 from surefoot.evaluation.record import Record, split_radii, split_sets
 from surefoot.stats import Interval, interval
 
+MOST_SETS, MOST_IMAGES = 6, 6
+"""Certified sets of which images are kept and shown, and images of each."""
 Which = Literal["smallest", "largest"]
 """Guarantees whose sets may hold more than one label."""
 

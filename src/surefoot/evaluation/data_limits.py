@@ -20,7 +20,7 @@ from surefoot.data import Data
 from surefoot.evaluation.header import CeilingPart, LimitPart
 from surefoot.guarantees import Guarantee
 from surefoot.limits import Estimate, concentration, conflict_bound, uncertainty_of
-from surefoot.stats import Interval, interval
+from surefoot.stats import Interval, lower_bound
 from surefoot.streams import generator
 from surefoot.threat import Threat
 
@@ -108,7 +108,8 @@ def confirmable(risk: float, count: int) -> float:
 
     With probability `SURE` as many of the rows lie in it that the lower 95 % limit reaches `risk`.
     """
-    hits = next((hits for hits in range(1, count + 1) if interval(hits, count).low >= risk), count)
+    enough = lower_bound(torch.arange(1, count + 1), count, 0.025) >= risk
+    hits = count - int(enough.sum()) + 1 if bool(enough.any()) else count
     return float(beta.ppf(SURE, hits, count - hits + 1))
 
 
@@ -132,12 +133,12 @@ def _part(found: Estimate, radius: float, risk: float, gamma: float) -> LimitPar
 
     A region of far more risk says little about classifiers of this one: that is not valid either.
     """
-    confirmed = found.feasible and found.risk is not None
-    if confirmed and found.risk is not None:
-        confirmed = found.risk.low >= risk and found.risk.value <= risk + MOST_EXCESS
-    unsure = found.label_uncertainty
-    if confirmed and gamma > 0:
-        confirmed = unsure is not None and unsure.low >= gamma
+    measured, unsure = found.risk, found.label_uncertainty
+    confirmed = (
+        measured is not None and measured.low >= risk and measured.value <= risk + MOST_EXCESS
+    )
+    if gamma > 0:
+        confirmed = confirmed and unsure is not None and unsure.low >= gamma
     return LimitPart(
         radius,
         found.feasible,

@@ -16,7 +16,7 @@ from torch import nn
 from surefoot.attacks.attack_warnings import black_box_wins, blind_gradients, square_alone
 from surefoot.certify.smoothing import largest_radius
 from surefoot.data import Data
-from surefoot.evaluation import metrics
+from surefoot.evaluation import data_limits, metrics
 from surefoot.evaluation.classifiers import Classifier, Plain
 from surefoot.evaluation.data_limits import confirmable
 from surefoot.evaluation.header import LimitPart, LipschitzPart, SmoothingPart, Work
@@ -259,10 +259,7 @@ def not_valid(record: Record) -> list[str]:
     radii = ", ".join(record.header.radius_text(part.radius) for part in found)
     searched = record.header.searched
     count = len(record) if searched else len(record) - len(record) // 2
-    needed = max(rows_to_confirm(part) for part in found)
-    would = f"about {needed:,} rows would" if needed < MOST_ROWS else "no number of rows would"
-    if max(part.risk.low - part.demanded_risk if part.risk else -1.0 for part in found) >= 0:
-        would = "the region that was found has far more risk; more rows allow a smaller one"
+    would = what_would_confirm(max(found, key=lambda part: rows_to_confirm(part, count)), count)
     how = "" if searched else ", as would a search on data that are not evaluated (`others`)"
     return [
         f"the limit at radius {radii} is not valid: {count} rows do not confirm a region of about"
@@ -270,20 +267,33 @@ def not_valid(record: Record) -> list[str]:
     ]
 
 
-def rows_to_confirm(part: LimitPart) -> int:
-    """Return how many rows would confirm the region of a limit, if its risk is as measured."""
-    if part.risk is None or part.risk.value <= part.demanded_risk:
+def what_would_confirm(part: LimitPart, count: int) -> str:
+    """Say how many rows would confirm the region of a limit, more than those there are."""
+    needed, risk = rows_to_confirm(part, count), part.risk
+    if needed < MOST_ROWS:
+        return f"about {needed:,} rows would"
+    found = "no region" if risk is None else f"a region of risk {risk.value:.1%}"
+    return f"the search found {found}, and no number of rows would confirm that"
+
+
+def rows_to_confirm(part: LimitPart, count: int) -> int:
+    """Return how many rows, more than `count`, would confirm the region, its risk as measured.
+
+    Where they confirm it, but its risk is too large: how many allow a region of less.
+    """
+    risk, demanded = part.risk, part.demanded_risk
+    if risk is None or risk.value <= demanded:
         return MOST_ROWS
-    if part.risk.low >= part.demanded_risk:  # confirmed, but with too much risk
-        rows = (count for count in range(50, MOST_ROWS, 50))
-        return next(
-            n for n in rows if confirmable(part.demanded_risk, n) < part.demanded_risk + 0.1
-        )
-    count = 50
-    while count < MOST_ROWS:
-        if interval(round(part.risk.value * count), count).low >= part.demanded_risk:
-            return count
-        count = math.ceil(1.2 * count)
+    excess = risk.low >= demanded
+    if excess and confirmable(demanded, count) < demanded + data_limits.MOST_EXCESS / 2:
+        return MOST_ROWS  # the rows would do for a smaller region, which the search did not find
+    rows = count
+    while rows < MOST_ROWS:
+        rows = math.ceil(1.2 * rows)
+        if excess and confirmable(demanded, rows) < demanded + data_limits.MOST_EXCESS / 2:
+            return rows
+        if not excess and interval(round(risk.value * rows), rows).low >= demanded:
+            return rows
     return MOST_ROWS
 
 

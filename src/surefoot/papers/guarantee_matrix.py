@@ -92,15 +92,19 @@ def _plain(
     folder: Path, seed: int, nets: Sequence[CertifiedNet], setting: Setting, eps: float
 ) -> Iterator[Cell]:
     """Give the Lipschitz nets: sets, then the first net rejecting what is not certified at eps."""
+
+    def plain(net: nn.Module) -> Plain:
+        return Plain(net, "lipschitz", steps=setting.steps, seed=seed)
+
     first: nn.Module | None = None
     shape = tuple(setting.images().inputs(slice(0, 1)).shape[1:])
     for one in nets:
         _, model = trained(one.row, setting, folder, seed)
         double = Double(deepcopy(model)).eval()
         first = double if first is None else first
-        yield one.row.name, one.guarantee, Plain(double, "lipschitz", steps=setting.steps)
+        yield one.row.name, one.guarantee, plain(double)
     assert first is not None
-    rejecting = Plain(gloro(first, eps / 2, shape).eval(), "lipschitz", steps=setting.steps)
+    rejecting = plain(gloro(first, eps / 2, shape).eval())
     yield "label, accepted (i)", Local(), rejecting
     yield "label or uncertain (ii)", LabelOrUncertain(), rejecting
 

@@ -1,6 +1,11 @@
 """What each figure shows, in words, for readers who do not see it."""
 
-from surefoot.evaluation.certified_sets import groupings, relaxed_accuracy, strict_accuracy
+from surefoot.evaluation.certified_sets import (
+    MOST_SETS,
+    groupings,
+    relaxed_accuracy,
+    strict_accuracy,
+)
 from surefoot.evaluation.metrics import (
     area_under_risk_coverage,
     attacked_accuracy,
@@ -8,7 +13,7 @@ from surefoot.evaluation.metrics import (
     clean_accuracy,
 )
 from surefoot.evaluation.record import Record
-from surefoot.report.gallery import MOST_SETS, named
+from surefoot.report.gallery import named
 from surefoot.report.perturbations import answers, chosen
 from surefoot.report.rejection_chart import curves
 from surefoot.wording import NORM_SIGNS, percent

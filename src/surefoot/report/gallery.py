@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from surefoot.evaluation.certified_sets import Grouping, groupings
+from surefoot.evaluation.certified_sets import MOST_IMAGES, MOST_SETS, Grouping, groupings
 from surefoot.evaluation.record import Record
 from surefoot.report import style
 from surefoot.report.perturbations import show_image
@@ -13,8 +13,6 @@ from surefoot.report.words import class_name
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
-
-MOST_SETS, MOST_IMAGES = 6, 6
 
 
 def certified_gallery(record: Record) -> "matplotlib.figure.Figure | None":

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surefoot.evaluation.header import SmoothingPart
 from surefoot.evaluation.metrics import (
     attacked_accuracy,
     certified_accuracy,
@@ -99,6 +100,9 @@ def _entries(record: Record, dataset: str) -> "list[EvalResultEntry]":
         "attacked_accuracy": f"{header.guarantee_text()}, an upper bound of robust accuracy",
         "certified_accuracy": f"{header.guarantee_text()}, a lower bound of robust accuracy",
     }
+    if isinstance(header.certificate, SmoothingPart):
+        alpha = header.certificate.alpha
+        meaning["certified_accuracy"] += f", false for an image with probability {alpha:g} at most"
     price = f"coverage {with_interval(coverage(record))}"
     if header.guarantee.counts_rejection_as_right:
         price += ", rejected images count as right"

@@ -160,7 +160,7 @@ def _relaxed(net: nn.Module, images: Images) -> RelaxedNet:
         graph = trace(net, tuple(images.shape[1:]))
     except ValueError as error:
         raise ValueError(
-            f"relaxations cannot read the net either: {error} For them the line is"
+            f"relaxations cannot read the net: {error} For them the line is"
             " certify.relaxation.register(Layer, rule)"
         ) from error
     return RelaxedNet(graph)

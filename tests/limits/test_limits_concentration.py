@@ -59,6 +59,7 @@ def test_rows_of_the_authors_program(digits, setting):
         norm=setting[0],
         components=5 if setting[0] == "l2" else 10,
         constraint="component",
+        swaps=0,
         search=search,
     )
     assert (row(found.search), row(found)) == PEER[setting]
@@ -76,6 +77,7 @@ def test_infeasible_gamma_is_a_clean_result(digits):
             eps=0.5,
             norm="l2",
             constraint="component",
+            swaps=0,
             search=search,
         )
         assert found == Estimate("balls", False, False, found.largest_gamma)
@@ -157,6 +159,7 @@ def test_search_agrees_with_plain_loops(metric, components, ties):
             components=components,
             delta=0.1,
             constraint="component",
+            swaps=0,
         )
         expected = plain_greedy(points, uncertainty, goal)
         found = prepare(points, uncertainty, goal)(goal)

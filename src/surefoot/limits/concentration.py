@@ -6,19 +6,21 @@ proven ceilings for given rows.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from surefoot.limits.calibration import Attempt, calibrated
-from surefoot.limits.families import FAMILIES, choose, fitting
+from surefoot.limits.families import CENTRED, FAMILIES, choose, fitting
 from surefoot.limits.goal import Goal
 from surefoot.limits.label_uncertainty import largest_gamma
 from surefoot.limits.measures import Measures, measure
 from surefoot.limits.regions import Fit, Region
-from surefoot.limits.split import Parts, Rows, split
+from surefoot.limits.split import Parts, Rows, checked_rows, split
 from surefoot.stats import Interval
 from surefoot.types import Points
 
@@ -86,6 +88,7 @@ def concentration(
     search: Rows | np.ndarray | None = None,
     calibrate: Rows | np.ndarray | None = None,
     report: Rows | np.ndarray | None = None,
+    centres: Rows | np.ndarray | None = None,
     **settings: Any,
 ) -> Estimate:
     r"""Estimate how robust a classifier with this much error and human uncertainty could be.
@@ -116,6 +119,8 @@ def concentration(
             quarter. Only `calibrate`: the rest in two halves. Without it, but one of search or
             report given: the other is the rest, and nothing is calibrated.
         report: rows that measure the region.
+        centres: rows that balls or cubes may be grown around, where the search part holds them:
+            disputed points, or the errors of a classifier; None: all.
         settings: the fields of `Goal`: risk, gamma, eps and norm; family, components, delta,
             constraint, calibrate_to and seed.
 
@@ -127,7 +132,7 @@ def concentration(
     Raises:
         ValueError: NaN or infinite points, shapes or ranges that do not fit, a family without a
             closed form for the norm, parts that overlap or are too small; the family "best" without
-            a calibration part.
+            a calibration part; centres for a family without any, or none in the search part.
 
     Reference: Zhang, Evans, ICLR 2022, arXiv 2107.03250; Mahloujifar et al., NeurIPS 2019,
     arXiv 1905.12202, Theorem 2.4, Algorithms 1 and 2.
@@ -140,7 +145,8 @@ def concentration(
     if best and parts.calibrate is None:
         raise ValueError("the best family is chosen on `calibrate`: give it, or no part at all")
     flat, uncertainty = points.flatten(1), uncertainty.to(points.device).double()
-    found = [_of_family(name, flat, uncertainty, goal, parts) for name in families]
+    allowed = None if centres is None else _centres(centres, len(points), parts.search, families)
+    found = [_of_family(name, flat, uncertainty, goal, parts, allowed) for name in families]
     if not best:
         return found[0]
     good = [estimate for estimate in found if estimate.calibrated in ("value", "limit")]
@@ -149,8 +155,28 @@ def concentration(
     return min(good, key=_calibrated_risk)
 
 
+def _centres(centres: Rows | np.ndarray, count: int, search: Rows, families: list[str]) -> Rows:
+    """Return which of the search rows balls may be grown around, by their place among them."""
+    chosen = torch.zeros(count, dtype=torch.bool)
+    chosen[checked_rows(centres, "centres", count)] = True
+    places = chosen[search].nonzero().squeeze(1)
+    without = [name for name in families if name not in CENTRED]
+    if without or not len(places):
+        raise ValueError(
+            f"`centres` need a family that has centres ({', '.join(CENTRED)}) and a row in the"
+            f" search part; found family {', '.join(families)}, {int(chosen.sum())} centres,"
+            f" {len(places)} of them in the search part"
+        )
+    return places
+
+
 def _of_family(
-    family: str, points: Points, uncertainty: Tensor, goal: Goal, parts: Parts
+    family: str,
+    points: Points,
+    uncertainty: Tensor,
+    goal: Goal,
+    parts: Parts,
+    centres: Rows | None,
 ) -> Estimate:
     def measured(region: Region, rows: Rows) -> Measures:
         return measure(region, points[rows], uncertainty[rows], goal.eps, goal.seed)
@@ -158,7 +184,9 @@ def _of_family(
     ceiling = largest_gamma(uncertainty[parts.search], goal.risk)
     found = None
     if goal.gamma <= ceiling:
-        prepare = FAMILIES[family].prepare
+        prepare: Callable[..., Fit] = FAMILIES[family].prepare
+        if centres is not None:
+            prepare = partial(prepare, centres=centres.to(points.device))
         fit = prepare(points[parts.search], uncertainty[parts.search], goal)
         found = _find(fit, goal, measured, parts.calibrate)
     if found is None:

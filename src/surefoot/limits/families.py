@@ -23,6 +23,10 @@ FAMILIES = {
 }
 
 
+CENTRED = ("balls", "cubes")
+"""Families whose components are grown around points."""
+
+
 def fitting(norm: str) -> list[str]:
     """Return the families that expand in closed form under the norm; the authors' own first."""
     return [name for name, family in FAMILIES.items() if norm in family.norms]

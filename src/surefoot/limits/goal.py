@@ -32,6 +32,8 @@ class Goal:
             component, so that one may use what earlier ones can spare (balls also try the other
             way and keep the smaller expansion), or that of each component, as in the authors'
             program. The complement of rectangles is one component.
+        swaps: Rounds in which each ball is taken out and grown anew where that leaves less
+            expansion, at most; 0 is the greedy search of the published programs.
         calibrate_to: Bring the value on the calibration part up to risk and gamma, as published
             numbers do, or its lower 95 % limit, so that the report part is hardly ever below.
         seed: Seed of the split, of what searches draw and of the intervals, at least 0.
@@ -45,6 +47,7 @@ class Goal:
     components: int = 5
     delta: float = 0.05
     constraint: Literal["union", "component"] = "union"
+    swaps: int = 2
     calibrate_to: Literal["value", "limit"] = "value"
     seed: int = 0
 
@@ -56,6 +59,7 @@ class Goal:
             "`norm` must be 'l2' or 'linf'": self.norm in ("l2", "linf"),
             "`components` must be at least 1": self.components >= 1,
             "`delta` must be finite and >= 0": 0 <= self.delta < math.inf,
+            "`swaps` must be at least 0": self.swaps >= 0,
             "`constraint` must be 'union' or 'component'": self.constraint
             in ("union", "component"),
         }

@@ -41,7 +41,7 @@ def split(
         search, calibrate, report = order.tensor_split([count // 2, count - count // 4])
         return Parts(search, calibrate if len(calibrate) else None, report)
     given = {
-        name: None if part is None else _numbers(part, name)
+        name: None if part is None else checked_rows(part, name, count)
         for name, part in (("search", search), ("calibrate", calibrate), ("report", report))
     }
     search, calibrate, report = given.values()
@@ -59,7 +59,7 @@ def split(
     return parts
 
 
-def _numbers(part: Rows | np.ndarray, name: str) -> Rows:
+def checked_rows(part: Rows | np.ndarray, name: str, count: int) -> Rows:
     """Return row numbers as int64, from whole numbers of any kind; a mask is named."""
     rows = torch.as_tensor(part)
     if rows.ndim != 1 or rows.dtype == torch.bool or rows.is_floating_point():
@@ -68,20 +68,20 @@ def _numbers(part: Rows | np.ndarray, name: str) -> Rows:
             f" {tuple(rows.shape)}, {rows.dtype}. A mask converts with mask.nonzero().flatten()"
             " (torch) or np.flatnonzero(mask)"
         )
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count:
+        raise ValueError(
+            f"`{name}` must hold row numbers in [0, {count - 1}]; found"
+            f" {int(rows.min())} to {int(rows.max())}"
+        )
     return rows.long().cpu()
 
 
 def _unused(given: dict[str, Rows | None], count: int) -> Rows:
-    """Return the rows in no part, after a check of the parts."""
+    """Return the rows in no part, after a check that no row is used twice."""
     uses = torch.zeros(count, dtype=torch.int64)
-    for name, part in given.items():
+    for part in given.values():
         if part is None or len(part) == 0:
             continue
-        if not 0 <= int(part.min()) <= int(part.max()) < count:
-            raise ValueError(
-                f"`{name}` must hold row numbers in [0, {count - 1}]; found"
-                f" {int(part.min())} to {int(part.max())}"
-            )
         uses.index_add_(0, part, torch.ones(len(part), dtype=torch.int64))
     if int(uses.max()) > 1:
         raise ValueError(

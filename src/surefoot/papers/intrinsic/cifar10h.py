@@ -80,7 +80,7 @@ LINES = (
     Case("F_alpha, half-spaces", HALF_SPACES, fit=ALPHA),
     Case(
         "F_alpha,gamma .17, cubes, protocol of the authors",
-        {"family": "cubes", "components": 10, "gamma": 0.17, "constraint": "component"},
+        {"family": "cubes", "components": 10, "gamma": 0.17, "constraint": "component", "swaps": 0},
         fit=GAMMA,
         calibrated=False,
     ),

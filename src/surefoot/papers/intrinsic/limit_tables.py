@@ -42,7 +42,7 @@ def _peer(
     family, components = ("balls", 5) if norm == "l2" else ("cubes", 10)
     settings = {
         **{"norm": norm, "eps": eps, "gamma": gamma, "family": family, "components": components},
-        **{"risk": 0.05, "constraint": "component"},
+        **{"risk": 0.05, "constraint": "component", "swaps": 0},
     }
     return Case(f"{norm} {eps:g}, gamma {gamma:g}", settings, figures, calibrated=False)
 

@@ -174,6 +174,25 @@ def test_label_uncertainty_of_an_archive(tmp_path, capsys):
     assert (tmp_path / "rows.csv").read_text().count("\n") == 5
 
 
+def test_label_uncertainty_of_the_errors_of_records(run, tmp_path, capsys):
+    rows = ["label-uncertainty", "--data", "digits", "--count", "30"]
+    rows += ["--source", "votes", "--votes", str(tmp_path / "votes.npz")]
+    np.savez(tmp_path / "votes.npz", counts=np.random.default_rng(0).integers(0, 5, (30, 10)))
+    figure = tmp_path / "regions.svg"
+    main([*rows, "--records", str(run), str(run), "--figure", str(figure)])
+    printed = capsys.readouterr().out
+    assert "Label uncertainty of errors" in printed
+    assert "Rank correlation" in printed
+    assert figure.read_bytes().startswith(b"<?xml")
+    for wrong, said in (
+        (["--figure", "regions.pdf"], "must end in .svg or .png"),
+        (["--split", "train"], "is about other images"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*rows, "--records", str(run), *wrong])
+        assert said in capsys.readouterr().err
+
+
 def test_report_joins_records(run, tmp_path, capsys):
     main(["report", str(run), str(run), "--output", str(tmp_path / "page.html"), "--title", "Two"])
     assert "<title>Two" in (tmp_path / "page.html").read_text()

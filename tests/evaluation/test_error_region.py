@@ -12,8 +12,10 @@ from surefoot.data import Data
 from surefoot.evaluation import Record
 from surefoot.evaluation.header import AttackPart, LimitPart
 from surefoot.evaluation.studies.abstention import abstention, areas, at_quantiles
-from surefoot.evaluation.studies.error_region import error_region, random_balls, wrong
+from surefoot.evaluation.studies.error_region import correlation, error_region, random_balls, wrong
 from surefoot.papers.gap_to_limit import gap_to_limit
+from surefoot.report.error_region_chart import PublishedRange, error_region_chart, said
+from surefoot.report.style import to_svg
 from surefoot.stats import Interval
 
 INF, NAN = float("inf"), float("nan")
@@ -166,3 +168,25 @@ def test_quantiles_of_human_uncertainty():
     assert clean_rows["accuracy"][0.9] == 1.0
     assert clean_rows["accuracy"][0.98] == pytest.approx(91 / 99)
     assert clean_rows["coverage"][0.8] == pytest.approx(81 / 101)
+
+
+def test_label_uncertainty_that_falls_with_risk_is_correlated_with_it():
+    disputed = torch.arange(0, 200, 10)
+    data = line(200, disputed)
+    regions = []
+    for errors in range(10, 100, 10):  # the disputed points first, then clear ones
+        wrongs = [*disputed.tolist(), *(place for place in range(200) if place % 10)][:errors]
+        regions.append(error_region(make([p not in wrongs for p in range(200)]), data, balls=20))
+    found = correlation(regions)
+    assert -1 <= found.low <= found.value < -0.9
+    assert found.high < -0.5
+    assert "over 9 classifiers" in said(regions)
+    assert b"published, standard" in to_svg(
+        error_region_chart(
+            regions,
+            kinds=["standard"] * 4 + ["other"] * 5,
+            published={"standard": [PublishedRange((0.1, 0.2), (0.5, 0.6))]},
+        )
+    )
+    assert "none from 1" in said(regions[:1])
+    assert to_svg(error_region_chart(regions[:1]))

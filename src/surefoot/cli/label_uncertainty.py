@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from surefoot.data import Data
+    from surefoot.stats import Interval
 
 Columns = dict[str, "Tensor"]
 Lines = list[tuple[str, str]]
@@ -37,6 +38,9 @@ class Command:
             noise rate (source cross-validated).
         seed: Seed of folds and draws.
         output: CSV file to write, one row an image; none by default.
+        records: Run folders of classifiers that were evaluated on these images: label uncertainty
+            of their errors, beside random balls, and its rank correlation with risk.
+        figure: Draw it over risk, as .svg or .png.
     """
 
     rows: Rows = field(default_factory=lambda: Rows(data="cifar10h", count=0))
@@ -49,6 +53,8 @@ class Command:
     errors: Literal["none", "confident-joint", "noise-rate"] = "none"
     seed: int = 0
     output: Path | None = None
+    records: tuple[Path, ...] = ()
+    figure: Path | None = None
 
     def run(self) -> None:
         """Measure, show, write."""
@@ -65,8 +71,12 @@ class Command:
             check_unused(self, of_models, "without a model: it is for --source cross-validated")
         if self.source != "votes":
             check_unused(self, ["votes", "annotators", "prior"], "without --source votes")
-        if self.source == "soft-labels":
+        if self.figure is not None and self.figure.suffix not in (".svg", ".png"):
+            raise ValueError(f"--figure must end in .svg or .png; found {self.figure}")
+        if self.source == "soft-labels" and not self.records:
             check_unused(self, ["seed"], "on soft labels: nothing is random")
+        if not self.records:
+            check_unused(self, ["figure"], "without --records")
         data, _ = self.rows.load()
         measure = {
             "soft-labels": self._soft,
@@ -88,6 +98,51 @@ class Command:
             frame = pd.DataFrame(place | {name: value.numpy() for name, value in columns.items()})
             write_csv(frame, self.output)
             say(f"rows: {self.output}")
+        if self.records:
+            self._of_errors(data, uncertainty)
+
+    def _of_errors(self, data: "Data", uncertainty: "Tensor") -> None:
+        """Show the error region of every record, and draw them."""
+        from surefoot.cli.say import say
+        from surefoot.cli.show import table
+        from surefoot.evaluation.record import read
+        from surefoot.evaluation.studies.error_region import error_region
+        from surefoot.files import write_whole
+        from surefoot.report.error_region_chart import error_region_chart, said
+        from surefoot.report.style import to_png, to_svg
+        from surefoot.wording import with_interval
+
+        found = []
+        for folder in self.records:
+            record = read(folder)
+            labels = record.rows["label"].to_numpy()
+            if len(data) != len(record) or not bool((labels == data.labels.numpy()).all()):
+                raise ValueError(
+                    f"{folder} is about other images: {len(record)} rows of"
+                    f" {record.header.data.name}; here are {len(data)} of {data.name}. Give the"
+                    " rows that it was evaluated on: --data, --split, --count and --data-seed."
+                )
+            region = error_region(record, data, uncertainty, seed=self.seed)
+            if region is None:
+                say(f"{record.header.name}: no error on these rows")
+            else:
+                found.append(region)
+        columns = ("classifier", "risk", "of its errors", "elsewhere", "random balls", "p")
+        lines = [
+            (
+                *(one.name, with_interval(one.risk), _plain(one.label_uncertainty)),
+                *(f"{one.elsewhere:.3f}", _plain(one.balls), f"{one.p_value:.4f}"),
+            )
+            for one in found
+        ]
+        table("Label uncertainty of errors", columns, lines)
+        if not found:
+            return
+        say(said(found))
+        if self.figure is not None:
+            drawn = to_png if self.figure.suffix == ".png" else to_svg
+            write_whole(self.figure, drawn(error_region_chart(found)))
+            say(f"figure: {self.figure}")
 
     def _soft(self, data: "Data") -> tuple[Columns, Lines]:
         from surefoot.limits import label_uncertainty
@@ -166,6 +221,10 @@ class Command:
             columns["likely_wrong"] = label_errors(fractions, labels, method=self.errors)
             lines.append(("labels likely wrong", f"{int(columns['likely_wrong'].sum())}"))
         return columns, lines
+
+
+def _plain(one: "Interval") -> str:
+    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
 
 
 def _numbers(path: Path, name: str, values: "np.ndarray") -> "Tensor":

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -17,19 +16,19 @@ from surefoot.evaluation.studies.abstention import abstention, areas, at_quantil
 from surefoot.evaluation.studies.error_region import (
     ErrorRegion,
     against_balls,
+    correlation,
     human_uncertainty,
     random_balls,
     wrong,
 )
 from surefoot.papers.compared_nets import ComparedNet, models
-from surefoot.papers.drawing.lines import bands_and_points, curves
-from surefoot.papers.experiment import Draw, Outcome, Published, compare, evaluated, part, point
+from surefoot.papers.drawing.lines import curves
+from surefoot.papers.experiment import Draw, Outcome, Published, compare, evaluated, part
 from surefoot.papers.gap_to_limit import gap_to_limit
+from surefoot.report.error_region_chart import PublishedRange, error_region_chart, said
 from surefoot.threat import Threat
 from surefoot.uncertainty import scores
 
-SIZES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
-"""Measures of the random balls that are drawn."""
 ORACLE = "human label uncertainty (oracle)"
 PREDICTED = {
     "least-confidence (predicted)": scores.least_confidence,
@@ -38,6 +37,7 @@ PREDICTED = {
     "energy (predicted)": scores.energy,
 }
 BATCH = 500
+RANKS = "rank correlation of risk and label uncertainty"
 
 
 def error_regions(
@@ -48,7 +48,7 @@ def error_regions(
     threat: Threat,
     subjects: Sequence[ComparedNet],
     balls: int,
-    published: Mapping[str, str],
+    published: Mapping[str, Sequence[PublishedRange]],
 ) -> Outcome:
     """Measure the error region of every classifier, attack it, and let it abstain.
 
@@ -59,7 +59,7 @@ def error_regions(
         threat: of the attacks; the setting of a subject says how many images are attacked.
         subjects: classifiers.
         balls: random balls.
-        published: kind -> what the paper's figure shows, in words.
+        published: kind -> ranges read off the paper's figure.
     """
     test = load(data)
     unsure, compared, records, findings = human_uncertainty(test), [], [], []
@@ -89,8 +89,16 @@ def error_regions(
     ]
     for one, region in found:
         compared = [*_compare(one, region), *compared]
-        findings.insert(0, _sentence(one, region, published))
-    first = {"error-regions": _scatter(found, control, len(test))}
+        findings.insert(0, _sentence(one, region, published.get(one.kind, ())))
+    regions, kinds = [region for _, region in found], [one.kind for one, _ in found]
+    if regions:
+        findings.insert(0, said(regions))
+        compared = [
+            *compare("all classifiers", {RANKS: correlation(regions)}, fraction=False),
+            *compared,
+        ]
+    draw = partial(error_region_chart, regions, kinds=kinds, published=published)
+    first: dict[str, Draw] = {"error-regions": draw} if regions else {}
     return Outcome(compared, records, first | figures, findings)
 
 
@@ -98,8 +106,9 @@ def _balls(
     test: Data, unsure: Tensor, records: Sequence[Record], balls: int, seed: int
 ) -> dict[int, Tensor]:
     """Measure random balls of every size that is needed, sorted once for all."""
-    sizes = {max(1, round(fraction * len(test))) for fraction in SIZES}
-    sizes |= {int(wrong(record).sum()) for record in records} - {0}
+    sizes = {int(wrong(record).sum()) for record in records} - {0}
+    if not sizes:
+        return {}
     points, ordered = test.batch(slice(None))[0].flatten(1), sorted(sizes)
     found = random_balls(points, unsure, ordered, balls=balls, seed=seed)
     return dict(zip(ordered, found.T, strict=True))
@@ -144,7 +153,7 @@ def _arrows(one: ComparedNet, record: Record, unsure: Tensor, radius: float) -> 
     return f"{one.row.name}, dropping what annotators dispute (oracle): {'; '.join(parts)}"
 
 
-def _sentence(one: ComparedNet, region: ErrorRegion, published: Mapping[str, str]) -> str:
+def _sentence(one: ComparedNet, region: ErrorRegion, published: Sequence[PublishedRange]) -> str:
     ours, balls = region.label_uncertainty, region.balls
     text = (
         f"{one.row.name} ({one.kind}): risk {100 * region.risk.value:.1f} %, label uncertainty of"
@@ -152,30 +161,11 @@ def _sentence(one: ComparedNet, region: ErrorRegion, published: Mapping[str, str
         f" {region.elsewhere:.3f}, random balls {balls.value:.3f} (95 % of them {balls.low:.3f} to"
         f" {balls.high:.3f}), p = {region.p_value:.4f}"
     )
-    return f"{text}; published: {published[one.kind]}" if one.kind in published else text
-
-
-def _scatter(
-    found: Sequence[tuple[ComparedNet, ErrorRegion]], control: Mapping[int, Tensor], count: int
-) -> Draw:
-    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    lines: list[dict[str, Any]] = []
-    for size in sorted(control):
-        low, high = control[size].quantile(ends).tolist()
-        middle = control[size].mean().item()
-        place = {"row": "random balls (95 % of them)", "x": size / count, "y": middle}
-        lines.append(place | {"low": low, "high": high, "confirmed": 1.0})
-    points = [point(one.kind, region.risk.value, region.label_uncertainty) for one, region in found]
-    return partial(
-        bands_and_points,
-        pd.DataFrame(lines),
-        pd.DataFrame(points, columns=["row", "x", "y", "low", "high"]),
-        "Label uncertainty of error regions over their risk",
-        "risk: fraction of errors",
-        "mean label uncertainty",
-        note="Bars: bootstrap intervals. Balls: nearest neighbours (l2) of random images.",
-        percent=False,
-    )
+    parts = [
+        "risk {:g} to {:g}: {:g} to {:g}".format(*part.risk, *part.label_uncertainty)
+        for part in published
+    ]
+    return f"{text}; published: {'; '.join(parts)}" if parts else text
 
 
 def _abstention(

@@ -17,7 +17,7 @@ from surefoot.evaluation import metrics
 from surefoot.limits import label_uncertainty
 from surefoot.papers.compared_nets import ComparedNet, models
 from surefoot.papers.drawing.histograms import overlaid_histograms
-from surefoot.papers.drawing.lines import bands_and_points, curves
+from surefoot.papers.drawing.lines import bands_and_points, categories, curves
 from surefoot.papers.experiment import (
     Draw,
     Outcome,
@@ -180,7 +180,7 @@ def _against_cases(compared: Sequence[Published]) -> Draw:
         if entry.figure == "adversarial risk"
     ]
     title = "Adversarial risk of the region found (error region)"
-    return partial(curves, pd.DataFrame(lines), title, "", "adversarial risk")
+    return partial(categories, pd.DataFrame(lines), title, "adversarial risk")
 
 
 def limits_over_risk(

@@ -65,7 +65,7 @@ def estimate(
     return kept(
         folder,
         how,
-        lambda: _entry(
+        lambda: entry_of(
             concentration(cloud.points, cloud.uncertainty, seed=seed, **parts, **settings)
         ),
     )
@@ -78,10 +78,11 @@ def _half(cloud: Cloud, seed: int) -> Rows:
     return order[: len(order) // 2]
 
 
-def _entry(found: Estimate) -> Entry:
+def entry_of(found: Estimate) -> Entry:
+    """Return an estimate as JSON holds it, without its region."""
     flags = ("feasible", "valid", "calibrated", "largest_gamma", "delta", "components")
     described = found.describe()
-    return {name: described[name] for name in (*flags, *FIGURES, "search")}
+    return {name: described[name] for name in (*flags, *FIGURES, "search", "calibrate")}
 
 
 def sweep(

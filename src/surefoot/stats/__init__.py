@@ -11,6 +11,7 @@ from surefoot.stats.binomial import (
 from surefoot.stats.bisection import bisection
 from surefoot.stats.bootstrap import bootstrap_interval
 from surefoot.stats.discrete import rounded_normal, tv_error
+from surefoot.stats.ranks import rank_correlation
 from surefoot.stats.sequential import Boundary, group_sequential, looks_of
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "lower_bound",
     "mean_interval",
     "mean_lower_bound",
+    "rank_correlation",
     "rounded_normal",
     "tv_error",
     "upper_bound",

@@ -8,6 +8,7 @@ have.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +19,7 @@ from surefoot.evaluation.record import Record
 from surefoot.limits import label_uncertainty
 from surefoot.limits.measures import uncertainty_interval
 from surefoot.limits.neighbours import euclidean
-from surefoot.stats import Interval
+from surefoot.stats import Interval, rank_correlation
 from surefoot.streams import generator
 from surefoot.types import Flags, PerExample, Points
 
@@ -121,6 +122,19 @@ def against_balls(
         Interval(middle, min(low, middle), max(high, middle)),
         (1 + larger) / (1 + len(control)),
     )
+
+
+def correlation(regions: Sequence[ErrorRegion]) -> Interval:
+    """Correlate risk and label uncertainty of error regions, by ranks; see `rank_correlation`.
+
+    Zhang, Evans, ICLR 2022: the fewer errors, the more disputed they are, so it is negative. The
+    interval speaks of other classifiers on these images.
+    """
+    risk, unsure = (
+        np.array([getattr(one, name).value for one in regions])
+        for name in ("risk", "label_uncertainty")
+    )
+    return rank_correlation(risk, unsure)
 
 
 def random_balls(

@@ -23,6 +23,8 @@ COLORS = ("#3A3A3A", "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC
 LINES = (style.ESTIMATED, "#009E73", "#E69F00", "#56B4E9")
 POINTS = ("#D55E00", "#0072B2", "#3A3A3A", "#CC79A7", "#009E73")
 MARKS = ("o", "s", "^", "D", "v")
+WIDEST = 2.0
+"""Points behind so many times the end of all lines are marked at the edge."""
 THEOREM = "theorem"
 """Row of what a theorem predicts."""
 
@@ -57,6 +59,39 @@ def curves(
             ax.plot(lines["x"], lines["published"], "o", mfc="none", color=color, markersize=8)
     published = "published" in frame and frame["published"].notna().any()
     _finish(ax, title, across, up, percent, "open circles: published" if published else "")
+    return figure
+
+
+def categories(frame: pd.DataFrame, title: str, across: str) -> "matplotlib.figure.Figure":
+    """Draw one figure a category, named at the left, with its interval and the published figure.
+
+    Args:
+        frame: columns `x` (the category), `y`, `low`, `high`, and where known `published`.
+        title: of the figure.
+        across: label of the horizontal axis, of fractions.
+    """
+    from matplotlib.ticker import FixedFormatter, PercentFormatter
+
+    figure = style.new_figure(7.2, 1.4 + 0.28 * len(frame))
+    ax = figure.add_subplot()
+    height = np.arange(len(frame))
+    low, y, high = (frame[name].to_numpy(dtype=float) for name in ("low", "y", "high"))
+    ends = [y - low, high - y]
+    ours = {"fmt": "o", "color": style.ESTIMATED, "markersize": 4, "label": "ours, 95 %"}
+    ax.errorbar(y, height, xerr=ends, **ours)
+    if "published" in frame and frame["published"].notna().any():
+        mark = {"mfc": "none", "color": style.CLEAN, "markersize": 8, "label": "published"}
+        ax.plot(frame["published"].astype(float), height, "o", **mark)
+    ax.set_yticks(height, labels=list(frame["x"]))
+    ax.invert_yaxis()
+    style.tidy(ax)
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    ax.yaxis.set_major_formatter(FixedFormatter(list(frame["x"])))
+    ax.grid(axis="x", color="#E3E3E3", linewidth=0.6)
+    ax.set_xlim(left=0)
+    style.title(ax, title)
+    ax.set_xlabel(across, fontsize=9)
+    style.legend_below(ax, "", drop=-0.17 - 0.9 / (1 + len(frame)))
     return figure
 
 
@@ -141,7 +176,9 @@ def bands_and_points(
 
     Args:
         lines: columns `row`, `x`, `y`, `low`, `high`, `confirmed`.
-        points: columns `row` (their kind), `x`, `y`, and where known `low`, `high`.
+        points: columns `row` (their kind), `x`, `y`, and where known `low`, `high`, `confirmed`
+            (else they are) and `text`, written beside them. Points far behind all lines are marked
+            at the edge, so that they do not squeeze the rest.
         title: of the figure.
         across: label of the horizontal axis, of fractions.
         up: label of the vertical axis.
@@ -153,8 +190,9 @@ def bands_and_points(
 
     figure = style.new_figure(7.2, 5.0)
     ax = figure.add_subplot()
-    ends = [frame["x"].max() for frame in (lines, points) if len(frame)]
-    right = float(1.05 * max([*ends, 0.01]))
+    right = _right(lines, points, fits or {})
+    far = points[points["x"] > right]
+    points = points[points["x"] <= right]
     for name, (intercept, slope, end) in (fits or {}).items():
         _published_line(ax, name, intercept, slope, min(right, end))
     for place, (name, frame) in enumerate(lines.groupby("row", sort=False)):
@@ -162,13 +200,46 @@ def bands_and_points(
     for place, (name, frame) in enumerate(points.groupby("row", sort=False)):
         _points(ax, str(name), frame, place)
     ax.set_xlim(0, right)
-    unconfirmed = len(lines) and bool((lines["confirmed"] < 0.5).any())
+    _outside(ax, far, right)
+    unconfirmed = any(
+        "confirmed" in frame and bool((frame["confirmed"] < 0.5).any()) for frame in (lines, points)
+    )
     heading = "open marks: not confirmed on held-out points" if unconfirmed else ""
     _finish(ax, title, across, up, percent, heading)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     if note:
         style.caption(figure, note)
     return figure
+
+
+def _right(
+    lines: pd.DataFrame,
+    points: pd.DataFrame,
+    fits: Mapping[str, tuple[float, float, float]],
+) -> float:
+    """Return where the axis ends: no single point may squeeze curves and published lines."""
+    drawn = [end for _, _, end in fits.values() if end < 1]
+    drawn += [float(lines["x"].max())] if len(lines) else []
+    ends = points["x"].to_numpy(dtype=float)
+    if drawn:
+        ends = ends[ends <= WIDEST * max(drawn)]
+    return 1.05 * max([*drawn, *ends, 0.01])
+
+
+def _outside(ax: "matplotlib.axes.Axes", far: pd.DataFrame, right: float) -> None:
+    """Mark points behind the end of the axis at its edge, with their place."""
+    for _, one in far.iterrows():
+        ax.plot(right, one["y"], ">", color=style.QUIET, clip_on=False, markersize=5)
+        ax.annotate(
+            f"{one['row']}: {100 * one['x']:.1f} %, {100 * one['y']:.1f} %",
+            (right, one["y"]),
+            xytext=(-8, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=7.5,
+            color=style.QUIET,
+        )
 
 
 def _published_line(
@@ -203,7 +274,14 @@ def _points(ax: "matplotlib.axes.Axes", name: str, frame: pd.DataFrame, place: i
     if "low" in frame:
         _bars(ax, frame[frame["low"].notna()], color)
     label = f"{name} ({len(frame)})"
-    ax.plot(frame["x"], frame["y"], mark, color=color, markersize=4.5, alpha=0.85, label=label)
+    firm = frame["confirmed"] >= 0.5 if "confirmed" in frame else frame["x"].notna()
+    shape = {"color": color, "markersize": 4.5, "alpha": 0.85, "linestyle": "none", "marker": mark}
+    ax.plot(frame["x"][firm], frame["y"][firm], **shape, label=label if firm.any() else None)
+    open_label = None if firm.any() else label
+    ax.plot(frame["x"][~firm], frame["y"][~firm], **shape, mfc="white", label=open_label)
+    for _, one in frame.iterrows() if "text" in frame else ():
+        place_of = (one["x"], one["y"])
+        ax.annotate(one["text"], place_of, xytext=(4, 4), textcoords="offset points", fontsize=6.5)
 
 
 def _bars(ax: "matplotlib.axes.Axes", frame: pd.DataFrame, color: str) -> None:

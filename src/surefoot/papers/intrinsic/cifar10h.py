@@ -6,6 +6,8 @@ from surefoot.papers.compared_nets import ComparedNet
 from surefoot.papers.error_regions import error_regions
 from surefoot.papers.estimated_limits import Case, Limit, limits_over_risk
 from surefoot.papers.experiment import Row, Setting, at_scales
+from surefoot.papers.region_families import region_families
+from surefoot.report.error_region_chart import PublishedRange
 from surefoot.threat import Threat
 from surefoot.training import Augmentation, Training, make_recipe
 
@@ -93,10 +95,25 @@ LINES = (
 DIGIT_LINES = tuple(replace(line, fit="") for line in LINES)
 
 RANGES = {
-    "standard": "risk .065 to .08: .24 to .27; .12 to .18: .17 to .21; .25 to .30: .135 to .16; .37"
-    " to .39: .11 to .12",
-    "adversarially trained": "risk .13 to .18: .175 to .205; .20 to .25: .15 to .17; .33 to .36:"
-    " .13",
+    "standard": (
+        PublishedRange((0.065, 0.08), (0.24, 0.27)),
+        PublishedRange((0.12, 0.18), (0.17, 0.21)),
+        PublishedRange((0.25, 0.30), (0.135, 0.16)),
+        PublishedRange((0.37, 0.39), (0.11, 0.12)),
+    ),
+    "adversarially trained": (
+        PublishedRange((0.13, 0.18), (0.175, 0.205)),
+        PublishedRange((0.20, 0.25), (0.15, 0.17)),
+        PublishedRange((0.33, 0.36), (0.13, 0.13)),
+    ),
+}
+"""Read off the paper's figure: risk, label uncertainty of the errors."""
+FAMILIES_SMOKE = {
+    "data": "blended-digits",
+    "threat": NEAR,
+    "risks": (0.1,),
+    "seeds": SMOKE_SUBJECTS[:1],
+    "published": None,
 }
 
 SCALES = {
@@ -133,6 +150,18 @@ SCALES = {
         data="cifar10h",
         threat=LINF,
         published="robustbench_cifar10_2021.csv",
+    ),
+    "intrinsic-families": at_scales(
+        region_families,
+        {
+            "smoke": FAMILIES_SMOKE,
+            "small": {"risks": (0.05, 0.1, 0.16), "seeds": SMALL_SUBJECTS[:1]},
+            "paper": {"risks": (0.02, 0.05, 0.1, 0.16), "seeds": PAPER_SUBJECTS},
+        },
+        data="cifar10h",
+        threat=LINF,
+        gamma=0.17,
+        published=FITS[GAMMA],
     ),
     "intrinsic-error-regions": at_scales(
         error_regions,

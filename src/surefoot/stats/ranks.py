@@ -18,8 +18,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray, alpha: float = 0.05)
     $$ \tanh\left(\operatorname{artanh} \rho \pm z_{1 - \alpha / 2}
     \sqrt{\frac{1 + \rho^2 / 2}{n - 3}}\right) $$
     Holds for independent pairs, approximately, at level alpha; the error of each number is part
-    of its scatter. A perfect correlation has an infinite artanh: there the interval starts at the end
-    of that of the next less perfect order, one exchange of neighbours, and ends at 1.
+    of its scatter. A perfect correlation has an infinite artanh: there the interval starts where
+    that of the next less perfect order does, one exchange of neighbours, and ends at 1.
 
     Args:
         first: [n], finite.

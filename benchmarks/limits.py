@@ -193,7 +193,6 @@ def peer(seed: int) -> Rows:
                 unsure,
                 risk=0.05,
                 constraint="component",
-                swaps=0,
                 search=search,
                 **settings,
             )

@@ -1,4 +1,4 @@
-"""Every figure in a table of the documentation has a stored row: a mark above it names which."""
+"""Every figure of the documentation has a stored row: a mark above the table or text names it."""
 
 import json
 import re
@@ -14,7 +14,15 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 GENERATED = {"results.md", "transcripts.md"}  # compared with their rows as a whole
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
-MARK = re.compile(r"<!-- (rows: .+|published|settings) -->")
+MARK = re.compile(r"<!-- (rows: .+|published|settings|example) -->")
+MEASURED = re.compile(
+    r"(?<![\w.])(\d*\.?\d+) (?:%|points?\b|times\b|m?s\b|minutes?\b|seconds\b|[MG]i?B\b|CPU)"
+)
+"""A number with the unit of a measurement, in a sentence."""
+FILLED = {"tutorial.md": "rows: front_door"}
+"""Pages whose times are filled in from rows."""
+CONVENTIONS = {"95", "100", "0", "1"}
+"""Levels of intervals, all, none, and one of something: no measurements."""
 NUMBER = re.compile(r"(?<![\w.])\d*\.\d+(?:e-?\d+)?(?![.\d])")
 FEW = 2
 """Numbers that a table without measurements may hold, as in a name of it."""
@@ -41,6 +49,17 @@ def quoted(table: list[str]) -> list[str]:
     return [number for cell in text for number in NUMBER.findall(re.sub(r"`[^`]*`", "", cell))]
 
 
+def sentences(text: str) -> Iterator[tuple[str, str]]:
+    """Give each paragraph that is no table, without code, with the mark above it, or ""."""
+    mark = ""
+    for paragraph in re.split(r"\n\s*\n", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        found = MARK.findall(paragraph)
+        if not paragraph.lstrip().startswith("|"):
+            shown = re.sub(r"<!--.*?-->|`[^`]*`", "", paragraph, flags=re.DOTALL)
+            yield (found or [mark])[-1], shown
+        mark = found[-1] if found and MARK.fullmatch(paragraph.strip()) else ""
+
+
 def numbers(value) -> Iterator[float]:
     """Give every number that a row holds."""
     if isinstance(value, dict):
@@ -65,7 +84,7 @@ def is_stored(number: str, values: list[float]) -> bool:
     """Return whether a number is one of these: as it is, in percent, or its distance from 1."""
     mantissa, _, power = number.partition("e")
     scale = 10.0 ** int(power or 0)
-    step = scale * 10.0 ** -len(mantissa.split(".")[1])
+    step = scale * 10.0 ** -len(mantissa.partition(".")[2])
     shown = float(number)
     forms = (lambda x: x, lambda x: 100 * x, lambda x: x - 1, lambda x: 1 - x)
     return any(abs(abs(form(x)) - shown) <= 1.01 * step for form, x in product(forms, values))
@@ -85,6 +104,21 @@ def test_every_figure_of_a_table_has_a_stored_row(path):
         assert not lost, f"{table[0]}: no stored row has {lost}"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_measurement_in_a_sentence_has_a_stored_row(path):
+    if path.name in GENERATED:
+        return
+    for mark, paragraph in sentences(path.read_text(encoding="utf-8")):
+        found = [number for number in MEASURED.findall(paragraph) if number not in CONVENTIONS]
+        if mark in ("published", "settings", "example") or not found:
+            continue
+        mark = mark or FILLED.get(path.name, "")
+        assert mark, f"no row is named for {' '.join(paragraph.split())[:200]}"
+        values = stored(mark)
+        lost = [number for number in found if not is_stored(number, values)]
+        assert not lost, f"{' '.join(paragraph.split())[:200]}: no stored row has {lost}"
+
+
 def test_a_figure_without_a_row_is_found():
     assert is_stored("97.4", [0.974])
     assert is_stored("2.2e-3", [1.0022])
@@ -93,6 +127,11 @@ def test_a_figure_without_a_row_is_found():
     assert quoted(table) == ["3.25"]
     assert [mark for mark, _ in tables("<!-- rows: toys -->\n\n" + "\n".join(table))] == [
         "rows: toys"
+    ]
+    page = "A 95 % level.\n\n<!-- rows: toys -->\n\nIt took 3.5 s.\n\nNow 7 %.\n\n```\n9 %\n```"
+    assert list(sentences(page))[2] == ("rows: toys", "It took 3.5 s.")
+    assert [(mark, MEASURED.findall(one)) for mark, one in sentences(page)] == [
+        *(("", ["95"]), ("rows: toys", []), ("rows: toys", ["3.5"]), ("", ["7"]), ("", []))
     ]
 
 

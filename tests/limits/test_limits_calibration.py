@@ -102,8 +102,21 @@ def test_parts_may_not_overlap():
             concentration(points, unsure, **SETTINGS, **parts)
 
 
-def test_steps_of_calibration_by_hand():
-    """A search that reaches 80 % of what it is asked for out of sample."""
+@pytest.mark.parametrize(
+    ("held_out", "deltas", "risk"),
+    [
+        # A search that reaches 80 % of what it is asked for: nothing below 1.25 will do.
+        (lambda cover: 0.8 * cover, [0.0, 0.25, 0.125, 0.1875, 0.21875], 0.1),
+        # One that jumps: the first that does covers more than is needed.
+        (
+            lambda cover: cover if cover > 1.1 else 0.8,
+            [0.0, 0.25, 0.125, 0.0625, 0.09375],
+            0.1125,
+        ),
+        (lambda cover: 1.01 * cover, [0.0], 0.101),
+    ],
+)
+def test_steps_of_calibration_by_hand(held_out, deltas, risk):
     goal = Goal(0.1, 0.0, 0.1, "l2", components=1, delta=0.0)
     asked = []
 
@@ -112,12 +125,12 @@ def test_steps_of_calibration_by_hand():
         return "region"
 
     def measured(region):
-        fraction = interval(round(800 * 0.1 * (1 + asked[-1].delta)), 1000, 0.05)
+        fraction = interval(round(10_000 * 0.1 * held_out(1 + asked[-1].delta)), 10_000, 0.05)
         return Measures(fraction, fraction, interval(1, 2, 0.05))
 
     end = calibrated.__wrapped__(fit, goal, measured)
-    assert end.measures.risk.value >= 0.1
-    assert [g.delta for g in asked] == pytest.approx([0.0, 0.25])
+    assert [g.delta for g in asked] == pytest.approx(deltas)
+    assert end.measures.risk.value == pytest.approx(risk)
 
 
 def test_components_and_gamma_are_chosen_on_the_calibration_part():

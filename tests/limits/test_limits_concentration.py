@@ -77,7 +77,6 @@ def test_infeasible_gamma_is_a_clean_result(digits):
             eps=0.5,
             norm="l2",
             constraint="component",
-            swaps=0,
             search=search,
         )
         assert found == Estimate("balls", False, False, found.largest_gamma)
@@ -159,7 +158,6 @@ def test_search_agrees_with_plain_loops(metric, components, ties):
             components=components,
             delta=0.1,
             constraint="component",
-            swaps=0,
         )
         expected = plain_greedy(points, uncertainty, goal)
         found = prepare(points, uncertainty, goal)(goal)

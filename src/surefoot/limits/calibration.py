@@ -21,6 +21,9 @@ STEP = 1.02
 UNSEEN = 2.0
 """The factor where no calibration point lies in the region, so that none can be computed."""
 
+BISECTIONS = 3
+"""Searches behind the first that did, for a cover that is large enough and no larger."""
+
 MOST = 4.0
 """Covers above this many times the risk are given up."""
 
@@ -52,26 +55,63 @@ def _raise(
 ) -> Iterator[tuple[float, float, Attempt]]:
     """Raise delta and gamma by what is missing, until nothing is or the search finds no more.
 
-    Yields closeness to the goal, minus the adversarial risk, and what was found.
+    Then delta is brought down again by bisection. Yields closeness to the goal, minus the
+    adversarial risk, and what was found.
     """
+    before = None
     for _ in range(ROUNDS):
-        region = fit(raised)
-        if region is None:
+        tried = _try(fit, raised, goal, measured)
+        if tried is None:
             return
-        found = measured(region)
-        short, certain = _missing(found, goal)
-        closeness = 0.0 if math.isinf(short) else min(1.0, 1 / short)
-        if goal.gamma > 0:
-            closeness *= min(1.0, 1 - certain / goal.gamma)
-        yield closeness, -found.adversarial_risk.value, Attempt(region, raised, found)
+        yield tried
+        closeness, _, attempt = tried
         if closeness == 1:
+            yield from _bisect(fit, before, raised, goal, measured)
             return
+        assert attempt.measures is not None
+        short, certain = _missing(attempt.measures, goal)
+        before = raised
         more = UNSEEN if math.isinf(short) else max(STEP, short)
         cover = (1 + raised.delta) * (more if short > 1 else 1.0)
         gamma = raised.gamma + (max(0.02 * goal.gamma, certain) if certain > 0 else 0.0)
         if cover > MOST or gamma > 2:
             return
         raised = replace(raised, delta=cover - 1, gamma=gamma)
+
+
+def _try(
+    fit: Fit, raised: Goal, goal: Goal, measured: Callable[[Region], Measures]
+) -> tuple[float, float, Attempt] | None:
+    """Search once; return closeness to the goal, minus the adversarial risk, and the region."""
+    region = fit(raised)
+    if region is None:
+        return None
+    found = measured(region)
+    short, certain = _missing(found, goal)
+    closeness = 0.0 if math.isinf(short) else min(1.0, 1 / short)
+    if goal.gamma > 0:
+        closeness *= min(1.0, 1 - certain / goal.gamma)
+    return closeness, -found.adversarial_risk.value, Attempt(region, raised, found)
+
+
+def _bisect(
+    fit: Fit,
+    before: Goal | None,
+    reached: Goal,
+    goal: Goal,
+    measured: Callable[[Region], Measures],
+) -> Iterator[tuple[float, float, Attempt]]:
+    """Look for a smaller cover that does, between the last that did not and the first that did."""
+    if before is None:
+        return
+    low, high = before.delta, reached.delta
+    for _ in range(BISECTIONS):
+        middle = replace(reached, delta=(low + high) / 2)
+        tried = _try(fit, middle, goal, measured)
+        if tried is None:
+            return
+        yield tried
+        low, high = (low, middle.delta) if tried[0] == 1 else (middle.delta, high)
 
 
 def _missing(found: Measures, goal: Goal) -> tuple[float, float]:

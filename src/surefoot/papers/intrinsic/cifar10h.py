@@ -82,7 +82,7 @@ LINES = (
     Case("F_alpha, half-spaces", HALF_SPACES, fit=ALPHA),
     Case(
         "F_alpha,gamma .17, cubes, protocol of the authors",
-        {"family": "cubes", "components": 10, "gamma": 0.17, "constraint": "component", "swaps": 0},
+        {"family": "cubes", "components": 10, "gamma": 0.17, "constraint": "component"},
         fit=GAMMA,
         calibrated=False,
     ),

@@ -38,7 +38,7 @@ def test_the_protocol_of_the_authors_calibrates_nothing():
 
 def test_robustness_falls_with_risk_and_radius():
     for over, fixed in (("risk", {"eps": 0.3}), ("eps", {"risk": 0.2})):
-        table = sweep(cloud(), over, (0.1, 0.3, 0.6), splits=2, **SETTINGS, **fixed)
+        table = sweep(cloud(2_000), over, (0.1, 0.3, 0.6), splits=2, **SETTINGS, **fixed)
         assert len(table) == 6
         curve = over_splits(table)
         assert curve["y"].is_monotonic_decreasing

@@ -1,6 +1,7 @@
 """Figures of lines: a line a row, fractions stacked, and estimates with bands among points."""
 
 from collections.abc import Iterable, Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,10 @@ PARTS = {
 """Of stacked fractions: what certified, attacked and unknown mean elsewhere."""
 COLORS = ("#3A3A3A", "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#8C3B73")
 LINES = (style.ESTIMATED, "#009E73", "#E69F00", "#56B4E9")
-POINTS = ("#D55E00", "#0072B2", "#3A3A3A", "#CC79A7", "#009E73")
-MARKS = ("o", "s", "^", "D", "v")
+POINTS = ("#D55E00", "#0072B2", "#3A3A3A", "#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#8C3B73")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "p")
+WRAPPED = 30
+"""Letters in a line of the name of a category."""
 WIDEST = 2.0
 """Points behind so many times the end of all lines are marked at the edge."""
 THEOREM = "theorem"
@@ -74,7 +77,7 @@ def categories(frame: pd.DataFrame, title: str, across: str) -> "matplotlib.figu
 
     figure = style.new_figure(7.2, 1.4 + 0.28 * len(frame))
     ax = figure.add_subplot()
-    height = np.arange(len(frame))
+    height, names = np.arange(len(frame)), [fill(str(name), WRAPPED) for name in frame["x"]]
     low, y, high = (frame[name].to_numpy(dtype=float) for name in ("low", "y", "high"))
     ends = [y - low, high - y]
     ours = {"fmt": "o", "color": style.ESTIMATED, "markersize": 4, "label": "ours, 95 %"}
@@ -82,11 +85,11 @@ def categories(frame: pd.DataFrame, title: str, across: str) -> "matplotlib.figu
     if "published" in frame and frame["published"].notna().any():
         mark = {"mfc": "none", "color": style.CLEAN, "markersize": 8, "label": "published"}
         ax.plot(frame["published"].astype(float), height, "o", **mark)
-    ax.set_yticks(height, labels=list(frame["x"]))
+    ax.set_yticks(height, labels=names)
     ax.invert_yaxis()
     style.tidy(ax)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    ax.yaxis.set_major_formatter(FixedFormatter(list(frame["x"])))
+    ax.yaxis.set_major_formatter(FixedFormatter(names))
     ax.grid(axis="x", color="#E3E3E3", linewidth=0.6)
     ax.set_xlim(left=0)
     style.title(ax, title)

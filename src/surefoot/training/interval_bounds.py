@@ -1,7 +1,7 @@
 r"""Interval bounds with gradients (IBP), in the precision of the net: for training, not for proofs.
 
-Centre and radius go through each affine step, $\mu \gets W \mu + b$ and $r \gets |W| r$, ends through
-monotone functions. At l2 the first dense layer or convolution takes the ball as it is: an output
+Centre and radius go through each affine step, $\mu \gets W \mu + b$ and $r \gets |W| r$; ends go
+through monotone functions. At l2 the first dense layer or convolution takes the ball as it is: an output
 moves by $\epsilon \|w\|_2$, where the smallest box around the ball would give
 $\epsilon \|w\|_1$.
 
@@ -10,7 +10,6 @@ Reference: Gowal et al. 2018.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from surefoot.certify.lipschitz.graph import Step

@@ -8,6 +8,8 @@ functions are constants.
 Reference: Zhang et al. 2020.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -75,15 +77,15 @@ def _least(rows: Tensor, box: Interval, batch: int) -> Tensor:
     return (rows @ center - rows.abs() @ radius).squeeze(2)
 
 
-def _lines(rule: Bent, source: Interval, count: int) -> Lines:
+def _lines(rule: Bent, source: Interval, count: int) -> Any:
     """Return the lines of a function for each row: those of its image."""
     if rule is RELU:
-        found = relu_lines(source)
+        found: Any = relu_lines(source)
     else:
         with torch.no_grad():
-            wide = rule.lines(source.lower.double(), source.upper.double())
+            wide: Any = rule.lines(source.lower.double(), source.upper.double())
         found = type(wide)(*(_narrowed(part, source.lower) for part in wide))
-    return type(found)(*(part.repeat_interleave(count, 0) for part in found))  # pyright: ignore
+    return type(found)(*(part.repeat_interleave(count, 0) for part in found))
 
 
 def _narrowed(part: Tensor, like: Tensor) -> Tensor:

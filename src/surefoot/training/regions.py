@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from surefoot.attacks.perturbation import Perturbation
-from surefoot.threat import Threat
+from surefoot.threat import MOST_GUARD, Threat
 from surefoot.types import Images, Labels, Model
 
 
@@ -121,6 +121,7 @@ class SmallBall:
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator, done: float
     ) -> Region:
         """Attack, and return the small ball after a fraction `done` of all steps."""
+        self.threat.origins(images)
         progress = self.ramp.progress(done)
         threat = _scaled(self.threat, (1 - self.fraction) * progress)
         point = _attacked(model, images, labels, threat, self.steps, generator)
@@ -148,6 +149,7 @@ class AttackedBall:
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator, done: float
     ) -> Region:
         """Attack, and return the ball after a fraction `done` of all steps."""
+        self.threat.origins(images)
         progress = self.ramp.progress(done)
         threat = _scaled(self.threat, progress)
         point = _attacked(model, images, labels, threat, self.steps, generator)
@@ -173,7 +175,12 @@ def _attacked(
     steps: int,
     generator: torch.Generator,
 ) -> Images:
-    """Return images of high cross-entropy, or the images themselves where eps is 0."""
+    """Return images of high cross-entropy, or the images themselves where eps is lost to rounding.
+
+    It is at the start of a ramp; the final eps was checked by the caller.
+    """
+    if threat.eps < float(torch.as_tensor(threat.guard(images)).max()) / MOST_GUARD:
+        return images
     found = Perturbation(threat, steps=steps, start="uniform").move(
         model, images, labels, generator
     )

@@ -86,7 +86,10 @@ def _balances(bounds: Interval) -> list[Tensor]:
     center = bounds.center
     on, off = (bounds.lower > 0).to(center), (bounds.upper < 0).to(center)
     apart = (center - center.mean()).square()
-    pairs = [((center * on).sum(), -(center * off).sum()), ((apart * on).sum(), (apart * off).sum())]
+    pairs = [
+        ((center * on).sum(), -(center * off).sum()),
+        ((apart * on).sum(), (apart * off).sum()),
+    ]
     return [_smaller_over_larger(one, other) for one, other in pairs]
 
 

@@ -15,7 +15,7 @@ from surefoot.threat import Threat
 from surefoot.training import Recipe, make_recipe
 from surefoot.training.bound_loss import BoundLoss
 from surefoot.training.outputs import Outputs, criterion_of
-from surefoot.training.regions import Ball, Ramp, Region
+from surefoot.training.surroundings import Ball, BallRegion, Ramp
 
 EPS = 0.1
 NOW = Ramp(0.0, 0.0)
@@ -80,7 +80,7 @@ def loss_of(recipe, net, images, labels, *, done=1.0, train=True):
     """Return the loss of each example as the loop takes it."""
     net.train(train)
     found = recipe.perturb(net, images, labels, torch.Generator().manual_seed(1), done)
-    region = found if isinstance(found, Region) else None
+    region = found if isinstance(found, BallRegion) else None
     point = found.point if region is not None else found
     outputs = Outputs(
         net, images, point, labels, criterion_of(net, 0.0), net, done=done, region=region

@@ -17,8 +17,8 @@ from surefoot.threat import Threat
 from surefoot.training import Training, fit, make_recipe, state
 from surefoot.training.interval_bounds import interval_bounds
 from surefoot.training.live_net import LiveNet
-from surefoot.training.regions import Region
 from surefoot.training.stabilisers import initialise, instability
+from surefoot.training.surroundings import BallRegion
 
 
 def deep():
@@ -29,7 +29,7 @@ def deep():
 
 def widths(net, images):
     live = LiveNet(net, (256,))
-    region = Region(images, images, Threat("linf", 0.01), 1.0)
+    region = BallRegion(images, images, Threat("linf", 0.01), 1.0)
     rules = live.rules({})
     known = interval_bounds(live, rules, region)
     steps = [step for step in live.graph.steps if isinstance(step.layer, nn.ReLU)]
@@ -56,7 +56,7 @@ def test_the_penalty_by_hand():
         net[0].weight.copy_(torch.tensor([[4.0, 0.0], [0.0, 4.0]]))
         net[0].bias.copy_(torch.tensor([0.0, -3.0]))
     images = torch.tensor([[0.5, 0.5]])  # centers 2 and -1, half-widths 0.4
-    live, region = LiveNet(net, (2,)), Region(images, images, Threat("linf", 0.1), 0.5)
+    live, region = LiveNet(net, (2,)), BallRegion(images, images, Threat("linf", 0.1), 0.5)
     rules = live.rules({})
     found = instability(live, rules, interval_bounds(live, rules, region))
     width, center = 0.2 / 0.8, 1 / 2  # the variances about the mean 0.5 are alike: 1.5 each

@@ -3,8 +3,8 @@
 `loop` runs, `settings` say how long and with which options, `recipes` holds the table of named
 recipes, `noise` perturbations with noise, `losses` and `gloro` losses as functions of `outputs`,
 `lipschitz_estimate` measures Lipschitz constants; `bound_loss` trains by bounds in the balls of
-`regions`, with `live_net`, `interval_bounds`, `margin_rows` and `stabilisers`; `weight_changes`,
-`augmentation`, `optimizers` and `judge` hold one option each.
+`surroundings`, with `live_net`, `interval_bounds`, `margin_rows` and `stabilisers`;
+`weight_changes`, `augmentation`, `optimizers` and `judge` hold one option each.
 """
 
 from surefoot.attacks.perturbation import Perturbation
@@ -16,8 +16,8 @@ from surefoot.training.loop import fit
 from surefoot.training.noise import Alternating, Noisy
 from surefoot.training.outputs import Outputs
 from surefoot.training.recipes import RECIPES, Recipe, make_recipe
-from surefoot.training.regions import AttackedBall, Ball, Ramp, SmallBall
 from surefoot.training.settings import PRESETS, Training
+from surefoot.training.surroundings import AttackedBall, Ball, Ramp, SmallBall
 from surefoot.training.weight_changes import WeightAttack
 
 __all__ = [

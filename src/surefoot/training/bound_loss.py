@@ -1,6 +1,6 @@
 """Certified training by bounds on logit margins in a ball: IBP, CROWN-IBP, SABR, MTL-IBP.
 
-One loss for all of them; what differs is the region (`regions`) and the weights. For every
+One loss for all of them; what differs is the region (`surroundings`) and the weights. For every
 guarantee: labels, sets, and nets that will reject by a gap of logits.
 """
 
@@ -26,8 +26,8 @@ from surefoot.training.interval_bounds import interval_bounds
 from surefoot.training.live_net import Statistics, batch_statistics, live_net
 from surefoot.training.margin_rows import margins_from_below
 from surefoot.training.outputs import Outputs
-from surefoot.training.regions import Region
 from surefoot.training.stabilisers import initialise, instability
+from surefoot.training.surroundings import BallRegion
 from surefoot.types import Labels, Outcomes, PerExample, Sets
 
 
@@ -99,7 +99,7 @@ class BoundLoss:
         if region is None or model is None:
             raise ValueError(
                 "bounds need a region around each image and one net: give the recipe a perturbation"
-                " of training.regions (Ball, SmallBall, AttackedBall), and no stack of nets"
+                " of training.surroundings (Ball, SmallBall, AttackedBall), and no stack of nets"
             )
         weight = self._between(self.weight_from, self.weight, region.progress)
         with cached(), batch_statistics(model) as statistics:
@@ -119,19 +119,19 @@ class BoundLoss:
         """Return a weight at a fraction of the final eps."""
         return end if start is None else start + (end - start) * progress
 
-    def _alternatives(self, outputs: Outputs) -> "Alternatives":
+    def _alternatives(self, outputs: Outputs) -> "LabelAlternatives":
         labels = outputs.labels
         if not self.guarantee.set_valued:
             own = one_hot(labels, outputs.perturbed.shape[1]).bool()
-            return Alternatives(own.unsqueeze(1), labels.unsqueeze(1))
+            return LabelAlternatives(own.unsqueeze(1), labels.unsqueeze(1))
         logits = outputs.clean.detach()
         return alternatives_of(self.guarantee, logits, labels)
 
     def _margins(
         self,
         outputs: Outputs,
-        region: Region,
-        alternatives: "Alternatives",
+        region: BallRegion,
+        alternatives: "LabelAlternatives",
         statistics: Statistics,
     ) -> tuple[Tensor, Tensor]:
         """Bound f_a - f_i from below for all members a, `[B, K, C]`; and return the penalty."""
@@ -158,7 +158,7 @@ class BoundLoss:
         return found.view(rows.shape[:3]), penalty
 
 
-class Alternatives(NamedTuple):
+class LabelAlternatives(NamedTuple):
     """The alternatives of each image that hold the label, and all of their members.
 
     Args:
@@ -170,7 +170,7 @@ class Alternatives(NamedTuple):
     members: Tensor
 
 
-def alternatives_of(guarantee: Guarantee, logits: Outcomes, labels: Labels) -> Alternatives:
+def alternatives_of(guarantee: Guarantee, logits: Outcomes, labels: Labels) -> LabelAlternatives:
     """Return the alternatives at clean logits that hold the label; {label} where there is none."""
     own = one_hot(labels, logits.shape[1]).bool().unsqueeze(1)
     sets = containing(guarantee.sets(logits), labels)
@@ -178,10 +178,10 @@ def alternatives_of(guarantee: Guarantee, logits: Outcomes, labels: Labels) -> A
     union = sets.any(1)
     size = int(union.sum(1).max())
     present, members = union.float().topk(size, dim=1)
-    return Alternatives(sets, torch.where(present > 0, members, labels.unsqueeze(1)))
+    return LabelAlternatives(sets, torch.where(present > 0, members, labels.unsqueeze(1)))
 
 
-def worst_logits(margins: Tensor, alternatives: Alternatives, outputs: Outputs) -> Outcomes:
+def worst_logits(margins: Tensor, alternatives: LabelAlternatives, outputs: Outputs) -> Outcomes:
     r"""Return logits z whose margins are the bounds of the best alternative S.
 
     $$ z_i = -\min_{a \in S} L_{ai} \; (i \notin S), \qquad z_b = f_b - f_y \; (b \in S) $$

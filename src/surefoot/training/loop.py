@@ -34,9 +34,9 @@ from surefoot.training.judge import best_epoch, collapsed, warn_of
 from surefoot.training.optimizers import optimizer_of, rate
 from surefoot.training.outputs import Outputs, criterion_of
 from surefoot.training.recipes import RECIPES, Recipe, described
-from surefoot.training.regions import Region
 from surefoot.training.settings import Training
 from surefoot.training.state import Progress
+from surefoot.training.surroundings import BallRegion
 from surefoot.training.trackers import checked, numbers
 from surefoot.training.weight_changes import average, copy_of, holding, pushed
 
@@ -258,8 +258,8 @@ def _step(
     model, (images, labels) = progress.model, batch
     images = run.training.augmentation.apply(images, stream)
     found = recipe.perturb(model, images, labels, stream, done)
-    region = found if isinstance(found, Region) else None
-    point = found.point if isinstance(found, Region) else found
+    region = found if isinstance(found, BallRegion) else None
+    point = found.point if isinstance(found, BallRegion) else found
     criterion = criterion_of(model, run.training.label_smoothing)
 
     def outputs_of(called: nn.Module) -> Outputs:

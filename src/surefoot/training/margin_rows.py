@@ -16,15 +16,15 @@ from torch import Tensor
 from surefoot.certify.relaxation.affine import Affine
 from surefoot.certify.relaxation.curves import RELU, Lines
 from surefoot.certify.relaxation.rules import Bent, shape_of
-from surefoot.training.interval_bounds import Interval
+from surefoot.training.interval_bounds import FlowBounds
 from surefoot.training.live_net import LiveNet, Rules
-from surefoot.training.regions import Region
+from surefoot.training.surroundings import BallRegion
 
-Known = dict[str, Interval]
+Known = dict[str, FlowBounds]
 
 
 def margins_from_below(
-    net: LiveNet, rules: Rules, region: Region, known: Known, rows: Tensor, *, lines: bool
+    net: LiveNet, rules: Rules, region: BallRegion, known: Known, rows: Tensor, *, lines: bool
 ) -> Tensor:
     """Bound rows of the logits from below on each ball.
 
@@ -70,14 +70,14 @@ def margins_from_below(
     return total
 
 
-def _least(rows: Tensor, box: Interval, batch: int) -> Tensor:
+def _least(rows: Tensor, box: FlowBounds, batch: int) -> Tensor:
     """Return the least values of rows `[B M, ...]` on the box of each image, `[B, M]`."""
     rows = rows.view(batch, len(rows) // batch, -1)
     center, radius = (one.flatten(1).unsqueeze(2) for one in (box.center, box.radius))
     return (rows @ center - rows.abs() @ radius).squeeze(2)
 
 
-def _lines(rule: Bent, source: Interval, count: int) -> Any:
+def _lines(rule: Bent, source: FlowBounds, count: int) -> Any:
     """Return the lines of a function for each row: those of its image."""
     if rule is RELU:
         found: Any = relu_lines(source)
@@ -92,7 +92,7 @@ def _narrowed(part: Tensor, like: Tensor) -> Tensor:
     return part.to(like.dtype) if part.is_floating_point() else part
 
 
-def relu_lines(source: Interval) -> Lines:
+def relu_lines(source: FlowBounds) -> Lines:
     """Return the chord above ReLU, and below it the line of slope 0 or 1 that is nearer."""
     low, high = source.lower.clamp(max=0), source.upper.clamp(min=0)
     slope = high / (high - low).clamp(min=1e-9)

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from surefoot.attacks.ascent import predicted
 from surefoot.attacks.latent import Point
-from surefoot.training.regions import Region
+from surefoot.training.surroundings import BallRegion
 from surefoot.types import Model, PerExample
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -41,7 +41,7 @@ class Outputs:
     model: nn.Module | None = None
     epoch: int = 0
     done: float = 0.0
-    region: Region | None = None
+    region: BallRegion | None = None
 
     @cached_property
     def clean(self) -> Tensor:

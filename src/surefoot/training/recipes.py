@@ -26,7 +26,7 @@ from surefoot.training.losses import (
 )
 from surefoot.training.noise import Alternating, Noisy, WorstNoise
 from surefoot.training.outputs import Outputs
-from surefoot.training.regions import AttackedBall, Ball, Region, SmallBall, Surrounding
+from surefoot.training.surroundings import AttackedBall, Ball, BallRegion, SmallBall, Surrounding
 from surefoot.types import Images, Labels, Model, PerExample
 
 
@@ -61,7 +61,7 @@ class Recipe:
         labels: Labels,
         generator: torch.Generator,
         done: float = 1.0,
-    ) -> Point | Region:
+    ) -> Point | BallRegion:
         """Return the point at which the model is trained, or the region; leave the model as it is.
 
         Args:

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from surefoot.certify.relaxation.affine import Affine
 from surefoot.certify.relaxation.curves import RELU
-from surefoot.training.interval_bounds import Interval
+from surefoot.training.interval_bounds import FlowBounds
 from surefoot.training.live_net import LiveNet, Rules
 
 TOLERANCE = 0.5
@@ -45,7 +45,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
                 layer.bias.zero_()
 
 
-def instability(net: LiveNet, rules: Rules, known: dict[str, Interval]) -> Tensor:
+def instability(net: LiveNet, rules: Rules, known: dict[str, FlowBounds]) -> Tensor:
     r"""Return the penalty on bounds that widen, and on layers whose ReLUs are mostly on or off.
 
     $$ \tfrac{1}{\tau m} \sum_i (\tau - \Delta_0 / \Delta_i)_+ + (\tau - \rho_i)_+
@@ -77,11 +77,11 @@ def instability(net: LiveNet, rules: Rules, known: dict[str, Interval]) -> Tenso
     return torch.stack(terms).mean() / TOLERANCE  # pyright: ignore
 
 
-def _width(bounds: Interval) -> Tensor:
+def _width(bounds: FlowBounds) -> Tensor:
     return (bounds.upper - bounds.lower).mean()
 
 
-def _balances(bounds: Interval) -> list[Tensor]:
+def _balances(bounds: FlowBounds) -> list[Tensor]:
     """Return how evenly ReLUs that are certainly on and off share centers and their variance."""
     center = bounds.center
     on, off = (bounds.lower > 0).to(center), (bounds.upper < 0).to(center)

@@ -14,7 +14,7 @@ from surefoot.threat import MOST_GUARD, Threat
 from surefoot.types import Images, Labels, Model
 
 
-class Region(NamedTuple):
+class BallRegion(NamedTuple):
     """A ball around one point an image, and the point at which the net is evaluated beside it.
 
     Args:
@@ -85,7 +85,7 @@ class Ball:
 
     def surround(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator, done: float
-    ) -> Region:
+    ) -> BallRegion:
         """Return the ball after a fraction `done` of all steps."""
         del model, labels, generator
         self.threat.origins(images)
@@ -119,7 +119,7 @@ class SmallBall:
 
     def surround(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator, done: float
-    ) -> Region:
+    ) -> BallRegion:
         """Attack, and return the small ball after a fraction `done` of all steps."""
         self.threat.origins(images)
         progress = self.ramp.progress(done)
@@ -147,7 +147,7 @@ class AttackedBall:
 
     def surround(
         self, model: Model, images: Images, labels: Labels, generator: torch.Generator, done: float
-    ) -> Region:
+    ) -> BallRegion:
         """Attack, and return the ball after a fraction `done` of all steps."""
         self.threat.origins(images)
         progress = self.ramp.progress(done)
@@ -163,8 +163,8 @@ def _scaled(threat: Threat, factor: float) -> Threat:
     return replace(threat, eps=threat.eps * factor)
 
 
-def _ball(point: Images, centers: Images, threat: Threat, progress: float) -> Region:
-    return Region(point, centers, _scaled(threat, progress), progress)
+def _ball(point: Images, centers: Images, threat: Threat, progress: float) -> BallRegion:
+    return BallRegion(point, centers, _scaled(threat, progress), progress)
 
 
 def _attacked(

@@ -1,4 +1,4 @@
-r"""FlowBounds bounds with gradients (IBP), in the precision of the net: for training, not for proofs.
+r"""Interval bounds with gradients (IBP), in the precision of the net: for training, not for proofs.
 
 Centre and radius go through each affine step, $\mu \gets W \mu + b$ and $r \gets |W| r$, ends
 through monotone functions. At l2 the first dense layer or convolution takes the ball as it is: an

@@ -89,6 +89,7 @@ class BoundLoss:
 
     def start(self, model: nn.Module, generator: torch.Generator) -> None:
         """Draw the initial weights, if they are not those of the net."""
+        live_net.cache_clear()  # layers may have been replaced since the net was read
         if self.initial == "ibp":
             note("initial weights are drawn for interval bounds (--initial given keeps the net's)")
             initialise(model, generator)

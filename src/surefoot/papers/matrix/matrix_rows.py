@@ -52,6 +52,7 @@ def _sizes(constants: Setting, votes: Setting, bounds: Setting, samples: int) ->
 
 
 MLP = replace(SMOKE, net={"name": "mlp", "inputs": 64})
+FEW_UNITS = replace(SMOKE, net={"name": "mlp", "inputs": 64, "hidden": (16,)})
 STRIDED = replace(
     FASHION,
     net={"name": "relu-2c2f"},
@@ -65,7 +66,7 @@ SCALES = {
     "matrix-fashion-mnist": at_scales(
         guarantee_matrix,
         {
-            "smoke": _sizes(SMOKE, MLP, MLP, 200),
+            "smoke": _sizes(SMOKE, MLP, FEW_UNITS, 200),
             "small": _sizes(FASHION_SMALL, replace(LENET_SMALL, test=500), STRIDED_SMALL, 10_000),
             "paper": _sizes(FASHION, LENET, STRIDED, 100_000),
         },

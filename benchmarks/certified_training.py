@@ -51,7 +51,7 @@ class Options:
         default_factory=lambda: relaxation.Options(data="fashion-mnist", guarantees="local")
     )
     recipes: tuple[str, ...] = ("pgd", "ibp", "crown-ibp", "sabr", "mtl-ibp")
-    epochs: tuple[int, ...] = (7, 10, 5, 7, 7)
+    epochs: tuple[int, ...] = (4, 10, 4, 5, 5)
     radii: tuple[float, ...] = (0.025, 0.05, 0.075, 0.1, 0.125, 0.15)
     count: int = 100
     autoattack: int = 0

@@ -1,7 +1,7 @@
 """Brackets at linf of one plain net by recipe, and what a certificate saves AutoAttack.
 
     python benchmarks/certified_training.py
-    python benchmarks/certified_training.py --autoattack 100
+    python benchmarks/certified_training.py --net.epochs 10 --net.train 0 --autoattack 100
 
 The nets are those of benchmarks/relaxation.py, trained there or read back from `--folder`. Without
 `--autoattack` each is certified by relaxations (crown) and attacked at a grid of radii: the figure
@@ -39,21 +39,21 @@ class Options:
     """What is compared.
 
     Args:
-        net: data, eps, folder and steps of the nets; its recipe is that of `--autoattack`.
-        recipes: of the figure, with the epochs of each.
-        epochs: ditto.
+        net: data, eps, training and folder of the nets; its recipe is that of `--autoattack`.
+        recipes: of the figure.
         radii: of the brackets.
         count: images of the brackets.
         autoattack: images for AutoAttack; 0 draws the figure.
     """
 
     net: relaxation.Options = field(
-        default_factory=lambda: relaxation.Options(data="fashion-mnist", guarantees="local")
+        default_factory=lambda: relaxation.Options(
+            data="fashion-mnist", epochs=6, train=15_000, guarantees="local"
+        )
     )
     recipes: tuple[str, ...] = ("pgd", "ibp", "crown-ibp", "sabr", "mtl-ibp")
-    epochs: tuple[int, ...] = (4, 10, 4, 5, 5)
-    radii: tuple[float, ...] = (0.025, 0.05, 0.075, 0.1, 0.125, 0.15)
-    count: int = 100
+    radii: tuple[float, ...] = (0.025, 0.05, 0.1, 0.15)
+    count: int = 60
     autoattack: int = 0
 
 
@@ -62,13 +62,15 @@ def bracket_of(net: nn.Module, recipe: str, options: Options) -> Record:
     images, eps = load(options.net.data).first(options.count), options.net.eps
     classifier = Plain(net, "relaxation", steps=options.net.steps)
     how: dict[str, Any] = {"guarantee": Local(), "radii": options.radii, "limits": False}
-    place = options.net.folder / "brackets" / f"{options.net.data}-{recipe}"
+    name = f"{options.net.data}-{recipe}-{options.net.train}-{options.net.epochs}"
+    place = options.net.folder / "brackets" / name
     record = bracket(
         classifier, images, threat=Threat("linf", eps), name=recipe, folder=place, **how
     )
     for radius in options.radii:
         certified = metrics.certified_accuracy(record, radius)
         row = {"data": options.net.data, "recipe": recipe, "trained at": eps, "radius": radius}
+        row |= {"epochs": options.net.epochs, "training images": options.net.train}
         row |= {"images": len(record), "clean": metrics.clean_accuracy(record).value}
         row |= {"attacked": metrics.attacked_accuracy(record, radius).value}
         rows.append("certified_training", row | {"certified": certified and certified.value})
@@ -112,8 +114,8 @@ def main(options: Options) -> None:
         autoattack_twice(net, options)
         return
     records = []
-    for recipe, epochs in zip(options.recipes, options.epochs, strict=True):
-        net, _ = relaxation.trained(replace(options.net, recipe=recipe, epochs=epochs))
+    for recipe in options.recipes:
+        net, _ = relaxation.trained(replace(options.net, recipe=recipe))
         records.append(bracket_of(net, recipe, options))
     write_whole(FIGURE, to_png(comparison_chart(records)))
 

@@ -53,7 +53,8 @@ class Options:
         data: mnist or fashion-mnist, of $SUREFOOT_DATA.
         eps: linf, of training and certificate.
         recipe: one of `RECIPES`.
-        epochs: of training, on all training images.
+        epochs: of training.
+        train: training images; 0: all.
         count: test images that are certified.
         guarantees: every one, or local alone.
         norm: of the threat.
@@ -68,6 +69,7 @@ class Options:
     eps: float = 0.1
     recipe: str = "ibp"
     epochs: int = 10
+    train: int = 0
     count: int = 200
     guarantees: Literal["every", "local"] = "every"
     norm: Norm = "linf"
@@ -108,10 +110,14 @@ def trained(options: Options) -> tuple[nn.Sequential, dict[str, Any]]:
         epochs=options.epochs, batch_size=128, schedule="multistep", milestones=(0.75, 0.9)
     )
     name = f"{options.data}-{options.norm}-{options.eps:g}-{options.recipe}"
+    data = load(options.data, "train")
+    if options.train:
+        name, data = f"{name}-{options.train}", data.first(options.train)
     began = time.process_time()
-    fit(net, load(options.data, "train"), recipe, options.folder / name, training=training)
+    fit(net, data, recipe, options.folder / name, training=training)
     seconds = time.process_time() - began
     kept = {"recipe": options.recipe, "epochs": options.epochs, "trained at": options.eps}
+    kept["training images"] = len(data)
     return net.eval(), kept | {"seconds of this call's training": seconds}
 
 

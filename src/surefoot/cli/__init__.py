@@ -12,7 +12,7 @@ from surefoot.escape import one_line
 
 COMMANDS = {
     "demo": "train digit classifiers and show the four answers for each (2 minutes)",
-    "train": "train a net with one of twenty recipes: standard, pgd, trades, udp, gloro, ...",
+    "train": "train a net with one of 24 recipes: standard, pgd, trades, udp, gloro, ibp, ...",
     "attack": "search for counterexamples: the upper end of the bracket",
     "certify": "prove radii, by Lipschitz constants or by smoothing: the lower end",
     "limit": "estimate how robust any classifier could be on a data set",

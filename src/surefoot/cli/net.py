@@ -25,11 +25,12 @@ class Net:
     """The net to build.
 
     Args:
-        net: Architecture: mlp, residual-mlp, lenet, preactresnet18, resnet20; with measured
+        net: Architecture: mlp, residual-mlp, lenet, preactresnet18, resnet20; to train by bounds
+            relu-2c2f to relu-8c2f, strides in place of pooling; with measured
             Lipschitz constants lipschitz-mlp, gloro-mlp, gloro-2c2f to gloro-8c2f, liresnet,
             lipnext.
-        width: Multiplier of lenet and gloro-... (default 1), first channels of a residual net
-            (default 16), channels of liresnet and lipnext (default 64).
+        width: Multiplier of lenet, relu-... and gloro-... (default 1), first channels of a residual
+            net (default 16), channels of liresnet and lipnext (default 64).
         hidden: Widths of the hidden layers of the dense nets.
         dropout: Dropout rate of preactresnet18.
         scale: Factor on the logits of lipschitz-mlp and lipnext.
@@ -56,6 +57,10 @@ class Net:
         "gloro-4c3f",
         "gloro-6c2f",
         "gloro-8c2f",
+        "relu-2c2f",
+        "relu-4c3f",
+        "relu-6c2f",
+        "relu-8c2f",
         "liresnet",
         "lipnext",
     ] = "lenet"
@@ -146,6 +151,6 @@ class Net:
         if self.net == "preactresnet18":
             return {**planes, **width, "dropout": self.dropout}
         scale = {"scale": self.scale} if self.net == "lipnext" else {}
-        if self.net.startswith("gloro-"):
+        if self.net.startswith(("gloro-", "relu-")):
             width = {"width": float(width["width"])}
         return {**planes, **width, **scale, "size": shape[-1]}

@@ -43,7 +43,8 @@ class Command:
         net: The net that is trained.
         training: How long, how fast, and with which options it is trained.
         track: Send the log of each epoch also to tensorboard, into --folder (extra `track`).
-        groups: Affinity groups for the recipe gloro, in the forms of `certify --groups`.
+        groups: Affinity groups for certified training (gloro, ibp, ...), in the forms of `certify
+            --groups`.
     """
 
     daily = (
@@ -107,9 +108,12 @@ class Command:
     def _grouped(self, recipe: "Recipe", classes: tuple[str, ...]) -> "Recipe":
         """Return the recipe with affinity groups."""
         from surefoot.guarantees import Affinity
-        from surefoot.training import GloRo
+        from surefoot.training import BoundLoss, GloRo
 
-        if not isinstance(recipe.loss, GloRo):
-            raise ValueError("--groups is for the recipe gloro: its guarantee becomes affinity")
+        if not isinstance(recipe.loss, GloRo | BoundLoss):
+            raise ValueError(
+                "--groups is for the recipes gloro, ibp, crown-ibp, sabr and mtl-ibp: their"
+                " guarantee becomes affinity"
+            )
         guarantee = Affinity(read_groups(self.groups, classes))
         return replace(recipe, loss=replace(recipe.loss, guarantee=guarantee))

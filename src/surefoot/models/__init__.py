@@ -23,6 +23,7 @@ from surefoot.models.preprocessing import Preprocessing
 from surefoot.models.residual import ResidualMLP
 from surefoot.models.resize import CenterCrop, Resize
 from surefoot.models.resnet20 import ResNet20
+from surefoot.models.strided import StridedNet
 
 __all__ = [
     "MLP",
@@ -42,6 +43,7 @@ __all__ = [
     "ResidualMLP",
     "Resize",
     "Scale",
+    "StridedNet",
     "build",
     "device_of",
     "fingerprint",

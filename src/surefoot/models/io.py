@@ -21,6 +21,7 @@ from surefoot.models.preactresnet import PreActResNet18
 from surefoot.models.residual import ResidualMLP
 from surefoot.models.resize import Resize
 from surefoot.models.resnet20 import ResNet20
+from surefoot.models.strided import StridedNet
 
 NETS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -31,6 +32,7 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "lipschitz-mlp": LipschitzMLP,
     "gloro-mlp": GloRoMLP,
     **{f"gloro-{shape}": partial(GloRoNet, shape) for shape in WIDTHS},
+    **{f"relu-{shape}": partial(StridedNet, shape) for shape in WIDTHS},
     "liresnet": LiResNet,
     "lipnext": LipNeXt,
 }
@@ -49,8 +51,9 @@ def build(name: str, *, normalize: Any = None, resize: Any = None, **arguments: 
 
     Args:
         name: one of "mlp", "lenet", "preactresnet18", "resnet20", "residual-mlp", "lipschitz-mlp",
-            "gloro-mlp", "gloro-2c2f", "gloro-4c3f", "gloro-6c2f", "gloro-8c2f", "liresnet",
-            "lipnext"; or, made of nets, "ensemble", "dropout-ensemble", "due", "tempered".
+            "gloro-mlp", "gloro-2c2f", "gloro-4c3f", "gloro-6c2f", "gloro-8c2f", the same with
+            "relu-", "liresnet", "lipnext"; or, made of nets, "ensemble", "dropout-ensemble", "due",
+            "tempered".
         normalize: (means, deviations) a plane: a `Normalize` layer goes first.
         resize: (height, width): a `Resize` layer goes before that.
         arguments: of the net's constructor; a net inside a model is given as the arguments of its

@@ -82,8 +82,9 @@ def asked_run(experiment: Experiment, scale: str, seed: int) -> AskedRun:
 def _settings(keywords: Mapping[str, Any]) -> Iterator[Setting]:
     """Find the settings of training and evaluation, shared or of each net."""
     for one in keywords.values():
-        if isinstance(one, Setting):
-            yield one
+        setting = getattr(one, "setting", one)
+        if isinstance(setting, Setting):
+            yield setting
     for one in keywords.get("subjects", ()):
         yield one.setting
 

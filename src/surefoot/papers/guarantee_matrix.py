@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from surefoot.certify.lipschitz import gloro
@@ -16,55 +18,70 @@ from surefoot.guarantees import Guarantee, LabelOrUncertain, Local
 from surefoot.models import Double
 from surefoot.papers.accuracy_table import trained
 from surefoot.papers.drawing.matrix_figure import matrix_figure
-from surefoot.papers.experiment import Outcome, Row, Setting, compare, evaluated
+from surefoot.papers.experiment import Outcome, Setting, compare, evaluated
 from surefoot.papers.set_tables import CertifiedNet, checked
 from surefoot.stats import Interval
 from surefoot.threat import Threat
 from surefoot.uncertainty import Selective, by_coverage
+from surefoot.uncertainty.logit_margin import logit_gap
 from surefoot.uncertainty.vote import Vote
 
 COVERAGE = 0.9
-"""Fraction of noisy training images that a vote accepts, at least."""
+"""Fraction of training images that is accepted, at least: by a vote, under noise."""
 FITTED = 2_000
 """Training images that choose the threshold."""
 Cell = tuple[str, Guarantee, Classifier]
 """Name of the row, what is guaranteed, who answers."""
 
 
+@dataclass(frozen=True)
+class Column:
+    """Nets that one kind of certificate is made for.
+
+    Args:
+        nets: one a guarantee of sets, the first for the label alone. A vote has one net for all:
+            then the recipe of the first trains it, with its noise.
+        setting: sizes.
+        threat: norm and radius.
+    """
+
+    nets: Sequence[CertifiedNet]
+    setting: Setting
+    threat: Threat
+
+
 def guarantee_matrix(
     folder: Path,
     seed: int,
     *,
-    nets: Sequence[CertifiedNet],
-    noisy: Row,
-    setting: Setting,
-    voted: Setting,
-    eps: float,
+    constants: Column,
+    votes: Column,
+    bounds: Column,
     samples: int,
 ) -> Outcome:
-    """Certify and attack every guarantee, by Lipschitz constants and by smoothing.
+    """Certify and attack every guarantee, by Lipschitz constants, smoothing and relaxations.
 
     Args:
         folder: of the runs.
         seed: of everything.
-        nets: Lipschitz nets, the first trained for the label alone, the others for a set.
-        noisy: the net of the vote, trained with its noise.
-        setting: sizes of the Lipschitz nets.
-        voted: sizes of the vote.
-        eps: l2 radius.
+        constants: Lipschitz nets.
+        votes: the net of the vote.
+        bounds: plain nets, certified by relaxations.
         samples: most noise samples of a certificate.
     """
-    test, others = setting.images(), load(setting.data, "train")
-    columns: Mapping[str, Iterator[Cell]] = {
-        "Lipschitz": _plain(folder, seed, nets, setting, eps),
-        "smoothing": _votes(folder, seed, nets, noisy, voted, eps, samples),
+    cells: Mapping[str, tuple[Column, Iterator[Cell]]] = {
+        "Lipschitz": (constants, _plain(folder, seed, constants)),
+        "smoothing": (votes, _votes(folder, seed, votes, samples)),
+        "relaxation": (bounds, _bounded(folder, seed, bounds)),
     }
     records: dict[str, list[Record]] = {}
-    for column, cells in columns.items():
-        for name, guarantee, classifier in cells:
-            how = {"guarantee": guarantee, "radii": (eps / 2,), "limits": True, "others": others}
+    for column, (given, found) in cells.items():
+        test, others = constants.setting.images(), load(constants.setting.data, "train")
+        for name, guarantee, classifier in found:
+            how = {"guarantee": guarantee, "radii": (given.threat.eps / 2,)}
+            how |= {"limits": True, "others": others}
             place = folder / column / name.replace(", ", "-").replace(" ", "-")
-            record = evaluated(classifier, test, Threat("l2", eps), place, name, **how)
+            record = evaluated(classifier, test, given.threat, place, name, **how)
             records.setdefault(column, []).append(record)
     compared = [
         entry
@@ -88,48 +105,62 @@ def figures_of(record: Record, column: str) -> dict[str, Interval]:
     return {f"{name}, {column}": value for name, value in found.items() if value is not None}
 
 
-def _plain(
-    folder: Path, seed: int, nets: Sequence[CertifiedNet], setting: Setting, eps: float
-) -> Iterator[Cell]:
+def _plain(folder: Path, seed: int, column: Column) -> Iterator[Cell]:
     """Give the Lipschitz nets: sets, then the first net rejecting what is not certified at eps."""
+    setting = column.setting
 
     def plain(net: nn.Module) -> Plain:
         return Plain(net, "lipschitz", steps=setting.steps, seed=seed)
 
     first: nn.Module | None = None
     shape = tuple(setting.images().inputs(slice(0, 1)).shape[1:])
-    for one in nets:
+    for one in column.nets:
         _, model = trained(one.row, setting, folder, seed)
         double = Double(deepcopy(model)).eval()
         first = double if first is None else first
         yield one.row.name, one.guarantee, plain(double)
     assert first is not None
-    rejecting = plain(gloro(first, eps / 2, shape).eval())
-    yield "label, accepted (i)", Local(), rejecting
-    yield "label or uncertain (ii)", LabelOrUncertain(), rejecting
+    yield from _rejecting(plain(gloro(first, column.threat.eps / 2, shape).eval()))
 
 
-def _votes(
-    folder: Path,
-    seed: int,
-    nets: Sequence[CertifiedNet],
-    noisy: Row,
-    setting: Setting,
-    eps: float,
-    samples: int,
-) -> Iterator[Cell]:
+def _votes(folder: Path, seed: int, column: Column, samples: int) -> Iterator[Cell]:
     """Give the votes of one net under noise, decided at eps."""
-    _, model = trained(noisy, setting, folder, seed)
+    setting, noisy, eps = column.setting, column.nets[0].row, column.threat.eps
+    _, model = trained(replace(noisy, name="noise"), setting, folder, seed)
     sigma = noisy.sigma
 
     def vote(net: nn.Module) -> Smoothed:
         radii = (eps / 2, eps * (1 + 1e-12))
         return Smoothed(Vote(net, sigma), n_certify=samples, seed=seed, radii=radii)
 
-    for one in nets:
+    for one in column.nets:
         yield one.row.name, one.guarantee, vote(model)
     few = load(setting.data, "train").inputs(slice(0, FITTED))
     threshold, _ = by_coverage(model, few, "entropy", COVERAGE, sigma=sigma)
-    rejecting = Selective(model, "entropy", threshold).eval()
-    yield "label, accepted (i)", Local(), vote(rejecting)
-    yield "label or uncertain (ii)", LabelOrUncertain(), vote(rejecting)
+    yield from _rejecting(vote(Selective(model, "entropy", threshold).eval()))
+
+
+def _bounded(folder: Path, seed: int, column: Column) -> Iterator[Cell]:
+    """Give plain nets: sets, then the first net rejecting by a gap of logits."""
+    setting = column.setting
+
+    def plain(net: nn.Module) -> Plain:
+        return Plain(net, "relaxation", steps=setting.steps, seed=seed)
+
+    first: nn.Module | None = None
+    for one in column.nets:
+        _, model = trained(one.row, setting, folder / "bounds", seed)
+        first = model.eval() if first is None else first
+        yield one.row.name, one.guarantee, plain(model.eval())
+    assert first is not None
+    data = load(setting.data, "train")
+    with torch.no_grad():
+        best = first(data.inputs(slice(0, FITTED))).topk(2).values
+    gap = torch.quantile(best[:, 0] - best[:, 1], 1 - COVERAGE).item()
+    yield from _rejecting(plain(logit_gap(first, gap, len(data.classes)).eval()))
+
+
+def _rejecting(classifier: Classifier) -> Iterator[Cell]:
+    """Give both guarantees of a net that rejects."""
+    yield "label, accepted (i)", Local(), classifier
+    yield "label or uncertain (ii)", LabelOrUncertain(), classifier

@@ -29,12 +29,14 @@ from surefoot.models.io import fingerprint
 from surefoot.progress import reach, track
 from surefoot.streams import generator
 from surefoot.training import state
+from surefoot.training.bound_loss import BoundLoss
 from surefoot.training.judge import best_epoch, collapsed, warn_of
 from surefoot.training.optimizers import optimizer_of, rate
 from surefoot.training.outputs import Outputs, criterion_of
 from surefoot.training.recipes import RECIPES, Recipe, described
 from surefoot.training.settings import Training
 from surefoot.training.state import Progress
+from surefoot.training.surroundings import BallRegion
 from surefoot.training.trackers import checked, numbers
 from surefoot.training.weight_changes import average, copy_of, holding, pushed
 
@@ -93,6 +95,8 @@ def fit(
     )
     wrapped, optimizer = accelerator.prepare(model, optimizer_of(model, training))
     described = _described(model, data, recipe, training)
+    if isinstance(recipe.loss, BoundLoss):
+        recipe.loss.start(model, generator(training.seed))
     progress = Progress(model, optimizer, copy_of(model) if training.ema else None)
     with locked(folder, owner=accelerator.is_main_process):
         state.resume(folder, progress, described)
@@ -253,13 +257,14 @@ def _step(
     """Perturb a batch, take one step of the optimiser, return the loss and the number right."""
     model, (images, labels) = progress.model, batch
     images = run.training.augmentation.apply(images, stream)
-    point = recipe.perturb(model, images, labels, stream)
+    found = recipe.perturb(model, images, labels, stream, done)
+    region = found if isinstance(found, BallRegion) else None
+    point = found.point if isinstance(found, BallRegion) else found
     criterion = criterion_of(model, run.training.label_smoothing)
 
     def outputs_of(called: nn.Module) -> Outputs:
-        return Outputs(
-            partial(evaluate, called, model), images, point, labels, criterion, model, epoch, done
-        )
+        run_at = partial(evaluate, called, model)
+        return Outputs(run_at, images, point, labels, criterion, model, epoch, done, region)
 
     model.train()
     progress.optimizer.zero_grad()

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from surefoot.attacks.ascent import predicted
 from surefoot.attacks.latent import Point
+from surefoot.training.surroundings import BallRegion
 from surefoot.types import Model, PerExample
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -29,6 +30,7 @@ class Outputs:
         model: whose weights are trained, for losses that look at them; None for a stack of nets.
         epoch: counted from 0.
         done: fraction of the steps of the whole training that are behind.
+        region: the balls that certified training bounds the net on, beside the point.
     """
 
     evaluate: Callable[[Point], Tensor]
@@ -39,6 +41,7 @@ class Outputs:
     model: nn.Module | None = None
     epoch: int = 0
     done: float = 0.0
+    region: BallRegion | None = None
 
     @cached_property
     def clean(self) -> Tensor:

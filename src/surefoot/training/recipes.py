@@ -12,6 +12,7 @@ import torch
 from surefoot.attacks.latent import Point
 from surefoot.attacks.perturbation import Perturbation
 from surefoot.threat import Threat
+from surefoot.training.bound_loss import BoundLoss
 from surefoot.training.gloro import GloRo
 from surefoot.training.losses import (
     CleanToo,
@@ -25,6 +26,7 @@ from surefoot.training.losses import (
 )
 from surefoot.training.noise import Alternating, Noisy, WorstNoise
 from surefoot.training.outputs import Outputs
+from surefoot.training.surroundings import AttackedBall, Ball, BallRegion, SmallBall, Surrounding
 from surefoot.types import Images, Labels, Model, PerExample
 
 
@@ -42,21 +44,37 @@ class Recipe:
     """Where a model is trained, and which loss is minimised there.
 
     Args:
-        perturbation: How the images move; None leaves them.
+        perturbation: How the images move, or the balls around them that bounds hold in; None leaves
+            them.
         loss: Function of the outputs on a batch, one value an example.
         name: Name in the table, or one of your own, for logs and the run folder.
     """
 
-    perturbation: Perturbation | Noisy | WorstNoise | Alternating | None = None
+    perturbation: Perturbation | Noisy | WorstNoise | Alternating | Surrounding | None = None
     loss: Loss = field(default_factory=CrossEntropy)
     name: str = "custom"
 
     def perturb(
-        self, model: Model, images: Images, labels: Labels, generator: torch.Generator
-    ) -> Point:
-        """Return the point at which the model is trained; leave the model as it is."""
+        self,
+        model: Model,
+        images: Images,
+        labels: Labels,
+        generator: torch.Generator,
+        done: float = 1.0,
+    ) -> Point | BallRegion:
+        """Return the point at which the model is trained, or the region; leave the model as it is.
+
+        Args:
+            model: maps images to outcomes.
+            images: clean ones.
+            labels: true labels.
+            generator: source of what is random.
+            done: fraction of the steps of the training that are behind.
+        """
         if self.perturbation is None:
             return images
+        if isinstance(self.perturbation, Surrounding):
+            return self.perturbation.surround(model, images, labels, generator, done)
         return self.perturbation.move(model, images, labels, generator)
 
 
@@ -140,6 +158,22 @@ TABLE: dict[str, tuple[str, Recipe]] = {
     "gloro": (
         "Certified training for nets of known Lipschitz constant (Leino et al. 2021).",
         Recipe(loss=GloRo()),
+    ),
+    "ibp": (
+        "Certified training by intervals, eps growing (Gowal et al. 2018; Shi et al. 2021).",
+        Recipe(Ball(), BoundLoss()),
+    ),
+    "crown-ibp": (
+        "As ibp, with lines back to the image while eps grows (Zhang et al. 2020).",
+        Recipe(Ball(), BoundLoss(lines_from=1.0)),
+    ),
+    "sabr": (
+        "Intervals in a small ball around an attacked point (Mueller et al. 2023).",
+        Recipe(SmallBall(), BoundLoss()),
+    ),
+    "mtl-ibp": (
+        "Adversarial loss and interval loss, weighted (De Palma et al. 2024).",
+        Recipe(AttackedBall(), BoundLoss(weight=0.5, weight_from=None)),
     ),
 }
 """Name -> one line, recipe."""

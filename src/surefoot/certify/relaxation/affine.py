@@ -43,7 +43,9 @@ def transposed(apply: Function, shapes: list[Shape]) -> Callable[[Tensor], tuple
             for flow in flows:
                 flow.requires_grad_()
             outputs = apply(*flows)
-        return torch.autograd.grad(outputs, flows, coefficients)
+        # Training differentiates the result by the coefficients, and by weights inside.
+        graph = torch.is_grad_enabled()
+        return torch.autograd.grad(outputs, flows, coefficients, create_graph=graph)
 
     return back
 
@@ -70,8 +72,11 @@ def rearranged(
 
 def dense(layer: Any, shape: Shape) -> Affine:
     """Return a dense layer."""
-    weight = layer.weight.detach().double()
-    bias = None if layer.bias is None else layer.bias.detach().double()
+    return dense_by(*_read(layer))
+
+
+def dense_by(weight: Tensor, bias: Tensor | None) -> Affine:
+    """Return multiplication by a weight, `[O, I]`, and addition of a bias."""
     return Affine(
         lambda flow: functional.linear(flow, weight, bias),
         lambda flow: functional.linear(flow, weight.abs()),
@@ -82,8 +87,11 @@ def dense(layer: Any, shape: Shape) -> Affine:
 
 def convolved(layer: Any, shape: Shape) -> Affine:
     """Return a convolution in one or two dimensions, with any stride, padding and groups."""
-    weight = layer.weight.detach().double()
-    bias = None if layer.bias is None else layer.bias.detach().double()
+    return convolved_by(layer, shape, *_read(layer))
+
+
+def convolved_by(layer: Any, shape: Shape, weight: Tensor, bias: Tensor | None) -> Affine:
+    """Return the convolution of a layer with other weights, in their precision."""
 
     def of(flow: Tensor, kernel: Tensor, shift: Tensor | None) -> Tensor:
         return layer._conv_forward(flow, kernel, shift)
@@ -96,6 +104,12 @@ def convolved(layer: Any, shape: Shape) -> Affine:
     if layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
         back = _convolved_back(layer, weight, shape)
     return Affine(apply, lambda flow: of(flow, weight.abs(), None), back, terms)
+
+
+def _read(layer: Any) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias in float64, without a graph."""
+    bias = None if layer.bias is None else layer.bias.detach().double()
+    return layer.weight.detach().double(), bias
 
 
 def _convolved_back(

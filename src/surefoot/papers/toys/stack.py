@@ -21,6 +21,7 @@ from surefoot.data.toys import UNIT
 from surefoot.streams import generator
 from surefoot.training import Recipe, Training
 from surefoot.training.outputs import Outputs, criterion_of
+from surefoot.training.surroundings import BallRegion
 from surefoot.types import Labels, Model
 
 
@@ -125,6 +126,8 @@ def fit_together(
         chosen = torch.randperm(images.shape[1], generator=stream)[: training.batch_size]
         rows, truth = stack.address(images[:, chosen]), labels[:, chosen].flatten()
         point = recipe.perturb(stack, rows, truth, stream)
+        if isinstance(point, BallRegion):
+            raise ValueError(f"a stack of nets is trained at points; {recipe.name} bounds regions")
         at_point = partial(evaluate, stack, stack)
         outputs = Outputs(at_point, rows, point, truth, criterion_of(stack, 0.0))
         optimizer.zero_grad()

@@ -43,7 +43,9 @@ def transposed(apply: Function, shapes: list[Shape]) -> Callable[[Tensor], tuple
             for flow in flows:
                 flow.requires_grad_()
             outputs = apply(*flows)
-        return torch.autograd.grad(outputs, flows, coefficients)
+            # Coefficients may depend on slopes that are optimised.
+            graph = coefficients.requires_grad
+            return torch.autograd.grad(outputs, flows, coefficients, create_graph=graph)
 
     return back
 

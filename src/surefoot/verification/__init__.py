@@ -1,0 +1,1 @@
+"""Verification of networks against VNN-LIB specifications."""

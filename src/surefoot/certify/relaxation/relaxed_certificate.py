@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 from surefoot.certify.certificates import Certificates
 from surefoot.certify.lipschitz.constants import opened
-from surefoot.certify.lipschitz.graph import trace
-from surefoot.certify.lipschitz.operations import check_same_net, operations_of
 from surefoot.certify.lipschitz.rounding import unit_of
 from surefoot.certify.relaxation.affine import Affine
+from surefoot.certify.relaxation.checked_net import check_runs_alike, relaxed_net_of
 from surefoot.certify.relaxation.input_set import input_set_of
 from surefoot.certify.relaxation.rejections import (
     Acceptance,
@@ -21,7 +20,8 @@ from surefoot.certify.relaxation.rejections import (
     opened_rejection,
     pairs_for,
 )
-from surefoot.certify.relaxation.substitution import BATCH, Bounds, Effort, RelaxedNet
+from surefoot.certify.relaxation.relaxed_net import RelaxedNet
+from surefoot.certify.relaxation.substitution import BATCH, Bounds, Effort
 from surefoot.guarantees import Guarantee, check_model
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, dtype_of, frozen
@@ -99,7 +99,7 @@ def certify(
     with torch.no_grad(), frozen(net):
         if sets is None:
             sets = guarantee.sets(outcomes_of(model, images))
-        relaxed = _relaxed(net, images)
+        relaxed = relaxed_net_of(net, images)
         question = _Question(
             relaxed,
             guarantee,
@@ -109,7 +109,7 @@ def certify(
             unit_of(images),
             began + (torch.inf if seconds is None else seconds),
         )
-        _check_runs_alike(question, inner, net, images)
+        check_runs_alike(relaxed, inner, images, question.unit, threat)
         found = [
             _searched(question, part, chosen)
             if radii is None
@@ -128,7 +128,7 @@ def hidden_numbers(model: Model, images: Images) -> int:
     """
     net = opened(opened_rejection(model)[0])
     with torch.no_grad(), frozen(net):
-        relaxed = _relaxed(net, images.to(device_of(net), dtype_of(net)))
+        relaxed = relaxed_net_of(net, images.to(device_of(net), dtype_of(net)))
     steps = relaxed.graph.steps
     bent = [step for step in steps if not isinstance(relaxed.rules[step.name], Affine)]
     return sum(math.prod(step.shape or ()) for step in bent)
@@ -153,63 +153,6 @@ def _check(
             f"{type(guarantee).__name__} of a net that rejects has no certificate by relaxation:"
             " take local or label-or-uncertain, or certify the net without its rejection"
         )
-
-
-def _relaxed(net: nn.Module, images: Images) -> RelaxedNet:
-    try:
-        graph = trace(net, tuple(images.shape[1:]))
-    except ValueError as error:
-        raise ValueError(
-            f"relaxations cannot read the net: {error} For them the line is"
-            " certify.relaxation.register(Layer, rule)"
-        ) from error
-    return RelaxedNet(graph)
-
-
-def _check_runs_alike(question: _Question, run: Model, net: nn.Module, images: Images) -> None:
-    """Raise unless the net, run afresh, computes what its graph does, within proven rounding."""
-    some, graph = images[:BATCH], question.net.graph
-    logits = _Reader(question).run(some)
-    calls = operations_of(fx.Interpreter(graph.module, graph=graph.nodes).run, some)
-    if logits.ndim != 2:
-        raise ValueError(
-            f"the net must return logits [B, classes]; found {tuple(logits.shape)}: end it with a"
-            " layer that gives one row an image, such as nn.Flatten()"
-        )
-    still = torch.zeros(len(some), dtype=torch.float64, device=some.device)
-    region = input_set_of(some, still, question.threat)
-    bounds = Bounds(question.net, region, question.unit, "ibp")
-    known = bounds.known[graph.result]
-    outside = (logits < known.lower) | (logits > known.upper)
-    if bool((outside.any(1) & bounds.usable).any()):
-        raise ValueError(
-            "the logits lie outside of what was proven for them at the images: a rule of a layer"
-            " (certify.relaxation.register) is wrong, or the net computes in a precision that is"
-            " not counted (autocast). There is no certificate"
-        )
-    error = (known.upper - known.lower).norm(dim=1)
-    check_same_net(run, net, some, (logits, error), calls)
-
-
-class _Reader(fx.Interpreter):
-    """Run the graph, and raise where a step computes in less precision than is counted."""
-
-    def __init__(self, question: _Question) -> None:
-        graph = question.net.graph
-        super().__init__(graph.module, graph=graph.nodes)
-        self.extra_traceback = False
-        self.unit = question.unit
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run a node."""
-        value = super().run_node(n)
-        real = isinstance(value, Tensor) and value.is_floating_point()
-        if real and torch.finfo(value.dtype).eps / 2 > self.unit:
-            raise ValueError(
-                f"a step computes in {value.dtype}, less than the unit {self.unit:.1e} of the"
-                " certificate: run without autocast, in one precision throughout"
-            )
-        return value
 
 
 def _decided(question: _Question, images: Images, sets: Sets, radii: Sequence[float]) -> Tensor:

@@ -25,7 +25,7 @@ from surefoot.certify.relaxation.curves import Lines
 from surefoot.certify.relaxation.input_set import UNIT, InputSet
 from surefoot.certify.relaxation.relaxed_net import Known, RelaxedNet
 from surefoot.certify.relaxation.rules import Bent
-from surefoot.certify.relaxation.slopes import optimised, spread
+from surefoot.certify.relaxation.slopes import Ascent, optimised, spread
 
 Ends = tuple[Tensor, Tensor]
 Effort = Literal["ibp", "crown", "alpha-crown", "branch-and-bound"]
@@ -171,6 +171,18 @@ class Bounds:
         index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         region, known = spread(self.region, self.known, index.to(rows.device))
         return torch.fmax(found, optimised(self.net, region, known, name, rows))
+
+    def climbed(self, rows: Tensor, image: Tensor, steps: int) -> Tensor:
+        """Bound rows of outputs as `least` does, with slopes that are optimised."""
+        region, known = spread(self.region, self.known, image)
+        return Ascent(self.net, region, known).climb(self.net.graph.result, rows, steps, 0.0)[0]
+
+    def pulls(self, rows: Tensor) -> Tensor:
+        """Return the coefficients of the inputs in the bounds on rows of outputs, one an image."""
+        back = Substitution(self.net, self.region, self.known, [1] * len(rows))
+        back.run(self.net.graph.result, rows, stop=False)
+        found = torch.zeros_like(self.region.lower)
+        return found if back.at_images is None else back.at_images
 
     def _chunk(self, name: str) -> int:
         """Return how many numbers to tighten at a time."""

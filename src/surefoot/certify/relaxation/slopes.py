@@ -129,14 +129,3 @@ class Ascent:
         pieces = getattr(self.net.rules[step], "pieces", (0.0, 1.0))
         return (min(pieces), max(pieces)) if pieces else (-2.0, 2.0)
 
-
-def optimised(
-    net: RelaxedNet,
-    region: InputSet,
-    known: Mapping[str, Known],
-    name: str,
-    rows: Tensor,
-    enough: float = torch.inf,
-) -> Tensor:
-    """Return the best bounds `[N]` of rows of a flow, one image a row."""
-    return Ascent(net, region, known).climb(name, rows, enough=enough)[0]

@@ -43,6 +43,7 @@ class Problem(NamedTuple):
         proven: says for bounds `[B, R]` which parts they prove, `[B]`; larger ones prove no less.
         focus: says for bounds `[B, R]` which row of each part to improve, `[B]`.
         broken: says for points `[N, ...]` which of them are counterexamples, `[N]`.
+        enough: bounds above this one need not be improved.
     """
 
     rows: Tensor
@@ -50,6 +51,7 @@ class Problem(NamedTuple):
     proven: Callable[[Tensor], Tensor]
     focus: Callable[[Tensor], Tensor]
     broken: Callable[[Tensor], Tensor]
+    enough: float = 0.0
 
 
 class Proof(NamedTuple):
@@ -189,9 +191,9 @@ class Search:
         return left, points[bad[:1]] if len(bad) else None
 
     def _climb(self, bounds: Bounds, values: Tensor) -> None:
-        """Improve bounds that are not positive by better slopes."""
+        """Improve bounds that are not large enough by better slopes."""
         undecided = ~(bounds.empty | self.problem.proven(values)).unsqueeze(1)
-        which, row = (undecided & (values <= 0)).nonzero().unbind(1)
+        which, row = (undecided & (values <= self.problem.enough)).nonzero().unbind(1)
         if len(which):
             found = bounds.climbed(self.problem.rows[row], which, STEPS_OF_PARTS)
             found = _less(found, self.problem.offsets[row])

@@ -25,14 +25,15 @@ from surefoot.certify.relaxation.curves import Lines
 from surefoot.certify.relaxation.input_set import UNIT, InputSet
 from surefoot.certify.relaxation.relaxed_net import Known, RelaxedNet
 from surefoot.certify.relaxation.rules import Bent
-from surefoot.certify.relaxation.slopes import Ascent, optimised, spread
+from surefoot.certify.relaxation.slopes import Ascent, spread
 
 Ends = tuple[Tensor, Tensor]
-Effort = Literal["ibp", "crown", "alpha-crown", "branch-and-bound"]
+Effort = Literal["ibp", "crown", "alpha-crown"]
 """ibp: intervals alone; crown: lines substituted back to the images; alpha-crown: lines whose
-slopes are optimised; branch-and-bound: then the region is split, too."""
-OPTIMISED_ROWS = 2**12
-"""Rows of a hidden flow whose slopes are optimised at most: more cost more than they give."""
+slopes are optimised."""
+OPTIMISED = 2**20
+"""Numbers in the coefficients of a hidden flow whose slopes are optimised: beyond that, the 20
+times that CROWN costs are better spent on splitting."""
 MEMORY = 2**28
 """Bytes that the coefficients of a chunk of rows may take, about."""
 BATCH = 20
@@ -157,20 +158,22 @@ class Bounds:
             first = index + before[part[:, 0]]
             many = counts[part[:, 0]]
             rows[first, part[:, 1]], rows[first + many, part[:, 1]] = 1.0, -1.0
-            found = self._back(name, rows.view(-1, *shape), (2 * counts).tolist(), OPTIMISED_ROWS)
+            found = self._back(name, rows.view(-1, *shape), (2 * counts).tolist())
             image, place = part.unbind(1)
             lower[image, place] = torch.fmax(lower[image, place], found[first])
             upper[image, place] = torch.fmin(upper[image, place], -found[first + many])
         self.known[name] = self._met(known, lower.view_as(known.lower), upper.view_as(known.upper))
 
-    def _back(self, name: str, rows: Tensor, counts: list[int], most: int) -> Tensor:
+    def _back(self, name: str, rows: Tensor, counts: list[int]) -> Tensor:
         """Bound rows of a flow from below: by lines, and with better slopes where that pays."""
         found = Substitution(self.net, self.region, self.known, counts).run(name, rows, stop=False)
-        if self.effort in ("ibp", "crown") or len(rows) > most:
+        widest = max(one.lower[0].numel() for one in self.known.values())
+        last = name == self.net.graph.result
+        if self.effort != "alpha-crown" or (not last and len(rows) * widest > OPTIMISED):
             return found
-        index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        region, known = spread(self.region, self.known, index.to(rows.device))
-        return torch.fmax(found, optimised(self.net, region, known, name, rows))
+        index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(rows.device)
+        region, known = spread(self.region, self.known, index)
+        return torch.fmax(found, Ascent(self.net, region, known).climb(name, rows)[0])
 
     def climbed(self, rows: Tensor, image: Tensor, steps: int) -> Tensor:
         """Bound rows of outputs as `least` does, with slopes that are optimised."""
@@ -224,7 +227,7 @@ class Bounds:
             back = Substitution(self.net, self.region, self.known, counts)
             least = back.run(name, part, stop=True)
             if self.effort != "ibp":
-                least = torch.fmax(least, self._back(name, part, counts, len(part)))
+                least = torch.fmax(least, self._back(name, part, counts))
             least = least.nan_to_num(-torch.inf, -torch.inf, -torch.inf)
             found.append(least.masked_fill(~self.usable[own], -torch.inf))
         return torch.cat(found)

@@ -110,8 +110,7 @@ class _Half(NamedTuple):
 def _commands(text: str) -> Iterator[tuple[int, list[Any]]]:
     """Yield each expression at the top as nested lists, with its line."""
     stack: list[list[Any]] = []
-    place = line = began = 1
-    place = 0
+    place, line, began = 0, 1, 1
     while place < len(text):
         found = _TOKEN.match(text, place)
         assert found is not None  # every character is matched by one of the four

@@ -66,6 +66,7 @@ class Substitution:
     ) -> None:
         self.net, self.region, self.known, self.pulls = net, region, known, pulls or {}
         self.at_images: Tensor | None = None
+        self.sizes: dict[str, Tensor] = {}
         ends = torch.tensor([0, *counts]).cumsum(0).tolist()
         if len(set(counts)) == 1:
             self.groups = [(slice(0, len(counts)), slice(0, ends[-1]))]
@@ -85,6 +86,7 @@ class Substitution:
             rule, rows = net.rules[step.name], pending.pop(step.name)
             if step.name in self.pulls and not stop:
                 weights, points = self.pulls[step.name]
+                self.sizes[step.name] = rows.detach().flatten(1).abs().amax(1)
                 rows = rows - weights
                 total.add((weights * points).flatten(1).sum(1))
             if isinstance(rule, Affine):

@@ -265,6 +265,8 @@ def _split(question: _Question, image: Images, sets: Sets, eps: Tensor, deadline
         problem = problem_of(
             question.model, question.guarantee, question.acceptance, chosen, error, classes
         )
+        if len(problem.rows) == 0:  # "uncertain" alone is not certified
+            continue
         now = time.monotonic()
         share = now + (deadline - now) / (len(there) - place)
         search = Search(question.net, question.unit, region, problem)

@@ -58,6 +58,7 @@ class Ascent:
     ) -> None:
         self.net, self.region, self.known, self.splits = net, region, known, splits or {}
         self.slopes: dict[str, list[Tensor]] = {}
+        self.sizes: dict[str, Tensor] = {}
         self.multipliers = {
             name: torch.zeros_like(split.weights) for name, split in self.splits.items()
         }
@@ -82,12 +83,21 @@ class Ascent:
             lines = rule.tilted(ends.lower, ends.upper, own.lines, slopes)  # pyright: ignore
             tilted[step] = own._replace(lines=lines)
         pulls = {
-            one: Pull(self.multipliers[one] * split.weights, split.points)
+            one: Pull(self._scaled(one) * split.weights, split.points)
             for one, split in self.splits.items()
         }
         counts = [1] * len(rows)
         back = Substitution(self.net, self.region, {**self.known, **tilted}, counts, pulls)
-        return back.run(name, rows, stop=False), back
+        found = back.run(name, rows, stop=False)
+        self.sizes = self.sizes or back.sizes
+        return found, back
+
+    def _scaled(self, name: str) -> Tensor:
+        """Return multipliers, in units of the largest coefficient of each row there."""
+        found = self.multipliers[name]
+        if name not in self.sizes:
+            return found
+        return found * self.sizes[name].view(-1, *(1,) * (found.ndim - 1))
 
     def climb(self, name: str, rows: Tensor, steps: int = STEPS, enough: float = torch.inf) -> tuple[Tensor, Substitution]:
         """Return the largest bounds that were seen, `[N]`, and the last substitution."""

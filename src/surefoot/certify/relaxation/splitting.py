@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from surefoot.certify.relaxation.backward import Pull
 from surefoot.certify.relaxation.curves import Curve, Lines
 from surefoot.certify.relaxation.input_set import InputSet
 from surefoot.certify.relaxation.relaxed_net import RelaxedNet
@@ -25,8 +26,8 @@ FEW_INPUTS = 20
 """Inputs that are halved; with more, hidden numbers are cut."""
 HALVED, CUT = 256, 8
 """Parts at a time, by halving inputs and by cutting hidden numbers."""
-TOGETHER = 2
-"""Hidden numbers that are cut at a time, which makes four parts of one."""
+TOGETHER = 3
+"""Hidden numbers that are cut at a time, which makes eight parts of one."""
 STEPS_OF_PARTS = 8
 """Of gradient ascent on the slopes of the last bounds of each part."""
 SAMPLES = 9
@@ -117,7 +118,8 @@ class Search:
                 self.curves[step.sources[0]] = (step.name, rule)
         free = int((region.upper > region.lower).sum())
         self.by_inputs = region.norm == "linf" and free <= FEW_INPUTS
-        self.bounded, self.usable = 0, True
+        self.bounded, self.stuck, self.usable = 0, 0, True
+        self.first: dict[str, Ends] = {}
 
     def run(self, deadline: float) -> Proof:
         """Split until all is proven, a counterexample is found, or time is up."""
@@ -133,16 +135,13 @@ class Search:
         while stack and bad is None and self.usable and time.monotonic() <= deadline:
             batch = self._taken(stack)
             children = self._halved(batch) if self.by_inputs else self._cut(batch)
-            if len(children) == len(batch):  # nothing is left to split
-                stack.append(batch)
-                break
             for start in range(0, len(children), self._most):
                 left, bad = self._bounded(children.at(slice(start, start + self._most)))
                 if bad is not None:
                     break
                 if len(left):
                     stack.append(left)
-        undecided = sum(map(len, stack))
+        undecided = self.stuck + sum(map(len, stack))
         return Proof(bad is None and undecided == 0, bad, self.bounded, undecided)
 
     @property
@@ -182,6 +181,7 @@ class Search:
         done = (bounds.empty | self.problem.proven(values)) & self.usable
         index = (~done).nonzero().flatten()
         clamps = {name: (bounds.known[name].lower, bounds.known[name].upper) for name in self.curves}
+        self.first = self.first or clamps
         pulls = bounds.pulls(rows[self.problem.focus(values)]).view_as(parts.lower)
         left = _Parts(parts.lower, parts.upper, clamps, values, pulls).at(index)
         if len(index) == 0:
@@ -195,9 +195,21 @@ class Search:
         undecided = ~(bounds.empty | self.problem.proven(values)).unsqueeze(1)
         which, row = (undecided & (values <= self.problem.enough)).nonzero().unbind(1)
         if len(which):
-            found = bounds.climbed(self.problem.rows[row], which, STEPS_OF_PARTS)
+            rows, enough = self.problem.rows[row], self.problem.enough
+            found = bounds.climbed(rows, which, STEPS_OF_PARTS, self._sides(bounds), enough)
             found = _less(found, self.problem.offsets[row])
             values[which, row] = torch.fmax(values[which, row], found)
+
+    def _sides(self, bounds: Bounds) -> dict[str, Pull]:
+        """Return on which side of a point numbers are known to lie, where cuts have made it so."""
+        found = {}
+        for name, (least, most) in self.first.items():
+            low, high = bounds.known[name].lower, bounds.known[name].upper
+            up, down = low - least, most - high
+            signs = torch.where(up >= down, 1.0, -1.0).where(torch.maximum(up, down) > 0, 0.0)
+            if bool((signs != 0).any()):
+                found[name] = Pull(signs, torch.where(signs > 0, low, high))
+        return found
 
     def _likely(self, parts: _Parts) -> Tensor:
         """Return the point of each part where the bound to improve is least."""
@@ -213,8 +225,11 @@ class Search:
         width = parts.upper - parts.lower
         middle = parts.lower + width / 2
         open_ = (parts.lower < middle) & (middle < parts.upper)
-        if not bool(open_.flatten(1).any(1).all()):
-            return parts
+        splits = open_.flatten(1).any(1)
+        if not bool(splits.all()):  # points, of which nothing is proven
+            self.stuck += int((~splits).sum())
+            parts = parts.at(splits.nonzero().flatten())
+            return self._halved(parts) if len(parts) else parts
         weight = self._weights(parts) * width
         weight = (weight + 1e-9 * width + 1e-300).masked_fill(~open_, -1.0).flatten(1)
         here = torch.zeros_like(weight, dtype=torch.bool)
@@ -235,16 +250,20 @@ class Search:
         return (found[0].abs() + found[1].abs()).nan_to_num(1.0, 1.0, 1.0)
 
     def _cut(self, parts: _Parts) -> _Parts:
-        """Cut the intervals of the hidden numbers whose lines cost the bound to improve most."""
+        """Cut the intervals of the hidden numbers whose lines cost the bound to improve most.
+
+        Where every line is exact the inputs are halved.
+        """
         costs = self._costs(parts)
-        cost = torch.cat(costs, 1)
-        best = cost.topk(min(TOGETHER, cost.shape[1]), 1)
-        if not bool((best.values[:, 0] > 0).all()):
-            return parts
-        for turn in range(best.indices.shape[1]):
-            places = best.indices[:, turn].repeat(2**turn)
+        best = torch.cat(costs, 1).topk(min(TOGETHER, sum(one.shape[1] for one in costs)), 1)
+        bent = best.values[:, 0] > 0
+        exact = (~bent).nonzero().flatten()
+        halved = self._halved(parts.at(exact)) if len(exact) else None
+        parts, indices = parts.at(bent.nonzero().flatten()), best.indices[bent]
+        for turn in range(indices.shape[1] if len(parts) else 0):
+            places = indices[:, turn].repeat(2**turn)
             parts = self._cut_at(parts, places, [one.shape[1] for one in costs])
-        return parts
+        return parts if halved is None else _joined(parts, halved)
 
     def _costs(self, parts: _Parts) -> list[Tensor]:
         """Estimate, for each flow, what the lines of each of its numbers cost, `[B, F]`.

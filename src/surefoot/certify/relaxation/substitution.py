@@ -20,7 +20,7 @@ from surefoot.certify.lipschitz.graph import Step
 from surefoot.certify.lipschitz.layer_bounds import LARGEST, SMALLEST
 from surefoot.certify.lipschitz.rounding import gamma
 from surefoot.certify.relaxation.affine import Affine
-from surefoot.certify.relaxation.backward import Substitution
+from surefoot.certify.relaxation.backward import Pull, Substitution
 from surefoot.certify.relaxation.curves import Lines
 from surefoot.certify.relaxation.input_set import UNIT, InputSet
 from surefoot.certify.relaxation.relaxed_net import Known, RelaxedNet
@@ -175,10 +175,22 @@ class Bounds:
         region, known = spread(self.region, self.known, index)
         return torch.fmax(found, Ascent(self.net, region, known).climb(name, rows)[0])
 
-    def climbed(self, rows: Tensor, image: Tensor, steps: int) -> Tensor:
-        """Bound rows of outputs as `least` does, with slopes that are optimised."""
+    def climbed(
+        self, rows: Tensor, image: Tensor, steps: int, splits: Mapping[str, Pull], enough: float
+    ) -> Tensor:
+        """Bound rows of outputs as `least` does, with slopes and multipliers that are optimised.
+
+        Args:
+            rows: `[N, O]`, coefficients of the outputs.
+            image: `[N]`, of which image each row is.
+            steps: of gradient ascent.
+            splits: signs s and points p of what is known of some flows, s (z - p) >= 0, `[B, ...]`.
+            enough: stop where all bounds are above this.
+        """
         region, known = spread(self.region, self.known, image)
-        return Ascent(self.net, region, known).climb(self.net.graph.result, rows, steps, 0.0)[0]
+        splits = {name: Pull(one.weights[image], one.points[image]) for name, one in splits.items()}
+        ascent = Ascent(self.net, region, known, splits)
+        return ascent.climb(self.net.graph.result, rows, steps, enough)[0]
 
     def pulls(self, rows: Tensor) -> Tensor:
         """Return the coefficients of the inputs in the bounds on rows of outputs, one an image."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from surefoot.verification import Case, Specification
+from surefoot.verification import Specification, Violation
 
 
 def valley(inputs: int, draw: torch.Generator) -> tuple[nn.Module, float]:
@@ -45,7 +45,7 @@ def folded(inputs: int, draw: torch.Generator) -> tuple[nn.Module, float]:
 def below(inputs: int, bound: float) -> Specification:
     """Return the specification that y <= bound somewhere in [0, 1]^d is a violation."""
     zeros, ones = torch.zeros(inputs).double().numpy(), torch.ones(inputs).double().numpy()
-    return Specification(inputs, 1, [Case(zeros, ones, ones[:1, None], ones[:1] * bound)])
+    return Specification(inputs, 1, [Violation(zeros, ones, ones[:1, None], ones[:1] * bound)])
 
 
 def instance(number: int) -> tuple[nn.Module, Specification, str]:

@@ -6,7 +6,7 @@ import torch
 from planted_nets import below, folded, instance, valley
 from torch import nn
 
-from surefoot.verification import Case, Specification, verify
+from surefoot.verification import Specification, Violation, verify
 
 
 @pytest.mark.parametrize("number", range(24))
@@ -65,7 +65,7 @@ def test_every_case_must_be_excluded_and_every_row_of_it_fulfilled():
     low, high, eye = np.zeros(1), np.ones(1), np.eye(2)
 
     def answer(*cases):
-        cases = [Case(low, high, rows, np.array(bounds)) for rows, bounds in cases]
+        cases = [Violation(low, high, rows, np.array(bounds)) for rows, bounds in cases]
         return verify(net, Specification(1, 2, cases), (1,), seconds=5.0).answer
 
     assert answer((eye, [0.4, 0.4])) == "holds"  # both small: never
@@ -93,7 +93,7 @@ def test_ends_that_the_network_rounds_count_as_it_reads_them():
     point = np.array([0.7])
     read = float(np.float32(0.7))
     assert read < 0.7
-    case = Case(point, point, np.ones((1, 1)), np.array([read]))
+    case = Violation(point, point, np.ones((1, 1)), np.array([read]))
     found = verify(net, Specification(1, 1, [case]), (1,), seconds=1.0)
     assert found.answer == "violated"
     assert found.counterexample == point
@@ -104,7 +104,7 @@ def test_ends_that_the_network_rounds_count_as_it_reads_them():
 )
 def test_sizes_must_fit(shape, outputs, message):
     specification = Specification(
-        2, outputs, [Case(np.zeros(2), np.ones(2), np.ones((1, outputs)), np.zeros(1))]
+        2, outputs, [Violation(np.zeros(2), np.ones(2), np.ones((1, outputs)), np.zeros(1))]
     )
     with pytest.raises(ValueError, match=message):
         verify(nn.Linear(shape[0], 1), specification, shape)

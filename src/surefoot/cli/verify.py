@@ -20,8 +20,8 @@ class Command:
 
     An attack comes first, then bounds of the outputs over the whole box (CROWN), then branch and
     bound with optimised slopes. Status 0: it holds, proven of the network as it runs; 10: violated,
-    with a counterexample that was run (also by onnxruntime, if that is installed); 11: unknown, time
-    was up.
+    with a counterexample that was run (also by onnxruntime, if that is installed); 11: unknown,
+    time was up.
 
     Args:
         files: An ONNX file, and a specification (.vnnlib, .vnnlib.gz). Or one list of instances

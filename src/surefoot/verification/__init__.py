@@ -5,12 +5,12 @@
 
 from surefoot.verification.counterexample import runtime_of, write_counterexample
 from surefoot.verification.verify import Verdict, verify
-from surefoot.verification.vnnlib_text import Case, Specification, read_vnnlib
+from surefoot.verification.vnnlib_text import Specification, Violation, read_vnnlib
 
 __all__ = [
-    "Case",
     "Specification",
     "Verdict",
+    "Violation",
     "read_vnnlib",
     "runtime_of",
     "verify",

@@ -21,7 +21,7 @@ from surefoot.certify.relaxation.input_set import InputSet
 from surefoot.certify.relaxation.splitting import Problem, Search
 from surefoot.models.frozen import dtype_of, frozen
 from surefoot.threat import Threat
-from surefoot.verification.vnnlib_text import Case, Specification
+from surefoot.verification.vnnlib_text import Specification, Violation
 
 Answer = Literal["holds", "violated", "unknown"]
 RESTARTS, STEPS = 8, 40
@@ -79,7 +79,7 @@ def verify(
         raise ValueError(f"`seconds` must be above 0; found {seconds}")
     began = time.monotonic()
     with torch.no_grad(), frozen(model):
-        run = _Run(model, tuple(shape), seed, confirm)
+        run = _Verifier(model, tuple(shape), seed, confirm)
         run.check(specification)
         return run.verify(specification, began, began + seconds)
 
@@ -88,12 +88,12 @@ def verify(
 class _Box:
     """All cases of one box, and the box as the network reads it: `[1, *shape]`."""
 
-    cases: list[Case]
+    cases: list[Violation]
     lower: Tensor
     upper: Tensor
 
 
-class _Run:
+class _Verifier:
     """A network, and how counterexamples are searched and checked.
 
     Args:
@@ -148,7 +148,7 @@ class _Run:
             by = by if proof.parts == 1 else "branch and bound"
         return Verdict("holds", None, None, by, parts, time.monotonic() - began)
 
-    def _boxes(self, cases: list[Case]) -> list[_Box]:
+    def _boxes(self, cases: list[Violation]) -> list[_Box]:
         """Gather cases of the same box; the network reads its ends rounded."""
         found: dict[bytes, _Box] = {}
         for case in cases:

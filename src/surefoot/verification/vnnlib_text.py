@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"\s+|;[^\n]*|([()])|([^\s();]+)")
 _NAME = re.compile(r"([XY])_(\d+)")
 
 
-class Case(NamedTuple):
+class Violation(NamedTuple):
     """One way to violate a property: x in a box, and C y <= d for all rows of C.
 
     Args:
@@ -50,7 +50,7 @@ class Specification(NamedTuple):
 
     inputs: int
     outputs: int
-    cases: list[Case]
+    cases: list[Violation]
 
 
 def read_vnnlib(path: Path | str) -> Specification:
@@ -63,8 +63,7 @@ def read_vnnlib(path: Path | str) -> Specification:
     if not path.is_file():
         raise ValueError(f"there is no specification {path}")
     try:
-        opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-        with opened as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
         text = content.decode()
     except (OSError, EOFError, UnicodeDecodeError) as error:
@@ -242,7 +241,7 @@ def _number(text: str) -> float:
     return value
 
 
-def _case(halves: list[_Half], inputs: int, outputs: int) -> Case | None:
+def _case(halves: list[_Half], inputs: int, outputs: int) -> Violation | None:
     """Return box and rows of a conjunction; None if its box is empty."""
     lower, upper = np.full(inputs, -np.inf), np.full(inputs, np.inf)
     rows, bounds = [], []
@@ -265,7 +264,7 @@ def _case(halves: list[_Half], inputs: int, outputs: int) -> Case | None:
         raise ValueError(f"X_{place} has no lower or no upper bound: every input needs both")
     if not rows:
         rows, bounds = [np.zeros(outputs)], [0.0]  # 0 <= 0: every point of the box violates
-    return Case(lower, upper, np.stack(rows), np.array(bounds))
+    return Violation(lower, upper, np.stack(rows), np.array(bounds))
 
 
 def _cut(lower: np.ndarray, upper: np.ndarray, half: _Half) -> None:

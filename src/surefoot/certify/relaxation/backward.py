@@ -93,7 +93,9 @@ class Substitution:
                 self._add_offset(total, rows, step)
                 sources, parts = list(dict.fromkeys(step.sources)), rule.transpose(rows)
             elif stop:
-                total.add(self._grouped(rows, lambda here, own, s=step: self._box(s.name, here, own)))
+                total.add(
+                    self._grouped(rows, lambda here, own, s=step: self._box(s.name, here, own))
+                )
                 continue
             else:
                 sources, parts = list(step.sources), [self._bent(total, rows, step, rule)]
@@ -138,7 +140,12 @@ class Substitution:
 
     def _bent(self, total: _Total, rows: Tensor, step: Step, rule: Bent) -> Tensor:
         """Replace a step by its lines; return the coefficients of what flows into it."""
-        lines, rounding, parts, constants = self.known[step.name].lines, self._rounding(step), [], []
+        lines, rounding, parts, constants = (
+            self.known[step.name].lines,
+            self._rounding(step),
+            [],
+            [],
+        )
         for here, span in self.groups:
             many = (span.stop - span.start) // (here.stop - here.start)
             own = [one[here] for one in lines]
@@ -150,4 +157,3 @@ class Substitution:
         total.add(constants[0] if len(parts) == 1 else torch.cat(constants))
         total.add(-self._grouped(rows, lambda here, own: products(own.abs(), rounding[here])))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-

@@ -180,7 +180,9 @@ class Search:
         self.usable &= bool(bounds.usable.all())
         done = (bounds.empty | self.problem.proven(values)) & self.usable
         index = (~done).nonzero().flatten()
-        clamps = {name: (bounds.known[name].lower, bounds.known[name].upper) for name in self.curves}
+        clamps = {
+            name: (bounds.known[name].lower, bounds.known[name].upper) for name in self.curves
+        }
         self.first = self.first or clamps
         pulls = bounds.pulls(rows[self.problem.focus(values)]).view_as(parts.lower)
         left = _Parts(parts.lower, parts.upper, clamps, values, pulls).at(index)

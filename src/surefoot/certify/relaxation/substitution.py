@@ -173,7 +173,7 @@ class Bounds:
             return found
         index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(rows.device)
         region, known = spread(self.region, self.known, index)
-        return torch.fmax(found, Ascent(self.net, region, known).climb(name, rows)[0])
+        return torch.fmax(found, Ascent(self.net, region, known).climb(name, rows))
 
     def climbed(
         self, rows: Tensor, image: Tensor, steps: int, splits: Mapping[str, Pull], enough: float
@@ -190,7 +190,7 @@ class Bounds:
         region, known = spread(self.region, self.known, image)
         splits = {name: Pull(one.weights[image], one.points[image]) for name, one in splits.items()}
         ascent = Ascent(self.net, region, known, splits)
-        return ascent.climb(self.net.graph.result, rows, steps, enough)[0]
+        return ascent.climb(self.net.graph.result, rows, steps, enough)
 
     def pulls(self, rows: Tensor) -> Tensor:
         """Return the coefficients of the inputs in the bounds on rows of outputs, one an image."""
@@ -234,7 +234,9 @@ class Bounds:
         name, found = self.net.graph.result, []
         if len(rows) == 0:
             return rows.new_zeros(0)
-        for part, own in zip(*(one.split(2 * self._chunk(name)) for one in (rows, image)), strict=True):
+        for part, own in zip(
+            *(one.split(2 * self._chunk(name)) for one in (rows, image)), strict=True
+        ):
             counts = torch.bincount(own, minlength=len(self.usable)).tolist()
             back = Substitution(self.net, self.region, self.known, counts)
             least = back.run(name, part, stop=True)

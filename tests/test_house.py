@@ -20,6 +20,7 @@ LAYERS = {
     "papers": 8,
     "report": 7,
     "evaluation": 6,
+    "verification": 5,
     "training": 5,
     "attacks": 4,
     "certify": 4,

@@ -236,7 +236,7 @@ def test_bounds_hold_at_every_point(name, norm, eps, generator):
     images, threat = torch.rand(3, *shape, generator=generator), Threat(norm, eps)
     points = corners(images, threat, 40, generator)
     ends = {}
-    for effort in ("ibp", "crown"):
+    for effort in ("ibp", "crown", "alpha-crown"):
         bounds = bounds_of(net, images, threat, effort)
         margins = bounds.margins(all_pairs(images, net(images).shape[1]))
         values = dict(bounds.known)
@@ -255,6 +255,7 @@ def test_bounds_hold_at_every_point(name, norm, eps, generator):
         assert bool((found.amin(1)[apart] >= margins[apart]).all())
         ends[effort] = margins[apart]
     assert bool((ends["crown"] >= ends["ibp"] - 1e-9).all())
+    assert ends["alpha-crown"].mean() >= ends["crown"].mean() - 1e-9
 
 
 CURVES = {
@@ -285,6 +286,22 @@ def test_lines_enclose_their_function(name, generator):
         assert above.min() >= -1e-15 * (1 + place.abs().max()), (name, above.min())
         assert below.min() >= -1e-15 * (1 + place.abs().max()), (name, below.min())
         assert bool((value >= least).all() & (value <= most).all())
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_lines_of_any_slope_enclose_their_function(name, generator):
+    curve: Curve = CURVES[name]
+    lower = torch.randn(2000, generator=generator, dtype=torch.float64) * 3
+    upper = lower + 4 * torch.rand(2000, generator=generator, dtype=torch.float64)
+    slopes = [torch.randn(2000, generator=generator, dtype=torch.float64) for _ in range(2)]
+    lines = curve.tilted(lower, upper, curve.lines(lower, upper), slopes)
+    for part in torch.linspace(0, 1, 201, dtype=torch.float64):
+        place = torch.minimum(lower + (upper - lower) * part, upper)
+        value = curve.value(place)
+        assert (lines.upper_slope * place + lines.upper - value).min() >= -1e-13
+        assert (value - lines.lower_slope * place - lines.lower).min() >= -1e-13
+    bent = curve.unstable(lower, upper)
+    assert bool((lines.lower_slope == slopes[0])[bent].all())
 
 
 @pytest.mark.parametrize(("low", "high"), [(-2.0, 1.0), (-1.0, 2.0)])

@@ -20,12 +20,13 @@ COMMANDS = {
     "evaluate": "attack, certify and limit in one record, with a report",
     "report": "draw the page of one or several records again",
     "check": "recompute what a record states, and measure its counterexamples",
+    "verify": "decide VNN-LIB specifications of ONNX networks: proof or counterexample",
     "reproduce": "run an experiment of a paper and compare with its figures",
     "data": "list, describe or fetch data sets",
     "completion": "print a script that completes commands and flags in bash, zsh or fish",
 }
 
-RESUMABLE = ("demo", "train", "attack", "certify", "limit", "evaluate", "reproduce")
+RESUMABLE = ("demo", "train", "attack", "certify", "limit", "evaluate", "verify", "reproduce")
 """Commands that go on where they were stopped."""
 
 

@@ -27,7 +27,8 @@ class Command:
             linf); or auto: lipschitz for nets of Lipschitz layers, relaxation for other small ones,
             lipschitz where a bound is known.
         effort: Of --certificate relaxation: ibp propagates intervals, cheaply; crown substitutes
-            lines back to the images.
+            lines back to the images; alpha-crown then optimises their slopes for what is undecided,
+            at about 20 times the cost.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate.
         at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw
@@ -52,7 +53,7 @@ class Command:
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.25))
     radii: tuple[float, ...] = ()
     certificate: Literal["auto", "lipschitz", "relaxation", "smoothing"] = "smoothing"
-    effort: Literal["ibp", "crown"] = "crown"
+    effort: Literal["ibp", "crown", "alpha-crown"] = "crown"
     noise: NoiseFlags = NOISE
     samples: SampleFlags = SAMPLES
     at_radii: bool = True

@@ -68,7 +68,8 @@ class Command:
             is certified); none; or auto: lipschitz for nets of Lipschitz layers, relaxation for
             other small ones, lipschitz where a bound is known, else none.
         effort: Of --certificate relaxation: ibp propagates intervals, cheaply; crown substitutes
-            lines back to the images.
+            lines back to the images; alpha-crown then optimises their slopes for what is undecided,
+            at about 20 times the cost.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate (--certificate smoothing or vote).
         at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw
@@ -98,7 +99,7 @@ class Command:
     threat: Threat = field(default_factory=Threat)
     radii: tuple[float, ...] = ()
     certificate: Certificate = "auto"
-    effort: Literal["ibp", "crown"] = "crown"
+    effort: Literal["ibp", "crown", "alpha-crown"] = "crown"
     noise: NoiseFlags = NOISE
     samples: SampleFlags = SAMPLES
     at_radii: bool = True

@@ -26,7 +26,6 @@ from surefoot.attacks.guarantee_search import QUERIES
 from surefoot.attacks.union import Proposer
 from surefoot.attacks.vote_attack import vote_fails
 from surefoot.certify import Certificates, lipschitz, relaxation, smoothing
-from surefoot.certify.relaxation import Effort
 from surefoot.certify.smoothing.sampling import Sampling
 from surefoot.evaluation.header import (
     AttackPart,
@@ -91,7 +90,8 @@ class Plain:
             here, and norm and radii of its grid into the next two.
         norm: In which a relaxation bounds the net.
         decided: Radii that a relaxation decides; (): the largest one is searched.
-        effort: Of a relaxation: ibp propagates intervals, cheaply; crown substitutes lines.
+        effort: Of a relaxation: ibp propagates intervals, cheaply; crown substitutes lines;
+            alpha-crown optimises their slopes.
     """
 
     model: Model
@@ -103,7 +103,7 @@ class Plain:
     value_range: ValueRange = (0.0, 1.0)
     norm: Norm = "linf"
     decided: tuple[float, ...] = ()
-    effort: Effort = "crown"
+    effort: Literal["ibp", "crown", "alpha-crown"] = "crown"
 
     def __post_init__(self) -> None:
         if self.protocol not in get_args(Protocol):

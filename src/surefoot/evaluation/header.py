@@ -78,7 +78,7 @@ class RelaxationPart:
     """What a certificate by linear relaxation rests on.
 
     Args:
-        effort: how the net was bounded: "ibp" or "crown".
+        effort: how the net was bounded: "ibp", "crown" or "alpha-crown".
         arithmetic: in which the net runs; its rounding is in every bound.
         layers: kinds of layers, in order.
         decided: radii that were decided, in the norm of the threat; () for the full radius.
@@ -94,7 +94,11 @@ class RelaxationPart:
 
     def describe(self) -> str:
         """Return how the net was bounded, and what is in the bounds."""
-        how = {"ibp": "intervals (IBP)", "crown": "lines substituted back to the images (CROWN)"}
+        how = {
+            "ibp": "intervals (IBP)",
+            "crown": "lines substituted back to the images (CROWN)",
+            "alpha-crown": "lines with optimised slopes (alpha-CROWN)",
+        }
         which = "the radii of the grid are decided" if self.decided else "radii by bisection"
         return (
             f"Linear relaxation of the network: {how[self.effort]}; {which}. Holds with certainty,"

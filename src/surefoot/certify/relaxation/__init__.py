@@ -7,8 +7,7 @@ on logit margins into guarantees, `relaxed_certificate` makes radii.
 
 from surefoot.certify.relaxation.affine import Affine
 from surefoot.certify.relaxation.curves import Curve
-from surefoot.certify.relaxation.relaxed_certificate import certify, hidden_numbers
+from surefoot.certify.relaxation.relaxed_certificate import Effort, certify, hidden_numbers
 from surefoot.certify.relaxation.rules import register
-from surefoot.certify.relaxation.substitution import Effort
 
 __all__ = ["Affine", "Curve", "Effort", "certify", "hidden_numbers", "register"]

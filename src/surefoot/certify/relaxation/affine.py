@@ -39,13 +39,13 @@ def transposed(apply: Function, shapes: list[Shape]) -> Callable[[Tensor], tuple
 
     def back(coefficients: Tensor) -> tuple[Tensor, ...]:
         flows = [coefficients.new_zeros(len(coefficients), *shape) for shape in shapes]
+        # Training differentiates by weights inside; coefficients may hold slopes to optimise.
+        graph = torch.is_grad_enabled() or coefficients.requires_grad
         with torch.enable_grad():
             for flow in flows:
                 flow.requires_grad_()
             outputs = apply(*flows)
-        # Training differentiates the result by the coefficients, and by weights inside.
-        graph = torch.is_grad_enabled()
-        return torch.autograd.grad(outputs, flows, coefficients, create_graph=graph)
+            return torch.autograd.grad(outputs, flows, coefficients, create_graph=graph)
 
     return back
 

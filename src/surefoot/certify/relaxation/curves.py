@@ -45,6 +45,7 @@ class Curve:
         pieces: slopes of its pieces.
         terms: roundings of its execution; its error is then that of so many operations on a number
             of size 1 + |z|. 0 = exact.
+        convex: whether it is; no line above it is then better than the chord.
     """
 
     value: Callable[[Tensor], Tensor]
@@ -52,6 +53,7 @@ class Curve:
     kinks: tuple[float, ...] = ()
     pieces: tuple[float, ...] = ()
     terms: int = 0
+    convex: bool = False
 
     def unstable(self, lower: Tensor, upper: Tensor) -> Tensor:
         """Return where tighter ends would give tighter lines."""
@@ -75,6 +77,38 @@ class Curve:
             best = here if best is None else _nearer(best, here, middle)
         assert best is not None
         return best
+
+    def tilted(self, lower: Tensor, upper: Tensor, lines: Lines, slopes: list[Tensor]) -> Lines:
+        """Return lines with other slopes where the function is bent: intercepts are proven.
+
+        Args:
+            lower: ends of each number.
+            upper: ditto.
+            lines: at hand.
+            slopes: of the lower lines and, unless the function is convex, of the upper ones.
+        """
+        bent = self.unstable(lower, upper)
+        slope = torch.where(bent, slopes[0], lines.lower_slope)
+        below = torch.where(bent, self._intercept(slopes[0], lower, upper, -1), lines.lower)
+        if self.convex:
+            return Lines(slope, below, lines.upper_slope, lines.upper)
+        other = torch.where(bent, slopes[1], lines.upper_slope)
+        above = torch.where(bent, self._intercept(slopes[1], lower, upper, 1), lines.upper)
+        return Lines(slope, below, other, above)
+
+    def _intercept(self, slope: Tensor, lower: Tensor, upper: Tensor, sign: int) -> Tensor:
+        r"""Return the intercept of lines above (sign 1) or below (-1), as a function of slopes.
+
+        Its derivative is -z at the point z where f(z) - s z is extreme.
+        """
+        with torch.no_grad():
+            best = place = torch.zeros_like(lower)
+            for turn, point in enumerate(self._points(slope, lower, upper)):
+                here = self.value(point) - slope * point
+                ahead = sign * here > sign * best if turn else here == here
+                best, place = torch.where(ahead, here, best), torch.where(ahead, point, place)
+            found = best + sign * self._uncertain(slope, lower, upper)
+        return found - place * (slope - slope.detach())
 
     def size(self, lower: Tensor, upper: Tensor, lines: Lines) -> Tensor:
         """Return how large the numbers behind an output are, for their rounding."""
@@ -108,14 +142,13 @@ class Curve:
 
     def _extremes(self, slope: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         """Return the least and the largest value of f(z) - s z on [l, u], to the safe side."""
-        points = [lower, upper]
-        if self.critical is not None:
-            points += [torch.clamp(point, lower, upper) for point in self.critical(slope)]
-        else:
-            points += [
-                torch.clamp(torch.full_like(lower, kink), lower, upper) for kink in self.kinks
-            ]
+        points = self._points(slope, lower, upper)
         found = torch.stack([self.value(point) - slope * point for point in points])
+        error = self._uncertain(slope, lower, upper)
+        return found.amin(0) - error, found.amax(0) + error
+
+    def _uncertain(self, slope: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """Return by how much an extreme value of f(z) - s z may be off."""
         size = torch.maximum(lower.abs(), upper.abs())
         # A critical point that is off by d moves the value by d squared; 1e-12 is far above that.
         error = (1e-12 if self.critical is not None else 16 * UNIT) * (1 + slope.abs()) * size
@@ -123,7 +156,15 @@ class Curve:
             error = error + 1e-12
         elif self.terms == 0:  # without a slope every value is exact
             error = error.where(slope != 0, 0.0)
-        return found.amin(0) - error, found.amax(0) + error
+        return error
+
+    def _points(self, slope: Tensor, lower: Tensor, upper: Tensor) -> list[Tensor]:
+        """Return where f(z) - s z may be extreme on [l, u]."""
+        if self.critical is not None:
+            inner = self.critical(slope)
+        else:
+            inner = [torch.full_like(lower, kink) for kink in self.kinks]
+        return [lower, upper, *(torch.clamp(point, lower, upper) for point in inner)]
 
 
 def _nearer(one: Lines, other: Lines, middle: Tensor) -> Lines:
@@ -140,8 +181,8 @@ def _nearer(one: Lines, other: Lines, middle: Tensor) -> Lines:
     )
 
 
-RELU = Curve(torch.relu, kinks=(0.0,), pieces=(0.0, 1.0))
-ABSOLUTE = Curve(torch.abs, kinks=(0.0,), pieces=(-1.0, 1.0))
+RELU = Curve(torch.relu, kinks=(0.0,), pieces=(0.0, 1.0), convex=True)
+ABSOLUTE = Curve(torch.abs, kinks=(0.0,), pieces=(-1.0, 1.0), convex=True)
 
 
 def clamped(low: float, high: float) -> Curve:
@@ -155,7 +196,11 @@ def leaky(layer: Any, shape: Shape) -> Curve:
     """Return a leaky ReLU."""
     slope = float(layer.negative_slope)
     return Curve(
-        lambda z: torch.where(z > 0, z, slope * z), kinks=(0.0,), pieces=(slope, 1.0), terms=2
+        lambda z: torch.where(z > 0, z, slope * z),
+        kinks=(0.0,),
+        pieces=(slope, 1.0),
+        terms=2,
+        convex=slope <= 1,
     )
 
 

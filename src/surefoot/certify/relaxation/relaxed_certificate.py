@@ -3,17 +3,18 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 from surefoot.certify.certificates import Certificates
 from surefoot.certify.lipschitz.constants import opened
-from surefoot.certify.lipschitz.graph import trace
-from surefoot.certify.lipschitz.operations import check_same_net, operations_of
 from surefoot.certify.lipschitz.rounding import unit_of
 from surefoot.certify.relaxation.affine import Affine
+from surefoot.certify.relaxation.checked_net import check_runs_alike, relaxed_net_of
+from surefoot.certify.relaxation.guarantee_splitting import problem_of
 from surefoot.certify.relaxation.input_set import input_set_of
 from surefoot.certify.relaxation.rejections import (
     Acceptance,
@@ -21,7 +22,10 @@ from surefoot.certify.relaxation.rejections import (
     opened_rejection,
     pairs_for,
 )
-from surefoot.certify.relaxation.substitution import BATCH, Bounds, Effort, RelaxedNet
+from surefoot.certify.relaxation.relaxed_net import RelaxedNet
+from surefoot.certify.relaxation.splitting import Search
+from surefoot.certify.relaxation.substitution import BATCH, Bounds
+from surefoot.certify.relaxation.substitution import Effort as BoundsEffort
 from surefoot.guarantees import Guarantee, check_model
 from surefoot.models.border import outcomes_of
 from surefoot.models.frozen import device_of, dtype_of, frozen
@@ -29,21 +33,33 @@ from surefoot.threat import Threat
 from surefoot.types import Images, Model, Sets, checked_images
 
 BISECTION_STEPS = 12
+Effort = Literal["ibp", "crown", "alpha-crown", "branch-and-bound"]
+STAGES: dict[Effort, tuple[BoundsEffort, ...]] = {
+    "ibp": ("ibp",),
+    "crown": ("crown",),
+    "alpha-crown": ("crown", "alpha-crown"),
+    "branch-and-bound": ("crown", "alpha-crown"),
+}
+"""Efforts that are tried one after the other, each on the images that are undecided by then."""
 
 
-class _Question(NamedTuple):
+@dataclass
+class _Question:
     """What is to be proven of a net.
 
     Args:
-        net: with its relaxations.
+        model: as it runs, with its rejection.
+        net: of its logits, with relaxations.
         guarantee: what must not change.
         acceptance: of a net that rejects.
         threat: norm and box.
         effort: of the bounds.
         unit: of the arithmetic in which the net runs.
         deadline: time after which nothing new is started.
+        rounds: of decisions that are still to come: they share the time.
     """
 
+    model: Model
     net: RelaxedNet
     guarantee: Guarantee
     acceptance: Acceptance | None
@@ -51,6 +67,7 @@ class _Question(NamedTuple):
     effort: Effort
     unit: float
     deadline: float
+    rounds: int
 
 
 def certify(
@@ -74,7 +91,9 @@ def certify(
         guarantee: what must not change.
         threat: norm and box; `eps` is where the search for the largest radius starts.
         radii: decide these alone; None: search the largest one in 12 steps.
-        effort: "ibp" propagates intervals; "crown" substitutes lines back to the images.
+        effort: "ibp" propagates intervals; "crown" substitutes lines back to the images;
+            "alpha-crown" optimises the slopes of the lines for what is undecided by then, at about
+            20 times the cost; "branch-and-bound" then splits the balls, until `seconds` are over.
         seconds: start nothing new after so long; what is not proven by then has radius 0.
         sets: alternatives that were chosen before; None: those of the guarantee at the images.
 
@@ -85,7 +104,8 @@ def certify(
     Raises:
         ValueError: a layer or a rejection that relaxations do not know; it is named.
 
-    Reference: Gowal et al. 2018 (IBP); Zhang et al. 2018 (CROWN); guarantees for sets and for nets
+    Reference: Gowal et al. 2018 (IBP); Zhang et al. 2018 (CROWN); Xu et al. 2021 (slopes); Bunel et
+    al. 2020, Wang et al. 2018 (branch and bound); guarantees for sets and for nets
     that reject derived here.
     """
     _check(guarantee, model, radii, effort, seconds)
@@ -99,8 +119,10 @@ def certify(
     with torch.no_grad(), frozen(net):
         if sets is None:
             sets = guarantee.sets(outcomes_of(model, images))
-        relaxed = _relaxed(net, images)
+        relaxed = relaxed_net_of(net, images)
+        many = BISECTION_STEPS if radii is None else len({one for one in radii if one > 0})
         question = _Question(
+            model,
             relaxed,
             guarantee,
             acceptance,
@@ -108,8 +130,9 @@ def certify(
             effort,
             unit_of(images),
             began + (torch.inf if seconds is None else seconds),
+            many * -(-len(images) // BATCH),
         )
-        _check_runs_alike(question, inner, net, images)
+        check_runs_alike(relaxed, inner, images, question.unit, threat)
         found = [
             _searched(question, part, chosen)
             if radii is None
@@ -128,7 +151,7 @@ def hidden_numbers(model: Model, images: Images) -> int:
     """
     net = opened(opened_rejection(model)[0])
     with torch.no_grad(), frozen(net):
-        relaxed = _relaxed(net, images.to(device_of(net), dtype_of(net)))
+        relaxed = relaxed_net_of(net, images.to(device_of(net), dtype_of(net)))
     steps = relaxed.graph.steps
     bent = [step for step in steps if not isinstance(relaxed.rules[step.name], Affine)]
     return sum(math.prod(step.shape or ()) for step in bent)
@@ -144,6 +167,11 @@ def _check(
     check_model(guarantee, model)
     if effort not in get_args(Effort):
         raise ValueError(f"`effort` must be one of {', '.join(get_args(Effort))}; found {effort!r}")
+    if effort == "branch-and-bound" and seconds is None:
+        raise ValueError(
+            "branch and bound goes on until all is decided, which may take for ever: give `seconds`"
+            " for all images together, such as 2 for each"
+        )
     if seconds is not None and not seconds > 0:
         raise ValueError(f"`seconds` must be above 0, or None for no limit; found {seconds}")
     if radii is not None and not all(0 <= radius < torch.inf for radius in radii):
@@ -153,63 +181,6 @@ def _check(
             f"{type(guarantee).__name__} of a net that rejects has no certificate by relaxation:"
             " take local or label-or-uncertain, or certify the net without its rejection"
         )
-
-
-def _relaxed(net: nn.Module, images: Images) -> RelaxedNet:
-    try:
-        graph = trace(net, tuple(images.shape[1:]))
-    except ValueError as error:
-        raise ValueError(
-            f"relaxations cannot read the net: {error} For them the line is"
-            " certify.relaxation.register(Layer, rule)"
-        ) from error
-    return RelaxedNet(graph)
-
-
-def _check_runs_alike(question: _Question, run: Model, net: nn.Module, images: Images) -> None:
-    """Raise unless the net, run afresh, computes what its graph does, within proven rounding."""
-    some, graph = images[:BATCH], question.net.graph
-    logits = _Reader(question).run(some)
-    calls = operations_of(fx.Interpreter(graph.module, graph=graph.nodes).run, some)
-    if logits.ndim != 2:
-        raise ValueError(
-            f"the net must return logits [B, classes]; found {tuple(logits.shape)}: end it with a"
-            " layer that gives one row an image, such as nn.Flatten()"
-        )
-    still = torch.zeros(len(some), dtype=torch.float64, device=some.device)
-    region = input_set_of(some, still, question.threat)
-    bounds = Bounds(question.net, region, question.unit, "ibp")
-    known = bounds.known[graph.result]
-    outside = (logits < known.lower) | (logits > known.upper)
-    if bool((outside.any(1) & bounds.usable).any()):
-        raise ValueError(
-            "the logits lie outside of what was proven for them at the images: a rule of a layer"
-            " (certify.relaxation.register) is wrong, or the net computes in a precision that is"
-            " not counted (autocast). There is no certificate"
-        )
-    error = (known.upper - known.lower).norm(dim=1)
-    check_same_net(run, net, some, (logits, error), calls)
-
-
-class _Reader(fx.Interpreter):
-    """Run the graph, and raise where a step computes in less precision than is counted."""
-
-    def __init__(self, question: _Question) -> None:
-        graph = question.net.graph
-        super().__init__(graph.module, graph=graph.nodes)
-        self.extra_traceback = False
-        self.unit = question.unit
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run a node."""
-        value = super().run_node(n)
-        real = isinstance(value, Tensor) and value.is_floating_point()
-        if real and torch.finfo(value.dtype).eps / 2 > self.unit:
-            raise ValueError(
-                f"a step computes in {value.dtype}, less than the unit {self.unit:.1e} of the"
-                " certificate: run without autocast, in one precision throughout"
-            )
-        return value
 
 
 def _decided(question: _Question, images: Images, sets: Sets, radii: Sequence[float]) -> Tensor:
@@ -245,25 +216,64 @@ def _searched(question: _Question, images: Images, sets: Sets) -> Tensor:
 def _proven(question: _Question, images: Images, sets: Sets, eps: Tensor, left: Tensor) -> Tensor:
     """Return which alternatives hold in the ball of each image that is left, `[B, A]`."""
     proven = torch.zeros(sets.shape[:2], dtype=torch.bool, device=images.device)
-    rows = left.nonzero().flatten()
-    if len(rows) == 0 or time.monotonic() > question.deadline:
-        return proven
-    region = input_set_of(images[rows], eps[rows], question.threat)
-    bounds = Bounds(question.net, region, question.unit, question.effort)
+    question.rounds -= 1
+    for effort in STAGES[question.effort]:
+        rows = (left & ~proven.any(1)).nonzero().flatten()
+        for part in rows.split(BATCH if effort in ("ibp", "crown") else 1):
+            if len(part) and time.monotonic() <= question.deadline:
+                proven[part] |= _bounded(question, images[part], sets[part], eps[part], effort)
+    if question.effort == "branch-and-bound":
+        rows = (left & ~proven.any(1)).nonzero().flatten().tolist()
+        for place, row in enumerate(rows):
+            now, here = time.monotonic(), slice(row, row + 1)
+            share = (question.deadline - now) / (question.rounds + 1) / (len(rows) - place)
+            if share > 0:
+                proven[row] = _split(question, images[here], sets[here], eps[here], now + share)
+    return proven
+
+
+def _bounded(
+    question: _Question, images: Images, sets: Sets, eps: Tensor, effort: BoundsEffort
+) -> Tensor:
+    """Return which alternatives the bounds of the balls prove, `[B, A]`."""
+    region = input_set_of(images, eps, question.threat)
+    bounds = Bounds(question.net, region, question.unit, effort)
     logits = bounds.known[question.net.graph.result]
     classes = logits.lower.shape[1]
     error = _error(question, torch.maximum(logits.lower.abs(), logits.upper.abs()).amax(1))
-    chosen = sets[rows]
-    found = torch.zeros(chosen.shape[:2], dtype=torch.bool, device=images.device)
-    margins = torch.full((len(rows), classes, classes), -torch.inf, dtype=torch.float64)
+    found = torch.zeros(sets.shape[:2], dtype=torch.bool, device=images.device)
+    margins = torch.full((len(images), classes, classes), -torch.inf, dtype=torch.float64)
     margins = margins.to(images.device)
-    for wanted in pairs_for(chosen, question.guarantee, question.acceptance, classes):
+    for wanted in pairs_for(sets, question.guarantee, question.acceptance, classes):
         undecided = ~found.any(1)
         new = wanted & undecided.view(-1, 1, 1) & margins.isinf()
         margins = torch.maximum(margins, bounds.margins(new))
-        found |= holding(margins, chosen, question.guarantee, question.acceptance, error)
-    proven[rows] = found & bounds.usable.unsqueeze(1)
-    return proven
+        found |= holding(margins, sets, question.guarantee, question.acceptance, error)
+    return found & bounds.usable.unsqueeze(1)
+
+
+def _split(question: _Question, image: Images, sets: Sets, eps: Tensor, deadline: float) -> Tensor:
+    """Return which alternatives branch and bound proves of one image, `[A]`; it tries each."""
+    region = input_set_of(image, eps, question.threat)
+    logits = Bounds(question.net, region, question.unit, "ibp").known[question.net.graph.result]
+    error = _error(question, torch.maximum(logits.lower.abs(), logits.upper.abs()).amax(1))
+    found = torch.zeros(sets.shape[1], dtype=torch.bool, device=image.device)
+    there = sets[0].any(1).nonzero().flatten().tolist()
+    for place, alternative in enumerate(there):
+        chosen = sets[:, alternative : alternative + 1]
+        classes = logits.lower.shape[1]
+        problem = problem_of(
+            question.model, question.guarantee, question.acceptance, chosen, error, classes
+        )
+        if len(problem.rows) == 0:  # "uncertain" alone is not certified
+            continue
+        now = time.monotonic()
+        share = now + (deadline - now) / (len(there) - place)
+        search = Search(question.net, question.unit, region, problem)
+        found[alternative] = search.run(share).proven
+        if found.any():
+            break
+    return found
 
 
 def _error(question: _Question, largest: Tensor) -> Tensor:

@@ -28,6 +28,10 @@ class PairSort:
         """Return the lines of the ReLU of a - b."""
         return RELU.lines(*_difference(lower, upper))
 
+    def tilted(self, lower: Tensor, upper: Tensor, lines: Lines, slopes: list[Tensor]) -> Lines:
+        """Return lines of the ReLU with other slopes."""
+        return RELU.tilted(*_difference(lower, upper), lines, slopes)
+
     def size(self, lower: Tensor, upper: Tensor, lines: Lines) -> Tensor:
         """Return how large the numbers behind an output are, for their rounding."""
         one, other = _pairs(torch.maximum(lower.abs(), upper.abs()))

@@ -9,63 +9,35 @@ Gowal et al. 2018 (intervals: IBP); Zhang et al. 2018 (CROWN); Xu et al. 2020 (g
 rounding as a disturbance is derived here, with gamma of Higham 2002, chapter 3.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from surefoot.certify.lipschitz.graph import Graph, Step
+from surefoot.certify.lipschitz.graph import Step
 from surefoot.certify.lipschitz.layer_bounds import LARGEST, SMALLEST
 from surefoot.certify.lipschitz.rounding import gamma
 from surefoot.certify.relaxation.affine import Affine
+from surefoot.certify.relaxation.backward import Pull, Substitution
+from surefoot.certify.relaxation.curves import Lines
 from surefoot.certify.relaxation.input_set import UNIT, InputSet
-from surefoot.certify.relaxation.rules import Bent, rule_of_step, shape_of
+from surefoot.certify.relaxation.relaxed_net import Known, RelaxedNet
+from surefoot.certify.relaxation.rules import Bent
+from surefoot.certify.relaxation.slopes import Ascent, spread
 
-Effort = Literal["ibp", "crown"]
-"""ibp: intervals alone; crown: lines substituted back to the images."""
+Ends = tuple[Tensor, Tensor]
+Effort = Literal["ibp", "crown", "alpha-crown"]
+"""ibp: intervals alone; crown: lines substituted back to the images; alpha-crown: lines whose
+slopes are optimised."""
+OPTIMISED = 2**20
+"""Numbers in the coefficients of a hidden flow whose slopes are optimised: beyond that, the 20
+times that CROWN costs are better spent on splitting."""
 MEMORY = 2**28
 """Bytes that the coefficients of a chunk of rows may take, about."""
 BATCH = 20
 """Images at a time."""
-
-
-class Known(NamedTuple):
-    """What is known of a step for some images: bounds `[B, ...]`, lines, and rounding."""
-
-    lower: Tensor
-    upper: Tensor
-    rounding: Tensor | None = None
-    lines: Any = None
-
-
-class RelaxedNet:
-    """A net as steps with relaxations, measured from its weights.
-
-    Args:
-        graph: of the net, in eval mode.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.rules: dict[str, Affine | Bent] = {}
-        self.mixed = {graph.source: 0}
-        for step in graph.steps:
-            rule = rule_of_step(graph, step)
-            self.rules[step.name] = rule
-            depth = max(self.mixed[one] for one in step.sources)
-            if not isinstance(rule, Affine):
-                depth = 2
-            elif rule.mixes or (len(step.sources) > 1 and step.join == "sum"):
-                depth += 1
-            self.mixed[step.name] = depth
-        self.steps = {step.name: step for step in graph.steps}
-
-    def exact(self, name: str, region: InputSet) -> bool:
-        """Return whether intervals are exact: at most one step mixes pixels of a box."""
-        return region.norm == "linf" and self.mixed[name] <= 1
 
 
 @dataclass
@@ -77,29 +49,46 @@ class Bounds:
         region: where the images may move.
         unit: of the arithmetic in which the net runs.
         effort: what they may cost.
+        clamps: ends of some flows that were proven before, or hold in the part that is looked at.
+        shifts: if given, receives for each step that is bent what is added to its lines, zeros; the
+            gradient of a bound says how much each line costs.
         known: of each flow.
         usable: `[B]`, whether no number can overflow.
+        empty: `[B]`, whether no point of the region fulfils the clamps.
     """
 
     net: RelaxedNet
     region: InputSet
     unit: float
     effort: Effort
+    clamps: Mapping[str, Ends] = field(default_factory=dict)
+    shifts: dict[str, Lines] | None = None
     known: dict[str, Known] = field(default_factory=dict)
     usable: Tensor = field(default_factory=lambda: torch.ones(()))
+    empty: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def __post_init__(self) -> None:
         graph, region = self.net.graph, self.region
         read = torch.full_like(region.lower, SMALLEST)  # a tiny pixel may be read as 0
         self.known[graph.source] = Known(region.lower - read, region.upper + read, read)
         self.usable = torch.ones(len(region.lower), dtype=torch.bool, device=read.device)
+        self.empty = ~self.usable
         for step in graph.steps:
             rule = self.net.rules[step.name]
             affine = isinstance(rule, Affine)
             found = self._affine(step, rule) if affine else self._bent(step, rule)
+            if step.name in self.clamps:
+                found = self._met(found, *self.clamps[step.name])
             self.known[step.name] = found
             size = torch.maximum(found.lower.abs(), found.upper.abs()).flatten(1).amax(1)
             self.usable &= size <= LARGEST  # NaN is not
+
+    def _met(self, known: Known, lower: Tensor, upper: Tensor) -> Known:
+        """Return the bounds that hold with other ends, too; the region may turn out to be empty."""
+        lower = torch.fmax(known.lower, lower)
+        upper = torch.fmin(known.upper, upper)
+        self.empty = self.empty | (lower > upper).flatten(1).any(1)
+        return known._replace(lower=lower, upper=torch.fmax(lower, upper))
 
     def _affine(self, step: Step, rule: Affine) -> Known:
         sources = [self.known[name] for name in dict.fromkeys(step.sources)]
@@ -109,7 +98,7 @@ class Bounds:
             for one, middle in zip(sources, middles, strict=True)
         ]
         sizes = [torch.maximum(one.lower.abs(), one.upper.abs()) for one in sources]
-        offset = rule.apply(*(torch.zeros_like(one[:1]) for one in middles))
+        offset = self.net.offset(step)
         largest = torch.stack([one.flatten(1).amax(1) for one in sizes]).amax(0)
         whole = rule.absolute(*sizes) + offset.abs()
         reach = rule.absolute(*(torch.ones_like(one[:1]) for one in middles)).amax()
@@ -134,6 +123,10 @@ class Bounds:
             self._tighten(source, rule)
         lower, upper = self.known[source].lower, self.known[source].upper
         lines: Any = rule.lines(lower, upper)
+        if self.shifts is not None and isinstance(lines, Lines):
+            none = [torch.zeros_like(lines.lower).requires_grad_() for _ in range(2)]
+            lines = lines._replace(lower=lines.lower - none[0], upper=lines.upper + none[1])
+            self.shifts[step.name] = Lines(lower, none[0], upper, none[1])
         least, most = rule.range(lower, upper)
         size = torch.maximum(lower.abs(), upper.abs())
         if size.shape == least.shape:  # ends of a clamp may be larger than what flows in
@@ -150,7 +143,8 @@ class Bounds:
         wanted = rule.unstable(known.lower, known.upper) & self.usable.view(
             -1, *(1,) * (known.lower.ndim - 1)
         )
-        places = wanted.flatten(1).nonzero()
+        wanted = _alike(wanted.flatten(1))
+        places = wanted.nonzero()
         if len(places) == 0:
             return
         lower, upper = known.lower.flatten(1).clone(), known.upper.flatten(1).clone()
@@ -159,19 +153,51 @@ class Bounds:
             rows = lower.new_zeros(2 * len(part), features)
             index = torch.arange(len(part), device=rows.device)
             # Of each image first the lower ends, then the upper ones: rows of one image in a row.
-            counts = torch.bincount(part[:, 0], minlength=len(lower)).tolist()
-            before = torch.tensor([0, *counts], device=rows.device).cumsum(0)[:-1]
+            counts = torch.bincount(part[:, 0], minlength=len(lower))
+            before = counts.cumsum(0) - counts
             first = index + before[part[:, 0]]
-            many = torch.tensor(counts, device=rows.device)[part[:, 0]]
+            many = counts[part[:, 0]]
             rows[first, part[:, 1]], rows[first + many, part[:, 1]] = 1.0, -1.0
-            back = _Substitution(self, [2 * count for count in counts])
-            found = back.run(name, rows.view(-1, *shape), stop=False)
+            found = self._back(name, rows.view(-1, *shape), (2 * counts).tolist())
             image, place = part.unbind(1)
             lower[image, place] = torch.fmax(lower[image, place], found[first])
             upper[image, place] = torch.fmin(upper[image, place], -found[first + many])
-        self.known[name] = known._replace(
-            lower=lower.view_as(known.lower), upper=upper.view_as(known.upper)
-        )
+        self.known[name] = self._met(known, lower.view_as(known.lower), upper.view_as(known.upper))
+
+    def _back(self, name: str, rows: Tensor, counts: list[int]) -> Tensor:
+        """Bound rows of a flow from below: by lines, and with better slopes where that pays."""
+        found = Substitution(self.net, self.region, self.known, counts).run(name, rows, stop=False)
+        widest = max(one.lower[0].numel() for one in self.known.values())
+        last = name == self.net.graph.result
+        if self.effort != "alpha-crown" or (not last and len(rows) * widest > OPTIMISED):
+            return found
+        index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(rows.device)
+        region, known = spread(self.region, self.known, index)
+        return torch.fmax(found, Ascent(self.net, region, known).climb(name, rows))
+
+    def climbed(
+        self, rows: Tensor, image: Tensor, steps: int, splits: Mapping[str, Pull], enough: float
+    ) -> Tensor:
+        """Bound rows of outputs as `least` does, with slopes and multipliers that are optimised.
+
+        Args:
+            rows: `[N, O]`, coefficients of the outputs.
+            image: `[N]`, of which image each row is.
+            steps: of gradient ascent.
+            splits: signs s and points p of what is known of some flows, s (z - p) >= 0, `[B, ...]`.
+            enough: stop where all bounds are above this.
+        """
+        region, known = spread(self.region, self.known, image)
+        splits = {name: Pull(one.weights[image], one.points[image]) for name, one in splits.items()}
+        ascent = Ascent(self.net, region, known, splits)
+        return ascent.climb(self.net.graph.result, rows, steps, enough)
+
+    def pulls(self, rows: Tensor) -> Tensor:
+        """Return the coefficients of the inputs in the bounds on rows of outputs, one an image."""
+        back = Substitution(self.net, self.region, self.known, [1] * len(rows))
+        back.run(self.net.graph.result, rows, stop=False)
+        found = torch.zeros_like(self.region.lower)
+        return found if back.at_images is None else back.at_images
 
     def _chunk(self, name: str) -> int:
         """Return how many numbers to tighten at a time."""
@@ -187,121 +213,47 @@ class Bounds:
         Returns:
             `[B, C, C]`; minus infinity where it was not wanted or is not known.
         """
-        name = self.net.graph.result
         found = self.region.lower.new_full(pairs.shape, -torch.inf)
-        places = (pairs & self.usable.view(-1, 1, 1)).nonzero()
-        for part in places.split(2 * self._chunk(name)) if len(places) else ():
-            image, better, worse = part.unbind(1)
-            rows = found.new_zeros(len(part), pairs.shape[2])
-            index = torch.arange(len(part), device=rows.device)
-            rows[index, better], rows[index, worse] = 1.0, -1.0
-            counts = torch.bincount(image, minlength=len(pairs)).tolist()
-            back = _Substitution(self, counts)
-            least = back.run(name, rows, stop=True)
-            if self.effort != "ibp":
-                least = torch.fmax(least, back.run(name, rows, stop=False))
-            found[image, better, worse] = least.nan_to_num(-torch.inf, -torch.inf, -torch.inf)
+        image, better, worse = pairs.nonzero().unbind(1)
+        rows = found.new_zeros(len(image), pairs.shape[2])
+        index = torch.arange(len(image), device=rows.device)
+        rows[index, better], rows[index, worse] = 1.0, -1.0
+        found[image, better, worse] = self.least(rows, image)
         return found
 
+    def least(self, rows: Tensor, image: Tensor) -> Tensor:
+        """Bound rows of outputs from below.
 
-class _Total:
-    """A sum for each row, and how large its parts are together: that bounds its rounding."""
+        Args:
+            rows: `[N, O]`, coefficients of the outputs.
+            image: `[N]`, of which image each row is; in order.
 
-    def __init__(self, rows: Tensor) -> None:
-        self.value, self.size = rows.new_zeros(len(rows)), rows.new_zeros(len(rows))
+        Returns:
+            `[N]`; minus infinity where nothing is known.
+        """
+        name, found = self.net.graph.result, []
+        if len(rows) == 0:
+            return rows.new_zeros(0)
+        for part, own in zip(
+            *(one.split(2 * self._chunk(name)) for one in (rows, image)), strict=True
+        ):
+            counts = torch.bincount(own, minlength=len(self.usable)).tolist()
+            back = Substitution(self.net, self.region, self.known, counts)
+            least = back.run(name, part, stop=True)
+            if self.effort != "ibp":
+                least = torch.fmax(least, self._back(name, part, counts))
+            least = least.nan_to_num(-torch.inf, -torch.inf, -torch.inf)
+            found.append(least.masked_fill(~self.usable[own], -torch.inf))
+        return torch.cat(found)
 
-    def add(self, span: slice, part: Tensor) -> None:
-        """Add a part to some rows."""
-        self.value[span] += part
-        self.size[span] += part.abs()
 
-    def rounded_down(self) -> Tensor:
-        """Return the sums, to the safe side; products below the normal numbers are lost, too."""
-        return self.value - 1e-13 * self.size - 1e-200
+def _alike(wanted: Tensor) -> Tensor:
+    """Return which numbers to tighten: the same ones of all images, if that costs less.
 
-
-class _Substitution:
-    """Substitute steps backwards into rows of coefficients.
-
-    Args:
-        bounds: what is known of the net.
-        counts: rows of each image, in order.
+    Rows of many images, as many of each, are one product; else each image is one of its own, which
+    costs about as much as 20,000 numbers more.
     """
-
-    def __init__(self, bounds: Bounds, counts: list[int]) -> None:
-        self.bounds = bounds
-        ends = torch.tensor([0, *counts]).cumsum(0).tolist()
-        spans = enumerate(slice(*one) for one in pairwise(ends))
-        self.spans = [(place, span) for place, span in spans if span.stop > span.start]
-
-    def run(self, name: str, rows: Tensor, *, stop: bool) -> Tensor:
-        """Return bounds `[N]`: back to the images, or with `stop` to the last steps not affine."""
-        bounds, net = self.bounds, self.bounds.net
-        pending, total = {name: rows}, _Total(rows)
-        for step in reversed(net.graph.steps):
-            if step.name not in pending:
-                continue
-            rule, rows = net.rules[step.name], pending.pop(step.name)
-            if isinstance(rule, Affine):
-                self._add_offset(total, rows, step, rule)
-                sources, parts = list(dict.fromkeys(step.sources)), rule.transpose(rows)
-            elif stop:
-                self._add(total, lambda place, own, s=step: self._box(s.name, place, own), rows)
-                continue
-            else:
-                sources, parts = list(step.sources), [self._bent(total, rows, step, rule)]
-            for source, part in zip(sources, parts, strict=True):
-                pending[source] = pending[source] + part if source in pending else part
-        if net.graph.source in pending:
-            rows = pending[net.graph.source]
-
-            def at_images(place: int, own: Tensor) -> Tensor:
-                if stop:
-                    return self._box(net.graph.source, place, own)
-                lost = SMALLEST * own.abs().flatten(1).sum(1)
-                return bounds.region.of(place).least(own) - lost
-
-            self._add(total, at_images, rows)
-        return total.rounded_down()
-
-    def _add(self, total: "_Total", bound: Callable[[int, Tensor], Tensor], rows: Tensor) -> None:
-        """Add to the total what holds for the rows of each image."""
-        for place, span in self.spans:
-            total.add(span, bound(place, rows[span]))
-
-    def _box(self, name: str, place: int, rows: Tensor) -> Tensor:
-        """Return the least value of rows on the box of a flow."""
-        known = self.bounds.known[name]
-        lower, upper = known.lower[place].flatten(), known.upper[place].flatten()
-        middle = lower + (upper - lower) / 2
-        half = torch.maximum(upper - middle, middle - lower)
-        error = 4 * gamma(len(half) + 8, UNIT) * (middle.abs() + half)
-        rows = rows.flatten(1)
-        return rows @ middle - rows.abs() @ (half + error)
-
-    def _add_offset(self, total: "_Total", rows: Tensor, step: Step, rule: Affine) -> None:
-        """Add what the offset of an affine step gives, less its rounding."""
-        graph = self.bounds.net.graph
-        none = [rows.new_zeros(1, *shape_of(graph, name)) for name in dict.fromkeys(step.sources)]
-        offset = rule.apply(*none).flatten()
-        rounding = self.bounds.known[step.name].rounding
-        assert rounding is not None
-
-        def shifted(place: int, own: Tensor) -> Tensor:
-            own = own.flatten(1)
-            return own @ offset - own.abs() @ rounding[place].flatten()
-
-        self._add(total, shifted, rows)
-
-    def _bent(self, total: "_Total", rows: Tensor, step: Step, rule: Bent) -> Tensor:
-        """Replace a step by its lines; return the coefficients of what flows into it."""
-        known = self.bounds.known[step.name]
-        assert known.rounding is not None
-        parts = []
-        for place, span in self.spans:
-            lines = type(known.lines)(*(one[place : place + 1] for one in known.lines))
-            part, constant = rule.back(rows[span], lines)
-            own = rows[span].flatten(1).abs()
-            total.add(span, constant - own @ known.rounding[place].flatten())
-            parts.append(part)
-        return torch.cat(parts)
+    together = wanted.any(0)
+    apart = int(wanted.sum()) * wanted.shape[1] + 20_000 * len(wanted)
+    cheaper = len(wanted) * int(together.sum()) * wanted.shape[1] <= apart
+    return together.expand_as(wanted) if cheaper and len(wanted) > 1 else wanted

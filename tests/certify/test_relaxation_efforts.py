@@ -151,7 +151,8 @@ def test_better_slopes_are_never_worse(norm, generator):
     net = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU())
     net.append(nn.Linear(20, 3))
     images = torch.rand(6, 6, generator=generator)
-    radii = torch.linspace(0.1, 0.4, 8).tolist()
+    size = 1 if norm == "linf" else 3
+    radii = [size * radius for radius in torch.linspace(0.05, 0.6, 12).tolist()]
     found = {
         effort: certify(
             net.eval(),

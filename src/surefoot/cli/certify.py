@@ -28,7 +28,7 @@ class Command:
             lipschitz where a bound is known.
         effort: Of --certificate relaxation: ibp propagates intervals, cheaply; crown substitutes
             lines back to the images; alpha-crown then optimises their slopes for what is undecided,
-            at about 20 times the cost.
+            at about 60 times the cost.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate.
         at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw

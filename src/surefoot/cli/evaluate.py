@@ -69,7 +69,7 @@ class Command:
             other small ones, lipschitz where a bound is known, else none.
         effort: Of --certificate relaxation: ibp propagates intervals, cheaply; crown substitutes
             lines back to the images; alpha-crown then optimises their slopes for what is undecided,
-            at about 20 times the cost.
+            at about 60 times the cost.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate (--certificate smoothing or vote).
         at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw

@@ -93,7 +93,7 @@ def certify(
         radii: decide these alone; None: search the largest one in 12 steps.
         effort: "ibp" propagates intervals; "crown" substitutes lines back to the images;
             "alpha-crown" optimises the slopes of the lines for what is undecided by then, at about
-            20 times the cost; "branch-and-bound" then splits the balls, until `seconds` are over.
+            60 times the cost; "branch-and-bound" then splits the balls, until `seconds` are over.
         seconds: start nothing new after so long; what is not proven by then has radius 0.
         sets: alternatives that were chosen before; None: those of the guarantee at the images.
 

@@ -1,9 +1,9 @@
 r"""Branch and bound: a region is split until the bounds of every part prove what is asked.
 
 A part is a box of inputs and, for the numbers that flow into bent steps, the interval that each is
-taken to lie in. Two parts that together hold all points replace one: by halving an input where
-there are few of them (Wang et al. 2018), else by cutting the interval of one hidden number, a ReLU
-at 0 (Bunel et al. 2020), a smooth function in the middle. The bounds of a part are those of its
+taken to lie in. Two parts that together hold all points replace one: an input is split at its
+middle where there are few of them (Wang et al. 2018), else the interval of one hidden number is
+cut, a ReLU at 0 (Bunel et al. 2020), a smooth function in the middle. A part has the bounds of its
 parent and new ones of all steps behind the cut. Where to cut is a guess; what is proven of all
 leaves is proven of the region, whatever the guesses were.
 """
@@ -25,7 +25,7 @@ from surefoot.certify.relaxation.substitution import Bounds, Ends
 FEW_INPUTS = 20
 """Inputs that are halved; with more, hidden numbers are cut."""
 HALVED, CUT = 256, 8
-"""Parts at a time, by halving inputs and by cutting hidden numbers."""
+"""Parts at a time, by inputs and by hidden numbers."""
 TOGETHER = 3
 """Hidden numbers that are cut at a time, which makes eight parts of one."""
 STEPS_OF_PARTS = 8

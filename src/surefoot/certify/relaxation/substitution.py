@@ -32,8 +32,8 @@ Effort = Literal["ibp", "crown", "alpha-crown"]
 """ibp: intervals alone; crown: lines substituted back to the images; alpha-crown: lines whose
 slopes are optimised."""
 OPTIMISED = 2**20
-"""Numbers in the coefficients of a hidden flow whose slopes are optimised: beyond that, the 20
-times that CROWN costs are better spent on splitting."""
+"""Numbers in the coefficients of a hidden flow whose slopes are optimised: beyond that, the time
+is better spent on splitting."""
 MEMORY = 2**28
 """Bytes that the coefficients of a chunk of rows may take, about."""
 BATCH = 20

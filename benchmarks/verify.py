@@ -31,7 +31,7 @@ class Options:
         only: parts of names of nets, in this order.
         seconds: of CPU, an instance; the wall clock may take `patience` times as long.
         patience: how busy the machine is.
-        again: verify instances that have a row, too.
+        again: verify instances whose rows say unknown once more.
     """
 
     only: tuple[str, ...] = ("ACASXU", "maxpool", "avgpool", "SIGMOID", "relu")
@@ -58,11 +58,12 @@ def verified(options: Options, folder: Path, instance: dict[str, str]) -> dict:
     return row | {"wall seconds": round(time.monotonic() - wall, 2), "limit": options.seconds}
 
 
-def stored() -> set[tuple[str, str]]:
-    """Return which instances have a row."""
+def stored(again: bool) -> set[tuple[str, str]]:
+    """Return which instances have a row, of those to be verified again: a decided one."""
     path = rows.FOLDER / "verify.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    return {(one["net"], one["spec"]) for one in map(json.loads, lines) if "spec" in one}
+    found = (one for one in map(json.loads, lines) if not again or one["answer"] != "unknown")
+    return {(one["net"], one["spec"]) for one in found}
 
 
 if __name__ == "__main__":
@@ -73,7 +74,7 @@ if __name__ == "__main__":
         listed = list(csv.DictReader(file))
     # What published tools decided fast comes first; "nan": none did.
     listed.sort(key=lambda one: float(one["fastest_s"].replace("nan", "inf")))
-    done = set() if chosen.again else stored()
+    done = stored(chosen.again)
     for part in chosen.only:
         for one in listed:
             if part not in one["net"] or (one["net"], one["spec"]) in done:

@@ -2,15 +2,23 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import binom
 
+from made_header import made_header
 from surefoot.data import Data, load
-from surefoot.evaluation import bracket, data_limits
+from surefoot.evaluation import Record, bracket, data_limits
 from surefoot.evaluation.data_limits import SURE, confirmable, estimates
 from surefoot.evaluation.header import LimitPart
-from surefoot.evaluation.warnings import MOST_ROWS, rows_to_confirm, what_would_confirm
+from surefoot.evaluation.warnings import (
+    MOST_ROWS,
+    above_limit,
+    not_valid,
+    rows_to_confirm,
+    what_would_confirm,
+)
 from surefoot.guarantees import Local, TopK
 from surefoot.models import build
 from surefoot.stats import Interval, interval
@@ -80,6 +88,19 @@ def test_a_region_of_far_more_risk_is_not_valid_and_a_note_says_how_many_rows_ar
     # 5,000 rows confirm a smaller region; the search did not find one, and more rows are no help.
     assert rows_to_confirm(part, 5_000) == MOST_ROWS
     assert "65.0 %" in what_would_confirm(part, 5_000) or "65.0%" in what_would_confirm(part, 5_000)
+
+
+def test_a_classifier_that_certifies_more_than_the_estimate_makes_it_invalid_and_says_so():
+    rows = pd.DataFrame({"clean": [True] * 8 + [False] * 2})
+    rows["certified"] = [0.3] * 7 + [0.1] + [0.0] * 2
+    part = LimitPart(0.2, True, True, 0.2, 0.0, robustness=Interval(0.6, 0.3, 0.9))
+    kept = replace(part, robustness=Interval(0.7, 0.4, 0.9))  # as much as is certified
+    found = data_limits.unbeaten((part, kept, replace(part, radius=0.4)), rows)
+    assert [one.valid for one in found] == [False, True, True]
+    told = Record(rows, made_header(10, limit=found))
+    assert len(above_limit(told)) == 1
+    assert "70.0% at radius 0.2 lies above the estimated limit 60.0%" in above_limit(told)[0]
+    assert not_valid(told) == []
 
 
 def test_other_data_that_are_evaluated_or_of_another_kind_do_not_search():

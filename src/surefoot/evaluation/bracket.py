@@ -374,7 +374,8 @@ def _limited(job: Job, header: Header, rows: pd.DataFrame, outcomes: Outcomes) -
             data, right, guarantee, threat, header.radii, others=job.others
         )
         ceiling = data_limits.ceilings(data, guarantee, threat, header.radii)
-        return replace(header, limit=data_limits.never_rising(limit), ceiling=ceiling)
+        limit = data_limits.unbeaten(data_limits.never_rising(limit), rows)
+        return replace(header, limit=limit, ceiling=ceiling)
     radii = header.radii[part.numbers[0] - 1 :: part.of]
     part = replace(part, ceiling=data_limits.ceilings(data, guarantee, threat, radii))
     if isinstance(job.classifier, Plain):

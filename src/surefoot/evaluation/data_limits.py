@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import pandas as pd
 import torch
 from scipy.stats import beta
 from torch import Tensor
 
 from surefoot.data import Data
+from surefoot.evaluation import metrics
 from surefoot.evaluation.header import CeilingPart, LimitPart
 from surefoot.guarantees import Guarantee
 from surefoot.limits import Estimate, concentration, conflict_bound, uncertainty_of
@@ -161,6 +163,20 @@ def never_rising(parts: Sequence[LimitPart]) -> tuple[LimitPart, ...]:
     for part in parts:
         found.append(_no_higher(part, found[-1]) if found else part)
     return tuple(found)
+
+
+def unbeaten(parts: Sequence[LimitPart], rows: pd.DataFrame) -> tuple[LimitPart, ...]:
+    """Make estimates invalid that the classifier itself refutes: more is certified on these rows.
+
+    Its own errors, then, expand to fewer points than the region found.
+    """
+    return tuple(replace(part, valid=part.valid and not beaten(part, rows)) for part in parts)
+
+
+def beaten(part: LimitPart, rows: pd.DataFrame) -> bool:
+    """Return whether more rows are certified to the radius than the estimate allows."""
+    certified = metrics.certified_right(rows, part.radius).mean()
+    return part.robustness is not None and bool(certified > part.robustness.value)
 
 
 def ceilings(

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from surefoot.evaluation import metrics, warnings
-from surefoot.evaluation.data_limits import never_rising
+from surefoot.evaluation.data_limits import never_rising, unbeaten
 from surefoot.evaluation.header import (
     AttackPart,
     CeilingPart,
@@ -291,7 +291,7 @@ def _header(
         name=run.name,
         identity=run.run,
         shard=None,
-        limit=never_rising(limit) if run.right == right else (),
+        limit=unbeaten(never_rising(limit), rows) if run.right == right else (),
         ceiling=ceiling,
     )
 

@@ -253,7 +253,11 @@ def rounded_away(record: Record) -> list[str]:
 
 def not_valid(record: Record) -> list[str]:
     """Name the radii whose estimated limit the held-out rows do not confirm: it is not drawn."""
-    found = [part for part in record.header.limit if part.feasible and not part.valid]
+    found = [
+        part
+        for part in record.header.limit
+        if part.feasible and not part.valid and not data_limits.beaten(part, record.rows)
+    ]
     if not found:
         return []
     radii = ", ".join(record.header.radius_text(part.radius) for part in found)
@@ -302,13 +306,11 @@ def above_limit(record: Record) -> list[str]:
     found = []
     for part in record.header.limit:
         certified = metrics.certified_accuracy(record, part.radius)
-        if not part.valid:
-            continue
-        if certified and part.robustness and certified.value > part.robustness.high:
+        if certified and part.robustness and data_limits.beaten(part, record.rows):
             found.append(
                 f"certified accuracy {certified.value:.1%} at radius {part.radius:g} lies above"
-                f" the estimated limit {part.robustness.value:.1%}: the estimate comes from"
-                " one found region and is no proof"
+                f" the estimated limit {part.robustness.value:.1%}, so that is not drawn: the"
+                " errors of this classifier expand less than the region that was found"
             )
     return found
 

@@ -91,7 +91,12 @@ def test_a_region_of_far_more_risk_is_not_valid_and_a_note_says_how_many_rows_ar
 
 
 def test_a_classifier_that_certifies_more_than_the_estimate_makes_it_invalid_and_says_so():
-    rows = pd.DataFrame({"clean": [True] * 8 + [False] * 2})
+    columns = ("label", "prediction", "attacked", "nearest", "samples", "set_size", "score")
+    rows = pd.DataFrame({"index": range(10)} | dict.fromkeys(columns, 0))
+    rows = rows.assign(
+        accepted=True, certified_accepted=True, set="0", sets="0", radii="", attack=""
+    )
+    rows["clean"] = [True] * 8 + [False] * 2
     rows["certified"] = [0.3] * 7 + [0.1] + [0.0] * 2
     part = LimitPart(0.2, True, True, 0.2, 0.0, robustness=Interval(0.6, 0.3, 0.9))
     kept = replace(part, robustness=Interval(0.7, 0.4, 0.9))  # as much as is certified

@@ -61,8 +61,10 @@ def test_linear_terms(tmp_path):
 
 
 def test_an_empty_box_is_no_case_and_no_output_is_always_violated(tmp_path):
-    empty = DECLARED + BOX + "(assert (>= X_0 0.5))(assert (<= Y_0 0))"
-    assert read(tmp_path, empty).cases == []
+    halves = "(assert (or (and (>= X_0 0.5) (<= Y_0 0)) (<= Y_0 1)))"  # BOX ends before .5
+    assert len(read(tmp_path, DECLARED + BOX + halves).cases) == 1
+    with pytest.raises(ValueError, match="no input satisfies"):
+        read(tmp_path, DECLARED + BOX + "(assert (>= X_0 0.5))(assert (<= Y_0 0))")
     (case,) = read(tmp_path, DECLARED + BOX).cases
     assert case.rows.tolist() == [[0, 0]]
     assert case.bounds.tolist() == [0]

@@ -45,7 +45,7 @@ class Specification(NamedTuple):
     Args:
         inputs: number of inputs.
         outputs: number of outputs.
-        cases: of violation; none: the property holds, nothing satisfies its assertions.
+        cases: of violation, at least one.
     """
 
     inputs: int
@@ -95,8 +95,14 @@ def _specification(text: str) -> Specification:
         except ValueError as error:
             raise ValueError(f"line {line}: {error}") from error
     inputs, outputs = (_count(declared, letter) for letter in "XY")
-    found = (_case(halves, inputs, outputs) for halves in cases)
-    return Specification(inputs, outputs, [case for case in found if case is not None])
+    found = [_case(halves, inputs, outputs) for halves in cases]
+    kept = [case for case in found if case is not None]
+    if not kept:
+        raise ValueError(
+            "no input satisfies its assertions, so it would hold of any network: a lower bound of an"
+            " input lies above its upper bound"
+        )
+    return Specification(inputs, outputs, kept)
 
 
 class _Half(NamedTuple):

@@ -30,7 +30,7 @@ from surefoot.types import Points
 
 BLOCKS = 4
 """Along each side: blocks of pixels whose means are features."""
-CUBES = {"family": "cubes", "components": 16, "swaps": 1}
+CUBES = {"family": "cubes", "components": 4, "swaps": 1}
 HALF_SPACES = {"family": "half-spaces", "components": 2}
 ONE = {"family": "half-spaces", "components": 1}
 

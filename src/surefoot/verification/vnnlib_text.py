@@ -99,8 +99,8 @@ def _specification(text: str) -> Specification:
     kept = [case for case in found if case is not None]
     if not kept:
         raise ValueError(
-            "no input satisfies its assertions, so it would hold of any network: a lower bound of an"
-            " input lies above its upper bound"
+            "no input satisfies its assertions, so it would hold of any network: a lower bound of"
+            " an input lies above its upper bound"
         )
     return Specification(inputs, outputs, kept)
 

@@ -135,3 +135,40 @@ def test_effort_belongs_to_relaxations(folder, tmp_path, capsys):
             f" --folder {tmp_path}".split()
         )
     assert "--certificate relaxation" in capsys.readouterr().err
+
+
+def test_branch_and_bound_certifies_more_within_its_seconds(net, digits, tmp_path):
+    fine = {"radii": tuple(0.03 + 0.01 * step for step in range(13))}
+    crown = run(Plain(net, "relaxation", steps=8), digits.first(8), **fine)
+    split = Plain(net, "relaxation", steps=8, effort="branch-and-bound", seconds=3.0)
+    record = run(split, digits.first(8), folder=tmp_path, **fine)
+    assert (record.rows["certified"] >= crown.rows["certified"]).all()
+    assert record.rows["certified"].sum() > crown.rows["certified"].sum()
+    assert not metrics.contradictions(record)
+    by = read(tmp_path).header.certificate
+    assert isinstance(by, RelaxationPart)
+    assert (by.effort, by.seconds) == ("branch-and-bound", 3.0)
+    assert "at most 3.0 s an image" in by.describe()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--effort", "branch-and-bound"], "needs --seconds"),
+        (["--seconds", "3"], "--seconds"),
+        (["--effort", "branch-and-bound", "--seconds", "0"], "above 0"),
+    ],
+)
+def test_seconds_belong_to_branch_and_bound(folder, flags, said, capsys, tmp_path):
+    asked = ["evaluate", "--model", str(folder), "--certificate", "relaxation", "--count", "3"]
+    with pytest.raises(SystemExit):
+        main([*asked, *flags, "--folder", str(tmp_path / "none")])
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_branch_and_bound_on_the_command_line(folder, tmp_path):
+    asked = ["certify", "--model", str(folder), "--certificate", "relaxation", "--count", "4"]
+    asked += ["--norm", "linf", "--eps", "0.03", "--effort", "branch-and-bound", "--seconds", "1"]
+    main([*asked, "--folder", str(tmp_path)])
+    assert read(tmp_path).header.certificate.seconds == 1.0

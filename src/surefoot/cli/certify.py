@@ -28,7 +28,8 @@ class Command:
             lipschitz where a bound is known.
         effort: Of --certificate relaxation: ibp propagates intervals, cheaply; crown substitutes
             lines back to the images; alpha-crown then optimises their slopes for what is undecided,
-            at about 60 times the cost.
+            at tens of times the cost; branch-and-bound then splits the balls, for --seconds.
+        seconds: Of --effort branch-and-bound: so many for each image.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate.
         at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw
@@ -53,7 +54,8 @@ class Command:
     threat: Threat = field(default_factory=lambda: Threat("l2", 0.25))
     radii: tuple[float, ...] = ()
     certificate: Literal["auto", "lipschitz", "relaxation", "smoothing"] = "smoothing"
-    effort: Literal["ibp", "crown", "alpha-crown"] = "crown"
+    effort: Literal["ibp", "crown", "alpha-crown", "branch-and-bound"] = "crown"
+    seconds: float | None = None
     noise: NoiseFlags = NOISE
     samples: SampleFlags = SAMPLES
     at_radii: bool = True

@@ -23,7 +23,7 @@ CLASSIFIERS = "surefoot.evaluation.classifiers"
 ATTACK: Any = declared(
     CLASSIFIERS,
     "Plain",
-    without=("model", "certificate", "seed", "value_range", "norm", "decided", "effort"),
+    without=("model", "certificate", "seed", "value_range", "norm", "decided", "effort", "seconds"),
 )()
 SAMPLES: Any = declared(
     "surefoot.certify.smoothing.sampling",
@@ -69,7 +69,8 @@ class Command:
             other small ones, lipschitz where a bound is known, else none.
         effort: Of --certificate relaxation: ibp propagates intervals, cheaply; crown substitutes
             lines back to the images; alpha-crown then optimises their slopes for what is undecided,
-            at about 60 times the cost.
+            at tens of times the cost; branch-and-bound then splits the balls, for --seconds.
+        seconds: Of --effort branch-and-bound: so many for each image.
         noise: The smoothed classifier (--certificate smoothing).
         samples: Its certificate (--certificate smoothing or vote).
         at_radii: Decide only the radii of the grid (five around eps unless --radii are given): draw
@@ -99,7 +100,8 @@ class Command:
     threat: Threat = field(default_factory=Threat)
     radii: tuple[float, ...] = ()
     certificate: Certificate = "auto"
-    effort: Literal["ibp", "crown", "alpha-crown"] = "crown"
+    effort: Literal["ibp", "crown", "alpha-crown", "branch-and-bound"] = "crown"
+    seconds: float | None = None
     noise: NoiseFlags = NOISE
     samples: SampleFlags = SAMPLES
     at_radii: bool = True
@@ -138,7 +140,12 @@ class Command:
             why = f"{how}: it is for --certificate smoothing or vote"
             check_unused(self.samples, list(vars(self.samples)), why, SAMPLES)
         if self.certificate not in ("relaxation", "auto"):
-            check_unused(self, ["effort"], f"{how}: it is for --certificate relaxation")
+            why = f"{how}: it is for --certificate relaxation"
+            check_unused(self, ["effort", "seconds"], why)
+        if self.effort != "branch-and-bound":
+            check_unused(self, ["seconds"], "without --effort branch-and-bound")
+        elif self.seconds is None:
+            raise ValueError("--effort branch-and-bound needs --seconds, a limit for each image")
         if self.certificate in ("vote", "none"):
             check_unused(self, ["skip_certified"], f"{how}: it needs a certificate")
 
@@ -218,7 +225,10 @@ def classifier_of(model, command: Command, certificate: Any, decided: tuple[floa
         raise ValueError(
             "--skip-certified has no effect: no certificate is known for this net; leave it out"
         )
-    return Plain(model, certificate, seed=seed, effort=command.effort, **vars(command.attack))
+    bounds: dict[str, Any] = {}
+    if certificate == "relaxation":
+        bounds = {"effort": command.effort, "seconds": command.seconds}
+    return Plain(model, certificate, seed=seed, **bounds, **vars(command.attack))
 
 
 def _without_gradients(classifier, data: "Data") -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Both answer the same three questions (what holds at the image, what is certified
 it), so the bracket never asks which one it has. Figures of one are never mixed with the other's.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
@@ -91,7 +92,9 @@ class Plain:
         norm: In which a relaxation bounds the net.
         decided: Radii that a relaxation decides; (): the largest one is searched.
         effort: Of a relaxation: ibp propagates intervals, cheaply; crown substitutes lines;
-            alpha-crown optimises their slopes.
+            alpha-crown optimises their slopes; branch-and-bound then splits what is undecided.
+        seconds: Of branch-and-bound: so many for each image that is certified, shared by all of a
+            chunk.
     """
 
     model: Model
@@ -103,7 +106,8 @@ class Plain:
     value_range: ValueRange = (0.0, 1.0)
     norm: Norm = "linf"
     decided: tuple[float, ...] = ()
-    effort: Literal["ibp", "crown", "alpha-crown"] = "crown"
+    effort: Literal["ibp", "crown", "alpha-crown", "branch-and-bound"] = "crown"
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.protocol not in get_args(Protocol):
@@ -113,6 +117,13 @@ class Plain:
             )
         if self.step_size is not None and (self.protocol != "pgd" or not self.step_size > 0):
             raise ValueError("`step_size` must be above 0 and belongs to the protocol pgd")
+        if (self.seconds is not None) != (self.effort == "branch-and-bound"):
+            raise ValueError(
+                "`seconds` belongs to the effort branch-and-bound, which needs it; found effort"
+                f" {self.effort}, seconds {self.seconds}"
+            )
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise ValueError(f"`seconds` must be above 0 and finite; found {self.seconds}")
 
     def check(self, guarantee: Guarantee) -> None:
         """Raise unless the protocol can attack this guarantee on this net."""
@@ -134,7 +145,9 @@ class Plain:
 
     @property
     def chunk(self) -> int:
-        """Return how many examples a kill may cost: fewer where each takes minutes."""
+        """Return how many examples a kill may cost: fewer where each takes long."""
+        if self.seconds is not None:
+            return 10
         return 100 if self.protocol in VERSIONS else 250
 
     @property
@@ -173,6 +186,7 @@ class Plain:
             threat=Threat(self.norm, low=low, high=high),
             radii=self.decided or None,
             effort=self.effort,
+            seconds=None if self.seconds is None else self.seconds * len(images),
             sets=sets,
         )
 
@@ -180,7 +194,8 @@ class Plain:
         """Return what the certificates rest on, for the header."""
         details, layers = found.details, tuple(found.details["layers"])
         if self.certificate == "relaxation":
-            return RelaxationPart(self.effort, details["arithmetic"], layers, self.decided)
+            arithmetic = details["arithmetic"]
+            return RelaxationPart(self.effort, arithmetic, layers, self.decided, self.seconds)
         keep = ("norms", "arithmetic", "rounding")
         return LipschitzPart(**{name: details[name] for name in keep}, layers=layers)
 
@@ -267,7 +282,7 @@ class Plain:
     def settings(self) -> dict[str, Any]:
         """Return everything but the net, for the header."""
         keep = ("certificate", "protocol", "steps", "step_size", "seed")
-        bounded = ("effort",) if self.certificate == "relaxation" else ()
+        bounded = ("effort", "seconds") if self.certificate == "relaxation" else ()
         return {name: getattr(self, name) for name in (*keep, *bounded)}
 
     def describe(self, attacks: Collection[str] = ()) -> AttackPart:

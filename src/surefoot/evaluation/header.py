@@ -78,16 +78,18 @@ class RelaxationPart:
     """What a certificate by linear relaxation rests on.
 
     Args:
-        effort: how the net was bounded: "ibp", "crown" or "alpha-crown".
+        effort: how the net was bounded: "ibp", "crown", "alpha-crown" or "branch-and-bound".
         arithmetic: in which the net runs; its rounding is in every bound.
         layers: kinds of layers, in order.
         decided: radii that were decided, in the norm of the threat; () for the full radius.
+        seconds: of branch and bound, for each image; None without.
     """
 
     effort: str
     arithmetic: str = "float32"
     layers: tuple[str, ...] = ()
     decided: tuple[float, ...] = ()
+    seconds: float | None = None
     method: Literal["relaxation"] = "relaxation"
     largest: ClassVar[float] = 1e300
     in_l2: ClassVar[bool] = False
@@ -98,6 +100,8 @@ class RelaxationPart:
             "ibp": "intervals (IBP)",
             "crown": "lines substituted back to the images (CROWN)",
             "alpha-crown": "lines with optimised slopes (alpha-CROWN)",
+            "branch-and-bound": "lines with optimised slopes, on parts of the ball where needed"
+            f" (branch and bound, at most {self.seconds} s an image)",
         }
         which = "the radii of the grid are decided" if self.decided else "radii by bisection"
         return (

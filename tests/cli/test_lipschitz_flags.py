@@ -26,7 +26,7 @@ def test_groups_reach_the_recipe(net):
 def test_groups_belong_to_gloro(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(f"train standard --groups 0,1 --count 20 --epochs 1 --folder {tmp_path}".split())
-    assert "recipe gloro" in capsys.readouterr().err
+    assert "recipes gloro, ibp" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["gloro", "logit-gap"])

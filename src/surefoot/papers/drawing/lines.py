@@ -276,7 +276,7 @@ def _points(ax: "matplotlib.axes.Axes", name: str, frame: pd.DataFrame, place: i
     color, mark = POINTS[place % len(POINTS)], MARKS[place % len(MARKS)]
     if "low" in frame:
         _bars(ax, frame[frame["low"].notna()], color)
-    label = f"{name} ({len(frame)})"
+    label = fill(f"{name} ({len(frame)})", 40)
     firm = frame["confirmed"] >= 0.5 if "confirmed" in frame else frame["x"].notna()
     shape = {"color": color, "markersize": 4.5, "alpha": 0.85, "linestyle": "none", "marker": mark}
     ax.plot(frame["x"][firm], frame["y"][firm], **shape, label=label if firm.any() else None)

@@ -189,12 +189,7 @@ def peer(seed: int) -> Rows:
         def work(expected: Row, settings: Row) -> Row:
             points, unsure, search = digits()
             row = timed(
-                points,
-                unsure,
-                risk=0.05,
-                constraint="component",
-                search=search,
-                **settings,
+                points, unsure, risk=0.05, constraint="component", search=search, **settings
             )
             if row["feasible"]:
                 names = ("risk", "adversarial_risk")

@@ -1,6 +1,7 @@
 """Optimised slopes and branch and bound: exact where the answer is known, never false."""
 
 import time
+from fractions import Fraction
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from torch import nn
 
 from surefoot.certify.lipschitz.graph import trace
 from surefoot.certify.relaxation import certify
-from surefoot.certify.relaxation.input_set import InputSet
+from surefoot.certify.relaxation.backward import Pull, Substitution
+from surefoot.certify.relaxation.checked_net import relaxed_net_of
+from surefoot.certify.relaxation.input_set import InputSet, input_set_of
 from surefoot.certify.relaxation.relaxed_net import RelaxedNet
 from surefoot.certify.relaxation.splitting import Problem, Search
 from surefoot.certify.relaxation.substitution import Bounds
@@ -177,3 +180,22 @@ def test_branch_and_bound_needs_a_time():
             threat=Threat("linf", 0.1),
             effort="branch-and-bound",
         )
+
+
+def test_multipliers_round_down_where_they_cancel(generator):
+    # The row vanishes behind the split: what is left is the sum of weights times points alone.
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU()).eval()
+    torch.nn.init.eye_(net[0].weight)
+    torch.nn.init.zeros_(net[0].bias)
+    relaxed = relaxed_net_of(net, torch.zeros(1, 64))
+    region = input_set_of(torch.zeros(1, 64), torch.ones(1), Threat("linf", 1.0, -1.0, 1.0))
+    known = Bounds(relaxed, region, 2.0**-24, "ibp").known
+    name = relaxed.graph.steps[0].name
+    for _ in range(20):
+        weights = torch.randn(1, 64, generator=generator, dtype=torch.float64)
+        points = torch.rand(1, 64, generator=generator, dtype=torch.float64)
+        points[0, 0] -= (weights * points).sum() / weights[0, 0]  # the sum is nearly 0
+        back = Substitution(relaxed, region, known, [1], {name: Pull(weights, points)})
+        found = back.run(name, weights.clone(), stop=False).item()
+        pairs = zip(weights[0].tolist(), points[0].tolist(), strict=True)
+        assert Fraction(found) <= sum(Fraction(one) * Fraction(other) for one, other in pairs)

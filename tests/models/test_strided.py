@@ -26,5 +26,5 @@ def test_every_shape_runs_with_batch_norm(shape):
     assert net(torch.zeros(2, 3, 16, 16)).shape == (2, 4)
     many = [sum(isinstance(layer, kind) for layer in net) for kind in (nn.Conv2d, nn.BatchNorm2d)]
     assert many[0] == many[1] == int(shape[0])
-    with pytest.raises(ValueError, match="needs images of at least"):
+    with pytest.raises(ValueError, match="need images of at least"):
         build(f"relu-{shape}", size=2)

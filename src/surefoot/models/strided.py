@@ -33,13 +33,11 @@ class StridedNet(nn.Sequential):
         batch_norm: bool = False,
     ) -> None:
         table = WIDTHS[shape]
-        if size < 2 ** len(table.strided):
-            raise ValueError(f"{shape} needs images of at least {2 ** len(table.strided)} pixels")
+        table.check(size)
         layers: list[nn.Module] = []
         channels = [planes, *(max(round(width * count), 1) for count in table.convolutions)]
         for place, (before, after) in enumerate(pairwise(channels)):
-            kernel, stride = (4, 2) if place in table.strided else (3, 1)
-            layers.append(nn.Conv2d(before, after, kernel, stride, padding=1))
+            layers.append(nn.Conv2d(before, after, *table.kernel(place), padding=1))
             layers += [*([nn.BatchNorm2d(after)] if batch_norm else []), nn.ReLU()]
         layers.append(nn.Flatten())
         with torch.no_grad():

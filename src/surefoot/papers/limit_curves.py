@@ -30,12 +30,14 @@ class Cloud(NamedTuple):
         points: flat.
         uncertainty: of each point; zeros where it is not known.
         search: rows that search where nothing is calibrated; None: a seeded half.
+        centres: rows that balls or cubes are grown around; None: all. The name must tell.
     """
 
     name: str
     points: Points
     uncertainty: PerExample
     search: Rows | None = None
+    centres: Rows | None = None
 
 
 Entry = Mapping[str, Any]
@@ -61,11 +63,11 @@ def estimate(
         settings: of `concentration`.
     """
     how = {"data": cloud.name, "calibrated": calibrated, "seed": seed, **settings}
-    parts = {} if calibrated else {"search": _half(cloud, seed)}
+    parts = {"centres": cloud.centres} | ({} if calibrated else {"search": _half(cloud, seed)})
     return kept(
         folder,
         how,
-        lambda: entry_of(
+        lambda: _entry(
             concentration(cloud.points, cloud.uncertainty, seed=seed, **parts, **settings)
         ),
     )
@@ -78,8 +80,7 @@ def _half(cloud: Cloud, seed: int) -> Rows:
     return order[: len(order) // 2]
 
 
-def entry_of(found: Estimate) -> Entry:
-    """Return an estimate as JSON holds it, without its region."""
+def _entry(found: Estimate) -> Entry:
     flags = ("feasible", "valid", "calibrated", "largest_gamma", "delta", "components")
     described = found.describe()
     return {name: described[name] for name in (*flags, *FIGURES, "search", "calibrate")}

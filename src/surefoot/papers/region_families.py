@@ -5,29 +5,25 @@ uncertainty that does not hold on new points does not count.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from surefoot.data import Data, load
-from surefoot.limits import concentration
+from surefoot.data import load
+from surefoot.evaluation.classifiers import Plain
+from surefoot.evaluation.studies.error_region import human_uncertainty, wrong
 from surefoot.limits.split import Rows, split
 from surefoot.papers.compared_nets import ComparedNet, models
 from surefoot.papers.drawing.lines import bands_and_points
-from surefoot.papers.error_regions import human_uncertainty
-from surefoot.papers.experiment import Draw, Outcome, Published, compare
-from surefoot.papers.limit_curves import Entry, entry_of
-from surefoot.papers.results import kept
+from surefoot.papers.experiment import Draw, Outcome, Published, compare, evaluated
+from surefoot.papers.limit_curves import Cloud, Entry, estimate
 from surefoot.papers.steady_features import block_means, learn_score
 from surefoot.progress import track
 from surefoot.stats import Interval
-from surefoot.streams import generator
 from surefoot.threat import Threat
 from surefoot.types import Points
 
@@ -44,8 +40,7 @@ Line = tuple[float, float, float]
 """Intercept, slope, largest risk that was fitted."""
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(NamedTuple):
     """One way to look for a region.
 
     Args:
@@ -95,21 +90,24 @@ def region_families(
     images = test.batch(slice(None))[0]
     search = split(len(test), None, None, None, seed).search
     means = block_means(images, images.shape[-1] // BLOCKS, threat.norm)
-    learnt = {"gamma": gamma, "eps": threat.eps, "norm": threat.norm, "seed": seed}
-    score = learn_score(means[search], unsure[search], **learnt)
-    errors = _errors(test, seeds, folder, seed)
+    shared = {"gamma": gamma, "eps": threat.eps, "norm": threat.norm, "seed": seed}
+    score = learn_score(means[search], unsure[search], **shared)
+    errors = {}
+    for one, model in models(seeds, folder, seed):
+        place, plain = folder / one.row.name / "clean", Plain(model, seed=seed)
+        record = evaluated(plain, test, threat, place, one.row.name, attack=False)
+        errors[one.row.name] = wrong(record).nonzero().squeeze(1)
     disputed = (unsure > gamma).nonzero().squeeze(1)
     families = _families(images.flatten(1), means, score(means), disputed, errors)
     compared, lines, findings = [], [], []
     tries = [(risk, family) for risk in risks for family in families]
     found: dict[float, dict[str, Entry]] = {risk: {} for risk in risks}
     for risk, family in track(tries, "families of regions", len(tries)):
-        goal = {"risk": risk, "gamma": gamma, "eps": threat.eps, "norm": threat.norm, "seed": seed}
-        how = {"data": test.fingerprint(), "family of regions": family.name, **goal}
-        found[risk][family.name] = kept(
-            folder / "estimates",
-            how | dict(family.settings),
-            partial(_estimate, family, unsure, goal),
+        name = f"{test.name} {test.fingerprint()}, {family.name}"
+        cloud = Cloud(name, family.points, unsure, centres=family.centres)
+        how = {"risk": risk, **shared, **family.settings}
+        found[risk][family.name] = estimate(
+            cloud, calibrated=family.calibrated, folder=folder / "estimates", **how
         )
     for risk, entries in found.items():
         findings.append(_best(risk, gamma, entries))
@@ -142,27 +140,6 @@ def _families(
         Family("half-spaces of block means", means, HALF_SPACES),
         Family("a learned score, Lipschitz constant 1", -score, ONE),
     ]
-
-
-def _errors(test: Data, seeds: Sequence[ComparedNet], folder: Path, seed: int) -> dict[str, Rows]:
-    """Return where each classifier errs."""
-    found = {}
-    for one, model in models(seeds, folder, seed):
-        wrong = []
-        with torch.no_grad():
-            for rows in torch.arange(len(test)).split(500):
-                images, labels = test.batch(rows)
-                wrong.append(model(images).argmax(1) != labels)
-        found[one.row.name] = torch.cat(wrong).nonzero().squeeze(1)
-    return found
-
-
-def _estimate(family: Family, unsure: Tensor, goal: Mapping[str, Any]) -> Entry:
-    parts: dict[str, Any] = {"centres": family.centres}
-    if not family.calibrated:
-        order = torch.randperm(len(unsure), generator=generator(goal["seed"], 0))
-        parts["search"] = order[: len(order) // 2]
-    return entry_of(concentration(family.points, unsure, **parts, **family.settings, **goal))
 
 
 def _confirmed(entry: Entry) -> bool:

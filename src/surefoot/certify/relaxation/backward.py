@@ -87,8 +87,10 @@ class Substitution:
             if step.name in self.pulls and not stop:
                 weights, points = self.pulls[step.name]
                 self.sizes[step.name] = rows.detach().flatten(1).abs().amax(1)
-                rows = rows - weights
-                total.add((weights * points).flatten(1).sum(1))
+                rows, taken = rows - weights, (weights * points).flatten(1)
+                total.add(taken.sum(1))
+                # Where the row vanishes, no rounding of the step covers that of this sum.
+                total.add(-4 * gamma(taken.shape[1] + 8, UNIT) * taken.abs().sum(1))
             if isinstance(rule, Affine):
                 self._add_offset(total, rows, step)
                 sources, parts = list(dict.fromkeys(step.sources)), rule.transpose(rows)

@@ -92,8 +92,8 @@ def certify(
         threat: norm and box; `eps` is where the search for the largest radius starts.
         radii: decide these alone; None: search the largest one in 12 steps.
         effort: "ibp" propagates intervals; "crown" substitutes lines back to the images;
-            "alpha-crown" optimises the slopes of the lines for what is undecided by then, at about
-            60 times the cost; "branch-and-bound" then splits the balls, until `seconds` are over.
+            "alpha-crown" optimises the slopes of the lines for what is undecided by then, at tens
+            of times the cost; "branch-and-bound" then splits the balls, until `seconds` are over.
         seconds: start nothing new after so long; what is not proven by then has radius 0.
         sets: alternatives that were chosen before; None: those of the guarantee at the images.
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from surefoot.certify.lipschitz.graph import Graph, Step
+from surefoot.certify.lipschitz.rounding import gamma
 from surefoot.certify.relaxation.affine import Affine
-from surefoot.certify.relaxation.input_set import InputSet
+from surefoot.certify.relaxation.input_set import UNIT, InputSet
 from surefoot.certify.relaxation.rules import Bent, rule_of_step, shape_of
 from surefoot.models.frozen import device_of
 
@@ -19,6 +20,11 @@ class Known(NamedTuple):
     upper: Tensor
     rounding: Tensor | None = None
     lines: Any = None
+
+
+def rounding_of_lines(rule: Bent, lower: Tensor, upper: Tensor, lines: Any) -> Tensor:
+    """Bound what float64 rounds off where rows pass the lines of a step, number by number."""
+    return 8 * gamma(lower[0].numel() + 64, UNIT) * rule.size(lower, upper, lines)
 
 
 class RelaxedNet:

@@ -18,7 +18,7 @@ from surefoot.certify.relaxation.affine import Affine
 from surefoot.certify.relaxation.backward import Pull, Substitution
 from surefoot.certify.relaxation.curves import Lines
 from surefoot.certify.relaxation.input_set import InputSet
-from surefoot.certify.relaxation.relaxed_net import Known, RelaxedNet
+from surefoot.certify.relaxation.relaxed_net import Known, RelaxedNet, rounding_of_lines
 from surefoot.certify.relaxation.several import WindowMax
 
 STEPS = 20
@@ -82,7 +82,14 @@ class Ascent:
             assert not isinstance(rule, WindowMax | Affine)
             own = self.known[step]
             lines = rule.tilted(ends.lower, ends.upper, own.lines, slopes)
-            tilted[step] = own._replace(lines=lines)
+            with torch.no_grad():  # steeper lines may round more than those at hand
+                more, at_hand = (
+                    rounding_of_lines(rule, ends.lower, ends.upper, one)
+                    for one in (lines, own.lines)
+                )
+            assert own.rounding is not None
+            rounding = own.rounding + (more - at_hand).clamp(min=0)
+            tilted[step] = own._replace(lines=lines, rounding=rounding)
         pulls = {
             one: Pull(self._scaled(one) * split.weights, split.points)
             for one, split in self.splits.items()

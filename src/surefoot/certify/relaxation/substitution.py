@@ -23,7 +23,7 @@ from surefoot.certify.relaxation.affine import Affine
 from surefoot.certify.relaxation.backward import Pull, Substitution
 from surefoot.certify.relaxation.curves import Lines
 from surefoot.certify.relaxation.input_set import UNIT, InputSet
-from surefoot.certify.relaxation.relaxed_net import Known, RelaxedNet
+from surefoot.certify.relaxation.relaxed_net import Known, RelaxedNet, rounding_of_lines
 from surefoot.certify.relaxation.rules import Bent
 from surefoot.certify.relaxation.slopes import Ascent, spread
 
@@ -131,7 +131,7 @@ class Bounds:
         size = torch.maximum(lower.abs(), upper.abs())
         if size.shape == least.shape:  # ends of a clamp may be larger than what flows in
             size = torch.maximum(size, torch.maximum(least.abs(), most.abs()))
-        rounding = 8 * gamma(size[0].numel() + 64, UNIT) * rule.size(lower, upper, lines)
+        rounding = rounding_of_lines(rule, lower, upper, lines)
         if rule.terms:
             own = gamma(rule.terms, self.unit) * (1 + size) + SMALLEST * (rule.terms + 2)
             rounding, least, most = rounding + own, least - own, most + own

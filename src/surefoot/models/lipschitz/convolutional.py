@@ -26,6 +26,18 @@ class Widths:
     strided: tuple[int, ...]
     dense: tuple[int, ...]
 
+    def check(self, size: int) -> None:
+        """Raise unless images of this size are left with a pixel."""
+        if size < 2 ** len(self.strided):
+            raise ValueError(
+                f"{len(self.strided)} strides need images of at least {2 ** len(self.strided)}"
+                f" pixels; found {size}"
+            )
+
+    def kernel(self, place: int) -> tuple[int, int]:
+        """Return side and stride of the kernel of a convolution; all are padded by 1."""
+        return (4, 2) if place in self.strided else (3, 1)
+
 
 WIDTHS = {
     "2c2f": Widths((16, 32), (0, 1), (100,)),
@@ -68,12 +80,11 @@ class GloRoNet(nn.Sequential):
         scale: float = 4.0,
     ) -> None:
         table, free = WIDTHS[shape], weights == "free"
-        if size < 2 ** len(table.strided):
-            raise ValueError(f"{shape} needs images of at least {2 ** len(table.strided)} pixels")
+        table.check(size)
         layers: list[nn.Module] = []
         channels = [planes, *(_even(width * count) for count in table.convolutions)]
         for place, (before, after) in enumerate(pairwise(channels)):
-            layers += [_convolution(before, after, place in table.strided, free), MinMax()]
+            layers += [_convolution(before, after, *table.kernel(place), free), MinMax()]
         layers.append(nn.Flatten())
         with torch.no_grad():
             features = nn.Sequential(*layers)(torch.zeros(1, planes, size, size)).shape[1]
@@ -84,8 +95,7 @@ class GloRoNet(nn.Sequential):
         super().__init__(*layers, *([] if free else [Scale(scale)]))
 
 
-def _convolution(before: int, after: int, strided: bool, free: bool) -> nn.Module:
-    size, stride = (4, 2) if strided else (3, 1)
+def _convolution(before: int, after: int, size: int, stride: int, free: bool) -> nn.Module:
     layer = start_orthogonal(nn.Conv2d(before, after, size, stride, padding=1))
     return layer if free else register_parametrization(layer, "weight", AOL())
 

@@ -1,5 +1,6 @@
 """Tables of certified sets: verdicts on planted records, regions of a linear net, judges."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,16 @@ from surefoot.papers.drawing.region_figures import colours, region_grid
 from surefoot.papers.experiment import Row
 from surefoot.papers.gloro.ambiguous import CONFUSED, TOPS_AND_SHOES
 from surefoot.papers.gloro.leino_2021 import SUPERCLASSES
-from surefoot.papers.set_tables import checked, figures_of, no_relaxation, worth
+from surefoot.papers.set_tables import (
+    GAIN,
+    checked,
+    figures_of,
+    gain,
+    no_relaxation,
+    published_gain,
+    worth,
+)
+from surefoot.stats import Interval
 from surefoot.training import make_recipe
 
 EPS = 0.5
@@ -45,6 +55,20 @@ def planted(name, alone, pairs, wrong, rejected, guarantee=THREE):
     threat = replace(record.header.threat, eps=EPS)
     header = replace(record.header, name=name, threat=threat, radii=(EPS,), attack=attack)
     return Record(rows, header)
+
+
+def test_the_gain_is_paired_and_stands_beside_the_published_difference():
+    base = planted("local", 50, 0, 0, 50, guarantee=Local())
+    assert gain(base, base, EPS) == Interval(0.0, 0.0, 0.0)
+    found = gain(planted("RT3", 50, 30, 0, 20), base, EPS)
+    assert found.value == pytest.approx(0.3)
+    # Images in which the nets agree add nothing: the spread is that of 30 of 100 alone.
+    spread = 1.96 * math.sqrt(0.3 * 0.7 / 100)
+    assert found.high - found.low == pytest.approx(2 * spread, rel=0.25)
+    wide = Row("RT3", make_recipe("gloro"), {"VRA relaxed": 0.36})
+    alone = Row("local", make_recipe("gloro"), {"VRA local": 0.281})
+    assert published_gain(wide, alone) == {GAIN: 0.079}
+    assert published_gain(alone, wide) == {}
 
 
 def test_relaxation_helps_only_by_a_sure_gain_in_strict_accuracy():

@@ -111,11 +111,9 @@ def transfer(
         rows: classifiers, with the published accuracy of the probe as "transfer".
         setting: sizes.
         layer: whose output the probe sees.
-        other: data set of the other labels; half of its images train the probe.
+        other: data set of the other labels; its training split trains the probe.
     """
-    images = load(other)
-    test, train = images.split(len(images) // 2, seed)
-    compared = []
+    train, test, compared = load(other, "train"), load(other), []
     for row in rows:
         _, model = trained(row, setting, folder, seed)
         ours = transfer_probe(model, train, test, layer=layer)

@@ -66,8 +66,8 @@ class Setting:
         validation: images drawn from the training split, never trained on.
         protocol: of the attacks, see `Plain`.
         steps: of the protocol "margins".
-        start: safetensors file in the data folder with the weights that training starts from; ""
-            draws them.
+        start: safetensors file in the data folder with the weights that training starts from, where
+            a row has no net of its own; "" draws them.
     """
 
     data: str
@@ -208,8 +208,9 @@ def net_of(setting: Setting, row: Row, seed: int) -> nn.Module:
     """Build the untrained net of a row: the same initial weights for the same seed."""
     with own_randomness(seed):
         # A model made of nets has nothing in common with a net.
-        net = build(**(row.net if "nets" in row.net else {**setting.net, **row.net}))
-    if setting.start:
+        made_of_nets = "nets" in row.net or "model" in row.net
+        net = build(**(row.net if made_of_nets else {**setting.net, **row.net}))
+    if setting.start and not row.net:
         inner = net[1] if "normalize" in setting.net and isinstance(net, nn.Sequential) else net
         load_weights(inner, data_folder() / setting.start)
     return net

@@ -32,12 +32,14 @@ from surefoot.papers.experiment import (
     evaluated,
     point,
 )
-from surefoot.stats import Interval, binomial_p_value
+from surefoot.stats import Interval, binomial_p_value, bootstrap_interval
 from surefoot.threat import Threat
 from surefoot.wording import percent
 
 WORTH = 0.01
 """A gain of fewer points than this is none, however significant it is."""
+GAIN = "gain of relaxed VRA"
+"""Against the local VRA of the first net."""
 CURVE = 13
 """Radii of the curves, from 0 to twice eps."""
 
@@ -91,6 +93,9 @@ def sets(
             records.append(record)
             row = net.row if name == net.row.name else replace(net.row, name=name, published={})
             compared += figures_of(row, record, eps)
+            if record is not records[0] and certified_sets.is_set_valued(record):
+                known = published_gain(row, nets[0].row)
+                compared += compare(name, {GAIN: gain(record, records[0], eps)}, known)
     findings = [found for record in records[1:] if (found := worth(record, records[0], eps))]
     findings += [checked(records)]
     return Outcome(compared, records, {"radii": against_radius(records, eps)}, findings)
@@ -205,6 +210,24 @@ def figures_of(row: Row, record: Record, eps: float) -> list[Published]:
     if not np.isnan(size):
         lines += compare(row.name, {"mean set": size}, fraction=False)
     return lines
+
+
+def gain(record: Record, base: Record, eps: float) -> Interval:
+    """Return relaxed VRA minus local VRA of another net, on the same images: a paired interval."""
+    ours = certified_sets.label_inside(record, eps, "largest").astype(float)
+    theirs = certified_sets.label_alone(base, eps).astype(float)
+    return bootstrap_interval(
+        float((ours - theirs).mean()),
+        (ours, theirs),
+        lambda ours, theirs, axis: (ours - theirs).mean(axis),
+        paired=True,
+    )
+
+
+def published_gain(row: Row, base: Row) -> dict[str, float]:
+    """Return the same difference of published figures, where the paper has both."""
+    wide, alone = row.published.get("VRA relaxed"), base.published.get("VRA local")
+    return {GAIN: round(wide - alone, 4)} if wide is not None and alone is not None else {}
 
 
 def worth(record: Record, base: Record, eps: float) -> str:

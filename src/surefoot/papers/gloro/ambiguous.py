@@ -68,9 +68,16 @@ CIFAR_MEDIUM = replace(
     steps=20,
 )
 """One net for all notions: two cores take an hour for it."""
+CIFAR_PART = replace(
+    CIFAR_MEDIUM,
+    train=20_000,
+    training=replace(CIFAR_MEDIUM.training, epochs=30, batch_size=256),
+)
+"""For a net of each notion."""
+EMMA = {"form": "emma", "eps_course": "linear", "eps_to": 1.1}
 ONE = relaxing(
     *(0.141, CONFUSED),
-    **{"form": "emma", "eps_course": "linear", "eps_to": 1.1},
+    **EMMA,
     published={"local": {"VRA local": 0.6}},
 )[:1]
 BLENDED_SIZES = {
@@ -93,7 +100,13 @@ SCALES = {
         sets, FASHION_SIZES, nets=relaxing(0.3, TOPS_AND_SHOES, form="bottom"), eps=0.3
     ),
     "gloro-cifar10-sets": at_scales(
-        sets, CIFAR_SIZES, nets=relaxing(0.141, KINDS, eps_to=1.1), eps=0.141
+        sets,
+        {
+            **CIFAR_SIZES,
+            "medium": {"setting": CIFAR_PART, "nets": relaxing(0.141, KINDS, **EMMA)},
+        },
+        nets=relaxing(0.141, KINDS, eps_to=1.1),
+        eps=0.141,
     ),
     "gloro-cifar10h": at_scales(
         graded,

@@ -81,6 +81,13 @@ CIFAR_SIZES = sizes(
     },
     {"data": "cifar10", "training": LONG},
 )
+CIFAR_SIZES["medium"] = replace(
+    CIFAR_SIZES["small"],
+    train=20_000,
+    test=1_000,
+    net={"name": "liresnet", "width": 64, "depth": 4, "neck": 512},
+    training=Training(epochs=30, batch_size=256, schedule="cosine", augmentation=LONG.augmentation),
+)
 STRETCHLESS = net("orthogonal", Local(), 1.58, published={"VRA local": 0.628}, eps_to=1.1)
 
 SCALES = {

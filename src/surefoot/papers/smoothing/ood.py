@@ -8,6 +8,7 @@ from surefoot.papers.experiment import Row, Scales, at_scales
 from surefoot.papers.ood_detection import ood_detection
 from surefoot.papers.smoothing.rejection_gains import (
     CIFAR,
+    CIFAR_MEDIUM,
     CIFAR_SMALL,
     DIGITS,
     FASHION,
@@ -33,6 +34,7 @@ def _experiment(
     rows: tuple[Row, ...],
     small: Mapping[str, Any],
     paper: Mapping[str, Any],
+    **others: Mapping[str, Any],
 ) -> Scales:
     """Return an experiment at sigma 0.25, the smallest scale about digits."""
     smoke = {
@@ -42,7 +44,7 @@ def _experiment(
     }
     return at_scales(
         ood_detection,
-        {"smoke": smoke, "small": {"rows": rows[:1], **small}, "paper": paper},
+        {"smoke": smoke, "small": {"rows": rows[:1], **small}, "paper": paper, **others},
         rows=rows,
         outside=outside,
         scores=("entropy", "least-confidence"),
@@ -82,5 +84,6 @@ SCALES = {
             "draws": 16,
         },
         {"setting": CIFAR, "n_certify": 10_000},
+        medium={"setting": replace(CIFAR_MEDIUM, test=500), "n_certify": 2_000},
     ),
 }

@@ -5,7 +5,13 @@ from dataclasses import replace
 from surefoot.attacks import VoteSearch
 from surefoot.papers.experiment import Row, at_scales
 from surefoot.papers.smoothed_accuracy import smoothed_accuracy
-from surefoot.papers.smoothing.rejection_gains import CIFAR, FASHION, QUICK, SMOKE
+from surefoot.papers.smoothing.rejection_gains import (
+    CIFAR,
+    CIFAR_MEDIUM,
+    FASHION,
+    QUICK,
+    SMOKE,
+)
 from surefoot.threat import Threat
 from surefoot.training import Training, make_recipe
 
@@ -51,7 +57,11 @@ SCALES = {
     ),
     "smoothing-recipes-cifar10": at_scales(
         smoothed_accuracy,
-        {"smoke": {**SMALLEST, "rows": ROWS[:2]}, "paper": CIFAR},
+        {
+            "smoke": {**SMALLEST, "rows": ROWS[:2]},
+            "medium": {"setting": CIFAR_MEDIUM, "n_certify": 10_000},
+            "paper": CIFAR,
+        },
         rows=COMPARED,
         sigma=SIGMA,
         n_certify=100_000,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from surefoot.attacks.perturbation import Perturbation
 from surefoot.papers.accuracy_table import capacity, table, transfer
 from surefoot.papers.eps_sweep import over_eps
 from surefoot.papers.experiment import Row, Setting, at_scales
@@ -63,6 +64,20 @@ CIFAR = {
     ),
 }
 
+CIFAR_MEDIUM = replace(
+    CIFAR["small"],
+    train=20_000,
+    test=300,
+    training=replace(CIFAR["small"].training, batch_size=256, weight_decay=5e-4),
+    net={"name": "preactresnet18", "width": 16},
+)
+CIFAR_MEDIUM_AUGMENTED = replace(
+    CIFAR_MEDIUM,
+    training=replace(
+        CIFAR_MEDIUM.training, epochs=20, augmentation=Augmentation(crop=4, flip=True)
+    ),
+)
+
 
 def changed(
     settings: dict[str, Setting],
@@ -74,6 +89,22 @@ def changed(
     """Return the settings of three scales with other fields."""
     other = {"smoke": smoke or {}, "small": small or {}, "paper": paper or {}}
     return {scale: replace(setting, **other[scale]) for scale, setting in settings.items()}
+
+
+def quicker(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows with a quarter of the steps, no fewer than five, that reach as far."""
+    return tuple(
+        replace(row, recipe=replace(row.recipe, perturbation=_quicker(row.recipe.perturbation)))
+        for row in rows
+    )
+
+
+def _quicker(perturbation: Any) -> Any:
+    if not isinstance(perturbation, Perturbation) or perturbation.step_size is None:
+        return perturbation
+    steps = max(5, round(perturbation.steps / 4))
+    length = round(perturbation.step_size * perturbation.steps / steps, 6)
+    return replace(perturbation, steps=steps, step_size=length)
 
 
 FASHION_THREATS = {"linf": (0.05, 0.1, 0.2), "l2": (1.5,)}
@@ -130,6 +161,7 @@ JUDGE = Judge("linf", 0.2, judge_steps=20, judge_count=500)
 
 CIFAR_THREATS = {"linf": (0.01, 0.03), "l2": (0.5, 1.0)}
 CIFAR_ROWS = (STANDARD, *rows("cifar10"))
+AUGMENTED_ROWS = rows("cifar10-augmented")
 LATENT_ROWS = (replace(STANDARD, published={"clean": 0.482}), *rows("cifar10-latent"))
 TRANSFER = {
     "standard": 0.425,
@@ -289,7 +321,12 @@ SCALES = {
         ),
         rows=ONE_STEP,
     ),
-    "udp-cifar10": at_scales(table, CIFAR, rows=CIFAR_ROWS, threats=CIFAR_THREATS),
+    "udp-cifar10": at_scales(
+        table,
+        {**CIFAR, "medium": {"setting": CIFAR_MEDIUM, "rows": quicker(CIFAR_ROWS)}},
+        rows=CIFAR_ROWS,
+        threats=CIFAR_THREATS,
+    ),
     "udp-svhn": at_scales(
         table,
         changed(CIFAR, small={"data": HUB}, paper={"data": HUB, "validation": 6_257}),
@@ -298,12 +335,15 @@ SCALES = {
     ),
     "udp-cifar10-augmented": at_scales(
         table,
-        changed(
-            CIFAR,
-            small={"training": replace(SMALL, augmentation=Augmentation(crop=4, flip=True))},
-            paper={"training": PRESETS["udp-preactresnet18-augmented"]},
-        ),
-        rows=rows("cifar10-augmented"),
+        {
+            **changed(
+                CIFAR,
+                small={"training": replace(SMALL, augmentation=Augmentation(crop=4, flip=True))},
+                paper={"training": PRESETS["udp-preactresnet18-augmented"]},
+            ),
+            "medium": {"setting": CIFAR_MEDIUM_AUGMENTED, "rows": quicker(AUGMENTED_ROWS)},
+        },
+        rows=AUGMENTED_ROWS,
         threats=CIFAR_THREATS,
     ),
     "udp-latent": at_scales(
@@ -323,9 +363,13 @@ SCALES = {
     ),
     "udp-transfer": at_scales(
         transfer,
-        {**CIFAR, "smoke": {"setting": CIFAR["smoke"], "rows": PROBED[:2], "other": "digits"}},
+        {
+            **CIFAR,
+            "smoke": {"setting": CIFAR["smoke"], "rows": PROBED[:2], "other": "digits"},
+            "medium": {"setting": CIFAR_MEDIUM, "rows": quicker(PROBED)},
+        },
         rows=PROBED,
-        other="cifar100-ood",
+        other="cifar100",
         layer="11",
     ),
     "udp-overfitting-dropout": at_scales(

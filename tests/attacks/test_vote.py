@@ -1,5 +1,7 @@
 """Attacks on a vote: a linear vote has a known boundary; a single count is not a success."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from oracles import Linear
@@ -8,6 +10,14 @@ from surefoot.attacks import VoteSearch, autoattack, break_vote
 from surefoot.attacks.vote_attack import vote_fails
 from surefoot.data import Data
 from surefoot.evaluation import Plain, Smoothed, bracket
+from surefoot.evaluation.attack_sweep import (
+    Target,
+    attack_down,
+    attack_grid,
+    refine,
+    self_check,
+    start,
+)
 from surefoot.guarantees import LabelOrUncertain, Local
 from surefoot.models import build
 from surefoot.threat import Threat
@@ -194,10 +204,89 @@ def test_over_a_grid_of_radii_a_row_is_broken_falsely_with_alpha_at_most():
     assert fallen.sum() <= 15 + 3 * 15**0.5
 
 
+LINE = Linear(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.tensor([-0.5, 0.5]))
+"""Label 0 right of .5: the vote of an image falls at its distance from there."""
+GRID = (0.05, 0.1, 0.2, 0.3, 0.4)
+
+
+def line_target(*distances):
+    images = torch.stack([torch.tensor([0.5 + one, 0.5]) for one in distances])
+    sets = one(0, outcomes=2).expand(len(images), -1, -1)
+    search = VoteSearch(n_choose=1000, n_confirm=4000)
+    return Target(
+        Smoothed(Vote(LINE, 0.25), search=search), images, sets, Local(), Threat("l2", 1.0)
+    )
+
+
+def test_from_the_largest_radius_down_every_row_falls_where_it_does_from_the_smallest_up():
+    target = line_target(0.02, 0.06, 0.15, 0.35, 0.45)
+    down = attack_down(target, start(target, None), GRID)
+    up = refine(target, attack_grid(target, start(target, None), GRID))
+    expected = torch.tensor([0.05, 0.1, 0.2, 0.4, torch.inf], dtype=torch.float64)
+    assert torch.equal(down.radius, expected)
+    assert torch.equal(up.radius, expected)
+    assert down.unbroken.any(2)[:, 0].tolist() == [False] * 4 + [True]
+    assert [bool(name) for name in down.by] == [True] * 4 + [False]
+    distances = torch.tensor([0.02, 0.06, 0.15, 0.35])
+    assert bool((down.nearest[:4] > distances).all())
+    assert bool((down.nearest[:4] <= down.radius[:4]).all())
+    assert down.nearest[4] == torch.inf
+    assert down.work.backwards < 0.7 * up.work.backwards
+    for (row, _), point in down.found.items():
+        assert target.distance(point, row) <= float(down.radius[row])
+
+
+def test_what_is_certified_is_not_attacked_from_the_largest_radius_down():
+    target = line_target(0.15, 0.45)
+    certified = torch.tensor([[0.1], [0.4]], dtype=torch.float64)
+    sweep = attack_down(target, start(target, certified), GRID, skip_certified=True)
+    assert sweep.radius.tolist() == [0.2, torch.inf]
+    assert sweep.work.skipped_certified == 2  # the first at .1, the second at .4
+
+
+def test_an_attack_that_fails_in_the_largest_ball_alone_is_told_and_the_row_falls(monkeypatch):
+    honest = Smoothed.attack
+
+    def short_sighted(self, images, sets, guarantee, threat):
+        near = replace(threat, eps=threat.eps if threat.eps < 0.2 else 1e-3)
+        return honest(self, images, sets, guarantee, near)
+
+    monkeypatch.setattr(Smoothed, "attack", short_sighted)
+    target = line_target(0.02, 0.45)
+    sweep = attack_down(target, start(target, None), GRID)
+    assert sweep.radius.tolist() == [torch.inf, torch.inf]
+    checked = self_check(target, sweep, GRID)
+    assert checked.radius.tolist() == [0.05, torch.inf]
+    assert checked.nearest.tolist() == [0.05, torch.inf]
+    assert (checked.work.retried, checked.work.missed) == (2, 1)
+
+
+class Tally(torch.nn.Module):
+    """Count the images that a linear net sees."""
+
+    seen = 0
+
+    def forward(self, images):
+        self.seen += len(images)
+        return LINE(images)
+
+
+@pytest.mark.parametrize(
+    ("place", "fails", "least", "most"),
+    [(0.2, True, 200, 350), (0.8, False, 50, 50), (0.49, False, 600, 1200)],
+)
+def test_a_clear_count_ends_a_confirmation_and_a_close_one_does_not(place, fails, least, most):
+    how, tally = VoteSearch(n_choose=200, n_confirm=1000), Tally()
+    image = torch.tensor([[place, 0.5]])
+    found = vote_fails(Vote(tally, 0.25), image, one(0, outcomes=2), Local(), how, 0)
+    assert bool(found) == fails
+    assert least <= tally.seen <= most
+
+
 def test_levels_are_shared_by_radii_bisection_and_ends():
     smoothed = Smoothed(Vote(Stripes(), 0.25), search=VoteSearch(alpha=0.08))
     assert smoothed.for_radii(2).search.alpha == pytest.approx(
-        0.08 / (2 + smoothed.bisection_steps)
+        0.08 / (2 * 2 + smoothed.bisection_steps + 1)
     )
     assert smoothed.search.alpha == 0.08
     plain = Plain(Stripes())

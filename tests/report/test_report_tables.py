@@ -139,7 +139,7 @@ def test_attacks_that_ran_are_listed_with_what_they_took():
 
 def test_checks_of_the_attack_are_said_with_its_settings():
     said = grounds(make_record())["Attack"]
-    assert "1 of 32 broken examples missed on another try" in said
+    assert "1 of 32 examples broken at the smaller radius" in said
     assert "0 of 30 sets missed that fail at plain grey" in said
 
 

@@ -6,7 +6,9 @@ never seen rejects, at level `alpha`, that the guarantee holds there. A model wi
 searched by Square on the same score.
 """
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +23,7 @@ from surefoot.attacks.square import square_search
 from surefoot.guarantees import Guarantee
 from surefoot.models.border import check_rows, has_gradient
 from surefoot.models.frozen import frozen
-from surefoot.stats import binomial_p_value
+from surefoot.stats import binomial_p_value, log_evidence_below
 from surefoot.streams import own_randomness
 from surefoot.threat import Threat
 from surefoot.types import Images, Sets
@@ -30,6 +32,12 @@ from surefoot.uncertainty.vote import Vote
 
 SEARCH, CHOOSE, CONFIRM = 11, 12, 13
 """Purposes of the noise streams: three that never meet."""
+LOOKS = (0.05, 0.15, 0.4, 1.0)
+"""Parts of the samples that confirm, after which a clear count ends the test."""
+EARLY = 0.1
+"""Part of the level for the looks before the last."""
+HOPELESS = math.log(50)
+"""Log evidence for the alternative at which an image is given up."""
 QUERIES = 10
 """Queries of Square for each step of PGD, for models without gradients."""
 CLEAR = 0.5
@@ -117,51 +125,100 @@ def vote_fails(
     r"""Return for which images the vote breaks its one alternative `[B, 1, O]`, at level alpha.
 
     every: the strongest outcome outside b and the weakest member a among `n_choose` samples are
-        compared on
-    fresh samples; among those that vote for either, b has more than half iff $P_b > P_a$.
+        compared on fresh samples; among those that vote for either, b has more than half iff
+        $P_b > P_a$.
     some: b must beat every member so; each test has level alpha (intersection-union).
     Under the rule majority one fraction is compared with all other samples: that of the label
     (every), or of the strongest competitor (some).
+
+    Clear counts end both parts early: see `_confirmed`.
     """
-    if vote.rule == "majority":
-        return _half_fails(vote, images, sets, guarantee, how, *key)
+    contest = _half_contest if vote.rule == "majority" else _pair_contest
     inside = pad(sets[:, 0], (0, 1))  # broken samples are outside every set
-    first = vote.counts(images, how.n_choose, CHOOSE, *key).table
+    quarter = math.ceil(how.n_choose / 4)
+    first = vote.increments(images, quarter, CHOOSE, *key, 0).table
+    rows = (~_hopeless(*contest(first, inside, guarantee)(first))).nonzero().flatten()
+    if len(rows) and how.n_choose > quarter:
+        more = vote.increments(images[rows], how.n_choose - quarter, CHOOSE, *key, 1)
+        first[rows] += more.table
+    compared = contest(first, inside, guarantee)
+    against, held, needed = compared(first)
+    # Where the competitor trails, confirming would be a waste: such an image does not fail.
+    ahead = ((against > held) | ~needed).all(1)
+    return _confirmed(vote, images, rows[ahead[rows]], compared, how, *key)
+
+
+Contest = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Counts `[b, O + 1]` -> votes against and votes for, `[b, M]`, and which pairs must all fail."""
+
+
+def _pair_contest(first: Tensor, inside: Tensor, guarantee: Guarantee) -> Contest:
+    """Compare the strongest outcome outside with the weakest member, or with every member."""
     competitor = first.masked_fill(inside, -1).argmax(1, keepdim=True)
-    weakest = first.masked_fill(~inside, how.n_choose + 1).argmin(1, keepdim=True)
+    weakest = first.masked_fill(~inside, torch.iinfo(first.dtype).max).argmin(1, keepdim=True)
     if guarantee.quantifier == "every":
         inside = torch.zeros_like(inside).scatter(1, weakest, True)
-    # Where the competitor trails already, confirming would be a waste: such an image does not fail.
-    ahead = (first.gather(1, competitor) > first.masked_fill(~inside, -1)).all(1)
-    fails = torch.zeros_like(ahead)
-    if bool(ahead.any()):
-        second = vote.counts(images[ahead], how.n_confirm, CONFIRM, *key).table
-        votes = second.gather(1, competitor[ahead])
-        p_values = binomial_p_value(votes.expand_as(second), votes + second)
-        fails[ahead] = (p_values.masked_fill(~inside[ahead], 0.0) <= how.alpha).all(1)
-    return fails
+    return lambda table: (table.gather(1, competitor).expand_as(table), table, inside)
 
 
-def _half_fails(
-    vote: Vote, images: Images, sets: Sets, guarantee: Guarantee, how: VoteSearch, *key: int
-) -> Tensor:
-    """Return where an event that must keep more than half of the probability has less.
+def _half_contest(first: Tensor, inside: Tensor, guarantee: Guarantee) -> Contest:
+    """Compare an event that must keep more than half of the probability with all other samples.
 
     A set with "uncertain" fails only where a label outside it wins, whatever the quantifier.
     """
-    inside = pad(sets[:, 0], (0, 1))
-    against = (sets[:, 0, -1] & vote.rejects) | (guarantee.quantifier == "some")
-
-    def kept(purpose: int, draws: int) -> tuple[Tensor, Tensor]:
-        counts = vote.counts(images, draws, purpose, *key)
-        return majority.kept_by_half(counts.table, inside, against)
-
-    first, needed = kept(CHOOSE, how.n_choose)
+    uncertain = inside[:, -2] | (guarantee.quantifier == "some")
+    events, needed = majority.kept_by_half(first, inside, uncertain)
     needed[:, -1] = False  # broken samples predict no label
-    weakest = first.masked_fill(~needed, how.n_choose + 1).argmin(1, keepdim=True)
-    second, _ = kept(CONFIRM, how.n_confirm)
-    lost = how.n_confirm - second.gather(1, weakest).squeeze(1)
-    return binomial_p_value(lost, torch.full_like(lost, how.n_confirm)) <= how.alpha
+    weakest = events.masked_fill(~needed, torch.iinfo(first.dtype).max).argmin(1, keepdim=True)
+
+    def compared(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        kept = majority.kept_by_half(table, inside, uncertain)[0].gather(1, weakest)
+        return table.sum(1, keepdim=True) - kept, kept, torch.ones_like(kept, dtype=torch.bool)
+
+    return compared
+
+
+def _confirmed(
+    vote: Vote, images: Images, rows: Tensor, compared: Contest, how: VoteSearch, *key: int
+) -> Tensor:
+    """Test on fresh samples of some rows whether all pairs fail, each at level alpha.
+
+    At the looks before the last an e-process decides, at `EARLY` alpha (Ville: valid at all of
+    them together); at the last one the exact binomial test, at what is left of alpha.
+    """
+    proven = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    seen, table = 0, torch.zeros(0)
+    for step, part in enumerate(LOOKS):
+        look = math.ceil(part * how.n_confirm)
+        if not len(rows):
+            break
+        if look == seen:
+            continue
+        fresh = vote.increments(images[rows], look - seen, CONFIRM, *key, step).table
+        if seen == 0:
+            table = fresh.new_zeros(len(images), fresh.shape[1])
+        table[rows] += fresh
+        seen = look
+        against, held, needed = (part[rows] for part in compared(table))
+        if look == how.n_confirm:
+            certain = binomial_p_value(against, against + held) <= (1 - EARLY) * how.alpha
+        else:
+            certain = _evidence(held, against) >= math.log(1 / (EARLY * how.alpha))
+        certain = (certain | ~needed).all(1)
+        proven[rows[certain]] = True
+        rows = rows[~certain & ~_hopeless(against, held, needed)]
+    return proven
+
+
+def _hopeless(against: Tensor, held: Tensor, needed: Tensor) -> Tensor:
+    """Return where some pair certainly does not fail: giving up costs power, never level."""
+    return ((_evidence(against, held) >= HOPELESS) & needed).any(1)
+
+
+def _evidence(few: Tensor, many: Tensor) -> Tensor:
+    """Return log e-values of "the first have less than half of the votes for either"."""
+    counts = few.cpu().double().numpy(), (few + many).cpu().double().numpy()
+    return torch.from_numpy(log_evidence_below(*counts, 0.5)).to(few.device)
 
 
 def _climb(

@@ -1,11 +1,12 @@
 """At which radius is each example broken: a grid of attacks, checked against the certificate.
 
-`attack_grid` works up the radii, `refine` looks for nearer counterexamples, `self_check` attacks
-where the answer is known. Each takes the state of a chunk and returns a new one; found stays found.
+`attack_grid` works up the radii, and `refine` looks for nearer counterexamples; where each attack
+costs much, of votes, `attack_down` works down from the largest radius. `self_check` attacks where
+the answer is known. Each takes the state of a chunk and returns a new one; found stays found.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -31,6 +32,10 @@ CLEAR_MARGIN = 6.0
 
 class Contradiction(RuntimeError):
     """An example is certified at a radius at which a confirmed counterexample exists."""
+
+
+Found = dict[tuple[int, int], Tensor]
+"""(row, alternative) -> counterexample."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Sweep:
             some were not, 0 where none holds at the image.
         nearest: distance of the nearest counterexample `[B]`; infinite where none was found.
         by: what broke the example.
-        found: (row, alternative) -> counterexample, the last one broken of a row at the end.
+        found: counterexamples, the last one broken of a row at the end.
         work: what it took.
     """
 
@@ -85,7 +90,7 @@ class Sweep:
     radius: Tensor
     nearest: Tensor
     by: tuple[str, ...]
-    found: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    found: Found = field(default_factory=dict)
     work: Work = field(default_factory=Work)
 
 
@@ -119,44 +124,123 @@ def attack_grid(
     return reduce(at, [radius for radius in radii if radius > 0], sweep)
 
 
+def attack_down(
+    target: Target, sweep: Sweep, radii: Sequence[float], *, skip_certified: bool = False
+) -> Sweep:
+    """Attack at the largest radius, and while examples fall at the next smaller one.
+
+    Before an attack, the way to the counterexample at hand is tried. What stands at a radius is not
+    attacked at a smaller one: an example that stands at the largest takes one attack, in
+    `attack_grid` one a radius.
+
+    Args:
+        target: what is attacked.
+        sweep: state before any attack.
+        radii: increasing.
+        skip_certified: do not attack an example at a radius to which it is certified.
+
+    Returns:
+        the state, with the distances of counterexamples that bisection has moved nearer.
+    """
+    grid = [radius for radius in radii if radius > 0]
+    falls, names = target.sets.any(2), list(sweep.by)
+    reached = torch.full(falls.shape, torch.inf, dtype=torch.float64, device=falls.device)
+    for radius in reversed(grid):
+        sweep, nearer = _moved_to(target, sweep, radius, falls)
+        asked = falls.clone()
+        for place in nearer:
+            asked[place] = False
+        sets = target.sets & asked.unsqueeze(2)
+        sweep, broken, by = _broken(target, sweep, sets, radius, skip_certified)
+        names = [by.get(row, name) for row, name in enumerate(names)]
+        falls = torch.zeros_like(falls)
+        for place in (*nearer, *broken):
+            falls[place], reached[place] = True, radius
+        sweep = replace(sweep, found={**sweep.found, **nearer, **broken})
+    holds, smaller = target.sets.any(2), dict(zip(grid, [0.0, *grid], strict=False))
+    unbroken = target.sets & reached.isinf().unsqueeze(2)
+    fallen = holds.any(1) & ~unbroken.any(2).any(1)
+    worst = reached.masked_fill(~holds, 0.0).amax(1)
+    sweep = replace(
+        sweep,
+        unbroken=unbroken,
+        radius=torch.where(fallen, worst, sweep.radius),
+        by=tuple(name if done else "" for name, done in zip(names, fallen.tolist(), strict=True)),
+    )
+    return refine(target, sweep, {place: smaller[float(reached[place])] for place in sweep.found})
+
+
+def _moved_to(target: Target, sweep: Sweep, radius: float, falls: Tensor) -> tuple[Sweep, Found]:
+    """Move counterexamples along their ways into the ball, and return those that are still ones."""
+    places = [place for place in sweep.found if bool(falls[place])]
+    if not places:
+        return sweep, {}
+    rows = torch.tensor([row for row, _ in places], device=target.images.device)
+    origins, threat = target.images[rows], replace(target.threat, eps=radius)
+    found = torch.stack([sweep.found[place] for place in places])
+    there = threat.project(origins + _scaled(threat, found, origins), origins)
+    sets = torch.stack([target.sets[place] for place in places]).unsqueeze(1)
+    certified, points = _copy(sweep.certified), Found()
+    for index in target.classifier.breaks(there, sets, target.guarantee).nonzero().flatten():
+        place, point = places[int(index)], there[index]
+        if not _contradicts(target, certified, *place, point):
+            points[place] = point
+    return replace(sweep, certified=certified), points
+
+
+def _scaled(threat: Threat, images: Images, origins: Images) -> Tensor:
+    """Return the ways from the origins, shortened to the radius."""
+    ways = images - origins
+    return spread((threat.eps / threat.distance(images, origins)).clamp(max=1), ways) * ways
+
+
 def _attack(target: Target, sweep: Sweep, radius: float, skip_certified: bool) -> Sweep:
-    candidates = sweep.unbroken.any(2).any(1)
+    sweep, broken, names = _broken(target, sweep, sweep.unbroken, radius, skip_certified)
+    unbroken, radii, by = sweep.unbroken.clone(), sweep.radius.clone(), list(sweep.by)
+    for row, alternative in broken:
+        unbroken[row, alternative] = False
+        if not bool(unbroken[row].any()):
+            radii[row], by[row] = radius, names[row]
+    found = {**sweep.found, **broken}
+    return replace(sweep, unbroken=unbroken, radius=radii, by=tuple(by), found=found)
+
+
+def _broken(
+    target: Target, sweep: Sweep, sets: Sets, radius: float, skip_certified: bool
+) -> tuple[Sweep, Found, dict[int, str]]:
+    """Attack these sets: the state with its work, counterexamples, and what broke each row."""
+    candidates = sets.any(2).any(1)
     if skip_certified and sweep.certified is not None:
         proven = sweep.certified.amax(1) >= target.covering_radius(radius)
         skipped = Work(skipped_certified=int((candidates & proven).sum()))
         candidates, sweep = candidates & ~proven, replace(sweep, work=sweep.work + skipped)
     rows = candidates.nonzero().flatten()
     if len(rows) == 0:
-        return sweep
-    result = _search(target, rows, sweep.unbroken[rows], radius)
-    unbroken, radii, by = sweep.unbroken.clone(), sweep.radius.clone(), list(sweep.by)
-    certified, found = _copy(sweep.certified), dict(sweep.found)
+        return sweep, {}, {}
+    result = _search(target, rows, sets[rows], radius)
+    certified, found, names = _copy(sweep.certified), Found(), dict[int, str]()
     for place, alternative in result.broken.nonzero().tolist():
         row, counterexample = int(rows[place]), result.counterexamples[place, alternative]
         # It may lie inside a certificate that ends before the ball does.
         if _contradicts(target, certified, row, alternative, counterexample):
             continue
-        unbroken[row, alternative] = False
         found[row, alternative] = counterexample
-        if not bool(unbroken[row].any()):
-            radii[row] = radius
-            by[row] = result.by[place] or "apgd"
-    return replace(
-        sweep,
-        unbroken=unbroken,
-        certified=certified,
-        radius=radii,
-        by=tuple(by),
-        found=found,
-        work=sweep.work + _work(result),
-    )
+        names[row] = result.by[place] or "apgd"
+    return replace(sweep, certified=certified, work=sweep.work + _work(result)), found, names
 
 
-def refine(target: Target, sweep: Sweep) -> Sweep:
+def refine(
+    target: Target, sweep: Sweep, smaller: Mapping[tuple[int, int], float] | None = None
+) -> Sweep:
     """Look for nearer counterexamples on the way to those found, by bisection.
 
     A row is as near as the farthest of its alternatives. What turns up inside a certified radius is
     settled as in `attack_grid`.
+
+    Args:
+        target: what was attacked.
+        sweep: what was found.
+        smaller: of each counterexample, the radius up to which the way to it was tried already.
     """
     if not sweep.found:
         return sweep
@@ -169,7 +253,9 @@ def refine(target: Target, sweep: Sweep) -> Sweep:
         there = target.images[rows] + spread(part, ways) * ways
         return ~target.classifier.breaks(there, sets, target.guarantee)
 
-    low, high = torch.zeros(len(rows)).to(ways), torch.ones(len(rows)).to(ways)
+    tried = torch.tensor([(smaller or {}).get(place, 0.0) for place in places]).to(ways)
+    lengths = target.threat.distance(target.images[rows] + ways, target.images[rows])
+    low, high = (tried / lengths).clamp(max=1).to(ways), torch.ones(len(rows)).to(ways)
     _, high = bisection(low, high, holds, target.classifier.bisection_steps)
     there = target.images[rows] + spread(high, ways) * ways
     certified, nearest = _copy(sweep.certified), sweep.nearest.clone()
@@ -184,15 +270,39 @@ def refine(target: Target, sweep: Sweep) -> Sweep:
     return replace(sweep, certified=certified, nearest=nearest)
 
 
-def self_check(target: Target, sweep: Sweep, largest: float) -> Sweep:
+def self_check(target: Target, sweep: Sweep, radii: Sequence[float]) -> Sweep:
     """Attack where the answer is known already: what is not broken there, the attack has missed.
 
-    First, examples that were broken at a smaller radius: the largest ball holds that counterexample
-    too. Then, sets that fail at the uniformly grey image, in balls that reach it. Neither decides a
-    row.
+    First, whether the attack is monotone in the radius: after `attack_grid`, examples that were
+    broken at a smaller radius are attacked at the largest, whose ball holds that counterexample
+    too; after `attack_down`, examples that stood at the largest at the smallest radius, and one
+    that falls there has fallen. Then, sets that fail at the uniformly grey image, in balls that
+    reach it; these decide no row.
+
+    Args:
+        target: what was attacked.
+        sweep: what was found.
+        radii: increasing.
     """
-    work = _again(target, sweep, largest) + _grey(target)
-    return replace(sweep, work=sweep.work + work)
+    if target.classifier.from_largest:
+        sweep = _below(target, sweep, radii)
+    else:
+        sweep = replace(sweep, work=sweep.work + _again(target, sweep, radii[-1]))
+    return replace(sweep, work=sweep.work + _grey(target))
+
+
+def _below(target: Target, sweep: Sweep, radii: Sequence[float]) -> Sweep:
+    radius = next(radius for radius in radii if radius > 0)
+    rows = sweep.radius.isinf().nonzero().flatten()[:AGAIN]
+    if len(rows) == 0:
+        return sweep
+    asked = torch.zeros_like(sweep.unbroken)
+    asked[rows] = sweep.unbroken[rows]
+    after = _attack(target, replace(sweep, unbroken=asked), radius, False)
+    missed = int(after.radius[rows].isfinite().sum())
+    kept = sweep.unbroken & ~(asked & ~after.unbroken)
+    after = replace(after, unbroken=kept, nearest=torch.minimum(after.nearest, after.radius))
+    return replace(after, work=after.work + Work(retried=len(rows), missed=missed))
 
 
 def _again(target: Target, sweep: Sweep, largest: float) -> Work:
@@ -213,7 +323,7 @@ def _grey(target: Target) -> Work:
     if isinstance(by, Smoothed):  # slower, and only a clear majority is a fact
         count, margin = 8, CLEAR_MARGIN / math.sqrt(by.search.n_confirm)
         # Counted and not certified: grey lies off the grid of whole-number noise.
-        outcomes = by.vote.outcomes(by.fractions(grey))
+        outcomes = by.seen(grey)[1]
     else:
         outcomes = by.clean_outputs(grey, target.guarantee).outcomes
     sets = target.sets[:count]
@@ -304,12 +414,13 @@ def counterexamples(target: Target, sweep: Sweep, before: Tensor, first: int) ->
         return {}
     last = {row: image for (row, _), image in sweep.found.items()}
     adversarial = torch.stack([last[row] for row in rows.tolist()])
+    fractions, outcomes = target.classifier.seen(adversarial)
     return {
         "index": rows.cpu() + first,
         "images": target.images[rows].cpu(),
         "adversarial": adversarial.cpu(),
         "radius": sweep.radius[rows].cpu(),
         "before": before[rows].cpu().float(),
-        "after": target.classifier.fractions(adversarial).cpu().float(),
-        "outcomes": target.classifier.outcomes_at(adversarial).cpu(),
+        "after": fractions.cpu().float(),
+        "outcomes": outcomes.cpu(),
     }

@@ -25,6 +25,7 @@ from surefoot.evaluation import data_limits, warnings
 from surefoot.evaluation.attack_sweep import (
     Sweep,
     Target,
+    attack_down,
     attack_grid,
     counterexamples,
     refine,
@@ -344,12 +345,13 @@ def _chunk(job: Job, rows: slice) -> Chunk:
     if outputs.radii is not None:
         certified = torch.where(right.any(2) & sets.any(2), outputs.radii, 0.0)
     target = Target(classifier, images, sets, guarantee, threat, job.folder)
-    sweep = attack_grid(
-        target, start(target, certified), job.radii, skip_certified=job.skip_certified
-    )
-    sweep = refine(target, sweep)
+    skip, sweep = job.skip_certified, start(target, certified)
+    if classifier.from_largest:
+        sweep = attack_down(target, sweep, job.radii, skip_certified=skip)
+    else:
+        sweep = refine(target, attack_grid(target, sweep, job.radii, skip_certified=skip))
     if job.radii and rows.start == job.checked:  # once an evaluation, whoever works off that chunk
-        sweep = self_check(target, sweep, job.radii[-1])
+        sweep = self_check(target, sweep, job.radii)
     table = _rows(outputs, labels, target, sweep, rows.start)
     tensors = counterexamples(target, sweep, outputs.fractions, rows.start)
     return Chunk(table, tensors, asdict(Summary(outputs.details, sweep.work)))

@@ -246,6 +246,8 @@ class Plain:
 
     bisection_steps: ClassVar[int] = 10
     """How finely the nearest counterexample on the way to a counterexample is looked for."""
+    from_largest: ClassVar[bool] = False
+    """Whether attacks begin at the largest radius (`attack_down`); else each radius has its own."""
 
     def for_radii(self, count: int) -> "Plain":
         """Return the classifier for an attack at so many radii: itself, no attack is a test."""
@@ -256,14 +258,11 @@ class Plain:
         with torch.no_grad(), frozen(self.model):
             return guarantee.margins(outcomes_of(self.model, images), sets)[:, 0] <= 0
 
-    def fractions(self, images: Images) -> Outcomes:
-        """Return probabilities of the outcomes."""
-        return self.outcomes_at(images).softmax(1)
-
-    def outcomes_at(self, images: Images) -> Outcomes:
-        """Return what decides: the outcomes of the net."""
+    def seen(self, images: Images) -> tuple[Outcomes, Outcomes]:
+        """Return probabilities of the outcomes, and what decides: the outcomes of the net."""
         with torch.no_grad(), frozen(self.model):
-            return outcomes_of(self.model, images)
+            outcomes = outcomes_of(self.model, images)
+        return outcomes.softmax(1), outcomes
 
     def settle(
         self, image: Images, counterexample: Images, sets: Sets, guarantee: Guarantee
@@ -323,8 +322,10 @@ class Smoothed(Sampling):
     n_certify: int = field(default=10_000, kw_only=True)
     chunk: ClassVar[int] = 50  # counting is slow: a kill should not cost much
     first_chunk: ClassVar[int] = 1
-    bisection_steps: ClassVar[int] = 6
-    """As of `Plain`; each bisection counts samples."""
+    bisection_steps: ClassVar[int] = 3
+    """As of `Plain`, between two radii of the grid; each bisection counts samples."""
+    from_largest: ClassVar[bool] = True
+    """As of `Plain`; each attack counts samples, too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -410,24 +411,21 @@ class Smoothed(Sampling):
         return replace(self, value_range=(threat.low, threat.high))
 
     def for_radii(self, count: int) -> "Smoothed":
-        """Return the classifier whose tests share alpha: one a radius, and one a bisection step.
+        """Return the classifier whose tests share alpha: two a radius, bisection, and a check.
 
         So all that is said of a row (broken, and how near) is wrong with probability alpha at most.
         """
-        level = self.search.alpha / (max(count, 1) + self.bisection_steps)
+        level = self.search.alpha / (2 * max(count, 1) + self.bisection_steps + 1)
         return replace(self, search=replace(self.search, alpha=level))
 
     def breaks(self, images: Images, sets: Sets, guarantee: Guarantee) -> Tensor:
         """Return at which images the alternative `[B, 1, O]` fails, at the level of the search."""
         return vote_fails(self.vote, images, sets, guarantee, self.search, self.seed)
 
-    def fractions(self, images: Images) -> Outcomes:
-        """Return the fractions of the outcomes on fresh samples."""
-        return self.vote.counts(images, self.search.n_confirm, 21, self.seed).fractions
-
-    def outcomes_at(self, images: Images) -> Outcomes:
-        """Return what decides: the outcomes of the vote."""
-        return self.vote.outcomes(self.fractions(images))
+    def seen(self, images: Images) -> tuple[Outcomes, Outcomes]:
+        """Return the fractions of the outcomes on fresh samples, and the outcomes of the vote."""
+        counts = self.vote.counts(images, self.search.n_confirm, 21, self.seed)
+        return counts.fractions, self.vote.outcomes(counts.fractions)
 
     def settle(
         self, image: Images, counterexample: Images, sets: Sets, guarantee: Guarantee

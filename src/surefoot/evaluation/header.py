@@ -199,8 +199,8 @@ class Work:
         backwards: images with a gradient.
         seconds: wall time.
         skipped_certified: attacks left out because the certificate reached the radius.
-        retried: broken examples that were attacked once more, at the largest radius.
-        missed: how many of them were not broken again.
+        retried: examples attacked at a smaller radius and at the largest.
+        missed: how many of them were broken at the smaller one alone.
         grey: sets that fail at the uniformly grey image, attacked in a ball that reaches it.
         grey_missed: how many of them were not broken.
         costs: the same by attack.
@@ -258,7 +258,7 @@ class AttackPart:
                 f"{work.skipped_certified:,} times skipped where the certificate reached the radius"
             ]
         if work.retried:
-            details += [f"{work.missed} of {work.retried} broken examples missed on another try"]
+            details += [f"{work.missed} of {work.retried} examples broken at the smaller radius"]
         if work.grey:
             details += [f"{work.grey_missed} of {work.grey} sets missed that fail at plain grey"]
         details += [] if self.seed is None else [f"seed {self.seed}"]

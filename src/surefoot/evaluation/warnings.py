@@ -192,21 +192,21 @@ def grey_not_broken(tried: int, missed: int) -> list[str]:
 
 
 def missed_again(retried: int, missed: int) -> list[str]:
-    """Warn if examples broken at a smaller radius survive a fresh attack at the largest.
+    """Warn if examples broken at a smaller radius survive an attack at the largest.
 
     A larger ball holds the same counterexample. Found stays found in the rows, so the curve falls
     by construction: this asks whether the attack alone would have broken them.
 
     Args:
-        retried: examples attacked again (`attack_sweep.self_check`).
-        missed: how many of them were not broken again.
+        retried: examples attacked at both radii (`attack_sweep.self_check`).
+        missed: how many of them were broken at the smaller one alone.
     """
     if missed <= max(2, MOST_MISSED * retried):
         return []
     return [
-        f"{missed} of {retried} examples broken at a smaller radius survived a fresh attack at"
-        " the largest: the attack is not monotone in the radius, so at large radii attacked"
-        " accuracy is too high; take more steps or smaller ones"
+        f"{missed} of {retried} examples attacked at two radii were broken at the smaller one and"
+        " survived an attack at the largest: the attack is not monotone in the radius, so at large"
+        " radii attacked accuracy is too high; take more steps or smaller ones"
     ]
 
 

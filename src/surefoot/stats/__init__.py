@@ -12,7 +12,12 @@ from surefoot.stats.bisection import bisection
 from surefoot.stats.bootstrap import bootstrap_interval
 from surefoot.stats.discrete import rounded_normal, tv_error
 from surefoot.stats.ranks import rank_correlation
-from surefoot.stats.sequential import Boundary, group_sequential, looks_of
+from surefoot.stats.sequential import (
+    Boundary,
+    group_sequential,
+    log_evidence_below,
+    looks_of,
+)
 
 __all__ = [
     "Boundary",
@@ -23,6 +28,7 @@ __all__ = [
     "counted_lower_bound",
     "group_sequential",
     "interval",
+    "log_evidence_below",
     "looks_of",
     "lower_bound",
     "mean_interval",

@@ -132,17 +132,19 @@ def _hopeless(worth: float, draws: int) -> int:
     )
 
 
-def log_evidence_below(successes: int, draws: int, null: float) -> float:
-    r"""Return the log e-value against "the fraction is at least null".
+def log_evidence_below(
+    successes: np.ndarray | int, draws: np.ndarray | int, null: float
+) -> np.ndarray:
+    r"""Return the log e-values against "the fraction is at least null".
 
     $$ e = \frac{\int_0^{p^*} p^{k - 1/2} (1 - p)^{n - k - 1/2} dp}
        {B_{p^*}(1/2, 1/2) \; p^{*k} (1 - p^*)^{n - k}} $$
     for k / n <= p*: there p* has the largest likelihood of the null. Minus infinity above. Its mean
     under the null is at most 1 whenever it is stopped (Robbins 1970; Ville).
     """
-    if successes > null * draws:
-        return -np.inf
-    a, b = successes + 0.5, draws - successes + 0.5
-    mixed = np.log(betainc(a, b, null)) + betaln(a, b)
+    a, b = np.add(successes, 0.5), np.subtract(draws, successes) + 0.5
+    with np.errstate(divide="ignore"):  # 0 only above the null, where the answer is known
+        mixed = np.log(betainc(a, b, null)) + betaln(a, b)
     mixed -= np.log(betainc(0.5, 0.5, null)) + betaln(0.5, 0.5)
-    return float(mixed - successes * np.log(null) - (draws - successes) * np.log1p(-null))
+    found = mixed - successes * np.log(null) - (draws - successes) * np.log1p(-null)
+    return np.where(successes > null * np.asarray(draws), -np.inf, found)

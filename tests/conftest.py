@@ -1,8 +1,11 @@
-"""Fixtures of the whole suite: one seeded stream a test, one torch thread."""
+"""The whole suite: types checked once a call, one seeded stream a test, one torch thread."""
 
+import jaxtyping
 import pytest
 import torch
+from types_checked import checked
 
+jaxtyping.jaxtyped = checked
 torch.set_num_threads(1)
 
 

@@ -172,6 +172,17 @@ def test_help_needs_nothing_heavy():
     assert not loaded & {"torch", "numpy", "scipy", "sklearn", "pandas", "matplotlib", "tyro"}
 
 
+def test_no_command_starts_with_the_distributions_of_scipy():
+    """They take a tenth of the time to start; what needs them imports them."""
+    names = ("attack", "certify", "evaluate", "limit", "train", "verify")
+    loaded = modules_after(
+        "import "
+        + ", ".join(f"surefoot.cli.{name}" for name in names)
+        + ", surefoot.evaluation, surefoot.limits, surefoot.training"
+    )
+    assert not loaded & {"scipy.stats"}
+
+
 def test_attacking_needs_no_plots_or_data_frames():
     loaded = modules_after("import surefoot.attacks, surefoot.guarantees")
     assert not loaded & {"sklearn", "pandas", "matplotlib", "accelerate", "torchvision"}

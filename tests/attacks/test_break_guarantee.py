@@ -78,14 +78,15 @@ def test_local_is_at_least_as_strong_as_plain_auto_pgd(generator):
 def test_verdicts_do_not_depend_on_the_batch(guarantee, generator):
     torch.manual_seed(0)
     model = build("mlp", inputs=64, hidden=(64,)).eval()
-    images = torch.rand(20, 1, 8, 8, generator=generator)
+    images = torch.rand(8, 1, 8, 8, generator=generator)
     threat = Threat("linf", 0.01)
     results = [
         break_guarantee(
             model, images, guarantee=guarantee, threat=threat, steps=10, batch_size=size
         )
-        for size in (1, 7, 250)
+        for size in (1, 3, 250)
     ]
+    assert 0 < results[0].broken.sum() < results[0].broken.numel()
     assert torch.equal(results[0].broken, results[1].broken)
     assert torch.equal(results[0].broken, results[2].broken)
 

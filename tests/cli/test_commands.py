@@ -226,7 +226,10 @@ def test_data_is_listed_and_shown(capsys):
     assert "500 images 1x8x8" in capsys.readouterr().out
 
 
-def test_a_small_demo_writes_page_and_summary(tmp_path, capsys):
+def test_a_small_demo_writes_page_and_summary(tmp_path, capsys, monkeypatch):
+    # Two radii instead of five, and short attacks: the figures need no more to be in order.
+    monkeypatch.setattr("surefoot.cli.demo.RADII", (0.25, 0.5))
+    monkeypatch.setattr("surefoot.cli.demo.STEPS", 5)
     main(
         [
             *("demo", "--folder", str(tmp_path), "--count", "20", "--epochs", "2"),

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from surefoot import report
 from surefoot.cli import main
 from surefoot.evaluation import read
 from surefoot.files import locked
@@ -25,6 +26,14 @@ def net(tmp_path_factory):
     torch.manual_seed(0)
     save(build("mlp", inputs=64, hidden=(32,)), folder)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_pages():
+    """A page is drawn once a run has ended, and takes longer than the runs of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write_page", lambda *_, **__: None)
+        yield
 
 
 def line(net, folder, *more, protocol="fast"):
@@ -117,15 +126,38 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(net, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+IN_TURN = """
+import json, sys
+from surefoot.cli import main
+for line in json.loads(sys.argv[1]):
+    try:
+        main(line)
+    except SystemExit as stop:
+        print("ended with", stop.code)
+"""
+
+
 def test_a_folder_in_use_is_an_error_and_stays_as_it_is(net, tmp_path):
+    """Of another process: one runs all commands in turn, starting it takes longer than they do."""
+    folder = str(tmp_path / "run")
+    commands = [
+        line(net, folder, "--count", "5"),
+        ["train", "standard", "--epochs", "1", "--count", "64", "--folder", folder],
+        ["demo", "--folder", folder],
+    ]
     with locked(tmp_path / "run"):
-        for arguments in (
-            line(net, tmp_path / "run", "--count", "5"),
-            ["train", "standard", "--epochs", "1", "--count", "64", "--folder", tmp_path / "run"],
-            ["demo", "--folder", tmp_path / "run"],
-        ):
-            _, error = (process := start(map(str, arguments))).communicate(timeout=60)
-            assert process.returncode == 2, error
+        found = subprocess.run(
+            [sys.executable, "-c", IN_TURN, json.dumps(commands)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert found.stdout.count("ended with 2\n") == 3, found.stderr
+        errors = found.stderr.splitlines()
+        assert len(errors) == 3
+        for error in errors:
             assert f"run is in use by process {os.getpid()} on" in error
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 

@@ -92,7 +92,7 @@ def _installed(name):
 @pytest.mark.data
 @pytest.mark.filterwarnings("ignore")
 def test_every_kind_gives_the_same_rows(kinds):
-    data = load("cifar10").first(20)
+    data = load("cifar10").first(10)
     rows = {
         name: bracket(
             Plain(model, steps=5),

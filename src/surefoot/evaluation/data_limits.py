@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from scipy.stats import beta
 from torch import Tensor
 
 from surefoot.data import Data
@@ -110,6 +109,8 @@ def confirmable(risk: float, count: int) -> float:
 
     With probability `SURE` as many of the rows lie in it that the lower 95 % limit reaches `risk`.
     """
+    from scipy.stats import beta
+
     enough = lower_bound(torch.arange(1, count + 1), count, 0.025) >= risk
     hits = count - int(enough.sum()) + 1 if bool(enough.any()) else count
     return float(beta.ppf(SURE, hits, count - hits + 1))

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from surefoot.evaluation.record import Record
 from surefoot.stats import Interval, interval, mean_interval
@@ -199,6 +198,8 @@ def paired_difference(ours: pd.Series, theirs: pd.Series) -> PairedDifference:
     b + c trials and q = 1/2 if they are equal (McNemar, exact); the interval is that of q
     (Clopper-Pearson), carried to the difference $(2q - 1)(b + c) / n$.
     """
+    from scipy.stats import binomtest
+
     first, second = ours.to_numpy(bool), theirs.to_numpy(bool)
     more, less = int((first & ~second).sum()), int((~first & second).sum())
     differ, count = more + less, len(first)

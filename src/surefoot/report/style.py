@@ -124,4 +124,9 @@ def _rendered(figure: "matplotlib.figure.Figure", **options: Any) -> bytes:
 
 def to_data_uri(figure: "matplotlib.figure.Figure") -> str:
     """Render a figure as the `src` of an image that needs no other file."""
-    return "data:image/svg+xml;base64," + base64.b64encode(to_svg(figure)).decode()
+    return as_data_uri(to_svg(figure))
+
+
+def as_data_uri(svg: bytes) -> str:
+    """Return an SVG as the `src` of an image that needs no other file."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import DegenerateDataWarning, bootstrap
 
 from surefoot.stats.binomial import Interval
 
@@ -28,6 +27,8 @@ def bootstrap_interval(
         paired: draw the same places of all samples.
         seed: of the draws.
     """
+    from scipy.stats import DegenerateDataWarning, bootstrap
+
     if min(map(len, data)) < 2:
         return Interval(value, value, value)
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():

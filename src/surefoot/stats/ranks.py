@@ -4,7 +4,6 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import rankdata
 
 from surefoot.stats.binomial import Interval
 
@@ -32,6 +31,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray, alpha: float = 0.05)
 
     Reference: Bonett, Wright, Psychometrika 65, 2000.
     """
+    from scipy.stats import rankdata
+
     finite = bool(np.isfinite(first).all() and np.isfinite(second).all())
     if first.shape != second.shape or first.ndim != 1 or not finite:
         raise ValueError(

@@ -15,7 +15,6 @@ from math import ceil
 
 import numpy as np
 from scipy.special import betainc, betaln
-from scipy.stats import binom
 
 FIRST, RATIO, POWER = 20, 1.12, 0.35
 """First look, growth from look to look, exponent of the error that is spent."""
@@ -112,6 +111,8 @@ def _accepting(null: float, alpha: float, looks: tuple[int, ...]) -> tuple[list[
 
 def _misses(draws: int, chance: float) -> tuple[np.ndarray, int, float]:
     """Return the distribution of the misses without its ends: probabilities, start, ends."""
+    from scipy.stats import binom
+
     low, high = (int(end) for end in binom.ppf([NEGLIGIBLE, 1 - 1e-16], draws, chance))
     low, high = max(low - 1, 0), min(high + 20, draws)
     mass = binom.pmf(np.arange(low, high + 1), draws, chance)

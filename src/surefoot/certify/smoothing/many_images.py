@@ -5,7 +5,6 @@ fraction of certified images is therefore no lower bound by itself; here are two
 """
 
 import torch
-from scipy.stats import binom
 
 from surefoot.stats import lower_bound
 
@@ -24,6 +23,8 @@ def robust_images(certified: int, images: int, alpha: float, level: float = 0.05
         alpha: level of each certificate.
         level: probability that the bound fails.
     """
+    from scipy.stats import binom
+
     _check(certified, images, alpha, level)
     return max(certified - int(binom.ppf(1 - level, images, alpha)), 0)
 

@@ -31,7 +31,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
@@ -453,6 +452,8 @@ def gain_interval(
 
 def _area(data: np.ndarray, ood: np.ndarray, axis: int = -1) -> Any:
     """Return the AUROC of scores, by the sum of ranks (Mann, Whitney)."""
+    from scipy.stats import rankdata
+
     many, few = data.shape[axis], ood.shape[axis]
     ranks = rankdata(np.concatenate([data, ood], axis), axis=axis)
     total = np.take(ranks, range(many, many + few), axis).sum(axis)

@@ -8,7 +8,7 @@ from surefoot.papers.asked import BANNER, SMOKE, read_asked
 from surefoot.papers.experiment import Experiment, Outcome, Published
 from surefoot.papers.run import verdicts
 from surefoot.report.page import render
-from surefoot.report.style import caption, to_data_uri, to_svg
+from surefoot.report.style import as_data_uri, caption, to_svg
 
 
 def write_experiment(experiment: Experiment, outcome: Outcome, folder: Path | str) -> Path:
@@ -21,10 +21,13 @@ def write_experiment(experiment: Experiment, outcome: Outcome, folder: Path | st
     """
     folder = Path(folder)
     asked = read_asked(folder)
-    figures = {name: draw() for name, draw in outcome.figures.items()}
-    for name, figure in figures.items():
+    pictures = {}
+    for name, draw in outcome.figures.items():
+        figure = draw()
         caption(figure, "\n".join(filter(None, (figure.get_supxlabel(), asked.text()))))
-        write_whole(folder / f"{name}.svg", to_svg(figure))
+        svg = to_svg(figure)
+        write_whole(folder / f"{name}.svg", svg)
+        pictures[name] = as_data_uri(svg)
     text = render(
         "experiment.html",
         package="surefoot.papers.drawing",
@@ -35,7 +38,7 @@ def write_experiment(experiment: Experiment, outcome: Outcome, folder: Path | st
         columns=list(dict.fromkeys(entry.figure for entry in outcome.compared)),
         rows=_rows(outcome.compared),
         verdicts=verdicts(outcome.compared) + outcome.findings,
-        pictures={name: to_data_uri(figure) for name, figure in figures.items()},
+        pictures=pictures,
         has_records=bool(outcome.records),
     )
     write_whole(folder / "experiment.html", text.encode())

@@ -15,12 +15,12 @@ from surefoot.training import PRESETS, Augmentation, Judge, Training, make_recip
 
 SMOKE = Setting(
     data="digits",
-    train=200,
+    train=100,
     test=10,
     training=Training(epochs=2, batch_size=64, learning_rate=3e-3),
     net={"name": "lenet", "size": 8},
     protocol="margins",
-    steps=5,
+    steps=2,
 )
 FASHION = {
     "smoke": SMOKE,
@@ -42,7 +42,11 @@ FASHION = {
 }
 CIFAR = {
     "smoke": replace(
-        SMOKE, train=64, test=8, net={"name": "preactresnet18", "planes": 1, "width": 2}
+        SMOKE,
+        train=64,
+        test=8,
+        training=replace(SMOKE.training, epochs=1),
+        net={"name": "preactresnet18", "planes": 1, "width": 2},
     ),
     "small": Setting(
         data="cifar10",

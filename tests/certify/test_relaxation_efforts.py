@@ -110,7 +110,7 @@ def test_progress_is_the_fraction_that_is_proven(few, monkeypatch):
 
     monkeypatch.setattr("surefoot.certify.relaxation.splitting.gauge", recorded)
     monkeypatch.setattr("surefoot.certify.relaxation.splitting.HALVED", 4)
-    proof, _ = searched(Folded(2), 2, -0.02 if few else -0.2)
+    proof, _ = searched(Folded(2), 2, -0.02 if few else -0.5)
     assert proof.proven
     done = [one[0] for one in told]
     assert done == sorted(done)

@@ -220,7 +220,7 @@ def _choice(model, command: Command, data: "Data", guarantee, threat) -> "Choice
     from surefoot.evaluation.identity import identity_of
 
     grid = grid_of(_grid(command), threat)
-    bounded = classifier_of(model, command, "relaxation").within(threat, grid)
+    bounded: Any = classifier_of(model, command, "relaxation").within(threat, grid)
     asked = command.effort != "crown" or command.seconds is not None
 
     def made(*, timed: bool = True) -> Choice:

@@ -37,7 +37,8 @@ def recompute(folder: Path, model: str, count: int) -> tuple[list[str], list[str
     from surefoot.evaluation import read
 
     record = read(folder)
-    header, by = record.header, record.header.certificate
+    header = record.header
+    by: Any = header.certificate
     if by is None or by.method not in METHODS:
         what = (
             "no certificate" if by is None else f"a certificate by {by.method}, which draws noise"

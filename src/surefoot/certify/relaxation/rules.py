@@ -135,7 +135,7 @@ def _operation(graph: Graph, step: Step, node: fx.Node) -> Affine | Bent:
     if name in ("abs", "absolute"):
         return curves.ABSOLUTE
     if name in CLAMPS:
-        low, high = _ends(node, CLAMPS[name])
+        low, high = _ends(node, CLAMPS[str(name)])
         return curves.clamped(low, high)
     if name == "pad":
         value = node.kwargs.get("value", node.args[3] if len(node.args) > 3 else 0.0)

@@ -30,6 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, classifier, threat in (
         ("lipschitz", Plain(net, "lipschitz", steps=5), Threat("l2", 0.2)),
         ("linf", Plain(net, steps=5), Threat("linf", 0.05)),
+        ("relaxation", Plain(net, "relaxation", steps=5), Threat("linf", 0.004)),
         ("smoothing", Smoothed(Vote(net, 0.2), n_certify=200), Threat("l2", 0.1)),
     ):
         made[name] = tmp_path_factory.mktemp(name)
@@ -38,7 +39,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-@pytest.mark.parametrize("name", ["lipschitz", "linf", "smoothing"])
+@pytest.mark.parametrize("name", ["lipschitz", "linf", "smoothing", "relaxation"])
 def test_a_whole_record_passes(name: str, folders: dict[str, Path]) -> None:
     assert check.check(folders[name]) == []
 
@@ -68,6 +69,13 @@ def lowered(folder: Path) -> None:
     cell("radii", "0.0", int(certified.to_numpy().argmax()))(folder)
 
 
+def shrunk(folder: Path) -> None:
+    """Certify a row to half of its radius, which is none of the grid."""
+    certified = read_rows((folder / "record.csv").read_text())["certified"]
+    place = int((certified > 0).to_numpy().argmax())
+    cell("certified", str(certified[place] / 2), place)(folder)
+
+
 def made_right(folder: Path) -> None:
     """Call the rows right that are wrong at the image."""
 
@@ -91,6 +99,7 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
     "radii": ("lipschitz", put("radii", [0.2, 0.1]), "do not increase"),
     "a radius above the counterexample": ("lipschitz", raised, "with a counterexample at"),
     "a radius no sample shows": ("smoothing", cell("certified", "3.0"), "is the most that"),
+    "a radius that was not decided": ("relaxation", shrunk, "did not decide"),
     "a radius above its set": ("lipschitz", lowered, "its sets with the label only"),
     "a radius of no grid": ("linf", cell("attacked", "0.033"), "no radius of the grid"),
     "a radius without certificate": ("linf", cell("certified", "0.5"), "without a certificate"),

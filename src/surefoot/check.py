@@ -3,8 +3,9 @@
 For readers who trust neither our code nor our machine: no torch, no surefoot, one file. Checked are
 the hash of the rows, the counts and metrics of the headline, the order certified <= attacked <=
 clean, sets and radii of each row, the largest radius that a smoothing certificate
-can have, and every counterexample: inside the ball and the box, of a row that was
-broken there. Not checked: the net itself; whoever has it can run it on the stored images.
+can have, that a relaxation certifies radii of its grid alone, and every counterexample: inside the
+ball and the box, of a row that was broken there. Not checked: the net itself; whoever has it can
+run it on the stored images, or its certificate again (surefoot check RUN --model NET).
 """
 
 import csv
@@ -64,6 +65,9 @@ def _row(row: dict[str, str], header: dict) -> Iterator[str]:
         yield "a certified radius without a certificate"
     if certified > (most := _largest(header)) * (1 + 1e-9):
         yield f"certified to {certified:g}; {most:g} is the most that so many samples can show"
+    decided = _decided(header)
+    if decided and certified > 0 and certified not in decided:
+        yield f"certified to {certified:g}, which the relaxation did not decide"
     sets = [text.split("|") for text in row["sets"].split(";")]
     own = [_number(text) for text in row["radii"].split(";")] if row["radii"] else []
     if own and len(own) != len(sets):
@@ -92,6 +96,12 @@ def _largest(header: dict) -> float:
     radius = by["sigma"] * NormalDist().inv_cdf(least)
     norm, dimension = header["threat"]["norm"], header["dimension"]
     return radius / math.sqrt(dimension) if norm == "linf" else radius
+
+
+def _decided(header: dict) -> list[float]:
+    """Return the radii that a relaxation decided; [] for other certificates, and for a search."""
+    by = header["certificate"]
+    return by["decided"] if by is not None and by["method"] == "relaxation" else []
 
 
 def _metrics(header: dict, rows: list[dict[str, str]]) -> Iterator[str]:

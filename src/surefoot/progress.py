@@ -2,16 +2,23 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from surefoot.escape import one_line, visible
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 Item = TypeVar("Item")
+Tell = Callable[[int, str], None]
+"""Takes how much of a total is done, and a remark."""
 EVERY = 30.0
 """Seconds between two lines where there is no terminal."""
 _drawing = False
+_shown: "Progress | None" = None
 _reached = ""
 
 
@@ -39,28 +46,45 @@ def track(items: Sequence[Item] | Iterable[Item], description: str, total: int) 
         return
     _drawing = True
     try:
-        yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total)
+        with gauge(description, total) as tell:
+            for done, item in enumerate(items):
+                tell(done, "")
+                yield item
     finally:
         _drawing = False
 
 
-def _lines(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Print a line every 30 seconds: into a log there is no bar to draw."""
-    began = told = time.monotonic()
-    for done, item in enumerate(items):
-        now = time.monotonic()
-        if done and now - told >= EVERY:
-            told, spent = now, now - began
-            left = spent / done * (total - done)
-            note(f"{description}: {done} of {total}, {_span(spent)}, about {_span(left)} left")
-        yield item
+@contextmanager
+def gauge(description: str, total: int) -> Iterator[Tell]:
+    """Show how far a long work is that has no list of items; inside another one on its own line."""
+    with (_bar if sys.stderr.isatty() else _lines)(description, total) as tell:
+        yield tell
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Write a time as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))
 
 
-def _bar(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+@contextmanager
+def _lines(description: str, total: int) -> Iterator[Tell]:
+    """Print a line every 30 seconds: into a log there is no bar to draw."""
+    began = told = time.monotonic()
+
+    def tell(done: int, remark: str) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told < EVERY:
+            return
+        told, spent = now, now - began
+        left = f", about {span(spent / done * (total - done))} left" if done else ""
+        note(f"{description}: {done} of {total}, {span(spent)}{left}{remark}")
+
+    yield tell
+
+
+@contextmanager
+def _bar(description: str, total: int) -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -71,6 +95,7 @@ def _bar(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
         TimeRemainingColumn,
     )
 
+    global _shown
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -79,5 +104,14 @@ def _bar(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(items, total=total, description=visible(description))
+    outer = _shown
+    bar = outer or Progress(*columns, console=Console(stderr=True), transient=True)
+    with nullcontext() if outer else bar:
+        _shown, task = bar, bar.add_task(visible(description), total=total)
+        try:
+            yield lambda done, remark: bar.update(
+                task, completed=done, description=visible(description + remark)
+            )
+        finally:
+            bar.remove_task(task)
+            _shown = outer

@@ -9,7 +9,19 @@ from torch import nn
 
 from surefoot.certify.lipschitz.graph import trace
 from surefoot.certify.relaxation import Curve, certify, register
-from surefoot.certify.relaxation.curves import RELU, SIGMOID, SILU, TANH, clamped, gelu, leaky
+from surefoot.certify.relaxation.curves import (
+    HARDSIGMOID,
+    HARDSWISH,
+    RELU,
+    SELU,
+    SIGMOID,
+    SILU,
+    TANH,
+    clamped,
+    exponential,
+    gelu,
+    leaky,
+)
 from surefoot.certify.relaxation.input_set import input_set_of
 from surefoot.certify.relaxation.rules import RULES
 from surefoot.certify.relaxation.substitution import Bounds, RelaxedNet
@@ -38,6 +50,26 @@ class Branches(nn.Module):
         clipped = torch.clamp(-both[:, :4] / 2 + self.shift, -1.1, 0.9)
         whole = torch.cat([clipped, both[:, 4:].transpose(2, 3)], 1)
         return self.last(whole.reshape(whole.size(0), -1))
+
+
+class Functions(nn.Module):
+    """Functions and methods in place of layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 3, 2)
+        self.last = nn.Linear(27, 4)
+
+    def forward(self, images):
+        features = nn.functional.leaky_relu(self.one(images), negative_slope=0.2)
+        features = nn.functional.max_pool2d(features, 3, 2, 1, ceil_mode=True)
+        features = nn.functional.gelu(3 * features, approximate="tanh").narrow(2, 0, 3)
+        features = nn.functional.hardtanh(self.other(features), -0.2, max_val=0.9)
+        features = nn.functional.avg_pool2d(features, 1, stride=2, ceil_mode=True)
+        features = nn.functional.dropout(features.sigmoid(), training=self.training)
+        features = torch.clip(features, 0.2, 0.8).clamp_min(0.3).clamp_max(max=0.75)
+        features = nn.functional.adaptive_avg_pool2d(torch.tanh(features), (3, 3))
+        return self.last(nn.functional.elu(nn.functional.silu(features)).flatten(1))
 
 
 class Residual(nn.Module):
@@ -174,6 +206,25 @@ NETS = {
         ),
         IMAGE,
     ),
+    "functions": (Functions, IMAGE),
+    "ceil": (
+        lambda: planes(
+            nn.Conv2d(2, 4, 3, padding=1),
+            nn.MaxPool2d((3, 2), (2, 3), padding=(1, 0), ceil_mode=True),
+            nn.ConstantPad2d((0, 1, 2, 0), 0.3),
+            nn.MaxPool2d(2, 3, dilation=2, ceil_mode=True),
+            nn.AvgPool2d(3, 2, padding=1, ceil_mode=True),
+        ),
+        (2, 10, 9),
+    ),
+    "smooth": (
+        lambda: dense(
+            *(nn.Linear(72, 12), Scale(3.0), nn.GELU("tanh"), nn.Linear(12, 9), nn.ELU(0.7)),
+            *(nn.Linear(9, 9), Scale(3.0), nn.SELU(), Scale(3.0), nn.Hardswish(), Scale(4.0)),
+            *(nn.Hardsigmoid(), nn.PReLU()),
+        ),
+        IMAGE,
+    ),
     "branches": (Branches, IMAGE),
     "residual": (Residual, IMAGE),
     "in place": (InPlace, IMAGE),
@@ -268,6 +319,14 @@ CURVES = {
     "leaky": leaky(nn.LeakyReLU(0.1), ()),
     "concave": leaky(nn.LeakyReLU(3.0), ()),
     "negative": leaky(nn.LeakyReLU(-0.4), ()),
+    "gelu by tanh": gelu(nn.GELU("tanh"), ()),
+    "elu": exponential(1.0, 0.6),
+    "steep elu": exponential(1.0, 2.5),
+    "negative elu": exponential(1.0, -0.5),
+    "elu without": exponential(1.0, 0.0),
+    "selu": SELU,
+    "hardswish": HARDSWISH,
+    "hardsigmoid": HARDSIGMOID,
 }
 
 
@@ -452,8 +511,8 @@ class Softsigned(nn.Module):
 
 def test_unknown_layers_are_named_and_can_be_registered(generator):
     images, threat = torch.rand(4, 6, generator=generator), Threat("linf", 0.01)
-    net = nn.Sequential(nn.Linear(6, 5), nn.ELU(), nn.Linear(5, 3)).eval()
-    with pytest.raises(ValueError, match="the layer ELU"):
+    net = nn.Sequential(nn.Linear(6, 5), nn.Softplus(), nn.Linear(5, 3)).eval()
+    with pytest.raises(ValueError, match="the layer Softplus"):
         certify(net, images, guarantee=Local(), threat=threat)
     net = nn.Sequential(nn.Linear(6, 5), nn.Softsign(), nn.Linear(5, 3)).eval()
     with pytest.raises(ValueError, match=r"Softsign.*relaxation\.register"):

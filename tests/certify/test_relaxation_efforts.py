@@ -1,6 +1,7 @@
 """Optimised slopes and branch and bound: exact where the answer is known, never false."""
 
 import time
+from contextlib import contextmanager
 from fractions import Fraction
 
 import pytest
@@ -96,6 +97,26 @@ def test_time_ends_the_search():
     proof, _ = searched(net, 30, -0.3, seconds=0.5, half=3.0)
     assert not proof.proven
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("few", [0, 20])
+def test_progress_is_the_fraction_that_is_proven(few, monkeypatch):
+    monkeypatch.setattr("surefoot.certify.relaxation.splitting.FEW_INPUTS", few)
+    told = []
+
+    @contextmanager
+    def recorded(description, total):
+        yield lambda done, remark: told.append((done, total, remark))
+
+    monkeypatch.setattr("surefoot.certify.relaxation.splitting.gauge", recorded)
+    monkeypatch.setattr("surefoot.certify.relaxation.splitting.HALVED", 4)
+    proof, _ = searched(Folded(2), 2, -0.02 if few else -0.5)
+    assert proof.proven
+    done = [one[0] for one in told]
+    assert done == sorted(done)
+    assert done[0] == 0
+    assert 0 < done[-1] < told[0][1] == 1000
+    assert all("parts bounded, at most 0:00:" in one[2] for one in told)
 
 
 def test_bounds_of_parts_hold_in_them(generator):

@@ -192,6 +192,34 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch, capsys):
     assert "left" in lines[0]
 
 
+def test_a_gauge_inside_another_progress_has_lines_of_its_own(monkeypatch, capsys):
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    for _ in progress.track(range(1), "outer", 1):
+        with progress.gauge("inner", 10) as tell:
+            for done in (0, 0, 4, 5):
+                tell(done, " (remark)")
+        assert list(progress.track(range(3), "silent", 3)) == [0, 1, 2]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "surefoot: inner: 0 of 10, 0:00:40 (remark)",
+        "surefoot: inner: 5 of 10, 0:01:20, about 0:01:20 left (remark)",
+    ]
+
+
+def test_on_a_terminal_a_gauge_is_a_bar_beside_the_other(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    for _ in progress.track(range(1), "outer", 1):
+        with progress.gauge("inner", 10) as tell:
+            tell(3, " (remark)")
+            assert progress._shown is not None
+            shown = [(one.description, one.completed) for one in progress._shown.tasks]
+            assert shown == [("outer", 0), ("inner (remark)", 3)]
+        assert len(progress._shown.tasks) == 1
+    assert progress._shown is None
+    capsys.readouterr()
+
+
 def test_the_first_part_tells_how_long_the_whole_may_take(monkeypatch, capsys):
     from surefoot.evaluation import store
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from surefoot.cli import main
-from surefoot.cli.evaluate import _chosen
+from surefoot.cli.automatic import Choice, choose, kept
 from surefoot.data import load
 from surefoot.evaluation import Contradiction, Plain, bracket, metrics, read
 from surefoot.evaluation.header import RelaxationPart
@@ -100,17 +100,94 @@ def test_a_false_certificate_stops_the_run(net, digits, monkeypatch, tmp_path):
     assert (tmp_path / "contradiction.safetensors").exists()
 
 
-def test_auto_takes_relaxations_for_small_plain_nets(net):
-    image = torch.rand(1, 1, 8, 8)
-    assert _chosen(net, image, sets=False) == "relaxation"
+def taking(*spent):
+    """Return clocks that say so many seconds for the first image."""
+    return [iter((100.0, 100.0 + one)).__next__ for one in spent]
+
+
+def bounded(model):
+    return Plain(model, "relaxation").within(THREAT, RADII)
+
+
+def test_auto_takes_relaxations_that_are_fast_for_the_first_image(net, digits):
+    """The least of the clocks counts: neither a busy machine nor many threads decide."""
+    for clocks in (taking(1.9), taking(60.0, 0.25), taking(0.25, 60.0)):
+        found = choose(bounded(net), digits, Local(), clocks=clocks)
+        assert found.certificate == "relaxation"
+        assert "a plain net" in found.why
+    assert "the first of 25 images took 0.25 s, all take at most about 0:00:06" in found.why
+    found = choose(bounded(net), digits, Local(), clocks=taking(7.3))
+    assert found.certificate == "lipschitz"
+    assert "took 7.3 s, all take at most about 0:03:02; more than the 2 s an image" in found.why
+
+
+def test_auto_looks_at_the_kind_of_net_first(net, digits):
     lipschitz = build("lipschitz-mlp", inputs=64)
-    assert _chosen(lipschitz, image, sets=False) == "lipschitz"
+    assert choose(bounded(lipschitz), digits, Local()).certificate == "lipschitz"
     rejecting = Selective(net, "entropy", 0.3)
-    assert _chosen(rejecting, image, sets=False) == "relaxation"
-    assert _chosen(rejecting, image, sets=True) == "none"
-    wide = nn.Sequential(nn.Conv2d(1, 200, 3), nn.ReLU(), nn.Conv2d(200, 200, 1), nn.ReLU())
-    wide += nn.Sequential(nn.Flatten(), nn.Linear(200 * 36, 10))
-    assert _chosen(wide.eval(), image, sets=False) != "relaxation"
+    assert choose(bounded(rejecting), digits, Local()).certificate == "relaxation"
+    assert choose(bounded(rejecting), digits, TopK(2)).certificate == "none"
+    softplus = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Softplus(), nn.Linear(8, 10)).eval()
+    found = choose(bounded(softplus), digits, Local())
+    assert found.certificate == "none"
+    assert "the layer Softplus (0.2)" in found.why
+
+
+def test_auto_times_no_wide_net_and_no_shard(digits, net):
+    wide = nn.Sequential(nn.Conv2d(1, 800, 3), nn.ReLU(), nn.Conv2d(800, 800, 1), nn.ReLU())
+    wide += nn.Sequential(nn.Flatten(), nn.Linear(800 * 36, 10))
+    found = choose(bounded(wide.eval()), digits, Local(), clocks=[pytest.fail])
+    assert found.certificate != "relaxation"
+    assert "57,600 hidden numbers, more than 50,000" in found.why
+    found = choose(bounded(net), digits, Local(), timed=False, clocks=[pytest.fail])
+    assert found.certificate == "relaxation"
+    assert "48 hidden numbers" in found.why
+    asked = choose(bounded(wide), digits, Local(), asked=True, clocks=[pytest.fail])
+    assert asked.certificate == "relaxation"
+
+
+def test_a_choice_is_kept_for_the_next_call(tmp_path):
+    slow, fast = Choice("lipschitz", "slow"), Choice("relaxation", "fast")
+    assert kept(tmp_path, {"model": 1}, lambda: slow) == slow
+    assert kept(tmp_path, {"model": 1}, lambda: fast) == slow
+    assert kept(tmp_path, {"model": 2}, lambda: fast) == fast
+    (tmp_path / "auto.json").write_text("{")
+    assert kept(tmp_path, {"model": 2}, lambda: slow) == slow
+
+
+def test_the_choice_of_auto_stands_in_the_record(folder, tmp_path, capsys, monkeypatch):
+    line = f"certify --model {folder} --certificate auto --norm linf --eps 0.03 --count 5"
+    line += f" --folder {tmp_path / 'run'}"
+    monkeypatch.setattr("surefoot.cli.automatic.CLOCKS", taking(0.25))
+    main(line.split())
+    first = read(tmp_path / "run")
+    assert first.header.config["certificate"] == "relaxation"
+    told = [text for text in first.header.notes if "auto took relaxation" in text]
+    assert len(told) == 1
+    assert "took 0.25 s" in told[0]
+    assert "took 0.25 s" in capsys.readouterr().out
+    monkeypatch.setattr("surefoot.cli.automatic.CLOCKS", taking(99.0))
+    main(line.split())
+    assert read(tmp_path / "run").header == first.header
+    main(line.replace("run", "other").split())  # another folder, on a slower machine
+    assert read(tmp_path / "other").header.config["certificate"] == "lipschitz"
+
+
+@pytest.mark.parametrize(
+    "flags", [["--effort", "ibp"], ["--effort", "branch-and-bound", "--seconds", "2"]]
+)
+def test_an_effort_that_auto_does_not_take_is_an_error(flags, tmp_path, capsys):
+    folder = tmp_path / "lipschitz"
+    torch.manual_seed(0)
+    training = Training(epochs=1, learning_rate=1e-2)
+    net = build("lipschitz-mlp", inputs=64)
+    fit(net, load("digits", "train").first(64), make_recipe("standard"), folder, training=training)
+    line = ["evaluate", "--model", str(folder), "--count", "3", "--folder", str(tmp_path / "none")]
+    with pytest.raises(SystemExit):
+        main([*line, *flags])
+    told = capsys.readouterr().err
+    assert "--effort has no effect where --certificate auto takes lipschitz" in told
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_command_certifies_at_linf(folder, tmp_path, capsys):

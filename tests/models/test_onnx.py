@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 
 from surefoot.attacks import pgd
 from surefoot.certify import lipschitz
+from surefoot.certify.relaxation.checked_net import relaxed_net_of
+from surefoot.certify.relaxation.input_set import input_set_of
+from surefoot.certify.relaxation.substitution import Bounds
 from surefoot.data import load
 from surefoot.guarantees import Local
 from surefoot.models import build, open_model
@@ -249,6 +253,41 @@ def test_forms_of_operators_are_read_as_onnxruntime_does(name: str, tmp_path: Pa
     images = torch.randn(4, 3, 6, 6)
     expected = by_onnxruntime(path, images)
     torch.testing.assert_close(read_onnx(path)(images), expected, rtol=1e-5, atol=1e-5)
+
+
+BOUNDED: dict[str, Form] = {
+    "leaky relu": ("LeakyRelu", {"alpha": 0.3}, (), 16),
+    "gelu": ("Gelu", {}, (), 20),
+    "gelu by tanh": ("Gelu", {"approximate": "tanh"}, (), 20),
+    "elu": ("Elu", {"alpha": 0.6}, (), 17),
+    "selu": ("Selu", {}, (), 17),
+    "hard swish": ("HardSwish", {}, (), 17),
+    "hard sigmoid": ("HardSigmoid", {}, (), 17),
+    "one slope": ("PRelu", {}, (torch.full((1, 1, 1), 0.2),), 17),
+    "clip": ("Clip", {}, (torch.tensor(-0.3), torch.tensor(0.5)), 17),
+    "relu6": ("Clip", {}, (torch.tensor(0.0), torch.tensor(6.0)), 17),
+    "pool, ceil": ("MaxPool", POOL | {"ceil_mode": 1}, (), 12),
+    "pool, same": ("MaxPool", POOL | {"auto_pad": "SAME_UPPER"}, (), 12),
+    "pool, same lower": ("MaxPool", POOL | {"auto_pad": "SAME_LOWER", "strides": [1, 1]}, (), 12),
+    "mean pool, ceil": ("AveragePool", POOL | {"ceil_mode": 1}, (), 19),
+    "a part": ("Slice", {}, (whole(1), whole(5), whole(2), whole(1)), 17),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_relaxations_hold_what_onnxruntime_computes(name: str, tmp_path: Path) -> None:
+    path = of_form(BOUNDED[name], tmp_path / "net.onnx")
+    net, images, eps = read_onnx(path), 2 * torch.randn(4, 3, 6, 6), 0.3
+    threat = Threat("linf", eps, -math.inf, math.inf)
+    relaxed = relaxed_net_of(net, images)
+    region = input_set_of(images, torch.full((4,), eps), threat)
+    with torch.no_grad():
+        known = Bounds(relaxed, region, 2.0**-24, "crown").known[relaxed.graph.result]
+    for sign in torch.randint(-1, 2, (50, *images.shape)):
+        found = by_onnxruntime(path, images + eps * sign).double()
+        assert bool((found >= known.lower - 1e-5).all() & (found <= known.upper + 1e-5).all())
+    width = known.upper - known.lower
+    assert bool((width < 4 * eps).all())
 
 
 @pytest.mark.parametrize("name", NOT_READ)

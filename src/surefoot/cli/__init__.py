@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from surefoot.escape import one_line
 
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
 
 
-def _run(name: str, arguments: list[str]) -> None:
+def parsed(name: str, arguments: list[str]) -> Any:
+    """Return the command of this name with its options, as the command line gives them."""
     import tyro
 
     from surefoot.cli.help import of_daily_use
@@ -69,9 +71,13 @@ def _run(name: str, arguments: list[str]) -> None:
         arguments = [one for one in arguments if one != "--help-all"] + ["--help"]
     elif {"-h", "--help"} & {*arguments}:
         kind = of_daily_use(kind)
-    command = tyro.cli(
+    return tyro.cli(
         kind, prog=f"surefoot {name}", args=arguments, config=style, registry=registry()
     )
+
+
+def _run(name: str, arguments: list[str]) -> None:
+    command = parsed(name, arguments)
     from surefoot.cli.gate import GateFailure
     from surefoot.evaluation.attack_sweep import Contradiction
 

@@ -16,8 +16,9 @@ from surefoot.cli.options import (
     check_unused,
     command_line,
 )
-from surefoot.cli.say import is_first, say
+from surefoot.cli.say import is_first, on_first, say
 from surefoot.cli.subject import Subject
+from surefoot.files import locked
 
 CLASSIFIERS = "surefoot.evaluation.classifiers"
 ATTACK: Any = declared(
@@ -32,16 +33,14 @@ SAMPLES: Any = declared(
 )(n_certify=10_000)
 NOISE: Any = declared("surefoot.uncertainty.vote", "Vote", without=("model",))(sigma=0.25)
 """The defaults of the flags that are fields of the two classifiers, and of the noise of one."""
-MOST_NUMBERS = 10_000
-"""Hidden numbers of nets that --certificate auto bounds by relaxations: about a second an image."""
 AROUND = (0.25, 0.5, 1.0, 1.5, 2.0)
 """Of eps: the radii that are decided where none are given."""
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from surefoot.certify.smoothing import Sampling as SampleFlags
+    from surefoot.cli.automatic import Choice
     from surefoot.data import Data
     from surefoot.evaluation import Plain as AttackFlags
+    from surefoot.evaluation import Record
     from surefoot.threat import Threat
     from surefoot.uncertainty.vote import Vote as NoiseFlags
 else:
@@ -66,7 +65,8 @@ class Command:
             plain nets, also at linf); smoothing (then all numbers are about the smoothed
             classifier); vote (numbers about the vote of a model that is random by itself; nothing
             is certified); none; or auto: lipschitz for nets of Lipschitz layers, relaxation for
-            other small ones, lipschitz where a bound is known, else none.
+            others whose first image takes at most 2 s by it, lipschitz where a bound is known, else
+            none. The choice is printed with its cost, and kept in the folder (auto.json).
         effort: Of --certificate relaxation: ibp propagates intervals, cheaply; crown substitutes
             lines back to the images; alpha-crown then optimises their slopes for what is undecided,
             at tens of times the cost; branch-and-bound then splits the balls, for --seconds.
@@ -152,8 +152,10 @@ class Command:
 
 def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> None:
     """Run the bracket that the options describe."""
+    from surefoot.cli.automatic import FILE
     from surefoot.cli.show import show_record
     from surefoot.evaluation import Shard, bracket
+    from surefoot.evaluation.store import OUTCOMES
     from surefoot.report import write_markdown, write_page
 
     command.check(attack=attack)
@@ -169,30 +171,34 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     grid = _grid(command)
     decided = _decided(command, data, grid)
     model = command.subject.open(data, others, command.noise.sigma if smoothed else 0.0)
-    certificate = command.certificate
-    if certificate == "auto":
-        certificate = _chosen(model, data.inputs(slice(0, 1)), sets=guarantee.set_valued)
-    classifier = classifier_of(model, command, certificate, decided)
     limits = limits and data.labels is not None
-    searches = _without_gradients(classifier, data) if attack else ()
     aside = command.rows.searched(others) if limits else None
-    for line in plan(classifier, command, searches, attack=attack, limits=limits):
-        say(line)
-    record = bracket(
-        classifier,
-        data,
-        guarantee=guarantee,
-        threat=boxed(real(command.threat), data),
-        radii=grid,
-        attack=attack,
-        limits=limits,
-        others=aside,
-        skip_certified=command.skip_certified,
-        folder=command.folder,
-        shard=shard,
-        name=command.name or Path(command.subject.model).name,
-        command=command_line(),
-    )
+    threat = boxed(real(command.threat), data)
+    # A choice alone is nothing to keep: a run that ends before it kept more leaves no folder.
+    with locked(folder, owner=is_first(), scratch=(FILE, OUTCOMES)):
+        choice = _choice(model, command, data, guarantee, threat)
+        certificate = choice.certificate if choice else command.certificate
+        classifier = classifier_of(model, command, certificate, decided)
+        searches = _without_gradients(classifier, data) if attack else ()
+        why = choice.why if choice else ""
+        for line in plan(classifier, why, searches, attack=attack, limits=limits):
+            say(line)
+        record = bracket(
+            classifier,
+            data,
+            guarantee=guarantee,
+            threat=threat,
+            radii=grid,
+            attack=attack,
+            limits=limits,
+            others=aside,
+            skip_certified=command.skip_certified,
+            folder=command.folder,
+            shard=shard,
+            name=command.name or Path(command.subject.model).name,
+            command=command_line(),
+        )
+        record = _noted(record, choice, folder)
     if not is_first():
         return
     write_page([record], folder / "report.html")
@@ -200,6 +206,50 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
     show_record(record)
     say(f"record and page: {folder / 'report.html'}")
     check_gate(record, gate)
+
+
+def _choice(model, command: Command, data: "Data", guarantee, threat) -> "Choice | None":
+    """Return what --certificate auto takes; None for any other.
+
+    The first process times an image, and the others of a launch read what it chose.
+    """
+    if command.certificate != "auto":
+        return None
+    from surefoot.cli.automatic import Choice, choose, kept
+    from surefoot.evaluation.bracket import grid_of
+    from surefoot.evaluation.identity import identity_of
+
+    grid = grid_of(_grid(command), threat)
+    bounded: Any = classifier_of(model, command, "relaxation").within(threat, grid)
+    asked = command.effort != "crown" or command.seconds is not None
+
+    def made(*, timed: bool = True) -> Choice:
+        return choose(bounded, data, guarantee, asked=asked, timed=timed)
+
+    if command.shard:
+        choice = made(timed=False)
+    else:
+        first = data.first(min(8, len(data))).fingerprint()
+        parts = {"model": identity_of(model, data), "data": (first, len(data)), "threat": threat}
+        parts |= {"radii": grid, "guarantee": guarantee.describe(), "effort": bounded.settings()}
+        choice = on_first(lambda: kept(command.folder, parts, made))
+    if choice.certificate != "relaxation":
+        why = f"where --certificate auto takes {choice.certificate} ({choice.why})"
+        check_unused(command, ["effort", "seconds"], why)
+    return choice
+
+
+def _noted(record: "Record", choice: "Choice | None", folder: Path) -> "Record":
+    """Return the record with what was chosen, and why, among its notes; it is saved."""
+    if choice is None:
+        return record
+    text = f"--certificate auto took {choice.certificate}: {choice.why}"
+    if text not in record.header.notes:
+        notes = (*record.header.notes, text)
+        record = replace(record, header=replace(record.header, notes=notes))
+        if is_first():
+            record.save(folder)
+    return record
 
 
 def classifier_of(model, command: Command, certificate: Any, decided: tuple[float, ...] = ()):
@@ -242,9 +292,17 @@ def _without_gradients(classifier, data: "Data") -> tuple[str, ...]:
 
 
 def plan(
-    classifier, command: Command, searches: tuple[str, ...] = (), *, attack: bool, limits: bool
+    classifier, why: str, searches: tuple[str, ...] = (), *, attack: bool, limits: bool
 ) -> list[str]:
-    """Describe what is going to be done, and why; `searches` are those known to run."""
+    """Describe what is going to be done.
+
+    Args:
+        classifier: that is evaluated.
+        why: reason of the certificate that auto took; "" for one that was given.
+        searches: of the attack, those known to run.
+        attack: whether there is one.
+        limits: ditto.
+    """
     from surefoot.evaluation import Smoothed
 
     if isinstance(classifier, Smoothed):
@@ -254,20 +312,12 @@ def plan(
             proof = "none: the vote of a model that is random by itself is counted"
     elif classifier.certificate == "lipschitz":
         proof = "Lipschitz bounds"
-        proof += (
-            " (auto: a bound is known for every layer)" if command.certificate == "auto" else ""
-        )
     elif classifier.certificate == "relaxation":
         proof = f"linear relaxation, {classifier.effort}: decides the radii of the grid"
-        if command.certificate == "auto":
-            proof += (
-                f" (auto: a plain net of at most {MOST_NUMBERS:,} hidden numbers, bounded in the"
-                " norm of the threat)"
-            )
     else:
         proof = "none"
-        if command.certificate == "auto":
-            proof += " (auto: no useful bound is known; --certificate smoothing works)"
+    if why:
+        proof += f" (auto: {why})"
     return [
         f"certificate: {proof}",
         f"attack: {classifier.describe(searches).name if attack else 'none'}",
@@ -294,33 +344,3 @@ def _decided(command: Command, data: "Data", radii: tuple[float, ...]) -> tuple[
     # Larger by rounding, so that a decided radius is still one after a change of the norm.
     grid = grid_of(radii, threat)
     return tuple(radius * scale * (1 + 1e-12) for radius in grid if radius > 0)
-
-
-def _chosen(model, image: "Tensor", *, sets: bool) -> Literal["lipschitz", "relaxation", "none"]:
-    """Return the certificate that is cheap or likely to certify something.
-
-    Nets with layers of Lipschitz nets were made for that certificate. Of the others, small ones are
-    bounded by relaxations; dense ones have cheap Lipschitz bounds, too.
-
-    Args:
-        model: to certify.
-        image: one, `[1, ...]`.
-        sets: whether a set is to be certified, which no net that rejects has a certificate of.
-    """
-    from surefoot.certify.lipschitz import pairwise
-    from surefoot.certify.relaxation import hidden_numbers
-    from surefoot.models.lipschitz.one_lipschitz import BetaAbs, MinMax
-    from surefoot.types import rejects
-
-    kinds = (MinMax, BetaAbs)
-    if any(isinstance(layer, kinds) for layer in getattr(model, "modules", list)()):
-        return "lipschitz"
-    if not (sets and rejects(model)):
-        with suppress(ValueError):
-            if hidden_numbers(model, image) <= MOST_NUMBERS:
-                return "relaxation"
-    try:
-        pairwise(model)
-    except ValueError:
-        return "none"
-    return "lipschitz"

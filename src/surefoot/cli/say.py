@@ -1,6 +1,11 @@
 """One line on the terminal, by the first process of a launch."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from surefoot.escape import one_line
+
+Made = TypeVar("Made")
 
 
 def is_first() -> bool:
@@ -10,6 +15,15 @@ def is_first() -> bool:
 
     # Whoever asks first decides how processes talk: without an accelerator, over the CPU.
     return PartialState(cpu=not torch.cuda.is_available()).is_main_process
+
+
+def on_first(make: Callable[[], Made]) -> Made:
+    """Run on the first process of a launch, then on the others, which find what it left."""
+    from accelerate import PartialState
+
+    is_first()
+    with PartialState().main_process_first():
+        return make()
 
 
 def say(line: object) -> None:

@@ -241,10 +241,15 @@ def _ends(node: Node, dimensions: int, value: Traced, kernel: Sequence[int]) -> 
     return front + back
 
 
+def _pairs(ends: Sequence[int]) -> list[int]:
+    """Return padding as torch takes it: both ends of each dimension, the last one first."""
+    count = len(ends) // 2
+    return [ends[place + side * count] for place in reversed(range(count)) for side in (0, 1)]
+
+
 def _padded(build: Builder, value: Traced, ends: Sequence[int], fill: float) -> Traced:
     """Pad the spatial dimensions."""
-    count = len(ends) // 2
-    pairs = [ends[place + side * count] for place in reversed(range(count)) for side in (0, 1)]
+    count, pairs = len(ends) // 2, _pairs(ends)
     if count <= 3 and fill == 0 and any(pairs) and min(pairs) >= 0:
         kinds = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
         return build.layer(kinds[count](tuple(pairs), 0.0), value)
@@ -328,18 +333,27 @@ def _max_pool(build: Builder, node: Node) -> Value:
     node.require(node.outputs == 1, "the second output, indices,")
     ends = _ends(node, count, value, kernel)
     small = all(2 * end <= width for end, width in zip(ends[:count], kernel, strict=True))
-    even = ends[:count] == ends[count:] and small
-    if not even:
-        node.require(not node.get("ceil_mode", 0), "ceil_mode with uneven padding")
-        value = _padded(build, value, ends, -math.inf)
-    layer = MAX_POOLS[count](
-        tuple(kernel),
-        stride=tuple(node.get("strides", [1] * count)),
-        padding=tuple(ends[:count]) if even else 0,
-        dilation=tuple(node.get("dilations", [1] * count)),
-        ceil_mode=bool(node.get("ceil_mode", 0)),
-    )
-    return build.layer(layer, value)
+    ceil = bool(node.get("ceil_mode", 0))
+
+    def pool(front: Sequence[int], ceil: bool) -> nn.Module:
+        return MAX_POOLS[count](
+            tuple(kernel),
+            stride=tuple(node.get("strides", [1] * count)),
+            padding=tuple(front),
+            dilation=tuple(node.get("dilations", [1] * count)),
+            ceil_mode=ceil,
+        )
+
+    if ends[:count] == ends[count:] and small:
+        return build.layer(pool(ends[:count], ceil), value)
+    node.require(not ceil, "ceil_mode with uneven padding")
+    padded = functional.pad(value.shape, _pairs(ends))
+    wanted = pool([0] * count, False)(padded).shape
+    # Where it gives as many windows, padding in front alone gives the same ones, and bounds.
+    for ceil in (False, True):
+        if small and pool(ends[:count], ceil)(value.shape).shape == wanted:
+            return build.layer(pool(ends[:count], ceil), value)
+    return build.layer(pool([0] * count, False), _padded(build, value, ends, -math.inf))
 
 
 def _mean_pool(build: Builder, node: Node) -> Value:

@@ -21,6 +21,7 @@ from surefoot.certify.relaxation.input_set import InputSet
 from surefoot.certify.relaxation.splitting import Problem, Search
 from surefoot.models.frozen import dtype_of, frozen
 from surefoot.threat import Threat
+from surefoot.verification.last_relu import Pieces, without_last_relu
 from surefoot.verification.vnnlib_text import Specification, Violation
 
 Answer = Literal["holds", "violated", "unknown"]
@@ -170,27 +171,36 @@ class _Verifier:
         check_runs_alike(relaxed, self.model, middle, unit, whole)
         one = torch.ones(1, dtype=torch.float64)
         region = InputSet(middle.double(), lower, upper, one, "linf")
-        return Search(relaxed, unit, region, self._problem(box))
-
-    def _problem(self, box: _Box) -> Problem:
-        """Each case must be excluded by one of its rows: C y - d > 0 everywhere."""
         rows = torch.from_numpy(np.concatenate([case.rows for case in box.cases]))
         bounds = torch.from_numpy(np.concatenate([case.bounds for case in box.cases]))
+        relaxed, pieces = without_last_relu(relaxed, rows, bounds)
+        return Search(relaxed, unit, region, self._problem(box, pieces))
+
+    def _problem(self, box: _Box, pieces: Pieces) -> Problem:
+        """Each case must be excluded by one of its rows, all pieces of it: C y - d > 0."""
         counts = torch.tensor([len(case.bounds) for case in box.cases])
         owner = torch.arange(len(counts)).repeat_interleave(counts)
+
+        def by_row(values: Tensor) -> Tensor:
+            return values.unsqueeze(1).masked_fill(~pieces.members, torch.inf).amin(2)
 
         def by_case(values: Tensor) -> Tensor:
             lowest = values.new_full((len(values), len(counts)), -torch.inf)
             return lowest.scatter_reduce(1, owner.expand_as(values), values, "amax")
 
         def focus(values: Tensor) -> Tensor:
-            worst = by_case(values).argmin(1, keepdim=True)
-            return values.masked_fill(owner != worst, -torch.inf).argmax(1)
+            rows = by_row(values)
+            worst = by_case(rows).argmin(1, keepdim=True)
+            best = rows.masked_fill(owner != worst, -torch.inf).argmax(1)
+            return values.masked_fill(~pieces.members[best], torch.inf).argmin(1)
+
+        def proven(values: Tensor) -> Tensor:
+            return (by_case(by_row(values)) > 0).all(1)
 
         def broken(points: Tensor) -> Tensor:
             return self._broken(box, self._read(points))
 
-        return Problem(rows, bounds, lambda values: (by_case(values) > 0).all(1), focus, broken)
+        return Problem(pieces.rows, pieces.bounds, proven, focus, broken)
 
     def _broken(self, box: _Box, points: Tensor) -> Tensor:
         """Return which points violate, alone and, where it is given, in the other network."""

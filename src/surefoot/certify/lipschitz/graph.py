@@ -19,6 +19,7 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from surefoot.certify.lipschitz.functional_layers import FORMS, layer_of
 from surefoot.certify.lipschitz.kinds import TENSORS, remember, replaced
 from surefoot.certify.lipschitz.layer_bounds import (
     Bound,
@@ -39,6 +40,13 @@ BATCHES = (3, 1)
 nothing else may depend on it."""
 Join = Literal["chain", "sum", "stack"]
 SIZES = ("shape", "ndim", "dtype", "device")
+NARROW = ("dim", "start", "length")
+CLAMPS = {
+    **dict.fromkeys(("clamp", "clip"), ("min", "max")),
+    "clamp_min": ("min",),
+    "clamp_max": ("max",),
+}
+"""Operations that keep numbers between two ends, and which of them they take."""
 ROOMS = (torch, torch.nn.functional, operator, builtins)
 """A function is known as itself, found here by its name: one of the user's may be called relu."""
 
@@ -247,6 +255,10 @@ def _step(module: nn.Module, node: fx.Node, flows: set[str], values: dict[str, A
             _check_alone(node, type(layer).__name__, values)
         alike = any(computes_like(layer, kind) for kind in (Scale, nn.Identity))
         return Step(node.name, tuple(sources), "chain", layer, Bound(1.0), shape, alike, after)
+    if name in FORMS:
+        sources = (_Call(node, name, flows, values).source,)
+        layer = layer_of(node, name)
+        return Step(node.name, sources, "chain", layer, Bound(1.0), shape, False, after)
     reader = _READERS.get(name)
     if reader is None:
         raise ValueError(unknown(f"the operation {told}"))
@@ -450,7 +462,7 @@ def _axes(value: Any) -> tuple[int, ...]:
 
 def _activation(call: _Call) -> _Read:
     """Each feature moves by no more than its argument: ReLU, absolute value, clamp."""
-    call.limit(3, *(("min", "max") if call.name == "clamp" else ("inplace",)))
+    call.limit(3, *(("inplace",) if call.name == "relu" else ("min", "max")))
     if call.name == "relu" and call.option(1, "inplace", False):
         raise call.refused("in place")
     if call.values[call.source].shape != call.values[call.node.name].shape:
@@ -530,6 +542,16 @@ def _sliced(call: _Call) -> _Read:
     return _Read("chain", Bound(1.0), (call.source,))
 
 
+def _narrowed(call: _Call) -> _Read:
+    """Drop features: so many places of one axis, not that of the batch."""
+    call.limit(4, "dim", "start", "length")
+    places = [call.option(place + 1, name, None) for place, name in enumerate(NARROW)]
+    rank = call.values[call.source].ndim
+    if not all(type(one) is int for one in places) or places[0] % rank == 0:
+        raise call.refused("with anything but whole numbers, or along the batch")
+    return _Read("chain", Bound(1.0), (call.source,))
+
+
 def _padded(call: _Call) -> _Read:
     call.limit(4, "pad", "mode", "value")
     if call.option(2, "mode", "constant") != "constant":
@@ -556,17 +578,18 @@ def _mean(call: _Call) -> _Read:
 _READERS: dict[str, Callable[[_Call], _Read]] = {
     **dict.fromkeys(("flatten", "view", "reshape", "permute", "transpose", "contiguous"), _moved),
     **dict.fromkeys(("squeeze", "unsqueeze"), _moved),
-    **dict.fromkeys(("relu", "abs", "absolute", "clamp"), _activation),
+    **dict.fromkeys(("relu", "abs", "absolute", *CLAMPS), _activation),
     **dict.fromkeys(("add", "iadd", "sub", "isub"), _added),
     **dict.fromkeys(("mul", "imul", "truediv", "itruediv", "div"), _scaled),
     "double": _widened,
     "neg": _negated,
     "cat": _stacked,
     "getitem": _sliced,
+    "narrow": _narrowed,
     "pad": _padded,
     "mean": _mean,
 }
 """Functions and methods by name: operators, torch and tensor methods share them."""
-ALIASING = (_moved, _sliced, _widened)
+ALIASING = (_moved, _sliced, _narrowed, _widened)
 _DUNDERS = {f"__{'r' * turned}{name}__" for name in _READERS for turned in (0, 1)}
-remember(ROOMS, frozenset(_DUNDERS.union(_READERS)), (*ROOMS, *Tensor.__mro__[:-1]))
+remember(ROOMS, frozenset(_DUNDERS.union(_READERS, FORMS)), (*ROOMS, *Tensor.__mro__[:-1]))

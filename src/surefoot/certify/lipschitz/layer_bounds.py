@@ -329,16 +329,16 @@ def _maximum(layer: nn.MaxPool2d, shape: Shape | None) -> Bound:
     return Bound(often**0.5 * (1 + UNIT))
 
 
-def _zero_pad(layer: nn.ZeroPad2d, shape: Shape | None) -> Bound:
+def _padded(layer: nn.ConstantPad2d, shape: Shape | None) -> Bound:
     if shape is None or len(shape) < 2:
         raise ValueError(
-            "ZeroPad2d pads the last two axes, and one of them is that of the batch here: it needs"
-            " images [B, planes, height, width], and their `shape=`"
+            f"{type(layer).__name__} pads the last two axes, and one of them is that of the batch"
+            " here: it needs images [B, planes, height, width], and their `shape=`"
         )
     return Bound(1.0)
 
 
-def _dropout(layer: nn.Dropout, shape: Shape | None) -> Bound:
+def _dropout(layer: nn.Dropout | nn.Dropout2d, shape: Shape | None) -> Bound:
     if layer.training:
         raise ValueError(
             "dropout that stays random in eval mode has no Lipschitz certificate: certify the vote"
@@ -384,6 +384,11 @@ def _leaky(layer: nn.LeakyReLU, shape: Shape | None) -> Bound:
     return Bound(steepest, gain=steepest, terms=2)
 
 
+def _prelu(layer: nn.PReLU, shape: Shape | None) -> Bound:
+    steepest = max(1.0, layer.weight.detach().double().abs().amax().item())
+    return Bound(steepest, gain=steepest, terms=2)
+
+
 def _elu(layer: nn.ELU, shape: Shape | None) -> Bound:
     steepest = max(1.0, abs(layer.alpha))
     return Bound(steepest, gain=steepest, offset=math.prod(shape or (1,)) ** 0.5, terms=16)
@@ -413,15 +418,20 @@ register(nn.BatchNorm2d, _batch_norm)
 register(nn.AvgPool2d, average)
 register(nn.AdaptiveAvgPool2d, adaptive_average)
 register(nn.MaxPool2d, _maximum)
-register(nn.ZeroPad2d, _zero_pad)
+register(nn.ZeroPad2d, _padded)
+register(nn.ConstantPad2d, _padded)
 register(nn.Dropout, _dropout)
 register(nn.Dropout2d, _dropout)
 register(nn.LeakyReLU, _leaky)
+register(nn.PReLU, _prelu)
 register(nn.ELU, _elu)
+register(nn.SELU, _fixed(1.76, 16))
 register(nn.Tanh, _fixed(1.0, 16))
 register(nn.Sigmoid, _fixed(0.25, 16))
 register(nn.SiLU, _fixed(1.1, 16))
 register(nn.GELU, _fixed(1.13, 16))
+register(nn.Hardswish, _fixed(1.5, 16))
+register(nn.Hardsigmoid, _fixed(1 / 6 * (1 + UNIT), 8))
 register(Normalize, _normalize)
 register(Scale, _scale)
 register(NormPool, _norm_pool)

@@ -1,4 +1,4 @@
-r"""Functions of one number between two lines: ReLU, sigmoid, tanh, GELU and the like.
+r"""Functions of one number between two lines: ReLU, sigmoid, tanh, GELU, ELU and the like.
 
 A line of ANY slope s lies above f on [l, u] once its intercept is at least $\max_z f(z) - s z$
 there, and that maximum is at an end, at a kink, or where $f' = s$. So slopes may be guessed, and
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from surefoot.certify.lipschitz.layer_bounds import Shape
 
@@ -20,6 +21,7 @@ UNIT = 2.0**-53
 TOUCHES = 8
 """Points of an interval whose tangents are tried."""
 BISECTION_STEPS = 52
+TANH_GELU = (math.sqrt(2 / math.pi), 0.044715)
 FLAT = 1e-9
 """Intervals of smooth functions that are shorter need no better bounds."""
 
@@ -194,7 +196,20 @@ def clamped(low: float, high: float) -> Curve:
 
 def leaky(layer: Any, shape: Shape) -> Curve:
     """Return a leaky ReLU."""
-    slope = float(layer.negative_slope)
+    return _leaky(float(layer.negative_slope))
+
+
+def parametric(layer: Any, shape: Shape) -> Curve:
+    """Return a leaky ReLU whose slope was learnt."""
+    if layer.weight.numel() != 1:
+        raise ValueError(
+            f"PReLU with {layer.weight.numel()} slopes has no relaxation: one slope for all planes"
+            " has, PReLU() or LeakyReLU"
+        )
+    return _leaky(float(layer.weight.detach()))
+
+
+def _leaky(slope: float) -> Curve:
     return Curve(
         lambda z: torch.where(z > 0, z, slope * z),
         kinks=(0.0,),
@@ -247,16 +262,44 @@ def _silu_derivative(z: Tensor) -> Tensor:
     return part * (1 + z * (1 - part))
 
 
+def _tanh_gelu_derivative(z: Tensor) -> Tensor:
+    inner = TANH_GELU[0] * (z + TANH_GELU[1] * z**3)
+    steep = TANH_GELU[0] * (1 + 3 * TANH_GELU[1] * z * z)
+    part = torch.tanh(inner)
+    return (1 + part) / 2 + z / 2 * (1 - part * part) * steep
+
+
 def gelu(layer: Any, shape: Shape) -> Curve:
-    """Return GELU by the error function; its derivative turns at the square root of 2."""
-    if layer.approximate != "none":
-        raise ValueError(
-            f"GELU(approximate={layer.approximate!r}) has no relaxation here: GELU() has, and its"
-            " values differ by less than 1e-3"
-        )
-    return Curve(lambda z: z * torch.special.ndtr(z), _bent(_gelu_derivative, 2**0.5), terms=16)
+    """Return GELU by the error function or by tanh: their derivatives turn at the points given."""
+    if layer.approximate == "none":
+        return Curve(lambda z: z * torch.special.ndtr(z), _bent(_gelu_derivative, 2**0.5), terms=16)
+    critical = _bent(_tanh_gelu_derivative, 1.4185040087908284)
+    return Curve(lambda z: functional.gelu(z, approximate="tanh"), critical, terms=16)
+
+
+def exponential(scale: float, alpha: float) -> Curve:
+    r"""Return ELU, times a scale: z above 0 and $\alpha (e^z - 1)$ below, where it bends, too."""
+
+    def critical(slope: Tensor) -> list[Tensor]:
+        known = (slope / (scale * alpha or 1.0)).clamp(min=1e-300)
+        return [known.log(), torch.zeros_like(slope)]
+
+    def value(z: Tensor) -> Tensor:
+        return scale * torch.where(z > 0, z, alpha * torch.expm1(z.clamp(max=0)))
+
+    return Curve(value, critical, terms=16)
+
+
+def _hardswish_critical(slope: Tensor) -> list[Tensor]:
+    """Solve (2 z + 3) / 6 = s; it bends at -3 and 3."""
+    return [3 * slope - 1.5, torch.full_like(slope, -3.0), torch.full_like(slope, 3.0)]
 
 
 SIGMOID = Curve(torch.sigmoid, _sigmoid_critical, terms=16)
 TANH = Curve(torch.tanh, _tanh_critical, terms=16)
+SELU = exponential(1.0507009873554805, 1.6732632423543772)
+HARDSWISH = Curve(lambda z: z * (z + 3).clamp(0, 6) / 6, _hardswish_critical, terms=16)
+HARDSIGMOID = Curve(
+    lambda z: (z / 6 + 0.5).clamp(0, 1), kinks=(-3.0, 3.0), pieces=(0.0, 1 / 6), terms=8
+)
 SILU = Curve(lambda z: z * torch.sigmoid(z), _bent(_silu_derivative, 2.399357280515468), terms=16)

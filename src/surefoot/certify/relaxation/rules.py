@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
-from surefoot.certify.lipschitz.graph import Graph, Step
+from surefoot.certify.lipschitz.graph import CLAMPS, Graph, Step
 from surefoot.certify.lipschitz.kinds import check_tensors
 from surefoot.certify.lipschitz.layer_bounds import Shape, check_known, make_readable
 from surefoot.certify.relaxation import affine, curves
@@ -37,6 +37,19 @@ def _moving(terms: Callable[[Any, Shape], int]) -> Rule:
     return rule
 
 
+def _padded(layer: Any, shape: Shape) -> Affine:
+    _check_pad(type(layer).__name__, layer.value)
+    return affine.rearranged(layer, [shape], 2 * bool(layer.value))  # the value is rounded
+
+
+def _check_pad(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{name} with {value} has no relaxation: bounds are finite. In front of a max pool,"
+            " give the pool itself the padding, or ceil_mode=True for one that is only behind"
+        )
+
+
 def _taps(layer: Any, shape: Shape) -> int:
     size = layer.kernel_size
     return (size * size if isinstance(size, int) else math.prod(size)) + 2
@@ -51,7 +64,8 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.BatchNorm2d: affine.batch_norm,
     Normalize: affine.normalised,
     **dict.fromkeys((nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d), _MOVED),
-    **dict.fromkeys((nn.ZeroPad2d, nn.PixelShuffle, nn.PixelUnshuffle, Shift), _MOVED),
+    **dict.fromkeys((nn.ZeroPad2d, nn.ConstantPad2d), _padded),
+    **dict.fromkeys((nn.PixelShuffle, nn.PixelUnshuffle, Shift), _MOVED),
     Scale: _moving(lambda layer, shape: 2),
     nn.AvgPool2d: _moving(_taps),
     nn.AdaptiveAvgPool2d: _moving(lambda layer, shape: shape[-1] * shape[-2] + 2),
@@ -65,6 +79,11 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.Tanh: lambda layer, shape: curves.TANH,
     nn.GELU: curves.gelu,
     nn.SiLU: lambda layer, shape: curves.SILU,
+    nn.PReLU: curves.parametric,
+    nn.SELU: lambda layer, shape: curves.SELU,
+    nn.ELU: lambda layer, shape: curves.exponential(1.0, float(layer.alpha)),
+    nn.Hardswish: lambda layer, shape: curves.HARDSWISH,
+    nn.Hardsigmoid: lambda layer, shape: curves.HARDSIGMOID,
 }
 """By kind of layer. Each rule takes a layer in eval mode and the shape of its input."""
 
@@ -115,9 +134,12 @@ def _operation(graph: Graph, step: Step, node: fx.Node) -> Affine | Bent:
         return curves.RELU
     if name in ("abs", "absolute"):
         return curves.ABSOLUTE
-    if name == "clamp":
-        low, high = _ends(node)
+    if name in CLAMPS:
+        low, high = _ends(node, CLAMPS[str(name)])
         return curves.clamped(low, high)
+    if name == "pad":
+        value = node.kwargs.get("value", node.args[3] if len(node.args) > 3 else 0.0)
+        _check_pad("pad", float(value or 0.0))  # pyright: ignore[reportArgumentType]
     sources = list(dict.fromkeys(step.sources))
     shapes = [shape_of(graph, one) for one in sources]
     terms = step.bound.terms or 2 * (name == "pad")  # the constant around is rounded
@@ -125,9 +147,9 @@ def _operation(graph: Graph, step: Step, node: fx.Node) -> Affine | Bent:
     return affine.rearranged(run, shapes, terms, mixes=name == "mean")
 
 
-def _ends(node: fx.Node) -> tuple[float, float]:
+def _ends(node: fx.Node, names: tuple[str, ...]) -> tuple[float, float]:
     """Return between which numbers a clamp stays."""
-    given = dict(zip(("min", "max"), node.args[1:], strict=False)) | node.kwargs
+    given = dict(zip(names, node.args[1:], strict=False)) | node.kwargs
     low, high = given.get("min"), given.get("max")
     if not all(one is None or isinstance(one, int | float) for one in (low, high)):
         raise ValueError(_unknown("a clamp between tensors"))

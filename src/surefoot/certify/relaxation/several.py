@@ -91,20 +91,30 @@ class WindowMax:
     terms = 0
 
     def __init__(self, layer: Any, shape: Shape) -> None:
-        if layer.ceil_mode or layer.return_indices:
-            raise ValueError("MaxPool2d with ceil_mode or return_indices has no relaxation")
-        height, width = shape[-2:]
-        pixels = torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width)
-        size, hop, edge, step = (
-            (one, one) if isinstance(one, int) else tuple(one)
-            for one in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-        )
-        places = functional.unfold(pixels, size, step, edge, hop)[0].long() - 1
-        # Outside of the map lies a place behind the last one.
-        self.windows = places.where(places >= 0, height * width)
+        if layer.return_indices:
+            raise ValueError(
+                "MaxPool2d with return_indices has no relaxation: indices are no logits; leave"
+                " return_indices out"
+            )
         with torch.no_grad():
             self.after = layer(torch.zeros(1, *shape)).shape[1:]
+        rows, columns = (self._members(layer, axis, shape) for axis in (0, 1))
+        places = rows[:, None, :, None] * shape[-1] + columns[None, :, None, :]
+        inside = (rows >= 0)[:, None, :, None] & (columns >= 0)[None, :, None, :]
+        # Outside of the map, which ceil_mode may leave, too, lies a place behind the last one.
+        places = places.where(inside, shape[-1] * shape[-2]).flatten(2).flatten(0, 1)
+        self.windows = places.T.contiguous()
         self.shape = shape
+
+    def _members(self, layer: Any, axis: int, shape: Shape) -> Tensor:
+        """Return the rows or columns of each window, `[windows, taps]`; -1 outside of the map."""
+        taps, hop, edge, step = (
+            one if isinstance(one, int) else one[axis]
+            for one in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        )
+        starts = torch.arange(self.after[-2 + axis]) * hop - edge
+        found = starts.unsqueeze(1) + torch.arange(taps) * step
+        return found.where((found >= 0) & (found < shape[-2 + axis]), -1)
 
     def unstable(self, lower: Tensor, upper: Tensor) -> Tensor:
         """Return which inputs may be the maximum of a window where another may be it, too."""

@@ -21,6 +21,7 @@ from surefoot.certify.relaxation.curves import Curve, Lines
 from surefoot.certify.relaxation.input_set import InputSet
 from surefoot.certify.relaxation.relaxed_net import RelaxedNet
 from surefoot.certify.relaxation.substitution import Bounds, Ends
+from surefoot.progress import Tell, gauge, span
 
 FEW_INPUTS = 20
 """Inputs that are halved; with more, hidden numbers are cut."""
@@ -32,6 +33,8 @@ STEPS_OF_PARTS = 8
 """Of gradient ascent on the slopes of the last bounds of each part."""
 SAMPLES = 9
 """Points at which a function is compared with its lines."""
+THOUSAND = 1000
+PROGRESS = "branch and bound, thousandths proven"
 UNIT = 2.0**-53
 
 
@@ -81,6 +84,7 @@ class _Parts:
         clamps: intervals of the flows into steps that are bent.
         values: bounds on the rows of the problem so far, `[B, R]`.
         pulls: coefficients of the inputs in the bound that is to be improved, `[B, ...]`.
+        shares: of the search, one over the number of parts at such a depth, `[B]`.
     """
 
     lower: Tensor
@@ -88,12 +92,14 @@ class _Parts:
     clamps: dict[str, Ends]
     values: Tensor
     pulls: Tensor
+    shares: Tensor
 
     def at(self, index: Tensor | slice) -> "_Parts":
         """Return some of the parts."""
         clamps = {name: (one[index], two[index]) for name, (one, two) in self.clamps.items()}
         boxes = self.lower[index], self.upper[index]
-        return _Parts(*boxes, clamps, self.values[index], self.pulls[index])
+        more = self.values[index], self.pulls[index], self.shares[index]
+        return _Parts(*boxes, clamps, *more)
 
     def __len__(self) -> int:
         return len(self.lower)
@@ -119,6 +125,7 @@ class Search:
         free = int((region.upper > region.lower).sum())
         self.by_inputs = region.norm == "linf" and free <= FEW_INPUTS
         self.bounded, self.stuck, self.usable = 0, 0, True
+        self.stuck_share = 0.0
         self.first: dict[str, Ends] = {}
 
     def run(self, deadline: float) -> Proof:
@@ -129,20 +136,30 @@ class Search:
             {},
             self.region.lower.new_full((1, len(self.problem.rows)), -torch.inf),
             torch.zeros_like(self.region.lower),
+            self.region.lower.new_ones(1),
         )
         left, bad = self._bounded(whole)
         stack = [left] if len(left) else []
-        while stack and bad is None and self.usable and time.monotonic() <= deadline:
-            batch = self._taken(stack)
-            children = self._halved(batch) if self.by_inputs else self._cut(batch)
-            for start in range(0, len(children), self._most):
-                left, bad = self._bounded(children.at(slice(start, start + self._most)))
-                if bad is not None:
-                    break
-                if len(left):
-                    stack.append(left)
+        with gauge(PROGRESS, THOUSAND) as tell:
+            while stack and bad is None and self.usable and time.monotonic() <= deadline:
+                self._told(tell, stack, deadline)
+                batch = self._taken(stack)
+                children = self._halved(batch) if self.by_inputs else self._cut(batch)
+                for start in range(0, len(children), self._most):
+                    left, bad = self._bounded(children.at(slice(start, start + self._most)))
+                    if bad is not None:
+                        break
+                    if len(left):
+                        stack.append(left)
         undecided = self.stuck + sum(map(len, stack))
         return Proof(bad is None and undecided == 0, bad, self.bounded, undecided)
+
+    def _told(self, tell: Tell, stack: list[_Parts], deadline: float) -> None:
+        """Tell how much is proven: each cut leaves half of its part on both sides."""
+        open_ = sum(float(one.shares.sum()) for one in stack) + self.stuck_share
+        left = deadline - time.monotonic()
+        ends = f", at most {span(left)} more" if left < torch.inf else ""
+        tell(int(THOUSAND * max(1 - open_, 0)), f" ({self.bounded} parts bounded{ends})")
 
     @property
     def _most(self) -> int:
@@ -185,7 +202,7 @@ class Search:
         }
         self.first = self.first or clamps
         pulls = bounds.pulls(rows[self.problem.focus(values)]).view_as(parts.lower)
-        left = _Parts(parts.lower, parts.upper, clamps, values, pulls).at(index)
+        left = replace(parts, clamps=clamps, values=values, pulls=pulls).at(index)
         if len(index) == 0:
             return left, None
         points = self._likely(left)
@@ -230,6 +247,7 @@ class Search:
         splits = open_.flatten(1).any(1)
         if not bool(splits.all()):  # points, of which nothing is proven
             self.stuck += int((~splits).sum())
+            self.stuck_share += float(parts.shares[~splits].sum())
             parts = parts.at(splits.nonzero().flatten())
             return self._halved(parts) if len(parts) else parts
         weight = self._weights(parts) * width
@@ -237,6 +255,7 @@ class Search:
         here = torch.zeros_like(weight, dtype=torch.bool)
         here.scatter_(1, weight.argmax(1, keepdim=True), True)
         here = here.view_as(width)
+        parts = replace(parts, shares=parts.shares / 2)
         one = replace(parts, upper=torch.where(here, middle, parts.upper))
         return _joined(one, replace(parts, lower=torch.where(here, middle, parts.lower)))
 
@@ -300,6 +319,7 @@ class Search:
     def _cut_at(self, parts: _Parts, places: Tensor, widths: list[int]) -> _Parts:
         """Cut the interval of one hidden number of each part, by its place among all."""
         both = _joined(parts, parts)
+        both = replace(both, shares=both.shares / 2)
         first = torch.arange(len(both), device=places.device) < len(parts)
         places, start, clamps = places.repeat(2), 0, {}
         for (name, (_, curve)), width in zip(self.curves.items(), widths, strict=True):
@@ -348,4 +368,4 @@ def _joined(one: _Parts, other: _Parts) -> _Parts:
     }
     lower, upper = torch.cat((one.lower, other.lower)), torch.cat((one.upper, other.upper))
     values, pulls = torch.cat((one.values, other.values)), torch.cat((one.pulls, other.pulls))
-    return _Parts(lower, upper, clamps, values, pulls)
+    return _Parts(lower, upper, clamps, values, pulls, torch.cat((one.shares, other.shares)))

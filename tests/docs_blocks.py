@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import patch
 
 from surefoot.cli import main
 
@@ -105,8 +106,10 @@ def _run_block(block: Block, names: dict[str, object], execute: Callable[[str], 
 def run_command(command: str) -> int:
     """Run one line, in this process if it is a plain command of surefoot."""
     if command.startswith("surefoot ") and not re.search(r"[|>;&$]", command):
+        words = shlex.split(command)
         try:
-            main(shlex.split(command)[1:])
+            with patch.object(sys, "argv", words):  # a record keeps the command that wrote it
+                main(words[1:])
         except SystemExit as stop:
             return int(stop.code or 0)
         return 0

@@ -13,10 +13,12 @@ from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import jaxtyping
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 
 ONE_CALL = jaxtyping.jaxtyped("context")
 """Within it each letter of a shape stands for one number."""
+STRICT = BeartypeConf(violation_type=jaxtyping.TypeCheckError)
+"""A TypeError, as what a wrong argument leads to without the check is one as a rule."""
 
 
 def checked(**_: object) -> Callable[[Any], Any]:
@@ -39,7 +41,7 @@ def _checking(function: Any) -> Any:
     function.__annotations__ = {
         name: _resolved(hint, function.__globals__) for name, hint in spelled.items()
     }
-    strict = beartype(function)
+    strict = beartype(conf=STRICT)(function)
     function.__annotations__ = spelled
 
     @wraps(function)

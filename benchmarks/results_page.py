@@ -55,7 +55,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Write or compare the page."""
-    text = page(stored("experiments"), stored("attacks"), stored("udp"))
+    text = page(stored("experiments"), stored("attacks"), stored("udp"), stored("costs"))
     if not options.check:
         PAGE.write_text(text, encoding="utf-8")
         print(f"{PAGE.name}: {len(text.splitlines())} lines")
@@ -75,6 +75,7 @@ def page(
     experiments: Sequence[dict[str, Any]],
     attacks: Sequence[dict[str, Any]],
     loops: Sequence[dict[str, Any]],
+    costs: Sequence[dict[str, Any]],
 ) -> str:
     """Return the whole page."""
     frame = latest(experiments)
@@ -84,7 +85,7 @@ def page(
         for part in (f"## {title}", *(_experiment(name, frame) for name in paper.SCALES))
         if part
     ]
-    parts = [INTRO, "## What was measured", status(frame), *tables]
+    parts = [INTRO, "## What was measured", status(frame), COSTS, cost_table(costs), *tables]
     parts += ["## What did not come out", negatives(frame), "## Beside other tools", PEERS]
     parts += [attack_table(attacks), loop_table(loops)]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
@@ -177,6 +178,37 @@ def _interval(row: Any) -> str:
 
 def _number(value: float, row: Any) -> str:
     return f"{100 * value:.1f}" if row.fraction else f"{value:.2f}"
+
+
+COSTS = """\
+## What it cost
+
+CPU minutes of one thread for everything, training, attacks and certificates; and training at the
+published scale, in times of ours and in 10^15 operations (`benchmarks/costs.py`). One H200 trained
+PreActResNet-18 of width 64 at 0.14 of that unit a second (`benchmarks/results/gpu.jsonl`: 42,000
+gradients of images a second); for small nets it is far slower, and attacks come on top."""
+
+
+def cost_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a line a run: the newest row of each."""
+    newest = {(row["experiment"], row["scale"], row["seed"]): row for row in rows}
+    return table(
+        {
+            "experiment": f"`{experiment}`, {scale}, seed {seed}",
+            "CPU minutes": "" if row["cpu_minutes"] is None else f"{row['cpu_minutes']:.1f}",
+            "published training, times": _times(row),
+            "10^15 operations": _unit(row["published_training"]),
+        }
+        for (experiment, scale, seed), row in newest.items()
+    )
+
+
+def _times(row: dict[str, Any]) -> str:
+    return f"{row['published_training'] / row['training']:,.0f}" if row["training"] else ""
+
+
+def _unit(operations: float | None) -> str:
+    return "" if operations is None else f"{operations / 1e15:,.2g}"
 
 
 def negatives(frame: pd.DataFrame) -> str:

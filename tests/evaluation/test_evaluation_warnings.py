@@ -209,7 +209,7 @@ def test_an_attack_that_is_not_monotone_in_eps_is_reported():
     data = Data(images, torch.zeros(40, dtype=torch.long), classes=("a", "b"), name="centre")
     record = evaluate(Plain(Moat(), steps=20), data, radii=[0.06], eps=0.45)
     assert metrics.attacked_accuracy(record, 0.06).value == 0
-    assert any_says("of 32 examples broken at a smaller", record.header.warnings)
+    assert any_says("of 32 examples attacked at two radii", record.header.warnings)
 
 
 def test_a_single_radius_has_nothing_to_try_again():

@@ -183,6 +183,7 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
         why = choice.why if choice else ""
         for line in plan(classifier, why, searches, attack=attack, limits=limits):
             say(line)
+        new = not (folder / "record.csv").is_file()
         record = bracket(
             classifier,
             data,
@@ -198,7 +199,8 @@ def evaluate(command: Command, *, attack: bool = True, limits: bool = True) -> N
             name=command.name or Path(command.subject.model).name,
             command=command_line(),
         )
-        record = _noted(record, choice, folder)
+        # A record that was there already, that of shards too, keeps what it says.
+        record = _noted(record, choice, folder) if new else record
     if not is_first():
         return
     write_page([record], folder / "report.html")
@@ -218,7 +220,9 @@ def _choice(model, command: Command, data: "Data", guarantee, threat) -> "Choice
     from surefoot.cli.automatic import Choice, choose, kept
     from surefoot.evaluation.bracket import grid_of
     from surefoot.evaluation.identity import identity_of
+    from surefoot.evaluation.warnings import try_model
 
+    try_model(model, data.inputs(slice(0, 8)))
     grid = grid_of(_grid(command), threat)
     bounded: Any = classifier_of(model, command, "relaxation").within(threat, grid)
     asked = command.effort != "crown" or command.seconds is not None

@@ -255,8 +255,12 @@ def refine(
 
     tried = torch.tensor([(smaller or {}).get(place, 0.0) for place in places]).to(ways)
     lengths = target.threat.distance(target.images[rows] + ways, target.images[rows])
-    low, high = (tried / lengths).clamp(max=1).to(ways), torch.ones(len(rows)).to(ways)
-    _, high = bisection(low, high, holds, target.classifier.bisection_steps)
+    low = torch.where(tried < lengths, tried / lengths.clamp(min=1e-300), 0.0).to(ways)
+    # As fine as if the longest way were halved so often from its beginning.
+    longest = float(lengths.amax())
+    part = float(((1 - low) * lengths).amax()) / longest if 0 < longest < math.inf else 1.0
+    steps = target.classifier.bisection_steps + math.ceil(math.log2(max(part, 0.5**9)))
+    _, high = bisection(low, torch.ones_like(low), holds, max(steps, 1))
     there = target.images[rows] + spread(high, ways) * ways
     certified, nearest = _copy(sweep.certified), sweep.nearest.clone()
     for place, (row, alternative) in enumerate(places):

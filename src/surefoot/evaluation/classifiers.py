@@ -322,8 +322,8 @@ class Smoothed(Sampling):
     n_certify: int = field(default=10_000, kw_only=True)
     chunk: ClassVar[int] = 50  # counting is slow: a kill should not cost much
     first_chunk: ClassVar[int] = 1
-    bisection_steps: ClassVar[int] = 3
-    """As of `Plain`, between two radii of the grid; each bisection counts samples."""
+    bisection_steps: ClassVar[int] = 6
+    """As of `Plain`; each bisection counts samples."""
     from_largest: ClassVar[bool] = True
     """As of `Plain`; each attack counts samples, too."""
 

@@ -70,10 +70,10 @@ def lowered(folder: Path) -> None:
 
 
 def shrunk(folder: Path) -> None:
-    """Certify a row to half of its radius, which is none of the grid."""
+    """Certify a row to less than its radius, which is none of the grid."""
     certified = read_rows((folder / "record.csv").read_text())["certified"]
     place = int((certified > 0).to_numpy().argmax())
-    cell("certified", str(certified[place] / 2), place)(folder)
+    cell("certified", str(certified[place] * 0.6), place)(folder)
 
 
 def made_right(folder: Path) -> None:

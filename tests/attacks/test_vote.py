@@ -211,7 +211,7 @@ GRID = (0.05, 0.1, 0.2, 0.3, 0.4)
 
 def line_target(*distances):
     images = torch.stack([torch.tensor([0.5 + one, 0.5]) for one in distances])
-    sets = one(0, outcomes=2).expand(len(images), -1, -1)
+    sets = one(0, outcomes=2).repeat(len(images), 1, 1)
     search = VoteSearch(n_choose=1000, n_confirm=4000)
     return Target(
         Smoothed(Vote(LINE, 0.25), search=search), images, sets, Local(), Threat("l2", 1.0)
@@ -252,12 +252,13 @@ def test_an_attack_that_fails_in_the_largest_ball_alone_is_told_and_the_row_fall
         return honest(self, images, sets, guarantee, near)
 
     monkeypatch.setattr(Smoothed, "attack", short_sighted)
-    target = line_target(0.02, 0.45)
+    target = line_target(0.02, 0.45, 0.3)
+    target.sets[2] = False  # wrong at the image: nothing to break, and no distance
     sweep = attack_down(target, start(target, None), GRID)
-    assert sweep.radius.tolist() == [torch.inf, torch.inf]
+    assert sweep.radius.tolist() == [torch.inf, torch.inf, 0.0]
     checked = self_check(target, sweep, GRID)
-    assert checked.radius.tolist() == [0.05, torch.inf]
-    assert checked.nearest.tolist() == [0.05, torch.inf]
+    assert checked.radius.tolist() == [0.05, torch.inf, 0.0]
+    assert checked.nearest.tolist() == [0.05, torch.inf, torch.inf]
     assert (checked.work.retried, checked.work.missed) == (2, 1)
 
 

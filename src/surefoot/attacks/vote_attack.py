@@ -1,15 +1,16 @@
 """Break a guarantee of a noise vote: average gradients over draws, prove success on fresh noise.
 
 Salman et al. 2019 (gradients of the mean softmax). Counts of a vote are random, so a single one
-proves nothing: a success counts only when an exact binomial test on noise that the search has
-never seen rejects, at level `alpha`, that the guarantee holds there. A model without gradients is
-searched by Square on the same score.
+proves nothing: a success counts only when a test on noise that the search has never seen rejects,
+at level `alpha`, that the guarantee holds there. A model without gradients is searched by Square on
+the same score.
 """
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -133,7 +134,7 @@ def vote_fails(
 
     Clear counts end both parts early: see `_confirmed`.
     """
-    contest = _half_contest if vote.rule == "majority" else _pair_contest
+    contest = partial(_half_contest, vote.rejects) if vote.rule == "majority" else _pair_contest
     inside = pad(sets[:, 0], (0, 1))  # broken samples are outside every set
     quarter = math.ceil(how.n_choose / 4)
     first = vote.increments(images, quarter, CHOOSE, *key, 0).table
@@ -161,12 +162,12 @@ def _pair_contest(first: Tensor, inside: Tensor, guarantee: Guarantee) -> Contes
     return lambda table: (table.gather(1, competitor).expand_as(table), table, inside)
 
 
-def _half_contest(first: Tensor, inside: Tensor, guarantee: Guarantee) -> Contest:
+def _half_contest(rejects: bool, first: Tensor, inside: Tensor, guarantee: Guarantee) -> Contest:
     """Compare an event that must keep more than half of the probability with all other samples.
 
     A set with "uncertain" fails only where a label outside it wins, whatever the quantifier.
     """
-    uncertain = inside[:, -2] | (guarantee.quantifier == "some")
+    uncertain = (inside[:, -2] & rejects) | (guarantee.quantifier == "some")
     events, needed = majority.kept_by_half(first, inside, uncertain)
     needed[:, -1] = False  # broken samples predict no label
     weakest = events.masked_fill(~needed, torch.iinfo(first.dtype).max).argmin(1, keepdim=True)

@@ -303,10 +303,13 @@ def _below(target: Target, sweep: Sweep, radii: Sequence[float]) -> Sweep:
     asked = torch.zeros_like(sweep.unbroken)
     asked[rows] = sweep.unbroken[rows]
     after = _attack(target, replace(sweep, unbroken=asked), radius, False)
-    missed = int(after.radius[rows].isfinite().sum())
-    kept = sweep.unbroken & ~(asked & ~after.unbroken)
-    after = replace(after, unbroken=kept, nearest=torch.minimum(after.nearest, after.radius))
-    return replace(after, work=after.work + Work(retried=len(rows), missed=missed))
+    fallen = sweep.radius.isinf() & after.radius.isfinite()
+    return replace(
+        after,
+        unbroken=sweep.unbroken & ~(asked & ~after.unbroken),
+        nearest=torch.where(fallen, after.radius, sweep.nearest),
+        work=after.work + Work(retried=len(rows), missed=int(fallen.sum())),
+    )
 
 
 def _again(target: Target, sweep: Sweep, largest: float) -> Work:
